@@ -1,0 +1,1 @@
+"""The Parley services: one process each, sharing only `services.common`."""

@@ -1,0 +1,166 @@
+"""Every limit, declared once; `docs/limits.md` is rendered from here.
+
+Crossing one gives a documented status code (see `services.common.reasons`), never a hang.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+
+def _limit(default: int | float, unit: str, why: str, crossing: str) -> int:
+    """Declare a limit: its value, its unit, why it has that value, and what crossing it gives."""
+    metadata = {"unit": unit, "why": why, "crossing": crossing}
+    # dataclasses.field is typed as its default; the fields below say int or float themselves.
+    value: int = field(default=default, metadata=metadata)  # type: ignore[assignment]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one process. The defaults are the product's; tests make smaller ones."""
+
+    max_message_bytes: int = _limit(
+        4 * 1024 * 1024,
+        "bytes",
+        "the gRPC default; the largest honest message is a page of transcripts, under 1 MiB",
+        "RESOURCE_EXHAUSTED from the transport",
+    )
+    max_stream_message_bytes: int = _limit(
+        64 * 1024,
+        "bytes",
+        "a live message is a frame of audio (6,400 bytes at most) or a short text",
+        "MESSAGE_TOO_LARGE",
+    )
+    max_upload_chunk_bytes: int = _limit(
+        1024 * 1024,
+        "bytes",
+        "large enough that per-message cost vanishes, small enough to buffer for every upload",
+        "MESSAGE_TOO_LARGE",
+    )
+    max_metadata_bytes: int = _limit(
+        16 * 1024,
+        "bytes",
+        "two tokens and tracing headers take under 2 KiB",
+        "RESOURCE_EXHAUSTED from the transport",
+    )
+    max_audio_message_ms: int = _limit(
+        200,
+        "ms",
+        "longer messages would delay barge-in by as much as they hold",
+        "AUDIO_FRAME_INVALID",
+    )
+    learner_sample_rate_hz: int = _limit(
+        16_000,
+        "Hz",
+        "what recognizers and voice activity detectors take",
+        "AUDIO_FORMAT_UNSUPPORTED",
+    )
+    max_audio_message_bytes: int = _limit(
+        6_400,
+        "bytes",
+        "200 ms of 16-bit mono at 16 kHz",
+        "AUDIO_FRAME_INVALID",
+    )
+    max_audio_ahead_ms: int = _limit(
+        2_000,
+        "ms",
+        "absorbs a stalled network's burst; more would be a recording, not speech",
+        "AUDIO_TOO_FAST",
+    )
+    max_text_characters: int = _limit(
+        4_000,
+        "characters",
+        "about five minutes of speech, well inside every model's context",
+        "TEXT_TOO_LONG",
+    )
+    max_utterance_ms: int = _limit(
+        120_000,
+        "ms",
+        "two minutes without a pause; the turn is closed there rather than lost",
+        "the turn ends with what was heard",
+    )
+    conversation_idle_seconds: float = _limit(
+        300,
+        "s",
+        "a learner may think or fetch tea; a forgotten session must free its place",
+        "CONVERSATION_IDLE",
+    )
+    conversation_max_seconds: float = _limit(
+        7_200,
+        "s",
+        "two hours, more than any lesson",
+        "CONVERSATION_TOO_LONG",
+    )
+    start_timeout_seconds: float = _limit(
+        10,
+        "s",
+        "`start` is the first message and needs no thought",
+        "START_REQUIRED",
+    )
+    conversations_per_user: int = _limit(
+        3,
+        "streams",
+        "two devices and one reconnect that overlaps",
+        "TOO_MANY_CONVERSATIONS",
+    )
+    concurrent_calls: int = _limit(
+        2_000,
+        "calls",
+        "twice the sessions one process carries, so that overload is refused before memory is",
+        "RESOURCE_EXHAUSTED from the transport",
+    )
+    resume_buffer_messages: int = _limit(
+        1_024,
+        "messages",
+        "about 40 s of reply audio and its events",
+        "the oldest audio is dropped; control events are kept",
+    )
+    default_deadline_seconds: float = _limit(
+        10,
+        "s",
+        "a unary call without a deadline must still end; the slowest ordinary one takes 1 s",
+        "DEADLINE_EXCEEDED",
+    )
+    max_deadline_seconds: float = _limit(
+        120,
+        "s",
+        "Transcribe and Synthesize of the longest input",
+        "the deadline is shortened to it",
+    )
+    peer_deadline_seconds: float = _limit(
+        5,
+        "s",
+        "a call between services inside one machine or cluster",
+        "PEER_UNAVAILABLE",
+    )
+    page_size_default: int = _limit(50, "items", "one screen", "none: it is the default")
+    page_size_max: int = _limit(
+        200, "items", "a page stays under a quarter of max_message_bytes", "the page is cut to it"
+    )
+    username_characters: int = _limit(32, "characters", "fits a line", "USERNAME_INVALID")
+    password_characters: int = _limit(
+        256, "characters", "longer than any manager makes; bounds the hashing", "PASSWORD_TOO_WEAK"
+    )
+
+
+DEFAULT_LIMITS = Limits()
+
+_HEADER = """\
+# Limits
+
+Each one is declared in `services/common/limits.py`, from which this page is generated.
+
+| limit | value | why | crossing it gives |
+|---|---|---|---|
+"""
+
+
+def render_limits(limits: Limits = DEFAULT_LIMITS) -> str:
+    """Return the text of `docs/limits.md`."""
+    rows = (
+        f"| `{each.name}` | {getattr(limits, each.name):,} {each.metadata['unit']} "
+        f"| {each.metadata['why']} | {each.metadata['crossing']} |\n"
+        for each in fields(limits)
+    )
+    return _HEADER + "".join(rows)

@@ -1,0 +1,435 @@
+"""Every reason an error can carry: one table, rendered to `docs/errors.md`.
+
+A service that raises a new reason adds its row here; a test reads the sources and fails on a
+reason without a row, and on a `docs/errors.md` that differs from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.common.codes import Code
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonEntry:
+    """A documented reason: its code, what it means, and what the caller should do."""
+
+    reason: str
+    code: Code
+    meaning: str
+    remedy: str
+
+
+_COMMON = (
+    ReasonEntry(
+        "INVALID_REQUEST",
+        Code.INVALID_ARGUMENT,
+        "A field breaks a rule of the contract; `BadRequest` names each one.",
+        "Correct the fields.",
+    ),
+    ReasonEntry(
+        "MALFORMED_MESSAGE",
+        Code.INVALID_ARGUMENT,
+        "The bytes are not the protobuf message this method takes.",
+        "Use stubs generated from this version of the contract.",
+    ),
+    ReasonEntry(
+        "MESSAGE_TOO_LARGE",
+        Code.RESOURCE_EXHAUSTED,
+        "A message is larger than the limit of its kind.",
+        "Send less at a time; the limits are in docs/limits.md.",
+    ),
+    ReasonEntry(
+        "TOKEN_MISSING",
+        Code.UNAUTHENTICATED,
+        "The method needs an access token and none came.",
+        "Log in, and send `authorization: Bearer <access token>`.",
+    ),
+    ReasonEntry(
+        "TOKEN_INVALID",
+        Code.UNAUTHENTICATED,
+        "The access token is malformed, of another kind, or its signature does not verify.",
+        "Log in again.",
+    ),
+    ReasonEntry(
+        "TOKEN_EXPIRED",
+        Code.UNAUTHENTICATED,
+        "The access token is past its time.",
+        "Call Refresh, then repeat the call.",
+    ),
+    ReasonEntry(
+        "SERVICE_IDENTITY_REQUIRED",
+        Code.PERMISSION_DENIED,
+        "The method is internal: only named Parley services may call it.",
+        "Call the public method instead.",
+    ),
+    ReasonEntry(
+        "SERVICE_IDENTITY_INVALID",
+        Code.UNAUTHENTICATED,
+        "The calling service's token is malformed, expired, or not signed by a known service.",
+        "Check that both services share the keys folder and the time of day.",
+    ),
+    ReasonEntry(
+        "PERMISSION_DENIED",
+        Code.PERMISSION_DENIED,
+        "The caller is known and may not do this.",
+        "Use an account that may.",
+    ),
+    ReasonEntry(
+        "KEYS_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The keys that verify access tokens cannot be fetched now.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
+        "SERVICE_STARTING",
+        Code.UNAVAILABLE,
+        "The service is up and not ready yet: it migrates its tables or loads its models.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
+        "SERVICE_STOPPING",
+        Code.UNAVAILABLE,
+        "The service is going away and takes no new work.",
+        "Retry at once; another instance, or the restarted one, will answer.",
+    ),
+    ReasonEntry(
+        "PEER_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "A service this one needs does not answer; `peer` in the metadata names it.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
+        "PEER_FAILED",
+        Code.INTERNAL,
+        "A service this one needs failed with an error it did not document.",
+        "Report the request id.",
+    ),
+    ReasonEntry(
+        "DATABASE_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The database does not answer, is busy past its timeout, or its disk is full.",
+        "Retry after the time given; then look at the disk and the database.",
+    ),
+    ReasonEntry(
+        "DEADLINE_EXCEEDED",
+        Code.DEADLINE_EXCEEDED,
+        "The call ran out of its time; whether it took effect is not known.",
+        "Retry with the same request id, and a longer deadline if it happens often.",
+    ),
+    ReasonEntry(
+        "NOT_IMPLEMENTED",
+        Code.UNIMPLEMENTED,
+        "Part of the contract that this version does not do yet.",
+        "Use a later version.",
+    ),
+    ReasonEntry(
+        "INTERNAL",
+        Code.INTERNAL,
+        "A bug in Parley. The cause is in the service's log under the request id.",
+        "Report the request id.",
+    ),
+)
+
+_USER = (
+    ReasonEntry(
+        "CREDENTIALS_INVALID",
+        Code.UNAUTHENTICATED,
+        "No such user, or the password is wrong; which of the two is not told.",
+        "Check both, or register.",
+    ),
+    ReasonEntry(
+        "USERNAME_TAKEN",
+        Code.ALREADY_EXISTS,
+        "Another account has this username (letter case and look-alike forms count as the same).",
+        "Choose another.",
+    ),
+    ReasonEntry(
+        "USERNAME_INVALID",
+        Code.INVALID_ARGUMENT,
+        "The username has characters or a length that are not allowed.",
+        "Use 3 to 32 letters, digits, '.', '_' or '-', starting with a letter or digit.",
+    ),
+    ReasonEntry(
+        "PASSWORD_TOO_WEAK",
+        Code.INVALID_ARGUMENT,
+        "The password is too short, too long, or one of the most common.",
+        "Use at least 8 characters that are not a common password.",
+    ),
+    ReasonEntry(
+        "REFRESH_TOKEN_INVALID",
+        Code.UNAUTHENTICATED,
+        "The refresh token is unknown or past its time, or its session was ended.",
+        "Log in again.",
+    ),
+    ReasonEntry(
+        "REFRESH_TOKEN_REUSED",
+        Code.UNAUTHENTICATED,
+        "A refresh token was used twice, so its whole session was ended.",
+        "Log in again; if it was not you, change the password.",
+    ),
+    ReasonEntry(
+        "SESSION_NOT_FOUND",
+        Code.NOT_FOUND,
+        "No such login session among this user's.",
+        "Call ListSessions.",
+    ),
+    ReasonEntry(
+        "USER_NOT_FOUND",
+        Code.NOT_FOUND,
+        "The account of this token no longer exists.",
+        "Register.",
+    ),
+    ReasonEntry(
+        "PROFILE_CONFLICT",
+        Code.ABORTED,
+        "Another update changed the profile first.",
+        "Read it again and repeat the change.",
+    ),
+    ReasonEntry(
+        "TOO_MANY_LOGINS",
+        Code.RESOURCE_EXHAUSTED,
+        "More password checks are waiting than this instance can do in time.",
+        "Retry after the time given.",
+    ),
+)
+
+_CONVERSATION = (
+    ReasonEntry(
+        "START_REQUIRED",
+        Code.FAILED_PRECONDITION,
+        "The first message of a conversation must be `start`.",
+        "Send `start` first.",
+    ),
+    ReasonEntry(
+        "ALREADY_STARTED",
+        Code.FAILED_PRECONDITION,
+        "`start` came a second time on one stream.",
+        "Send it once; use `settings` for changes.",
+    ),
+    ReasonEntry(
+        "AUDIO_FORMAT_UNSUPPORTED",
+        Code.INVALID_ARGUMENT,
+        "The audio's encoding, rate or channel count is not one the service takes.",
+        "Send signed 16-bit little-endian mono PCM at the rate in `started.formats`.",
+    ),
+    ReasonEntry(
+        "AUDIO_FRAME_INVALID",
+        Code.INVALID_ARGUMENT,
+        "An audio message is empty, cut inside a sample, or longer than the limit.",
+        "Send 20 to 100 ms a message, whole samples.",
+    ),
+    ReasonEntry(
+        "AUDIO_TOO_FAST",
+        Code.RESOURCE_EXHAUSTED,
+        "Audio came faster than real time for longer than the buffer holds.",
+        "Send at the pace of speech.",
+    ),
+    ReasonEntry(
+        "SCENARIO_NOT_FOUND",
+        Code.NOT_FOUND,
+        "No such scenario.",
+        "Call ListScenarios.",
+    ),
+    ReasonEntry(
+        "CONVERSATION_NOT_FOUND",
+        Code.NOT_FOUND,
+        "No such conversation among this user's.",
+        "Check the id.",
+    ),
+    ReasonEntry(
+        "CONVERSATION_ENDED",
+        Code.FAILED_PRECONDITION,
+        "The conversation is over.",
+        "Start another.",
+    ),
+    ReasonEntry(
+        "CONVERSATION_IDLE",
+        Code.DEADLINE_EXCEEDED,
+        "Nothing came from the client for longer than the idle limit.",
+        "Start or resume when the learner is back.",
+    ),
+    ReasonEntry(
+        "CONVERSATION_TOO_LONG",
+        Code.RESOURCE_EXHAUSTED,
+        "The conversation reached its longest duration.",
+        "Start another; the transcript is saved.",
+    ),
+    ReasonEntry(
+        "TOO_MANY_CONVERSATIONS",
+        Code.RESOURCE_EXHAUSTED,
+        "This user has as many live conversations as are allowed.",
+        "End one, or retry after the time given.",
+    ),
+    ReasonEntry(
+        "RESUME_HANDLE_INVALID",
+        Code.INVALID_ARGUMENT,
+        "The resume handle is malformed, past its time, or of another user.",
+        "Start a new conversation; saved turns are in history.",
+    ),
+    ReasonEntry(
+        "SEQUENCE_GAP",
+        Code.INVALID_ARGUMENT,
+        "A message's `seq` does not follow the one before it.",
+        "Number messages from 1 without gaps.",
+    ),
+    ReasonEntry(
+        "CLIENT_TOO_SLOW",
+        Code.RESOURCE_EXHAUSTED,
+        "The client does not read its responses, and the buffer for it is full.",
+        "Read faster, then resume.",
+    ),
+)
+
+_AI = (
+    ReasonEntry(
+        "ENGINE_NOT_FOUND",
+        Code.NOT_FOUND,
+        "No engine of this name is configured.",
+        "Call ListEngines.",
+    ),
+    ReasonEntry(
+        "VOICE_NOT_FOUND",
+        Code.NOT_FOUND,
+        "The engine has no voice of this name.",
+        "Call ListVoices.",
+    ),
+    ReasonEntry(
+        "LANGUAGE_UNSUPPORTED",
+        Code.INVALID_ARGUMENT,
+        "The engine does not know this language.",
+        "Call ListEngines for what each one knows.",
+    ),
+    ReasonEntry(
+        "CAPACITY_EXHAUSTED",
+        Code.RESOURCE_EXHAUSTED,
+        "As many live sessions run as the models and cores can carry.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
+        "RECOGNIZER_FAILED",
+        Code.UNAVAILABLE,
+        "The recognizer failed on this utterance.",
+        "Say it again; the session goes on.",
+    ),
+    ReasonEntry(
+        "LANGUAGE_MODEL_FAILED",
+        Code.UNAVAILABLE,
+        "The language model failed or took too long.",
+        "Try again; the session goes on.",
+    ),
+    ReasonEntry(
+        "SYNTHESIZER_FAILED",
+        Code.UNAVAILABLE,
+        "The synthesizer failed; the reply's text was sent without its audio.",
+        "Read the text, or try again.",
+    ),
+    ReasonEntry(
+        "ENGINE_FAILED",
+        Code.UNAVAILABLE,
+        "The engine stopped in the middle of a session.",
+        "Resume the conversation.",
+    ),
+    ReasonEntry(
+        "MODEL_NOT_INSTALLED",
+        Code.FAILED_PRECONDITION,
+        "The model's files are not on this machine, or do not match their checksums.",
+        "Run `parley models fetch`.",
+    ),
+    ReasonEntry(
+        "TEXT_TOO_LONG",
+        Code.INVALID_ARGUMENT,
+        "A text is longer than its limit.",
+        "Send less; the limits are in docs/limits.md.",
+    ),
+)
+
+_STORAGE = (
+    ReasonEntry(
+        "EVENT_CONFLICT",
+        Code.ALREADY_EXISTS,
+        "An event with this id was stored before with other content.",
+        "Report it: ids must not be reused.",
+    ),
+    ReasonEntry(
+        "EVENT_INVALID",
+        Code.INVALID_ARGUMENT,
+        "An event cannot be stored as it is.",
+        "Report it: the sender and history differ in version.",
+    ),
+    ReasonEntry(
+        "PAGE_TOKEN_INVALID",
+        Code.INVALID_ARGUMENT,
+        "The page token is not one this method gave for this query.",
+        "Start again without a token.",
+    ),
+    ReasonEntry(
+        "QUERY_INVALID",
+        Code.INVALID_ARGUMENT,
+        "The search text cannot be understood.",
+        "Use plain words, or a phrase in double quotes.",
+    ),
+    ReasonEntry(
+        "RECORDING_NOT_FOUND",
+        Code.NOT_FOUND,
+        "No such recording among this user's.",
+        "Check the id; retention may have removed it.",
+    ),
+    ReasonEntry(
+        "RECORDING_INCOMPLETE",
+        Code.FAILED_PRECONDITION,
+        "The recording is still being made.",
+        "Retry when the conversation has ended.",
+    ),
+    ReasonEntry(
+        "MEDIA_UNREADABLE",
+        Code.INVALID_ARGUMENT,
+        "The bytes are not audio in a container and codec that Parley reads.",
+        "Upload WAV, FLAC, MP3, Opus or WebM audio.",
+    ),
+    ReasonEntry(
+        "RANGE_INVALID",
+        Code.OUT_OF_RANGE,
+        "The range begins past the end of the recording.",
+        "Ask for a range inside its size.",
+    ),
+    ReasonEntry(
+        "STORAGE_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The object store does not answer, or its disk is full.",
+        "Retry after the time given.",
+    ),
+)
+
+REASONS: dict[str, ReasonEntry] = {
+    entry.reason: entry for entry in (*_COMMON, *_USER, *_CONVERSATION, *_AI, *_STORAGE)
+}
+
+_HEADER = """\
+# Errors
+
+Every failed call ends with a `google.rpc.Status` in the trailing metadata
+`grpc-status-details-bin`. Its details hold:
+
+- `google.rpc.ErrorInfo`: `reason` (a row below; branch on this), `domain` = `parley`, and in
+  `metadata`: `retryable` (`true` or `false`), `request_id`, and what the row says.
+- `google.rpc.BadRequest`: the fields at fault, when there are any.
+- `google.rpc.RetryInfo`: how long to wait, when waiting helps.
+
+Inside a conversation the same `Status` comes as a `notice`, and the stream goes on unless the
+notice says it is fatal. A failure on the way (the gateway, the network, a dead process) has no
+details: treat a bare `UNAVAILABLE` as retryable.
+
+This page is generated from `services/common/reasons.py`.
+
+| reason | code | meaning | what to do |
+|---|---|---|---|
+"""
+
+
+def render_reasons(entries: Iterable[ReasonEntry]) -> str:
+    """Return the text of `docs/errors.md` for `entries`, in their order."""
+    rows = (f"| `{e.reason}` | `{e.code.name}` | {e.meaning} | {e.remedy} |\n" for e in entries)
+    return _HEADER + "".join(rows)

@@ -1,0 +1,215 @@
+"""Settings from the environment: one frozen object a service, every error reported together.
+
+A field `port` of the user service is read from `PARLEY_USER_PORT`. A field marked `shared()` is
+also read from `PARLEY_<FIELD>`, the service's own variable winning. A secret field (`SecretStr`)
+is also read from the file named by `<VARIABLE>_FILE`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, get_args
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The environment's settings are wrong; the message lists every one of them."""
+
+
+def shared(default: Any, description: str, **rules: Any) -> Any:
+    """Declare a field that every service also reads from `PARLEY_<FIELD>`."""
+    return Field(default, description=description, json_schema_extra={"shared": True}, **rules)
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told. A service subclasses it and sets `service` and `port`."""
+
+    service: ClassVar[str] = ""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    host: str = Field("127.0.0.1", description="Address the gRPC server listens on.")
+    port: int = Field(0, ge=0, le=65535, description="Port of the gRPC server; 0 picks a free one.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the metrics (HTTP, loopback); unset: gRPC port + 1000; 0: a free one.",
+    )
+    data_dir: Path = shared(
+        user_data_path("parley"), "Folder below which everything Parley writes lives."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = shared(
+        "info", "Least severe log line written."
+    )
+    log_format: Literal["auto", "json", "console"] = shared(
+        "auto", "Form of log lines; auto: console on a terminal, JSON otherwise."
+    )
+    drain_seconds: float = shared(
+        20.0, "Time in seconds that live calls get to finish when the service stops.", ge=0, le=3600
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy URL of the service's own database, "
+        "such as postgresql+psycopg://…; unset: a SQLite file below the data folder.",
+    )
+    user_address: str = shared("127.0.0.1:50051", "Where the user service is, host:port.")
+    ai_address: str = shared("127.0.0.1:50053", "Where the ai service is, host:port.")
+    history_address: str = shared("127.0.0.1:50054", "Where the history service is, host:port.")
+    media_address: str = shared("127.0.0.1:50055", "Where the media service is, host:port.")
+
+    @property
+    def keys_dir(self) -> Path:
+        """Folder of the signing keys and of `jwks.json`."""
+        return self.data_dir / "keys"
+
+    @property
+    def effective_metrics_port(self) -> int:
+        """The metrics port with its default worked out."""
+        if self.metrics_port is not None:
+            return self.metrics_port
+        # 1000 above the gRPC port, so that five services need no table of their own.
+        return self.port + 1000 if self.port else 0
+
+    @property
+    def effective_database_url(self) -> str:
+        """The async SQLAlchemy URL. May hold a password: never log it."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.data_dir / 'db' / (self.service + '.sqlite3')}"
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """Return the environment variable to name when speaking of `field`."""
+        if field not in cls.model_fields:
+            return field
+        return environment_names(cls.service, field, cls.model_fields[field])[-1]
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from `environment` (the process's by default).
+
+        Raises:
+            SettingsError: listing every wrong, unreadable or misspelt variable.
+        """
+        environment = os.environ if environment is None else environment
+        values, problems = _read(cls, environment)
+        problems += _misspelt(cls, environment)
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            for each in error.errors():
+                field = str(each["loc"][0]) if each["loc"] else ""
+                name = _variable_read(cls, field, environment)
+                problems.append(f"{name}: {_reason(each)}{_shown(cls, field, environment)}")
+        if problems:
+            listed = "\n".join(f"  - {each}" for each in sorted(problems))
+            raise SettingsError(f"Settings of the {cls.service} service:\n{listed}")
+        return settings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor alone: `load` is what reads the environment."""
+        return (init_settings,)
+
+
+def environment_names(service: str, field: str, info: FieldInfo) -> list[str]:
+    """Return the variables that set `field`, the strongest first."""
+    names = [f"PARLEY_{service}_{field}".upper()]
+    if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("shared"):
+        names.append(f"PARLEY_{field}".upper())
+    return names
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Tell whether the field holds a secret, and so can be read from a file."""
+    return info.annotation is SecretStr or SecretStr in get_args(info.annotation)
+
+
+def _read(
+    settings: type[ServiceSettings], environment: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for field, info in settings.model_fields.items():
+        for name in environment_names(settings.service, field, info):
+            if name in environment:
+                values[field] = _decoded(environment[name])
+                break
+            if is_secret(info) and f"{name}_FILE" in environment:
+                path = Path(environment[f"{name}_FILE"])
+                try:
+                    values[field] = path.read_text("utf-8").strip()
+                except (OSError, UnicodeDecodeError) as error:
+                    problems.append(f"{name}_FILE: cannot read {path}: {error}")
+                break
+    return values, problems
+
+
+def _decoded(text: str) -> Any:
+    # Lists and tables are written as JSON; anything else is left to pydantic.
+    if text[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _known_names(settings: type[ServiceSettings]) -> set[str]:
+    known: set[str] = set()
+    for field, info in settings.model_fields.items():
+        for name in environment_names(settings.service, field, info):
+            known.add(name)
+            if is_secret(info):
+                known.add(f"{name}_FILE")
+    return known
+
+
+def _misspelt(settings: type[ServiceSettings], environment: Mapping[str, str]) -> list[str]:
+    known = _known_names(settings)
+    prefix = f"PARLEY_{settings.service}_".upper()
+    problems = []
+    for name in environment:
+        if name.startswith(prefix) and name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{name}: no such setting{hint}")
+    return problems
+
+
+def _variable_read(
+    settings: type[ServiceSettings], field: str, environment: Mapping[str, str]
+) -> str:
+    if field not in settings.model_fields:
+        return field or "settings"
+    names = environment_names(settings.service, field, settings.model_fields[field])
+    return next((name for name in names if name in environment), names[-1])
+
+
+def _reason(error: Any) -> str:
+    text = str(error["msg"])
+    return text[:1].lower() + text[1:]
+
+
+def _shown(settings: type[ServiceSettings], field: str, environment: Mapping[str, str]) -> str:
+    info = settings.model_fields.get(field)
+    if info is None or is_secret(info):
+        return ""
+    name = _variable_read(settings, field, environment)
+    return f" (it is {environment[name]!r})" if name in environment else ""
