@@ -1,0 +1,175 @@
+"""A service's database: one engine, units of work, and SQLite set up for durability.
+
+    async with Database.open(url) as database:
+        async with database.transaction() as session:   # BEGIN … COMMIT, or ROLLBACK on error
+            session.add(row)
+        async with database.snapshot() as session:      # reads only
+            ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+
+from services.common.errors import Unavailable
+
+# A writer waits this long for another process's transaction (a migration, a backup) to end.
+_SQLITE_BUSY_TIMEOUT_MS = 10_000
+
+# SQLite runs a thread per connection; one writes at a time, so a few more for readers suffice.
+_SQLITE_POOL = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 10}
+
+# PostgreSQL allows 100 connections by default: five services with two instances each fit.
+_SERVER_POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10, "pool_pre_ping": True}
+
+_BEGIN_OPTION = "parley_begin"
+
+
+class Database:
+    """An engine with its units of work. Make it with `Database.open`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        reader = engine
+        if self.is_sqlite:
+            reader = engine.execution_options(**{_BEGIN_OPTION: "BEGIN"})
+        self._write_sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._read_sessions = async_sessionmaker(reader, expire_on_commit=False)
+        # SQLite has one writer. Waiting for it here is first come, first served and costs no
+        # thread; SQLite's own waiting polls, with pauses of up to 100 ms.
+        self._writer = asyncio.Lock() if self.is_sqlite else None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Self]:
+        """Open the database at `url` (async SQLAlchemy form) until the block is left.
+
+        A SQLite file and its folder are created when they are missing.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, when it does not answer.
+        """
+        engine = create_engine(url)
+        try:
+            with _typed_failures():
+                async with engine.connect() as connection:
+                    await connection.execute(text("SELECT 1"))
+            yield cls(engine)
+        finally:
+            # Shielded: a cancelled shutdown must still close the SQLite threads.
+            await asyncio.shield(engine.dispose())
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A unit of work: committed when the block ends, rolled back when it raises.
+
+        On SQLite transactions of one process run one at a time, in the order they came, so keep
+        them short: no RPC and no model inside.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, when the database does not answer.
+        """
+        async with AsyncExitStack() as stack:
+            if self._writer is not None:
+                await stack.enter_async_context(self._writer)
+            stack.enter_context(_typed_failures())
+            yield await stack.enter_async_context(self._write_sessions.begin())
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncSession]:
+        """A session for reading one consistent state; whatever it writes is rolled back."""
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_typed_failures())
+            yield await stack.enter_async_context(self._read_sessions())
+
+    async def check(self) -> None:
+        """Ask the database for a trivial answer.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        async with self.snapshot() as session:
+            await session.execute(text("SELECT 1"))
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """Return an async engine for `url`, tuned for its dialect. The caller disposes of it."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(parsed, **_SERVER_POOL)
+    prepare_sqlite_folder(parsed)
+    pool: dict[str, Any] = {} if in_memory(parsed) else dict(_SQLITE_POOL)
+    engine = create_async_engine(parsed, **pool)
+    event.listen(engine.sync_engine, "connect", configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def in_memory(url: URL) -> bool:
+    """Tell whether a SQLite URL names no file."""
+    return url.database in (None, "", ":memory:")
+
+
+def prepare_sqlite_folder(url: URL) -> None:
+    """Create the folder of the SQLite file, private to this user, when it is missing."""
+    if not in_memory(url):
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def configure_sqlite(connection: Any, _record: object) -> None:
+    """Set the pragmas of a new SQLite connection.
+
+    - WAL: readers do not wait for the writer.
+    - synchronous FULL: in WAL mode NORMAL may lose the last commits in a power cut, and a turn
+      that was acknowledged must not be lost. It costs one fsync a commit, about one a turn.
+    - foreign_keys: SQLite ignores them otherwise.
+    - busy_timeout: wait for another process's transaction rather than fail at once.
+    """
+    # The driver must not open transactions by itself: `_begin_sqlite` says which kind.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_SQLITE_BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE takes the write lock at once. A deferred transaction that reads and then writes
+    # fails with "database is locked", without waiting, when another wrote in between.
+    begin = connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN IMMEDIATE")
+    connection.exec_driver_sql(begin)
+
+
+class _typed_failures:  # noqa: N801 - used as a context manager, like contextlib's own
+    """Turns a database that cannot answer into `Unavailable`; constraint errors pass."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if lost or isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+            raise Unavailable(
+                "The database does not answer.", reason="DATABASE_UNAVAILABLE", retry_after=1.0
+            ) from error

@@ -1,0 +1,322 @@
+"""Events that leave the process: written with the change they tell of, sent afterwards.
+
+    class OutboxRow(OutboxMixin, Base):
+        __tablename__ = "outbox"
+
+    outbox = Outbox(OutboxRow)
+    async with database.transaction() as session:
+        session.add(turn)
+        await outbox.append(session, OutboxEvent(aggregate_id=…, type=…, payload=…))
+    relay.notify()
+
+Delivery is at least once and in order within an aggregate; receivers drop an event id they know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import structlog
+from sqlalchemy import BigInteger, Integer, LargeBinary, String, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
+
+from services.common.clock import Clock
+from services.common.database import Database
+from services.common.errors import ParleyError
+from services.common.ids import new_id
+from services.common.timestamps import UtcDateTime
+
+_log = structlog.get_logger(__name__)
+
+
+@declarative_mixin
+class OutboxMixin:
+    """The columns of an outbox table. Combine it with the service's declarative base.
+
+    position: order of writing, over all aggregates.
+    sequence: order within the aggregate, from 1, without gaps.
+    """
+
+    position: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    event_id: Mapped[str] = mapped_column(String(36), unique=True)
+    aggregate_id: Mapped[str] = mapped_column(String(64), index=True)
+    sequence: Mapped[int] = mapped_column(Integer)
+    type: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_attempt_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    published_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """One event.
+
+    aggregate_id: the thing it tells of, such as the conversation; events of one are kept in order.
+    type: what happened, such as `turn_finished`.
+    payload: serialized protobuf, what the receiver is sent.
+    sequence: place in the aggregate, from 1; given by `Outbox.append`.
+    """
+
+    aggregate_id: str
+    type: str
+    payload: bytes = field(repr=False)
+    event_id: str = field(default_factory=new_id)
+    sequence: int = 0
+
+
+Row = TypeVar("Row", bound=OutboxMixin)
+
+
+class Outbox(Generic[Row]):
+    """Writes events into a service's outbox table."""
+
+    def __init__(self, table: type[Row], clock: Clock) -> None:
+        self.table = table
+        self._clock = clock
+
+    async def append(self, session: AsyncSession, event: OutboxEvent) -> int:
+        """Add `event` to the unit of work `session`; return its sequence in its aggregate.
+
+        Nothing is sent before the session commits, and nothing at all if it does not. One writer
+        an aggregate: two that race get the same sequence.
+        """
+        last = await session.scalar(
+            select(func.max(self.table.sequence)).where(
+                self.table.aggregate_id == event.aggregate_id
+            )
+        )
+        sequence = (last or 0) + 1
+        now = self._clock.now()
+        session.add(
+            self.table(
+                event_id=event.event_id,
+                aggregate_id=event.aggregate_id,
+                sequence=sequence,
+                type=event.type,
+                payload=event.payload,
+                created_at=now,
+                next_attempt_at=now,
+            )
+        )
+        await session.flush()
+        return sequence
+
+
+Publish = Callable[[Sequence[OutboxEvent]], Awaitable[None]]
+"""Sends events of one aggregate, in order; returning means the receiver has stored them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPolicy:
+    """How the relay paces itself.
+
+    batch: most events sent in one call.
+    concurrency: most aggregates sent at once.
+    poll_seconds: how often to look without being told; a crash between commit and notify costs
+        at most this.
+    first_backoff_seconds, max_backoff_seconds: wait after the first failure, doubled after each
+        further one up to the most; the real wait is drawn from the upper half of it.
+    keep_published_seconds: published rows are kept this long, for looking into.
+    """
+
+    batch: int = 50
+    concurrency: int = 8
+    poll_seconds: float = 5.0
+    first_backoff_seconds: float = 0.2
+    max_backoff_seconds: float = 30.0
+    keep_published_seconds: float = 86_400.0
+
+
+class OutboxRelay(Generic[Row]):
+    """Sends what the outbox holds, for as long as `run` runs.
+
+    An aggregate whose event fails waits, with all that follows it; the others go on. Cancelling
+    `run` is safe at any point: an event in flight is sent again at the next start.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox[Row],
+        publish: Publish,
+        clock: Clock,
+        policy: RelayPolicy = RelayPolicy(),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._table = outbox.table
+        self._publish = publish
+        self._clock = clock
+        self._policy = policy
+        self._jitter = jitter
+        self._wake = asyncio.Event()
+
+    def notify(self) -> None:
+        """Say that an event was committed: it is sent at once. Call it on the event loop."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send events until cancelled. A database that is away is waited for."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                sent = await self.run_once()
+                failures = 0
+                wait = 0.0 if sent else await self._until_next()
+            except ParleyError as error:
+                failures += 1
+                wait = self._backoff(failures)
+                _log.warning("outbox_unreadable", reason=error.reason, retry_in_s=round(wait, 3))
+            if wait > 0:
+                await self._wait(wait)
+
+    async def run_once(self) -> int:
+        """Send one round of what is due; return how many events were sent."""
+        batches = await self._due()
+        if not batches:
+            return 0
+        places = asyncio.Semaphore(self._policy.concurrency)
+
+        async def one(rows: Sequence[Row]) -> int:
+            async with places:
+                return await self._send(rows)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(rows)) for rows in batches]
+        return sum(task.result() for task in tasks)
+
+    async def pending(self) -> int:
+        """Return how many events wait to be sent."""
+        async with self._database.snapshot() as session:
+            return (
+                await session.scalar(
+                    select(func.count()).where(self._table.published_at.is_(None))
+                )
+                or 0
+            )
+
+    async def prune(self) -> int:
+        """Delete events published longer ago than is kept; return how many."""
+        before = self._clock.now() - timedelta(seconds=self._policy.keep_published_seconds)
+        newest = select(func.max(self._table.position)).group_by(self._table.aggregate_id)
+        async with self._database.transaction() as session:
+            # The newest row of an aggregate stays: the next sequence is counted from it.
+            done: Any = await session.execute(
+                delete(self._table).where(
+                    self._table.published_at < before, self._table.position.not_in(newest)
+                )
+            )
+            return int(done.rowcount)
+
+    async def _due(self) -> list[list[Row]]:
+        """Read, for each aggregate whose oldest waiting event is due, its first events."""
+        table = self._table
+        async with self._database.snapshot() as session:
+            heads = (
+                select(table.aggregate_id, func.min(table.position).label("position"))
+                .where(table.published_at.is_(None))
+                .group_by(table.aggregate_id)
+                .subquery()
+            )
+            aggregates = (
+                await session.scalars(
+                    select(table.aggregate_id)
+                    .join(heads, table.position == heads.c.position)
+                    .where(table.next_attempt_at <= self._clock.now())
+                    .order_by(table.position)
+                    .limit(self._policy.batch)
+                )
+            ).all()
+            batches = []
+            for aggregate in aggregates:
+                rows = await session.scalars(
+                    select(table)
+                    .where(table.aggregate_id == aggregate, table.published_at.is_(None))
+                    .order_by(table.position)
+                    .limit(self._policy.batch)
+                )
+                batches.append(list(rows.all()))
+            return batches
+
+    async def _send(self, rows: Sequence[Row]) -> int:
+        events = [
+            OutboxEvent(row.aggregate_id, row.type, row.payload, row.event_id, row.sequence)
+            for row in rows
+        ]
+        try:
+            await self._publish(events)
+        except Exception as error:
+            await self._failed(rows[0], error)
+            return 0
+        async with self._database.transaction() as session:
+            await session.execute(
+                update(self._table)
+                .where(self._table.position.in_([row.position for row in rows]))
+                .values(published_at=self._clock.now(), attempts=self._table.attempts + 1)
+            )
+        return len(rows)
+
+    async def _failed(self, head: Row, error: Exception) -> None:
+        attempts = head.attempts + 1
+        wait = self._backoff(attempts)
+        if isinstance(error, ParleyError) and error.retry_after is not None:
+            wait = max(wait, min(error.retry_after, self._policy.max_backoff_seconds))
+        _log.warning(
+            "outbox_publish_failed",
+            aggregate_id=head.aggregate_id,
+            event_id=head.event_id,
+            attempts=attempts,
+            retry_in_s=round(wait, 3),
+            error=error.reason if isinstance(error, ParleyError) else type(error).__name__,
+        )
+        async with self._database.transaction() as session:
+            await session.execute(
+                update(self._table)
+                .where(self._table.position == head.position)
+                .values(
+                    attempts=attempts,
+                    next_attempt_at=self._clock.now() + timedelta(seconds=wait),
+                )
+            )
+
+    async def _until_next(self) -> float:
+        """Return the seconds until the next retry is due, at most the polling interval."""
+        async with self._database.snapshot() as session:
+            soonest = await session.scalar(
+                select(func.min(self._table.next_attempt_at)).where(
+                    self._table.published_at.is_(None),
+                    self._table.next_attempt_at > self._clock.now(),
+                )
+            )
+        if soonest is None:
+            return self._policy.poll_seconds
+        until = (soonest - self._clock.now()).total_seconds()
+        return min(max(until, 0.0), self._policy.poll_seconds)
+
+    def _backoff(self, attempts: int) -> float:
+        # The exponent is capped so that a day of failures does not overflow a float.
+        doubled = self._policy.first_backoff_seconds * 2 ** min(attempts - 1, 20)
+        most = min(doubled, self._policy.max_backoff_seconds)
+        return most * (0.5 + 0.5 * self._jitter())
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for `seconds` or a notify, whichever comes first."""
+        notified = asyncio.create_task(self._wake.wait())
+        slept = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({notified, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            notified.cancel()
+            slept.cancel()
+            await asyncio.gather(notified, slept, return_exceptions=True)
