@@ -1,0 +1,89 @@
+# Parley's commands. `make help` lists them.
+#
+# Every target sets up what it needs first (tools/setup.py); where that is already done, it takes
+# a tenth of a second.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# Any Python 3: it only runs the set-up, which finds or asks for one that fits.
+BOOTSTRAP_PYTHON := $(or $(PARLEY_PYTHON),python3)
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+SETUP := $(BOOTSTRAP_PYTHON) tools/setup.py
+
+# What the checks read; every folder of Python that is written by hand.
+SOURCES := $(wildcard services launcher envoy clients/python_cli models bench tests tools)
+
+# One benchmark after another, and its own output whole: `make -j` must not mix them.
+.NOTPARALLEL:
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^## / { printf "\n%s\n", substr($$0, 4) } \
+	  /^[a-z][a-zA-Z0-9_%-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables: PARLEY_PYTHON=/path/to/python3 chooses the Python of .venv;"
+	@echo "PARLEY_*: every setting of the running system is in docs/settings.md."
+
+## Use
+
+.PHONY: run
+run: setup ## set up, fetch the models, start everything and wait until it is ready
+	@exec $(PYTHON) -m launcher $(ARGS)
+
+.PHONY: setup
+setup: ## install what running needs, into .venv
+	@$(SETUP) run
+
+.PHONY: models
+models: setup ## fetch and verify the models of a preset (PRESET=default, light or test)
+	@$(BIN)/parley models fetch $(if $(PRESET),--preset $(PRESET))
+
+## Develop
+
+.PHONY: dev
+dev: ## install what developing needs as well
+	@$(SETUP) dev
+
+.PHONY: test
+test: dev ## run the tests (ARGS="tests/unit -k name" chooses)
+	@$(BIN)/parley models fetch --preset test
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: dev ## everything that reads the code: format, lint, types, imports, stubs, docs
+	@$(PYTHON) tools/check.py $(ARGS)
+
+.PHONY: format
+format: dev ## format Python and protos, and fix what the linter can
+	@ruff check --fix --quiet $(SOURCES) || true
+	@ruff format $(SOURCES)
+	@buf format --write
+
+.PHONY: gen
+gen: dev ## generate the stubs from protos/
+	@$(PYTHON) tools/generate_stubs.py
+
+.PHONY: docs
+docs: dev ## generate docs/settings.md from the settings classes
+	@$(PYTHON) tools/generate_settings_docs.py
+
+.PHONY: lock
+lock: dev ## compile requirements/*.txt (ARGS=--upgrade moves every pin)
+	@$(PYTHON) tools/lock.py $(ARGS)
+
+.PHONY: clean
+clean: ## remove the virtual environment, npm packages and caches; models and data stay
+	@rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache dist build gen/typescript/node_modules
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+## Measure
+
+# `make bench-NAME` runs bench/NAME.py; what it takes and prints is in bench/README.md.
+bench-%: dev ## run one benchmark (bench/README.md lists them; ARGS="--turns 3" passes options)
+	@$(PYTHON) -m bench.$(subst -,_,$*) $(if $(DATA),--data $(DATA)) $(ARGS)

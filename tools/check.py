@@ -1,0 +1,65 @@
+"""Run every check that reads the code, and say at the end which failed.
+
+    python tools/check.py [name ...]
+
+The names are those of `CHECKS`; without any, all run. A failing check does not stop the others:
+one run shows everything there is to mend.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SOURCES = ("services", "launcher", "models", "clients/python_cli", "bench", "tests", "tools")
+"""Every folder of Python that is written by hand, where it exists."""
+
+DISTRIBUTIONS = (".", "models", "clients/python_cli")
+"""The distributions whose imports and requirements must agree."""
+
+
+def commands() -> dict[str, list[list[str]]]:
+    """Return the commands of each check, by its name, in the order in which they run."""
+    sources = [folder for folder in SOURCES if (ROOT / folder).is_dir()]
+    python = sys.executable
+    return {
+        "tree": [[python, "tools/check_tree.py"]],
+        "format": [["ruff", "format", "--check", *sources], ["buf", "format", "--diff", "--exit-code"]],
+        "lint": [["ruff", "check", *sources]],
+        "types": [["mypy", *sources]],
+        "imports": [["lint-imports", "--no-cache"]],
+        "dependencies": [[python, "tools/check_dependencies.py", folder] for folder in DISTRIBUTIONS],
+        "protos": [["buf", "lint"], [python, "tools/check_breaking.py"]],
+        "stubs": [[python, "tools/generate_stubs.py", "--check"]],
+        "docs": [[python, "tools/generate_settings_docs.py", "--check"]],
+    }
+
+
+def main(names: list[str]) -> int:
+    """Run the named checks, or all; return 1 if one failed."""
+    checks = commands()
+    unknown = [name for name in names if name not in checks]
+    if unknown:
+        print(f"no such check: {', '.join(unknown)}; there are: {', '.join(checks)}")
+        return 2
+    failed = []
+    for name in names or checks:
+        started = time.monotonic()
+        print(f"==> {name}", flush=True)
+        statuses = [subprocess.run(command, cwd=ROOT, check=False).returncode for command in checks[name]]
+        passed = not any(statuses)
+        if not passed:
+            failed.append(name)
+        verdict = "passed" if passed else "FAILED"
+        print(f"    {verdict} in {time.monotonic() - started:.1f} s", flush=True)
+    if failed:
+        print(f"\nFailed: {', '.join(failed)}. Run one alone: make check ARGS={failed[0]}")
+        return 1
+    print("\nAll checks passed.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
