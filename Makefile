@@ -62,7 +62,7 @@ check: dev ## everything that reads the code: format, lint, types, imports, stub
 format: dev ## format Python and protos, and fix what the linter can
 	@ruff check --fix --quiet $(SOURCES) || true
 	@ruff format $(SOURCES)
-	@buf format --write
+	@buf format protos --write
 
 .PHONY: gen
 gen: dev ## generate the stubs from protos/

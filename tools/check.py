@@ -6,6 +6,7 @@ The names are those of `CHECKS`; without any, all run. A failing check does not 
 one run shows everything there is to mend.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -19,21 +20,31 @@ SOURCES = ("services", "launcher", "models", "clients/python_cli", "bench", "tes
 DISTRIBUTIONS = (".", "models", "clients/python_cli")
 """The distributions whose imports and requirements must agree."""
 
+OWN_MODULES = "parley-stubs=parley|buf,parley-models=parley_models,parley-cli=parley_cli"
+"""What our own distributions provide; deptry cannot tell from an editable install."""
 
-def commands() -> dict[str, list[list[str]]]:
+Command = tuple[str, list[str]]
+"""A command and the folder, below the root, that it runs in."""
+
+
+def commands() -> dict[str, list[Command]]:
     """Return the commands of each check, by its name, in the order in which they run."""
     sources = [folder for folder in SOURCES if (ROOT / folder).is_dir()]
     python = sys.executable
+    deptry = ["deptry", ".", "--package-module-name-map", OWN_MODULES]
     return {
-        "tree": [[python, "tools/check_tree.py"]],
-        "format": [["ruff", "format", "--check", *sources], ["buf", "format", "--diff", "--exit-code"]],
-        "lint": [["ruff", "check", *sources]],
-        "types": [["mypy", *sources]],
-        "imports": [["lint-imports", "--no-cache"]],
-        "dependencies": [[python, "tools/check_dependencies.py", folder] for folder in DISTRIBUTIONS],
-        "protos": [["buf", "lint"], [python, "tools/check_breaking.py"]],
-        "stubs": [[python, "tools/generate_stubs.py", "--check"]],
-        "docs": [[python, "tools/generate_settings_docs.py", "--check"]],
+        "tree": [(".", [python, "tools/check_tree.py"])],
+        "format": [
+            (".", ["ruff", "format", "--check", *sources]),
+            (".", ["buf", "format", "protos", "--diff", "--exit-code"]),
+        ],
+        "lint": [(".", ["ruff", "check", *sources])],
+        "types": [(".", ["mypy", *sources])],
+        "imports": [(".", ["lint-imports", "--no-cache"])],
+        "dependencies": [(folder, deptry) for folder in DISTRIBUTIONS],
+        "protos": [(".", ["buf", "lint"]), (".", [python, "tools/check_breaking.py"])],
+        "stubs": [(".", [python, "tools/generate_stubs.py", "--check"])],
+        "docs": [(".", [python, "tools/generate_settings_docs.py", "--check"])],
     }
 
 
@@ -44,11 +55,16 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no such check: {', '.join(unknown)}; there are: {', '.join(checks)}")
         return 2
+    tools = str(Path(sys.executable).parent)
+    environment = dict(os.environ, PATH=os.pathsep.join([tools, os.environ.get("PATH", "")]))
     failed = []
     for name in names or checks:
         started = time.monotonic()
         print(f"==> {name}", flush=True)
-        statuses = [subprocess.run(command, cwd=ROOT, check=False).returncode for command in checks[name]]
+        statuses = [
+            subprocess.run(command, cwd=ROOT / folder, env=environment, check=False).returncode
+            for folder, command in checks[name]
+        ]
         passed = not any(statuses)
         if not passed:
             failed.append(name)

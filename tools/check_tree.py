@@ -48,7 +48,9 @@ def check(name: str) -> list[str]:
         findings.append(f"{name}: a file of this kind is not committed")
     content = path.read_bytes()
     if len(content) > LARGEST_BYTES:
-        findings.append(f"{name}: {len(content)} bytes; the largest file allowed has {LARGEST_BYTES}")
+        findings.append(
+            f"{name}: {len(content)} bytes; the largest file allowed has {LARGEST_BYTES}"
+        )
     if b"\0" in content[:8192]:
         return findings  # binary
     is_lock = LOCK_FILES.search(name) is not None

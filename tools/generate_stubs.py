@@ -33,7 +33,8 @@ Everything below is generated from the `.proto` files by `make gen`; edit those 
 
 STREAMING_RESPONSE = re.compile(
     r"-> (?P<typing>\w+)\.Union\["
-    r"(?P<sync>(?P<abc>\w+)\.Iterator\[[^\[\]]+\]), (?P<asynchronous>\w+\.AsyncIterator\[[^\[\]]+\])\]"
+    r"(?P<sync>(?P<abc>\w+)\.Iterator\[[^\[\]]+\]), "
+    r"(?P<asynchronous>\w+\.AsyncIterator\[[^\[\]]+\])\]"
 )
 
 MAX_DIFF_LINES = 60
@@ -140,9 +141,9 @@ def write(wanted: dict[str, str], present: dict[str, str]) -> None:
         (ROOT / name).unlink()
         shutil.rmtree((ROOT / name).parent / "__pycache__", ignore_errors=True)
     for folder in GENERATED:
-        for path, folders, files in os.walk(ROOT / folder, topdown=False):
+        for name, folders, files in os.walk(ROOT / folder, topdown=False):
             if not folders and not files:
-                Path(path).rmdir()
+                Path(name).rmdir()
     print(f"{len(wanted)} stub files: {len(changed)} written, {len(removed)} removed")
 
 

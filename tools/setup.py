@@ -77,7 +77,7 @@ def set_up(locks: tuple[str, ...]) -> None:
     steps = pending(locks)
     for number, (name, digest) in enumerate(steps.items(), 1):
         label = "Parley itself (editable)" if name == "editable" else "packages of " + name
-        with Step("[{}/{}] {}".format(number, len(steps), label)) as step:
+        with Step(f"[{number}/{len(steps)}] {label}") as step:
             if name == "editable":
                 install_editable(step)
             else:
@@ -86,7 +86,7 @@ def set_up(locks: tuple[str, ...]) -> None:
         stamp[name] = digest
         write_stamp(stamp)
     if steps:
-        print("==> set up in {:.0f} s".format(time.monotonic() - started), flush=True)
+        print(f"==> set up in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def pending(locks: tuple[str, ...]) -> dict[str, str]:
@@ -104,7 +104,7 @@ def digest_of(*paths: Path) -> str:
         try:
             total.update(path.read_bytes() + b"\0")
         except FileNotFoundError:
-            raise SetupError("{} is missing: is this checkout whole?".format(path)) from None
+            raise SetupError(f"{path} is missing: is this checkout whole?") from None
     return total.hexdigest()
 
 
@@ -147,15 +147,16 @@ def make_environment() -> None:
     check_disk()
     base = find_python()
     version = "{}.{}".format(*version_of(base))
-    with Step("virtual environment .venv (Python {})".format(version)):
+    with Step(f"virtual environment .venv (Python {version})"):
         for entry in VENV.iterdir():
             if entry.name != ".setup-lock":  # held by this very process
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                is_folder = entry.is_dir() and not entry.is_symlink()
+                shutil.rmtree(entry) if is_folder else entry.unlink()
         result = subprocess.run(
             [base, "-m", "venv", str(VENV)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            universal_newlines=True,
+            text=True,
             check=False,
         )
     if result.returncode != 0:
@@ -163,9 +164,9 @@ def make_environment() -> None:
         if "ensurepip" in result.stdout:
             hint = (
                 "\nThis Python comes without its venv module. On Debian or Ubuntu:"
-                "\n    sudo apt-get install python{}-venv".format(version)
+                f"\n    sudo apt-get install python{version}-venv"
             )
-        raise SetupError("{} -m venv failed:\n{}{}".format(base, result.stdout.strip(), hint))
+        raise SetupError(f"{base} -m venv failed:\n{result.stdout.strip()}{hint}")
 
 
 def check_disk() -> None:
@@ -173,23 +174,22 @@ def check_disk() -> None:
     free = shutil.disk_usage(ROOT).free
     if free < NEEDED_BYTES:
         raise SetupError(
-            "It needs {:.1f} GB of disk in {} and only {:.1f} GB are free.".format(
-                NEEDED_BYTES / 1e9, ROOT, free / 1e9
-            )
+            f"It needs {NEEDED_BYTES / 1e9:.1f} GB of disk in {ROOT}, "
+            f"and only {free / 1e9:.1f} GB are free."
         )
 
 
 def find_python() -> str:
     """Return the Python to build the environment with."""
     asked = os.environ.get("PARLEY_PYTHON")
-    names = ["python3.{}".format(minor) for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
+    names = [f"python3.{minor}" for minor in range(NEWEST[1], OLDEST[1] - 1, -1)]
     for candidate in [asked] if asked else [sys.executable, *names, "python3"]:
         path = shutil.which(candidate)
         if path and OLDEST <= version_of(path) <= NEWEST:
             return path
     wanted = "Python {}.{} to {}.{}".format(*OLDEST, *NEWEST)
     if asked:
-        raise SetupError("PARLEY_PYTHON={} is not a {}.".format(asked, wanted))
+        raise SetupError(f"PARLEY_PYTHON={asked} is not a {wanted}.")
     raise SetupError(
         "Parley needs {}; none was found (python3 here is {}.{}).\n".format(
             wanted, *sys.version_info[:2]
@@ -206,7 +206,7 @@ def version_of(python: str | Path) -> tuple[int, int]:
             [str(python), "-c", "import sys; print(*sys.version_info[:2])"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            universal_newlines=True,
+            text=True,
             check=True,
         ).stdout.split()
         return int(answer[0]), int(answer[1])
@@ -282,7 +282,7 @@ def explain(output: str) -> str:
         )
     else:
         advice = "pip failed; its last lines are above."
-    return "pip said:\n\n{}\n\n{}".format(output, advice)
+    return f"pip said:\n\n{output}\n\n{advice}"
 
 
 class Step:
@@ -302,19 +302,19 @@ class Step:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             took = time.monotonic() - self._started
-            self.say("{:.0f} s".format(took), final=True)
+            self.say(f"{took:.0f} s", final=True)
         elif self._live:
             print(flush=True)
 
     def advance(self, name: str) -> None:
         """Show that the next of `total` things has begun."""
         self._done += 1
-        self.say("{}/{} {}".format(self._done, max(self.total, self._done), name))
+        self.say(f"{self._done}/{max(self.total, self._done)} {name}")
 
     def say(self, text: str, *, final: bool = False) -> None:
         """Show `text` beside the label; a log gets only the final one."""
         if self._live:
-            line = "==> {}: {}".format(self.label, text)
+            line = f"==> {self.label}: {text}"
             print("\r\033[K" + line, end="\n" if final else "", flush=True)
         elif final:
             print("    done in " + text, flush=True)
