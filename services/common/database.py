@@ -1,10 +1,10 @@
 """A service's database: one engine, units of work, and SQLite set up for durability.
 
-    async with Database.open(url) as database:
-        async with database.transaction() as session:   # BEGIN … COMMIT, or ROLLBACK on error
-            session.add(row)
-        async with database.snapshot() as session:      # reads only
-            ...
+async with Database.open(url) as database:
+    async with database.transaction() as session:   # BEGIN … COMMIT, or ROLLBACK on error
+        session.add(row)
+    async with database.snapshot() as session:      # reads only
+        ...
 """
 
 from __future__ import annotations

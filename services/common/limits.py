@@ -27,15 +27,10 @@ class Limits:
         "RESOURCE_EXHAUSTED from the transport",
     )
     max_stream_message_bytes: int = _limit(
-        64 * 1024,
-        "bytes",
-        "a live message is a frame of audio (6,400 bytes at most) or a short text",
-        "MESSAGE_TOO_LARGE",
-    )
-    max_upload_chunk_bytes: int = _limit(
         1024 * 1024,
         "bytes",
-        "large enough that per-message cost vanishes, small enough to buffer for every upload",
+        "large enough that per-message cost vanishes in an upload, small enough to hold for each "
+        "live stream; a frame of audio is 6,400 bytes at most",
         "MESSAGE_TOO_LARGE",
     )
     max_metadata_bytes: int = _limit(

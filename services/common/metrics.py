@@ -33,7 +33,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         Gauge(
-            "parley_service", "1, labelled with the service's name.", ["name"], registry=self.registry
+            "parley_service",
+            "1, labelled with the service's name.",
+            ["name"],
+            registry=self.registry,
         ).labels(service).set(1)
         self._handled = Counter(
             "parley_rpc_handled_total",

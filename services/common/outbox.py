@@ -200,9 +200,7 @@ class OutboxRelay(Generic[Row]):
         """Return how many events wait to be sent."""
         async with self._database.snapshot() as session:
             return (
-                await session.scalar(
-                    select(func.count()).where(self._table.published_at.is_(None))
-                )
+                await session.scalar(select(func.count()).where(self._table.published_at.is_(None)))
                 or 0
             )
 

@@ -135,7 +135,7 @@ _COMMON = (
 
 _USER = (
     ReasonEntry(
-        "CREDENTIALS_INVALID",
+        "BAD_CREDENTIALS",
         Code.UNAUTHENTICATED,
         "No such user, or the password is wrong; which of the two is not told.",
         "Check both, or register.",

@@ -44,6 +44,7 @@ class GrpcService:
     descriptor: ServiceDescriptor
     add_to: Callable[[grpc.aio.Server], None]
     access: Mapping[str, Access]
+    message_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -53,8 +54,18 @@ class GrpcService:
         file: FileDescriptor,
         name: str,
         access: Mapping[str, Access],
+        message_bytes: Mapping[str, int] | None = None,
     ) -> Self:
         """Describe `servicer`, which implements the service `name` of the proto `file`.
+
+        Args:
+            servicer: the implementation.
+            add_to_server: the generated `add_…Servicer_to_server`.
+            file: the `DESCRIPTOR` of the generated module.
+            name: the service's name in the proto.
+            access: who may call, for every method by its short name.
+            message_bytes: largest received message, for streaming methods whose limit is not
+                `Limits.max_stream_message_bytes`.
 
         Raises:
             ValueError: when `access` does not name exactly the methods of the service.
@@ -67,7 +78,12 @@ class GrpcService:
                 f"{descriptor.full_name}: no access rule for {sorted(missing)}, "
                 f"and rules for unknown methods {sorted(unknown)}"
             )
-        return cls(descriptor, lambda server: add_to_server(servicer, server), dict(access))
+        return cls(
+            descriptor,
+            lambda server: add_to_server(servicer, server),
+            dict(access),
+            dict(message_bytes or {}),
+        )
 
     @property
     def full_name(self) -> str:
@@ -114,7 +130,6 @@ class Runtime:
     peers: Peers
     signer: ServiceSigner
     metrics: Metrics
-    stopping: Callable[[], None] = field(default=lambda: None)
 
 
 S_contra = TypeVar("S_contra", bound=ServiceSettings, contravariant=True)

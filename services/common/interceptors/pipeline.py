@@ -1,0 +1,181 @@
+"""The one gRPC interceptor: everything in this package, around every call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from inspect import isasyncgenfunction
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+import structlog
+
+from services.common.access import Access
+from services.common.call_context import request_id_var
+from services.common.codes import Code
+from services.common.errors import Code as ErrorCode
+from services.common.errors import ParleyError
+from services.common.interceptors.authentication import Authenticator
+from services.common.interceptors.deadline import allowed_seconds, set_deadline
+from services.common.interceptors.failures import as_parley_error
+from services.common.interceptors.gate import Gate
+from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
+from services.common.interceptors.validation import Rejected, checked, checked_unary
+from services.common.limits import Limits
+from services.common.metrics import MethodMetrics, Metrics
+from services.common.status import DETAILS_KEY, grpc_code, to_status
+
+_log = structlog.get_logger(__name__)
+
+_Behave = Callable[[Any, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRule:
+    """What the pipeline knows of a method beforehand.
+
+    gated: whether it waits for the service to be ready; health and reflection do not.
+    max_message_bytes: of one received message.
+    """
+
+    access: Access
+    gated: bool
+    max_message_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    name: str
+    rule: MethodRule | None
+    metrics: MethodMetrics
+    unary: bool
+
+
+class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps every method's handler, once a method."""
+
+    def __init__(
+        self,
+        rules: Mapping[str, MethodRule],
+        authenticator: Authenticator,
+        metrics: Metrics,
+        gate: Gate,
+        limits: Limits,
+    ) -> None:
+        self._rules = rules
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._gate = gate
+        self._limits = limits
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        """Return the wrapped handler; None, which gRPC answers as UNIMPLEMENTED, for no method."""
+        name = handler_call_details.method
+        wrapped = self._handlers.get(name)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            wrapped = self._handlers[name] = self._wrapped(name, handler)
+        return wrapped
+
+    def _wrapped(self, name: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        rule = self._rules.get(name)
+        unary = not handler.request_streaming and not handler.response_streaming
+        method = _Method(name, rule, self._metrics.method(name), unary)
+        decode = handler.request_deserializer
+        if decode is not None and rule is not None:
+            wrap = checked if handler.request_streaming else checked_unary
+            decode = wrap(decode, rule.max_message_bytes)
+        inner, build = _kind(handler)
+        if handler.response_streaming and isasyncgenfunction(inner):
+            inner = _writing(inner)
+
+        async def call(request: Any, context: Any) -> Any:
+            return await self._run(method, inner, request, context)
+
+        return build(
+            call,
+            request_deserializer=decode,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _run(self, method: _Method, behave: _Behave, request: Any, context: Any) -> Any:
+        started = time.perf_counter()
+        method.metrics.started()
+        code = Code.OK
+        metadata = dict(context.invocation_metadata() or ())
+        request_id = choose_request_id(metadata.get(REQUEST_ID_KEY))
+        request_id_var.set(request_id)
+        # It goes out with the first message or the status: no message of its own.
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        try:
+            rule = method.rule
+            if rule is None or rule.gated:
+                self._gate.check()
+            await self._authenticator.admit(rule.access if rule else None, metadata)
+            if isinstance(request, Rejected):
+                raise request.error
+            seconds = allowed_seconds(context.time_remaining(), method.unary, self._limits)
+            set_deadline(seconds)
+            if not method.unary:
+                return await behave(request, context)
+            async with asyncio.timeout(seconds):
+                return await behave(request, context)
+        except asyncio.CancelledError:
+            code = Code.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = _aborted_with(context)
+            raise
+        except Exception as error:  # noqa: BLE001 - the border: whatever it is becomes a status
+            told = as_parley_error(error, method.name)
+            code = told.code
+            await _abort(context, told, request_id)
+        finally:
+            method.metrics.ended(code, time.perf_counter() - started)
+
+
+async def _abort(context: Any, error: ParleyError, request_id: str) -> NoReturn:
+    status = to_status(error, request_id)
+    await context.abort(
+        grpc_code(error.code),
+        error.message,
+        ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request_id)),
+    )
+    raise AssertionError("abort always raises")
+
+
+def _aborted_with(context: Any) -> Code:
+    code = context.code()
+    return ErrorCode(code if isinstance(code, int) else code.value[0])
+
+
+def _kind(handler: grpc.RpcMethodHandler) -> tuple[Any, Callable[..., grpc.RpcMethodHandler]]:
+    if handler.request_streaming:
+        if handler.response_streaming:
+            return handler.stream_stream, grpc.stream_stream_rpc_method_handler
+        return handler.stream_unary, grpc.stream_unary_rpc_method_handler
+    if handler.response_streaming:
+        return handler.unary_stream, grpc.unary_stream_rpc_method_handler
+    return handler.unary_unary, grpc.unary_unary_rpc_method_handler
+
+
+def _writing(generate: Callable[[Any, Any], AsyncIterator[Any]]) -> _Behave:
+    """Return the generator-style handler in the writing style, closing it whatever happens."""
+
+    async def write_all(request: Any, context: Any) -> None:
+        async with aclosing(generate(request, context)) as responses:
+            async for response in responses:
+                await context.write(response)
+
+    return write_all

@@ -1,0 +1,73 @@
+"""All of a service's `__main__`: settings, logs, signals, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import TypeVar
+
+import structlog
+
+from services.common.key_files import KeyFileError
+from services.common.lifecycle import PortTaken, serve
+from services.common.service import Bootstrap
+from services.common.settings import ServiceSettings, SettingsError
+from services.common.telemetry import configure_logs
+
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
+EXIT_PORT = 3
+
+_log = structlog.get_logger(__name__)
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def run_service(name: str, settings_class: type[S], bootstrap: Bootstrap[S]) -> int:
+    """Run the service `name` until SIGTERM or SIGINT; return the exit code.
+
+    The first signal drains; a second ends at once. 0: ended as asked; 1: failed, the log says
+    how; 2: wrong settings; 3: a port is taken. Use it as
+    `sys.exit(run_service("user", UserSettings, bootstrap))`.
+    """
+    try:
+        settings = settings_class.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there are no settings to configure logs with
+        return EXIT_SETTINGS
+    configure_logs(name, settings.log_level, settings.log_format)
+    try:
+        asyncio.run(_run(name, settings, bootstrap))
+    except PortTaken as error:
+        _log.error("port_taken", problem=str(error))
+        return EXIT_PORT
+    except (KeyFileError, OSError) as error:
+        _log.error("cannot_start", problem=str(error))
+        return EXIT_FAILED
+    except Exception as error:  # noqa: BLE001 - the process ends here; the log must say why
+        _log.critical("failed", exc_info=error)
+        return EXIT_FAILED
+    return 0
+
+
+async def _run(name: str, settings: S, bootstrap: Bootstrap[S]) -> None:
+    stopped_early = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    starting = asyncio.current_task()
+
+    def stop_before_serving() -> None:
+        stopped_early.set()
+        if starting is not None:
+            starting.cancel()
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop_before_serving)
+    try:
+        async with serve(name, settings, bootstrap) as service:
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(each, service.stop)
+            await service.run_until_stopped()
+    except asyncio.CancelledError:
+        if not stopped_early.is_set():
+            raise
