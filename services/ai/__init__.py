@@ -1,0 +1,1 @@
+"""The ai service: from a learner's audio to a tutor's spoken reply."""

@@ -1,0 +1,215 @@
+"""Streaming recognition by Moonshine: a small model while the learner speaks, a larger at the end.
+
+Moonshine decodes whole buffers, so "streaming" is deciding what to decode again. Audio longer than
+a model's limit is cut at its quietest place; a finished piece is decoded once and kept, so that
+at the end of a long turn only the last piece is left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.ai.adapters.moonshine_model import (
+    MIN_SAMPLES,
+    MoonshineModel,
+    Token,
+    text_of,
+    words_of,
+)
+from services.ai.audio import frame_energies, ms_of_samples, samples_of_ms, to_float
+from services.ai.capabilities import (
+    LEARNER_RATE_HZ,
+    Pcm16,
+    RecognizerCapabilities,
+    Transcript,
+    WordTiming,
+)
+from services.ai.compute import ComputePool
+from services.ai.transcripts import time_words, transcript_of
+
+# Moonshine tiny raises above about nine seconds of audio (measured on the published files).
+TINY_PIECE_S = 8.0
+# The base model takes more; beyond this its decoder begins to skip, and the tail left to decode
+# when speech ends would cost more than 600 ms.
+BASE_PIECE_S = 14.0
+# One utterance; the engine ends a turn before that.
+MAX_AUDIO_S = 120.0
+# Where a cut may fall: the last 40 % of a piece, at the quietest 100 ms.
+_CUT_FROM = 0.6
+_QUIET_SAMPLES = LEARNER_RATE_HZ // 10
+# Below this root mean square nothing is said: the model would make words up.
+_SILENCE_RMS = 0.0008
+
+
+def piece_bounds(audio: Pcm16, limit_s: float) -> list[tuple[int, int]]:
+    """Return where to cut ``audio`` into pieces of at most ``limit_s``.
+
+    A bound depends only on the audio before it, so it stays where it is as audio is added.
+    """
+    limit = int(limit_s * LEARNER_RATE_HZ)
+    bounds = []
+    start = 0
+    while len(audio) - start > limit:
+        first = start + int(limit * _CUT_FROM)
+        energies = frame_energies(audio[first : start + limit], _QUIET_SAMPLES)
+        cut = first + int(energies.argmin()) * _QUIET_SAMPLES + _QUIET_SAMPLES // 2
+        bounds.append((start, cut))
+        start = cut
+    bounds.append((start, len(audio)))
+    return bounds
+
+
+@dataclass(slots=True)
+class _PieceDecoder:
+    """One model over growing audio; keeps the tokens of pieces that no longer change."""
+
+    model: MoonshineModel
+    limit_s: float
+    finished: list[tuple[Token, ...]] = field(default_factory=list)
+
+    def decode(
+        self, audio: Pcm16, stopped: Callable[[], bool]
+    ) -> list[tuple[tuple[int, int], tuple[Token, ...]]]:
+        """Return the tokens of each piece. Blocking; calls must not overlap."""
+        bounds = piece_bounds(audio, self.limit_s)
+        pieces = []
+        for index, (start, end) in enumerate(bounds):
+            if index < len(self.finished):
+                tokens = self.finished[index]
+            else:
+                tokens = self._decode_piece(audio[start:end], stopped)
+                if index < len(bounds) - 1 and not stopped():
+                    self.finished.append(tokens)
+            pieces.append(((start, end), tokens))
+        return pieces
+
+    def _decode_piece(self, audio: Pcm16, stopped: Callable[[], bool]) -> tuple[Token, ...]:
+        samples = to_float(audio)
+        if len(samples) < MIN_SAMPLES or float(np.sqrt(np.mean(samples**2))) < _SILENCE_RMS:
+            return ()
+        return without_loop(self.model.decode(samples, stopped))
+
+
+def without_loop(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+    """Cut a decoder's loop: the same run of tokens four times or more keeps one.
+
+    Attention decoders loop on noise and on cut words; a person who says a word three times does
+    not say it a fourth.
+    """
+    pieces = [token.piece for token in tokens]
+    for start in range(len(pieces)):
+        for span in range(1, (len(pieces) - start) // 4 + 1):
+            unit = pieces[start : start + span]
+            count = 1
+            while pieces[start + count * span : start + (count + 1) * span] == unit:
+                count += 1
+            if count >= 4:
+                return without_loop(tokens[: start + span] + tokens[start + count * span :])
+    return tokens
+
+
+class MoonshineRecognizer:
+    """Recognises English with one model for finals and, where given, a faster for partials."""
+
+    def __init__(
+        self,
+        final: MoonshineModel,
+        partial: MoonshineModel,
+        pool: ComputePool,
+        *,
+        final_piece_s: float = BASE_PIECE_S,
+        partial_piece_s: float = TINY_PIECE_S,
+    ) -> None:
+        self._final = final
+        self._partial = partial
+        self._pool = pool
+        self._final_piece_s = final_piece_s
+        self._partial_piece_s = partial_piece_s
+        # The first call of a model allocates its arenas: two thirds of a second nobody should wait.
+        noise = np.random.default_rng(0).normal(0.0, 0.01, LEARNER_RATE_HZ).astype(np.float32)
+        for model in (final, partial):
+            model.decode(noise, lambda: False)
+
+    @property
+    def capabilities(self) -> RecognizerCapabilities:
+        """English, with partials, confidences, and word times that are estimates."""
+        return RecognizerCapabilities(
+            partials=True,
+            word_timing=WordTiming.ESTIMATED,
+            word_confidence=True,
+            languages=("en",),
+            max_audio_s=MAX_AUDIO_S,
+        )
+
+    def open(self) -> MoonshineSession:
+        """Start recognising one utterance."""
+        return MoonshineSession(
+            _PieceDecoder(self._final, self._final_piece_s),
+            _PieceDecoder(self._partial, self._partial_piece_s),
+            self._pool,
+        )
+
+
+class MoonshineSession:
+    """One utterance. Holds its audio, at most ``MAX_AUDIO_S``; later audio is ignored."""
+
+    def __init__(self, final: _PieceDecoder, partial: _PieceDecoder, pool: ComputePool) -> None:
+        self._final = final
+        self._partial = partial
+        self._pool = pool
+        self._buffer = np.zeros(samples_of_ms(4000), np.int16)
+        self._length = 0
+        self._final_turn = asyncio.Lock()
+        self._partial_turn = asyncio.Lock()
+
+    def feed(self, audio: Pcm16) -> None:
+        """Add audio."""
+        room = int(MAX_AUDIO_S * LEARNER_RATE_HZ) - self._length
+        audio = audio[: max(0, room)]
+        end = self._length + len(audio)
+        if end > len(self._buffer):
+            grown = np.zeros(max(end, 2 * len(self._buffer)), np.int16)
+            grown[: self._length] = self._buffer[: self._length]
+            self._buffer = grown
+        self._buffer[self._length : end] = audio
+        self._length = end
+
+    async def partial(self) -> str | None:
+        """Return the words so far from the fast model, or None when the pool has other work."""
+        if self._partial_turn.locked() or not self._pool.is_idle:
+            return None
+        async with self._partial_turn:
+            pieces = await self._decode(self._partial)
+        return " ".join(filter(None, (text_of(tokens) for _, tokens in pieces)))
+
+    async def final(self) -> Transcript:
+        """Return the careful transcript of everything fed so far."""
+        async with self._final_turn:
+            audio = self._buffer[: self._length]
+            pieces = await self._decode(self._final)
+        words = []
+        for (start, end), tokens in pieces:
+            words.extend(time_words(words_of(tokens), audio[start:end], ms_of_samples(start)))
+        return transcript_of(words, ms_of_samples(len(audio)))
+
+    def close(self) -> None:
+        """Let the audio go."""
+        self._buffer = np.zeros(0, np.int16)
+        self._length = 0
+
+    async def _decode(
+        self, decoder: _PieceDecoder
+    ) -> list[tuple[tuple[int, int], tuple[Token, ...]]]:
+        stop = threading.Event()
+        audio = self._buffer[: self._length]
+        try:
+            return await self._pool.run(decoder.decode, audio, stop.is_set)
+        except asyncio.CancelledError:
+            # The thread cannot be cancelled; it looks at this between two tokens.
+            stop.set()
+            raise

@@ -1,0 +1,79 @@
+"""The CPU budget of the speech models: one small pool of threads that all of them share.
+
+Every speech model runs with a single intra-op thread and without spinning, so the pool's size is
+the number of cores that speech may use at once. The language model has threads of its own; its
+count and this size are set together, in settings, so that they never fight for the same cores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from services.ai.capabilities import ProviderBusyError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ComputePool:
+    """Runs blocking model calls off the event loop, at most ``size`` at a time.
+
+    Full-policy: up to ``max_waiting`` calls wait, the next raises ``ProviderBusyError`` at once;
+    optional work (``run_if_idle``) is refused, not queued, unless a thread is free now.
+    """
+
+    def __init__(self, size: int, max_waiting: int) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=size, thread_name_prefix="speech-model")
+        self._size = size
+        self._max_waiting = max_waiting
+        self._pending = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call runs or waits."""
+        return self._pending == 0
+
+    @property
+    def load(self) -> float:
+        """Calls running or waiting, as a multiple of the pool's size."""
+        return self._pending / self._size
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``call`` in the pool. Raises ``ProviderBusyError`` when too many wait already.
+
+        Cancelling the caller frees its place only once a running call has ended: threads cannot
+        be stopped.
+        """
+        if self._pending >= self._size + self._max_waiting:
+            raise ProviderBusyError("the speech models have more work than they can carry")
+        self._pending += 1
+        try:
+            future = self._executor.submit(call, *args, **kwargs)
+        except BaseException:
+            self._pending -= 1
+            raise
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: self._release_on(loop))
+        return await asyncio.wrap_future(future)
+
+    async def run_if_idle(
+        self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> R | None:
+        """Run optional work, or return None when anything else is running or waiting."""
+        if not self.is_idle:
+            return None
+        return await self.run(call, *args, **kwargs)
+
+    def close(self) -> None:
+        """End the threads after the calls that run now."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _release_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> None:
+        self._pending -= 1

@@ -1,0 +1,190 @@
+"""How long to wait in a pause before taking it for the end of a turn. Pure functions.
+
+Between people the gap is about 200 ms (Stivers et al. 2009), but learners pause inside their turns
+to look for words. So the wait follows what is known: the turn detector's score, the words so far,
+the learner's patience setting, and a running estimate of this learner's own pauses.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from services.ai.transcripts import FILLERS, bare
+
+# Words that no finished English turn ends on: conjunctions, articles, prepositions that govern
+# something, possessives, and auxiliaries that wait for a verb.
+_UNFINISHED = frozenset(
+    [
+        "and",
+        "but",
+        "or",
+        "so",
+        "because",
+        "if",
+        "when",
+        "while",
+        "that",
+        "which",
+        "who",
+        "than",
+        "as",
+        "a",
+        "an",
+        "the",
+        "this",
+        "my",
+        "your",
+        "his",
+        "her",
+        "its",
+        "our",
+        "their",
+        "some",
+        "any",
+        "every",
+        "of",
+        "for",
+        "from",
+        "with",
+        "into",
+        "about",
+        "at",
+        "by",
+        "between",
+        "during",
+        "without",
+        "is",
+        "are",
+        "was",
+        "were",
+        "am",
+        "be",
+        "been",
+        "have",
+        "has",
+        "will",
+        "would",
+        "can",
+        "could",
+        "should",
+        "may",
+        "might",
+        "must",
+        "i",
+        "we",
+        "they",
+        "he",
+        "she",
+        "very",
+        "really",
+        "more",
+        "most",
+        "like",
+    ]
+)
+# "so", "like", "that" and pronouns do end turns ("I think so", "me and she"): only where the
+# recognizer itself put no final mark after them.
+_FINAL_MARK = re.compile(r"[.!?]['\"\u201d)]*$")
+_THINKING = re.compile(
+    r"\b(?:let me (?:think|see)|how (?:do|can) (?:i|you) say|what(?:'s| is) the word|"
+    r"wait a (?:moment|minute|second)|just a (?:moment|minute|second)|hold on|give me a (?:moment|"
+    r"minute|second)|i mean|you know|how to say)\W*$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PausePolicy:
+    """The waits in milliseconds at one patience setting.
+
+    ``sure_ms``: when the turn detector is certain; ``unsure_ms``: when it is certain of the
+    opposite; ``holding_ms``: when the words say that more will come.
+    """
+
+    sure_ms: int
+    unsure_ms: int
+    holding_ms: int
+
+
+# The ends and the middle of the patience setting. The middle's 280 ms is one detector call after
+# a pause of 160 ms, with room for one more frame; ``unsure`` covers nine in ten pauses of the
+# learners in the corpus this was set on.
+_IMPATIENT = PausePolicy(sure_ms=200, unsure_ms=800, holding_ms=1500)
+_MIDDLE = PausePolicy(sure_ms=280, unsure_ms=1400, holding_ms=2600)
+_PATIENT = PausePolicy(sure_ms=700, unsure_ms=3000, holding_ms=5000)
+# A learner's own pauses stretch the wait only when the detector is unsure, and only so far.
+_PAUSE_MARGIN = 1.3
+_LONGEST_WAIT_MS = 4000
+# Below this score the detector says "not finished".
+_UNSURE_SCORE = 0.1
+_SURE_SCORE = 0.9
+
+
+def pause_policy(patience: float) -> PausePolicy:
+    """Return the waits for a ``patience`` of 0 to 1, linear between the three settings."""
+    low, high, share = (
+        (_IMPATIENT, _MIDDLE, patience * 2)
+        if patience <= 0.5
+        else (_MIDDLE, _PATIENT, patience * 2 - 1)
+    )
+    return PausePolicy(
+        sure_ms=_between(low.sure_ms, high.sure_ms, share),
+        unsure_ms=_between(low.unsure_ms, high.unsure_ms, share),
+        holding_ms=_between(low.holding_ms, high.holding_ms, share),
+    )
+
+
+def wait_ms(
+    policy: PausePolicy, score: float | None, words: str | None, typical_pause_ms: int
+) -> int:
+    """Return how long a pause must last to end the turn.
+
+    ``score`` is the turn detector's probability, ``words`` the transcript up to the pause; each is
+    None while it is not known. ``typical_pause_ms`` is 0 when not known.
+
+    Without the words a sure score waits too: the words may hold the floor, and no reply can begin
+    without them.
+    """
+    unsure = max(policy.unsure_ms, min(int(typical_pause_ms * _PAUSE_MARGIN), _LONGEST_WAIT_MS))
+    if words is not None and holds_floor(words):
+        return max(policy.holding_ms, unsure)
+    if score is None or words is None:
+        return unsure
+    doubt = (_SURE_SCORE - score) / (_SURE_SCORE - _UNSURE_SCORE)
+    return _between(policy.sure_ms, unsure, min(1.0, max(0.0, doubt)))
+
+
+def holds_floor(words: str) -> bool:
+    """Whether ``words`` say themselves that more will come."""
+    text = words.strip()
+    if not text:
+        return False
+    if text.endswith((",", "-", "\u2014", "...", "\u2026")):
+        return True
+    last = bare(text.split()[-1])
+    if last in FILLERS or _THINKING.search(text):
+        return True
+    return last in _UNFINISHED and not _FINAL_MARK.search(text)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseEstimate:
+    """A running estimate of the pauses that a learner makes inside turns; 0 ms: not known.
+
+    An expectile: longer pauses pull four times as hard as shorter ones, so the estimate settles
+    where about four in five pauses are shorter.
+    """
+
+    typical_ms: int = 0
+
+    def with_pause(self, pause_ms: int) -> PauseEstimate:
+        """Return the estimate after one more pause inside a turn."""
+        if not self.typical_ms:
+            return PauseEstimate(pause_ms)
+        weight = 0.4 if pause_ms > self.typical_ms else 0.1
+        return PauseEstimate(round(self.typical_ms + weight * (pause_ms - self.typical_ms)))
+
+
+def _between(low: int, high: int, share: float) -> int:
+    return round(low + (high - low) * share)

@@ -1,0 +1,1 @@
+"""Engines: ways to hear a learner and answer, behind ``services.ai.engine.Engine``."""

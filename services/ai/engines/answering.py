@@ -1,0 +1,252 @@
+"""The answering half of a pipeline session: prompts, memory, and the reply that may be heard."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from services.ai.capabilities import (
+    LanguageModel,
+    LanguageModelSession,
+    Message,
+    Synthesizer,
+    Transcript,
+)
+from services.ai.engine import ChangeSettings, ReplyPurpose, SessionConfig, Usage
+from services.ai.engines.reply import ReplyAttempt, Speaker
+from services.ai.engines.stages import Marks, StageNames
+from services.ai.learner import PastTurn
+from services.ai.memory import Memory
+from services.ai.outbox import Outbox
+from services.ai.prompts.builder import (
+    PromptContext,
+    count_message_tokens,
+    reply_messages,
+    system_message,
+    turn_messages,
+    unasked_messages,
+)
+
+T = TypeVar("T")
+
+Spawn = Callable[[Coroutine[Any, Any, T]], "asyncio.Task[T]"]
+
+# The reply's share of the context, with the chat template's own marks.
+_REPLY_TOKENS = 160
+# Fewer new words than this are evaluated about as fast with the whole prompt.
+_MIN_PRIMED_WORDS = 4
+# Words of a caption that may still change when more is heard.
+_UNSETTLED_WORDS = 2
+
+
+@dataclass(slots=True)
+class _Current:
+    """The attempt that may speak or may come to. ``pause`` 0: it is no speculation."""
+
+    attempt: ReplyAttempt
+    task: asyncio.Task[None]
+    pause: int
+
+
+class Answering:
+    """Prepares, releases and silences replies; at most one is alive at a time."""
+
+    def __init__(
+        self,
+        *,
+        config: SessionConfig,
+        language_model: LanguageModel,
+        synthesizer: Synthesizer,
+        names: StageNames,
+        outbox: Outbox,
+        spawn: Spawn[None],
+    ) -> None:
+        self._language_model = language_model
+        self._model: LanguageModelSession = language_model.open()
+        self._names = names
+        self._outbox = outbox
+        self._spawn = spawn
+        self._context = PromptContext(config.profile, config.scenario, config.recent_corrections)
+        self._opening_line = config.scenario.opening_line.strip()
+        self._memory = Memory(config.history)
+        self._generation = config.last_generation
+        self._speaker = Speaker(synthesizer, config.voice, config.speech_rate, config.captions_only)
+        self._current: _Current | None = None
+        self._priming: asyncio.Task[None] | None = None
+        self._primed_words = 0
+
+    # --- ahead of need ----------------------------------------------------------------------
+
+    def prime_session(self) -> None:
+        """Have the prompt's fixed part evaluated while the learner has not spoken yet."""
+        self._prime([system_message(self._context), *turn_messages(self._window(""))])
+
+    def prime_words(self, words: Sequence[str]) -> None:
+        """Have what the learner has said so far evaluated while more is being said.
+
+        The last words of a caption still change, so they wait.
+        """
+        settled = len(words) - _UNSETTLED_WORDS
+        busy = self._current is not None or (self._priming and not self._priming.done())
+        if busy or settled - self._primed_words < _MIN_PRIMED_WORDS:
+            return
+        self._primed_words = settled
+        self._prime(self._reply_messages(" ".join(words[:settled])))
+
+    def prepare(
+        self, pause: int, transcript: asyncio.Task[Transcript], speech_end_s: float
+    ) -> bool:
+        """Begin a reply to what was said up to ``pause`` and hold it back.
+
+        Returns False, and does nothing, while an earlier reply is still being said.
+        """
+        current = self._current
+        if current is not None and current.attempt.is_released and not current.task.done():
+            return False
+        self.silence()
+        attempt = self._new_attempt(Marks(speech_end_s))
+        self._start(attempt, self._answer_when_known(attempt, transcript), pause)
+        return True
+
+    def discard(self, pause: int) -> bool:
+        """Throw away what was prepared for ``pause``; return whether there was anything."""
+        if self._current is None or self._current.pause != pause:
+            return False
+        self.silence()
+        return True
+
+    # --- replies ----------------------------------------------------------------------------
+
+    def answer(self, pause: int, transcript: Transcript, marks: Marks) -> int:
+        """Answer a committed utterance; return the reply's generation.
+
+        A speculation for ``pause`` is let go; anything else is silenced and a reply begun. The
+        caller announces the turn, then calls ``speak``.
+        """
+        self._primed_words = 0
+        current = self._current
+        if current is not None and pause and current.pause == pause:
+            attempt = current.attempt
+            attempt.marks.decision = marks.decision
+        else:
+            self.silence()
+            attempt = self._new_attempt(marks)
+            messages = self._reply_messages(transcript.clean)
+            self._start(attempt, attempt.run(self._model, messages), 0)
+        self._memory.begin_turn(transcript.clean, attempt.generation)
+        return attempt.generation
+
+    def answer_unasked(self, purpose: ReplyPurpose, marks: Marks) -> int:
+        """Open the conversation, or help after silence; return the reply's generation."""
+        self.silence()
+        attempt = self._new_attempt(marks)
+        if purpose is ReplyPurpose.OPENING and self._opening_line:
+            self._start(attempt, attempt.say(self._opening_line), 0)
+        else:
+            messages = unasked_messages(self._context, self._window(""), purpose)
+            self._start(attempt, attempt.run(self._model, messages), 0)
+        self._memory.begin_turn("", attempt.generation)
+        return attempt.generation
+
+    def speak(self, turn: int, usage: Usage) -> None:
+        """Let the reply that ``answer`` named be heard."""
+        if self._current is not None:
+            self._current.attempt.release(turn, usage)
+
+    def silence(self) -> None:
+        """Stop the reply that is alive, if any, and drop what of it is unread."""
+        if self._current is not None:
+            self._current.task.cancel()
+            self._outbox.drop_reply(self._current.attempt.generation)
+            self._current = None
+
+    def interrupt(self, generation: int, heard_text: str) -> None:
+        """Stop ``generation`` and older, and remember of it what was heard."""
+        if self._current is not None and self._current.attempt.generation <= generation:
+            self.silence()
+        self._outbox.drop_reply(generation)
+        self._memory.correct_reply(generation, heard_text)
+
+    def change(self, change: ChangeSettings) -> None:
+        """Change how the next reply sounds."""
+        speaker = self._speaker
+        self._speaker = replace(
+            speaker,
+            voice=speaker.voice if change.voice is None else change.voice,
+            rate=speaker.rate if change.speech_rate is None else change.speech_rate,
+            captions_only=(
+                speaker.captions_only if change.captions_only is None else change.captions_only
+            ),
+        )
+
+    async def finish(self) -> None:
+        """Wait until the released reply has been said; drop one that was not released."""
+        current = self._current
+        if current is None:
+            return
+        if not current.attempt.is_released:
+            self.silence()
+            return
+        await asyncio.wait([current.task])
+
+    def close(self) -> None:
+        """Stop everything and give the language model's place back."""
+        self.silence()
+        self._stop_priming()
+        self._model.close()
+
+    # --- inside -----------------------------------------------------------------------------
+
+    async def _answer_when_known(
+        self, attempt: ReplyAttempt, transcript: asyncio.Task[Transcript]
+    ) -> None:
+        # The transcript belongs to the utterance: throwing the reply away must not cancel it.
+        known = await asyncio.shield(transcript)
+        attempt.marks.transcript = time.monotonic()
+        if known.clean:
+            await attempt.run(self._model, self._reply_messages(known.clean))
+
+    def _new_attempt(self, marks: Marks) -> ReplyAttempt:
+        self._stop_priming()
+        self._generation += 1
+        generation = self._generation
+        return ReplyAttempt(
+            generation=generation,
+            marks=marks,
+            speaker=self._speaker,
+            outbox=self._outbox,
+            names=self._names,
+            on_text=lambda text: self._memory.add_reply(generation, text),
+        )
+
+    def _start(self, attempt: ReplyAttempt, work: Coroutine[Any, Any, None], pause: int) -> None:
+        self._current = _Current(attempt, self._spawn(work), pause)
+
+    def _prime(self, messages: Sequence[Message]) -> None:
+        if self._language_model.capabilities.prompt_cache:
+            self._stop_priming()
+            self._priming = self._spawn(self._model.prime(messages))
+
+    def _stop_priming(self) -> None:
+        if self._priming is not None:
+            self._priming.cancel()
+            self._priming = None
+
+    def _reply_messages(self, utterance: str) -> list[Message]:
+        return reply_messages(self._context, self._window(utterance), utterance)
+
+    def _window(self, utterance: str) -> tuple[PastTurn, ...]:
+        count = self._language_model.count_tokens
+        fixed = count_message_tokens([system_message(self._context)], count)
+        budget = (
+            self._language_model.capabilities.context_tokens
+            - fixed
+            - count(utterance)
+            - _REPLY_TOKENS
+        )
+        return self._memory.window(
+            budget, lambda turn: count_message_tokens(turn_messages([turn]), count)
+        )

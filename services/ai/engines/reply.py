@@ -1,0 +1,268 @@
+"""One attempt at a reply: text from the language model, clause by clause to the synthesizer.
+
+An attempt may begin before the turn is committed (a speculation). Then it works up to its first
+audio and waits; ``release`` lets it speak, cancelling its task silences it for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from services.ai.audio import ms_of_samples
+from services.ai.capabilities import (
+    GenerationOptions,
+    LanguageModelSession,
+    Message,
+    ProviderError,
+    SpeechChunk,
+    Synthesizer,
+    Word,
+)
+from services.ai.clauses import ClauseSplitter
+from services.ai.engine import (
+    FailureReason,
+    Notice,
+    ReplyAudio,
+    ReplyEnded,
+    ReplyEndReason,
+    ReplyText,
+    Usage,
+)
+from services.ai.engines.stages import Marks, StageNames, describe_stages
+from services.ai.outbox import Outbox
+from services.ai.speakable import before_next_speaker, speakable
+
+T = TypeVar("T")
+
+# How far the text may run ahead of the voice, in clauses. Full-policy: the language model waits.
+_CLAUSES_AHEAD = 4
+# A message of reply audio: the longest that the contract allows, since fewer messages cost less.
+_AUDIO_MESSAGE_MS = 200
+# The rules ask for two sentences; a model that does not stop is stopped.
+_MAX_SENTENCES = 4
+# A local model that has not begun by then never will; a learner has given up long before.
+_FIRST_TOKEN_TIMEOUT_S = 20.0
+# The synthesizer's own pause after a sentence is short when sentences are made one by one.
+_SENTENCE_GAP_MS = 180
+
+TUTOR_OPTIONS = GenerationOptions(
+    temperature=0.5,
+    top_p=0.9,
+    max_tokens=80,
+    stop=("\nLearner:", "\nParley:", "Learner:", "```", "\n\n"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """How the tutor sounds: taken when a reply begins, so that a change never splits one."""
+
+    synthesizer: Synthesizer
+    voice: str
+    rate: float
+    captions_only: bool
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has been said so far."""
+
+    texts: list[str] = field(default_factory=list)
+    audio_samples: int = 0
+    pieces: int = 0
+    sentences: int = 0
+
+
+class ReplyAttempt:
+    """One generation. ``run`` does the work, ``release`` lets it be heard."""
+
+    def __init__(
+        self,
+        *,
+        generation: int,
+        marks: Marks,
+        speaker: Speaker,
+        outbox: Outbox,
+        names: StageNames,
+        on_text: Callable[[str], None],
+    ) -> None:
+        self.generation = generation
+        self.marks = marks
+        self._speaker = speaker
+        self._outbox = outbox
+        self._names = names
+        self._on_text = on_text
+        self._released = asyncio.Event()
+        self._turn = 0
+        self._usage = Usage()
+        self._clauses: asyncio.Queue[str | None] = asyncio.Queue(_CLAUSES_AHEAD)
+        self._progress = _Progress()
+        self._failure: Notice | None = None
+        self._rate_hz = speaker.synthesizer.capabilities.sample_rate_hz
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the reply may be heard."""
+        return self._released.is_set()
+
+    def release(self, turn: int, usage: Usage) -> None:
+        """Let the reply be heard as that of ``turn``; ``usage`` is what led up to it."""
+        self._turn = turn
+        self._usage = usage
+        self._released.set()
+
+    async def run(self, model: LanguageModelSession, messages: Sequence[Message]) -> None:
+        """Make the reply to ``messages`` and say it once released.
+
+        Failures of providers become a notice and a failed end, not an exception.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write(model, messages))
+            await self._speak_clauses()
+
+    async def say(self, text: str) -> None:
+        """Say a text that needs no language model, such as a scenario's opening line."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._recite(text))
+            await self._speak_clauses()
+
+    # --- writing ----------------------------------------------------------------------------
+
+    async def _write(self, model: LanguageModelSession, messages: Sequence[Message]) -> None:
+        try:
+            async with aclosing(_as_generator(model.stream(messages, TUTOR_OPTIONS))) as pieces:
+                await self._write_clauses(pieces)
+        except ProviderError as error:
+            self._fail(FailureReason.LANGUAGE_MODEL, str(error))
+        except TimeoutError:
+            self._fail(FailureReason.LANGUAGE_MODEL, "the language model took too long to begin")
+        await self._clauses.put(None)
+
+    async def _write_clauses(self, pieces: AsyncIterator[str]) -> None:
+        splitter = ClauseSplitter()
+        written = ""
+        async with asyncio.timeout(_FIRST_TOKEN_TIMEOUT_S) as first_token:
+            async for piece in pieces:
+                if not written:
+                    self.marks.first_token = time.monotonic()
+                    first_token.reschedule(None)
+                self._progress.pieces += 1
+                written += piece
+                if before_next_speaker(written) != written:
+                    # The model has begun to speak for the learner.
+                    break
+                for clause in splitter.feed(piece):
+                    await self._add_clause(clause)
+                if self._progress.sentences >= _MAX_SENTENCES:
+                    return
+        if rest := splitter.flush():
+            await self._add_clause(before_next_speaker(rest))
+
+    async def _recite(self, text: str) -> None:
+        splitter = ClauseSplitter()
+        for clause in [*splitter.feed(text), splitter.flush()]:
+            await self._add_clause(clause)
+        await self._clauses.put(None)
+
+    async def _add_clause(self, clause: str) -> None:
+        text = speakable(clause)
+        if not text:
+            return
+        if self.marks.first_clause is None:
+            self.marks.first_clause = time.monotonic()
+        self._progress.sentences += text[-1] in ".!?"
+        await self._clauses.put(text)
+
+    # --- speaking ---------------------------------------------------------------------------
+
+    async def _speak_clauses(self) -> None:
+        while (clause := await self._clauses.get()) is not None:
+            await self._speak(clause)
+        await self._released.wait()
+        progress = self._progress
+        if self._failure is not None:
+            self._outbox.put(replace(self._failure, turn=self._turn, generation=self.generation))
+        failed = self._failure is not None and not progress.texts
+        text = "".join(progress.texts)
+        self._outbox.put(
+            ReplyEnded(
+                turn=self._turn,
+                generation=self.generation,
+                reason=ReplyEndReason.FAILED if failed else ReplyEndReason.COMPLETED,
+                text=text,
+                audio_ms=self._offset_ms,
+                usage=replace(self._usage, output_tokens=progress.pieces, characters=len(text)),
+            )
+        )
+
+    async def _speak(self, clause: str) -> None:
+        text = f" {clause}" if self._progress.texts else clause
+        if self._speaker.captions_only:
+            await self._released.wait()
+            self._say_text(text, ())
+            return
+        said = False
+        try:
+            stream = self._speaker.synthesizer.stream(
+                clause, self._speaker.voice, self._speaker.rate
+            )
+            async with aclosing(_as_generator(stream)) as chunks:
+                async for chunk in chunks:
+                    if self.marks.first_audio is None:
+                        self.marks.first_audio = time.monotonic()
+                    await self._released.wait()
+                    self._say_text("" if said else text, chunk.words)
+                    said = True
+                    await self._say_audio(chunk)
+        except ProviderError as error:
+            self._fail(FailureReason.SYNTHESIZER, str(error))
+        if not said:
+            # The words are shown even where they cannot be heard.
+            await self._released.wait()
+            self._say_text(text, ())
+
+    def _say_text(self, text: str, words: Sequence[Word]) -> None:
+        offset_ms = self._offset_ms
+        timed = tuple(
+            replace(word, start_ms=word.start_ms + offset_ms, end_ms=word.end_ms + offset_ms)
+            for word in words
+        )
+        self._outbox.put(ReplyText(self._turn, self.generation, text, offset_ms, timed))
+        if text:
+            self._progress.texts.append(text)
+            self._on_text(text)
+
+    async def _say_audio(self, chunk: SpeechChunk) -> None:
+        step = 2 * self._rate_hz * _AUDIO_MESSAGE_MS // 1000
+        for start in range(0, len(chunk.pcm), step):
+            first = not self._progress.audio_samples
+            stages = describe_stages(self.marks, self._names, time.monotonic()) if first else ()
+            pcm = chunk.pcm[start : start + step]
+            message = ReplyAudio(self._turn, self.generation, pcm, self._offset_ms, stages)
+            await self._outbox.put_audio(message)
+            self._progress.audio_samples += len(pcm) // 2
+
+    @property
+    def _offset_ms(self) -> int:
+        return ms_of_samples(self._progress.audio_samples, self._rate_hz)
+
+    def _fail(self, reason: FailureReason, message: str) -> None:
+        # The first failure is the cause; later ones follow from it.
+        if self._failure is None:
+            self._failure = Notice(reason, message)
+
+
+async def _as_generator(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """Give an iterator an ``aclose`` that reaches through to it."""
+    try:
+        async for item in items:
+            yield item
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,60 @@
+"""Where the silence before an answer went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.ai.engine import Stage, StageKind
+
+
+@dataclass(slots=True)
+class Marks:
+    """When things happened, on the monotonic clock, in seconds; None: not yet."""
+
+    speech_end: float
+    decision: float | None = None
+    transcript: float | None = None
+    first_token: float | None = None
+    first_clause: float | None = None
+    first_audio: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageNames:
+    """The providers that stages are credited to, such as "local/moonshine-base"."""
+
+    turn_detector: str = ""
+    recognizer: str = ""
+    language_model: str = ""
+    synthesizer: str = ""
+
+
+def describe_stages(marks: Marks, names: StageNames, now: float) -> tuple[Stage, ...]:
+    """Return the stages up to ``now``, when the first audio leaves.
+
+    Their durations add up to the silence: work that was over before the stage's predecessor, as
+    speculation's is, took the learner no time and has a duration of 0.
+    """
+    moments = (
+        (StageKind.ENDPOINT, marks.decision, names.turn_detector),
+        (StageKind.TRANSCRIPT, marks.transcript, names.recognizer),
+        (StageKind.FIRST_TOKEN, marks.first_token, names.language_model),
+        (StageKind.FIRST_CLAUSE, marks.first_clause, names.language_model),
+        (StageKind.FIRST_AUDIO, now, names.synthesizer),
+    )
+    stages = []
+    reached = marks.speech_end
+    for kind, moment, provider in moments:
+        if moment is None:
+            continue
+        waited = max(0.0, moment - reached)
+        reached = max(reached, moment)
+        stages.append(
+            Stage(
+                kind=kind,
+                duration_ms=waited * 1000,
+                at_ms=(moment - marks.speech_end) * 1000,
+                provider=provider,
+            )
+        )
+    return tuple(stages)

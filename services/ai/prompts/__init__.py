@@ -1,0 +1,1 @@
+"""What the language model sees: versioned templates and the pure functions that fill them."""

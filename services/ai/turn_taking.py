@@ -1,0 +1,401 @@
+"""When a learner's turn begins, pauses and ends: a pure machine.
+
+``handle(event, now) -> effects``. Time is a position on the session's time line in samples of the
+learner's audio, so the machine has no clock: audio that comes late or in bursts is judged by what
+it says. Words and scores come back from models later than the pause that they are about, and carry
+its number; an answer about an older pause is ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from services.ai.audio import ms_of_samples, samples_of_ms
+from services.ai.endpointing import PauseEstimate, pause_policy, wait_ms
+from services.ai.engine import Floor, TurnTakingPreferences
+
+# Speech begins at this probability and lasts down to the lower one (Silero's own hysteresis).
+VOICE_ON = 0.5
+VOICE_OFF = 0.35
+# This much voice in a row makes speech of it, so that a click does not; and goes on with it.
+_ONSET = samples_of_ms(90)
+_RESUME = samples_of_ms(60)
+# A stop consonant closes for up to 120 ms: a shorter silence is inside a word.
+_PAUSE = samples_of_ms(160)
+# A pause that the detector thinks unfinished is speculated on only once it has lasted this long.
+_SPECULATE_LATE = samples_of_ms(450)
+# From this score a speculation is worth its cost at once: below it three of four are thrown away.
+_SPECULATE_SCORE = 0.35
+MAX_SPECULATIONS = 2
+# After this much more silence the detector is asked again: its score grows with the silence.
+_ASK_AGAIN = samples_of_ms(600)
+# A turn may last this long; then its next pause ends it, and at the limit nothing is waited for.
+_LONG_TURN = samples_of_ms(60_000)
+_LONGEST_TURN = samples_of_ms(90_000)
+# Time for a hint.
+_LONG_SILENCE = samples_of_ms(9_000)
+
+
+# --- events ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceFrame:
+    """The voice activity of the frame of ``samples`` that ends at ``now``."""
+
+    probability: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnScore:
+    """The turn detector's answer about a pause."""
+
+    pause: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class PauseWords:
+    """The transcript up to a pause."""
+
+    pause: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndRequested:
+    """The learner says that the turn is over (push-to-talk)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FloorChanged:
+    """Who has the floor from now on."""
+
+    floor: Floor
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceResolved:
+    """What becomes of an utterance that began while the tutor had the floor."""
+
+    take: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencesChanged:
+    """How turns are taken from now on."""
+
+    preferences: TurnTakingPreferences
+
+
+Event: TypeAlias = (
+    VoiceFrame
+    | TurnScore
+    | PauseWords
+    | EndRequested
+    | FloorChanged
+    | UtteranceResolved
+    | PreferencesChanged
+)
+
+
+# --- effects --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Speech began at ``start``."""
+
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Speech stopped at ``speech_end``: recognise what there is, ask the turn detector."""
+
+    pause: int
+    speech_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """The pause goes on: ask the turn detector once more."""
+
+    pause: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speculate:
+    """This pause may be the end: prepare the reply and hold it back."""
+
+    pause: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Speech goes on: what was prepared for ``pause`` is void."""
+
+    pause: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The turn is over. ``pause`` is the one that ended it."""
+
+    start: int
+    speech_end: int
+    pause: int
+
+
+class DropReason(StrEnum):
+    """Why an utterance is forgotten."""
+
+    DISMISSED = "dismissed"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The utterance is forgotten."""
+
+    reason: DropReason
+
+
+@dataclass(frozen=True, slots=True)
+class SilentLong:
+    """Nobody has spoken for long."""
+
+    silence: int
+
+
+Effect: TypeAlias = (
+    Started | Paused | AskAgain | Speculate | Resumed | Committed | Dropped | SilentLong
+)
+
+
+class _State(StrEnum):
+    QUIET = "quiet"
+    SPEAKING = "speaking"
+    PAUSED = "paused"
+
+
+@dataclass(slots=True)
+class _Utterance:
+    """What is known of the utterance under way."""
+
+    start: int
+    speech_end: int
+    # Under the tutor's floor an utterance waits for the conversation's decision.
+    needs_resolving: bool
+    speculations: int = 0
+    score: float | None = None
+    words: str | None = None
+    speculated: bool = False
+    asked_again: bool = False
+
+
+class TurnTaking:
+    """The machine of one session. See the module's docstring."""
+
+    def __init__(self, preferences: TurnTakingPreferences) -> None:
+        self._preferences = preferences
+        self._policy = pause_policy(preferences.patience)
+        self._estimate = PauseEstimate(preferences.typical_pause_ms)
+        self._floor = Floor.LEARNER
+        self._state = _State.QUIET
+        self._utterance: _Utterance | None = None
+        self._voice_run = 0
+        self._pause = 0
+        self._quiet_since = 0
+        self._hinted = False
+
+    @property
+    def floor(self) -> Floor:
+        """Who has the floor."""
+        return self._floor
+
+    @property
+    def typical_pause_ms(self) -> int:
+        """The estimate of this learner's pauses inside turns; 0: not known."""
+        return self._estimate.typical_ms
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether an utterance is under way, paused or not."""
+        return self._utterance is not None
+
+    def handle(self, event: Event, now: int) -> list[Effect]:
+        """Take one event at position ``now`` (samples); return what is to be done, in order."""
+        match event:
+            case VoiceFrame():
+                return self._on_frame(event, now)
+            case TurnScore():
+                return self._on_score(event, now)
+            case PauseWords():
+                return self._on_words(event, now)
+            case EndRequested():
+                return self._on_end(now)
+            case FloorChanged(floor):
+                return self._on_floor(floor, now)
+            case UtteranceResolved(take):
+                return self._on_resolved(take=take, now=now)
+            case PreferencesChanged(preferences):
+                self._preferences = preferences
+                self._policy = pause_policy(preferences.patience)
+                return []
+
+    # --- voice ------------------------------------------------------------------------------
+
+    def _on_frame(self, frame: VoiceFrame, now: int) -> list[Effect]:
+        threshold = VOICE_OFF if self._state is _State.SPEAKING else VOICE_ON
+        voiced = frame.probability >= threshold
+        self._voice_run = self._voice_run + frame.samples if voiced else 0
+        if self._utterance is None:
+            return self._while_quiet(now)
+        if self._state is _State.SPEAKING:
+            return self._while_speaking(self._utterance, voiced=voiced, now=now)
+        return self._while_paused(self._utterance, now)
+
+    def _while_quiet(self, now: int) -> list[Effect]:
+        if self._voice_run >= _ONSET:
+            start = now - self._voice_run
+            self._utterance = _Utterance(start, now, self._floor is Floor.TUTOR)
+            self._state = _State.SPEAKING
+            return [Started(start)]
+        silence = now - self._quiet_since
+        hint = self._floor is Floor.LEARNER and not (self._hinted or self._preferences.no_hints)
+        if hint and silence >= _LONG_SILENCE:
+            self._hinted = True
+            return [SilentLong(silence)]
+        return []
+
+    def _while_speaking(self, utterance: _Utterance, *, voiced: bool, now: int) -> list[Effect]:
+        if voiced:
+            utterance.speech_end = now
+            return self._commit_if_due(utterance, now)
+        if now - utterance.speech_end < _PAUSE:
+            return []
+        self._state = _State.PAUSED
+        self._pause += 1
+        utterance.score = None
+        utterance.words = None
+        utterance.speculated = False
+        utterance.asked_again = False
+        return [
+            Paused(self._pause, utterance.speech_end),
+            *self._commit_if_due(utterance, now),
+        ]
+
+    def _while_paused(self, utterance: _Utterance, now: int) -> list[Effect]:
+        if self._voice_run >= _RESUME:
+            pause_ms = ms_of_samples(now - self._voice_run - utterance.speech_end)
+            self._estimate = self._estimate.with_pause(pause_ms)
+            self._state = _State.SPEAKING
+            utterance.speech_end = now
+            return [Resumed(self._pause)]
+        if self._voice_run:
+            # Perhaps speech again: decide when it is clear.
+            return []
+        effects: list[Effect] = []
+        silence = now - utterance.speech_end
+        if silence >= _SPECULATE_LATE:
+            effects += self._speculate(utterance)
+        if silence >= _ASK_AGAIN and not utterance.asked_again:
+            utterance.asked_again = True
+            effects.append(AskAgain(self._pause))
+        return effects + self._commit_if_due(utterance, now)
+
+    # --- answers of the models --------------------------------------------------------------
+
+    def _on_score(self, event: TurnScore, now: int) -> list[Effect]:
+        utterance = self._utterance
+        if utterance is None or self._state is not _State.PAUSED or event.pause != self._pause:
+            return []
+        utterance.score = event.probability
+        effects = self._speculate(utterance) if event.probability >= _SPECULATE_SCORE else []
+        return effects + self._commit_if_due(utterance, now)
+
+    def _on_words(self, event: PauseWords, now: int) -> list[Effect]:
+        utterance = self._utterance
+        if utterance is None or self._state is not _State.PAUSED or event.pause != self._pause:
+            return []
+        utterance.words = event.text
+        return self._commit_if_due(utterance, now)
+
+    def _speculate(self, utterance: _Utterance) -> list[Effect]:
+        if (
+            utterance.speculated
+            or utterance.needs_resolving
+            or utterance.speculations >= MAX_SPECULATIONS
+        ):
+            return []
+        utterance.speculated = True
+        utterance.speculations += 1
+        return [Speculate(self._pause)]
+
+    # --- the learner's and the conversation's word ------------------------------------------
+
+    def _on_end(self, now: int) -> list[Effect]:
+        utterance = self._utterance
+        if utterance is None:
+            return []
+        utterance.needs_resolving = False
+        effects: list[Effect] = []
+        if self._state is _State.SPEAKING:
+            self._state = _State.PAUSED
+            self._pause += 1
+            effects.append(Paused(self._pause, utterance.speech_end))
+        return effects + self._commit(utterance, now)
+
+    def _on_floor(self, floor: Floor, now: int) -> list[Effect]:
+        if floor is not self._floor:
+            self._floor = floor
+            self._quiet_since = now
+            self._hinted = False
+        utterance = self._utterance
+        if floor is Floor.LEARNER and utterance is not None and utterance.needs_resolving:
+            # It outlived the tutor's words: it is the learner's turn now.
+            utterance.needs_resolving = False
+            return self._commit_if_due(utterance, now) if self._state is _State.PAUSED else []
+        return []
+
+    def _on_resolved(self, *, take: bool, now: int) -> list[Effect]:
+        utterance = self._utterance
+        if utterance is None or not utterance.needs_resolving:
+            return []
+        if not take:
+            self._forget(now)
+            return [Dropped(DropReason.DISMISSED)]
+        utterance.needs_resolving = False
+        self._floor = Floor.LEARNER
+        return self._commit_if_due(utterance, now) if self._state is _State.PAUSED else []
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _commit_if_due(self, utterance: _Utterance, now: int) -> list[Effect]:
+        if utterance.needs_resolving or self._preferences.push_to_talk:
+            return []
+        length = now - utterance.start
+        if self._state is _State.SPEAKING:
+            # A run without any pause: noise, or a very long breath.
+            return self._on_end(now) if length >= _LONGEST_TURN else []
+        due_ms = wait_ms(self._policy, utterance.score, utterance.words, self.typical_pause_ms)
+        if length >= _LONG_TURN or ms_of_samples(now - utterance.speech_end) >= due_ms:
+            return self._commit(utterance, now)
+        return []
+
+    def _commit(self, utterance: _Utterance, now: int) -> list[Effect]:
+        effect = Committed(utterance.start, utterance.speech_end, self._pause)
+        self._forget(now)
+        # The reply that follows has the floor, until the conversation says otherwise.
+        self._floor = Floor.TUTOR
+        return [effect]
+
+    def _forget(self, now: int) -> None:
+        self._utterance = None
+        self._state = _State.QUIET
+        self._voice_run = 0
+        self._quiet_since = now
+        self._hinted = False
