@@ -163,8 +163,8 @@ class PeerChannel(grpc.aio.Channel):
             if unary and timeout is None:
                 limits.append(self._deadline_seconds)
             timeout = min((each for each in limits if each is not None), default=None)
-            metadata = grpc.aio.Metadata(*self.outgoing_metadata(metadata))
-            return call(*args, timeout=timeout, metadata=metadata, **kwargs)
+            carried = grpc.aio.Metadata(*self.outgoing_metadata(metadata))
+            return call(*args, timeout=timeout, metadata=carried, **kwargs)
 
         return carrying
 

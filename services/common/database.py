@@ -111,11 +111,12 @@ class Database:
 def create_engine(url: str) -> AsyncEngine:
     """Return an async engine for `url`, tuned for its dialect. The caller disposes of it."""
     parsed = make_url(url)
+    # Parameters are speech and hashes: they must not stand in an exception's message.
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, **_SERVER_POOL)
+        return create_async_engine(parsed, hide_parameters=True, **_SERVER_POOL)
     prepare_sqlite_folder(parsed)
     pool: dict[str, Any] = {} if in_memory(parsed) else dict(_SQLITE_POOL)
-    engine = create_async_engine(parsed, **pool)
+    engine = create_async_engine(parsed, hide_parameters=True, **pool)
     event.listen(engine.sync_engine, "connect", configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

@@ -18,7 +18,7 @@ def new_id() -> str:
     counter seeded at random (RFC 9562, section 6.2, method 1), which runs over into the
     millisecond when it is full. Safe to call from any thread.
     """
-    global _last
+    global _last  # noqa: PLW0603 - one order for the whole process is the point
     random = os.urandom(10)
     with _lock:
         # Time and counter are one 60-bit number, so running over is plain addition. The seed

@@ -6,7 +6,6 @@ import json
 
 from parley.user.v1.user_pb2 import GetJwksRequest
 from parley.user.v1.user_pb2_grpc import UserServiceStub
-
 from services.common.auth import Keys, KeySource, keys_from_jwks
 from services.common.channel import Peers
 from services.common.status import rpc_errors

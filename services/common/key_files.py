@@ -86,7 +86,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int, replace: bool = True
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            os.replace(name, path)
+            Path(name).replace(path)
             return
         try:
             os.link(name, path)

@@ -19,38 +19,31 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
 
-from services.common.access import PUBLIC
 from services.common.auth import AccessTokenVerifier, TokenVerifier, first_of, keys_from_file
-from services.common.clock import Clock, SystemClock
 from services.common.channel import Peers
+from services.common.clock import Clock, SystemClock
+from services.common.grpc_server import bind, method_rules, port_taken, register, server_options
 from services.common.interceptors.authentication import Authenticator
 from services.common.interceptors.gate import Gate, Phase
-from services.common.interceptors.pipeline import MethodRule, Pipeline
+from services.common.interceptors.pipeline import Pipeline
 from services.common.jwks import keys_from_user_service
 from services.common.limits import DEFAULT_LIMITS, Limits
 from services.common.metrics import Metrics, metrics_endpoint
-from services.common.service import Application, Background, Bootstrap, GrpcService, Runtime
+from services.common.service import Application, Background, Bootstrap, Runtime
 from services.common.service_identity import ServiceSigner, ServiceVerifier
 from services.common.settings import ServiceSettings
 
 _log = structlog.get_logger(__name__)
 
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
-class PortTaken(Exception):
-    """A port is in use; the message names it and the setting that moves it."""
-
-
-class BackgroundEnded(Exception):
+class BackgroundEndedError(Exception):
     """A background task returned, though it is meant to run as long as the service."""
 
 
@@ -140,7 +133,7 @@ async def serve(
     The service is not ready until `run_until_stopped` runs; `running` does both.
 
     Raises:
-        PortTaken: the gRPC or the metrics port is in use.
+        PortTakenError: the gRPC or the metrics port is in use.
     """
     clock = clock or SystemClock()
     services_dir = settings.keys_dir / "services"
@@ -153,15 +146,14 @@ async def serve(
         application = await stack.enter_async_context(bootstrap(settings, runtime))
         verifier = application.verifier or default_verifier(settings, peers, clock)
         authenticator = Authenticator(verifier, ServiceVerifier(name, services_dir, clock))
-        rules = _rules(application.services, limits)
+        rules = method_rules(application.services, limits)
         pipeline = Pipeline(rules, authenticator, metrics, gate, limits)
         server = grpc.aio.server(
-            interceptors=[pipeline],
             options=server_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
         )
-        statuses = await _register(server, application.services)
-        port = _bind(server, settings)
+        statuses = await register(server, application.services, pipeline)
+        port = bind(server, settings)
         metrics_port = await stack.enter_async_context(_metrics(metrics, settings))
         await server.start()
         stack.push_async_callback(server.stop, 0)
@@ -213,25 +205,6 @@ def default_verifier(settings: ServiceSettings, peers: Peers, clock: Clock) -> A
     )
 
 
-def server_options(limits: Limits) -> list[tuple[str, int]]:
-    """Return the options of the gRPC server."""
-    return [
-        ("grpc.max_receive_message_length", limits.max_message_bytes),
-        ("grpc.max_send_message_length", limits.max_message_bytes),
-        ("grpc.max_metadata_size", limits.max_metadata_bytes),
-        # Two processes on one port would share its calls at random.
-        ("grpc.so_reuseport", 0),
-        # Clients on mobile networks ping to keep their way open, also between calls.
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        # A client that vanished is noticed after 30 + 10 s, and its session can be resumed.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
-
-
 def _addresses(settings: ServiceSettings) -> Mapping[str, str]:
     return {
         "user": settings.user_address,
@@ -239,60 +212,6 @@ def _addresses(settings: ServiceSettings) -> Mapping[str, str]:
         "history": settings.history_address,
         "media": settings.media_address,
     }
-
-
-def _rules(
-    services: tuple[GrpcService, ...] | list[GrpcService], limits: Limits
-) -> dict[str, MethodRule]:
-    rules = {}
-    for service in services:
-        for method in service.descriptor.methods:
-            streamed = method.client_streaming
-            most = limits.max_stream_message_bytes if streamed else limits.max_message_bytes
-            rules[f"/{service.full_name}/{method.name}"] = MethodRule(
-                service.access[method.name],
-                gated=True,
-                max_message_bytes=service.message_bytes.get(method.name, most),
-            )
-    for descriptor, methods in (
-        (health_pb2.DESCRIPTOR.services_by_name["Health"], ("Check", "Watch", "List")),
-        (
-            reflection._reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
-            ("ServerReflectionInfo",),
-        ),
-    ):
-        for each in methods:
-            rules[f"/{descriptor.full_name}/{each}"] = MethodRule(
-                PUBLIC, False, limits.max_message_bytes
-            )
-    return rules
-
-
-async def _register(
-    server: grpc.aio.Server, services: tuple[GrpcService, ...] | list[GrpcService]
-) -> health.HealthServicer:
-    statuses = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(statuses, server)
-    for service in services:
-        service.add_to(server)
-        await statuses.set(service.full_name, _NOT_SERVING)
-    await statuses.set("", _NOT_SERVING)
-    names = [service.full_name for service in services]
-    reflection.enable_server_reflection(
-        [*names, HEALTH_NAME, reflection.SERVICE_NAME],
-        server,
-    )
-    return statuses
-
-
-def _bind(server: grpc.aio.Server, settings: ServiceSettings) -> int:
-    try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError as error:
-        raise _taken(settings, "port", settings.port) from error
-    if port == 0:
-        raise _taken(settings, "port", settings.port)
-    return int(port)
 
 
 @asynccontextmanager
@@ -303,17 +222,10 @@ async def _metrics(metrics: Metrics, settings: ServiceSettings) -> AsyncIterator
                 metrics_endpoint(metrics.registry, settings.effective_metrics_port)
             )
         except OSError as error:
-            raise _taken(settings, "metrics_port", settings.effective_metrics_port) from error
+            raise port_taken(settings, "metrics_port", settings.effective_metrics_port) from error
         yield port
-
-
-def _taken(settings: ServiceSettings, field: str, port: int) -> PortTaken:
-    return PortTaken(
-        f"The {settings.service} service cannot listen on {settings.host}:{port}: "
-        f"the port is in use or not allowed. Stop what uses it, or set {settings.variable(field)}."
-    )
 
 
 async def _forever(background: Background) -> None:
     await background()
-    raise BackgroundEnded(f"{background!r} returned while the service was running")
+    raise BackgroundEndedError(f"{background!r} returned while the service was running")

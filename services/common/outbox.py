@@ -22,7 +22,17 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import structlog
-from sqlalchemy import BigInteger, Integer, LargeBinary, String, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    LargeBinary,
+    Select,
+    String,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
 
@@ -97,17 +107,15 @@ class Outbox(Generic[Row]):
         )
         sequence = (last or 0) + 1
         now = self._clock.now()
-        session.add(
-            self.table(
-                event_id=event.event_id,
-                aggregate_id=event.aggregate_id,
-                sequence=sequence,
-                type=event.type,
-                payload=event.payload,
-                created_at=now,
-                next_attempt_at=now,
-            )
-        )
+        row = self.table()
+        row.event_id = event.event_id
+        row.aggregate_id = event.aggregate_id
+        row.sequence = sequence
+        row.type = event.type
+        row.payload = event.payload
+        row.created_at = now
+        row.next_attempt_at = now
+        session.add(row)
         await session.flush()
         return sequence
 
@@ -137,6 +145,9 @@ class RelayPolicy:
     keep_published_seconds: float = 86_400.0
 
 
+_DEFAULT_POLICY = RelayPolicy()
+
+
 class OutboxRelay(Generic[Row]):
     """Sends what the outbox holds, for as long as `run` runs.
 
@@ -150,7 +161,7 @@ class OutboxRelay(Generic[Row]):
         outbox: Outbox[Row],
         publish: Publish,
         clock: Clock,
-        policy: RelayPolicy = RelayPolicy(),
+        policy: RelayPolicy = _DEFAULT_POLICY,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
@@ -221,16 +232,10 @@ class OutboxRelay(Generic[Row]):
         """Read, for each aggregate whose oldest waiting event is due, its first events."""
         table = self._table
         async with self._database.snapshot() as session:
-            heads = (
-                select(table.aggregate_id, func.min(table.position).label("position"))
-                .where(table.published_at.is_(None))
-                .group_by(table.aggregate_id)
-                .subquery()
-            )
             aggregates = (
                 await session.scalars(
                     select(table.aggregate_id)
-                    .join(heads, table.position == heads.c.position)
+                    .where(table.position.in_(self._heads()))
                     .where(table.next_attempt_at <= self._clock.now())
                     .order_by(table.position)
                     .limit(self._policy.batch)
@@ -247,6 +252,12 @@ class OutboxRelay(Generic[Row]):
                 batches.append(list(rows.all()))
             return batches
 
+    def _heads(self) -> Select[int]:
+        """Select the oldest waiting event of each aggregate: nothing overtakes it."""
+        table = self._table
+        waiting = table.published_at.is_(None)
+        return select(func.min(table.position)).where(waiting).group_by(table.aggregate_id)
+
     async def _send(self, rows: Sequence[Row]) -> int:
         events = [
             OutboxEvent(row.aggregate_id, row.type, row.payload, row.event_id, row.sequence)
@@ -254,7 +265,7 @@ class OutboxRelay(Generic[Row]):
         ]
         try:
             await self._publish(events)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the event must be sent again
             await self._failed(rows[0], error)
             return 0
         async with self._database.transaction() as session:
@@ -293,8 +304,7 @@ class OutboxRelay(Generic[Row]):
         async with self._database.snapshot() as session:
             soonest = await session.scalar(
                 select(func.min(self._table.next_attempt_at)).where(
-                    self._table.published_at.is_(None),
-                    self._table.next_attempt_at > self._clock.now(),
+                    self._table.position.in_(self._heads())
                 )
             )
         if soonest is None:
@@ -304,7 +314,7 @@ class OutboxRelay(Generic[Row]):
 
     def _backoff(self, attempts: int) -> float:
         # The exponent is capped so that a day of failures does not overflow a float.
-        doubled = self._policy.first_backoff_seconds * 2 ** min(attempts - 1, 20)
+        doubled = self._policy.first_backoff_seconds * 2.0 ** min(attempts - 1, 20)
         most = min(doubled, self._policy.max_backoff_seconds)
         return most * (0.5 + 0.5 * self._jitter())
 

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import structlog
 
+from services.common.grpc_server import PortTakenError
 from services.common.key_files import KeyFileError
-from services.common.lifecycle import PortTaken, serve
+from services.common.lifecycle import serve
 from services.common.service import Bootstrap
 from services.common.settings import ServiceSettings, SettingsError
 from services.common.telemetry import configure_logs
@@ -39,7 +40,7 @@ def run_service(name: str, settings_class: type[S], bootstrap: Bootstrap[S]) -> 
     configure_logs(name, settings.log_level, settings.log_format)
     try:
         asyncio.run(_run(name, settings, bootstrap))
-    except PortTaken as error:
+    except PortTakenError as error:
         _log.error("port_taken", problem=str(error))
         return EXIT_PORT
     except (KeyFileError, OSError) as error:

@@ -103,6 +103,7 @@ class ServiceSettings(BaseSettings):
         environment = os.environ if environment is None else environment
         values, problems = _read(cls, environment)
         problems += _misspelt(cls, environment)
+        settings: Self | None = None
         try:
             settings = cls(**values)
         except ValidationError as error:
@@ -110,7 +111,7 @@ class ServiceSettings(BaseSettings):
                 field = str(each["loc"][0]) if each["loc"] else ""
                 name = _variable_read(cls, field, environment)
                 problems.append(f"{name}: {_reason(each)}{_shown(cls, field, environment)}")
-        if problems:
+        if settings is None or problems:
             listed = "\n".join(f"  - {each}" for each in sorted(problems))
             raise SettingsError(f"Settings of the {cls.service} service:\n{listed}")
         return settings

@@ -60,9 +60,8 @@ def from_status(status: Status) -> ParleyError:
     kind = error_for_code(code)
     info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
     for detail in status.details:
-        for message in (info, bad, retry):
-            if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+        # Unpack leaves a message of another type as it is.
+        _ = detail.Unpack(info) or detail.Unpack(bad) or detail.Unpack(retry)
     metadata = dict(info.metadata)
     said = metadata.pop("retryable", None)
     delayed = retry.HasField("retry_delay")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, TextIO
 
@@ -15,6 +16,7 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from services.common.call_context import request_id
+from services.common.errors import ParleyError
 
 REDACTED = "[redacted]"
 
@@ -48,6 +50,9 @@ _SENSITIVE = frozenset(
     }
 )
 
+# The innermost ones; what leads to a handler is the same for all.
+_MAX_FRAMES = 20
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
@@ -76,13 +81,14 @@ def configure_logs(
         add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _exceptions(with_messages=threshold <= logging.DEBUG),
         redact,
     ]
-    last: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=out.isatty())]
+    last: list[Any] = [
+        structlog.dev.ConsoleRenderer(colors=out.isatty())
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    )
+        else structlog.processors.JSONRenderer()
+    ]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -119,6 +125,51 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
         if key != "event":
             event[key] = _redacted(key, value)
     return event
+
+
+def _exceptions(*, with_messages: bool) -> Any:
+    """Return the processor that renders exceptions: their types and where, and little else.
+
+    Local variables never appear, and messages only of our own errors and the system's: a
+    library's message may quote what it was given, which may be speech or a secret. At level
+    debug, where a developer looks at their own words, all messages do.
+    """
+
+    def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+        found = event.pop("exc_info", None)
+        if found is True:
+            found = sys.exc_info()[1]
+        elif isinstance(found, tuple):
+            found = found[1]
+        if isinstance(found, BaseException):
+            event["exception"] = _traceback(found, with_messages)
+        return event
+
+    return render
+
+
+def _traceback(error: BaseException, with_messages: bool) -> str:
+    parts = []
+    chain: BaseException | None = error
+    while chain is not None:
+        parts.append(_one_traceback(chain, with_messages))
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+    text = "\nduring which:\n".join(reversed(parts))
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            text += "\nincluding:\n" + _traceback(each, with_messages)
+    return text
+
+
+def _one_traceback(error: BaseException, with_messages: bool) -> str:
+    lines = [
+        f"{frame.filename}:{frame.lineno} in {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
+    ]
+    ours = isinstance(error, ParleyError | OSError | ImportError)
+    name = type(error).__name__
+    lines.append(f"{name}: {error}" if ours or with_messages else name)
+    return "\n".join(lines)
 
 
 def _redacted(key: str, value: Any) -> Any:

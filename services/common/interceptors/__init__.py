@@ -8,6 +8,6 @@
 6. `deadline`: a unary call gets one, and what is left of it is known below.
 7. `validation`: every received message is decoded, measured and validated.
 
-They are plain functions and small classes; `pipeline` alone is a gRPC interceptor. One wrapper a
+They are plain functions and small classes; `pipeline` puts them around a handler. One wrapper a
 call instead of seven, and none a message, is what keeps a call near the cost of a bare one.
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import grpc.aio
 import structlog
 
 from services.common.codes import Code
-from services.common.errors import DeadlineExceeded, Internal, ParleyError
+from services.common.errors import DeadlineExceeded, Internal, ParleyError, Unimplemented
 from services.common.status import from_rpc_error
 
 _log = structlog.get_logger(__name__)
@@ -25,6 +27,9 @@ def as_parley_error(error: Exception, method: str) -> ParleyError:
         if error.code is Code.INTERNAL:
             _log.error("call_failed", method=method, reason=error.reason, exc_info=error)
         return error
+    if isinstance(error, NotImplementedError):
+        # What a generated base class raises for a method that the servicer leaves out.
+        return Unimplemented("This version does not do that yet.", reason="NOT_IMPLEMENTED")
     if isinstance(error, TimeoutError):
         return DeadlineExceeded("The call ran out of its time.", reason="DEADLINE_EXCEEDED")
     if isinstance(error, grpc.aio.AioRpcError):
@@ -40,7 +45,7 @@ def as_parley_error(error: Exception, method: str) -> ParleyError:
     return Internal("Something went wrong on our side.", reason="INTERNAL")
 
 
-def _typed(group: ExceptionGroup[Exception]):  # type: ignore[no-untyped-def]
+def _typed(group: ExceptionGroup[Exception]) -> Iterator[ParleyError]:
     for each in group.exceptions:
         if isinstance(each, ExceptionGroup):
             yield from _typed(each)

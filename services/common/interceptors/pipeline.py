@@ -1,36 +1,34 @@
-"""The one gRPC interceptor: everything in this package, around every call."""
+"""Everything in this package, around every call."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from inspect import isasyncgenfunction
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 import grpc.aio
-import structlog
 
 from services.common.access import Access
 from services.common.call_context import request_id_var
 from services.common.codes import Code
-from services.common.errors import Code as ErrorCode
 from services.common.errors import ParleyError
 from services.common.interceptors.authentication import Authenticator
 from services.common.interceptors.deadline import allowed_seconds, set_deadline
 from services.common.interceptors.failures import as_parley_error
 from services.common.interceptors.gate import Gate
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
-from services.common.interceptors.validation import Rejected, checked, checked_unary
+from services.common.interceptors.validation import accepted, checked, checked_unary
 from services.common.limits import Limits
 from services.common.metrics import MethodMetrics, Metrics
 from services.common.status import DETAILS_KEY, grpc_code, to_status
 
-_log = structlog.get_logger(__name__)
-
+# Subscriptable in its stubs alone.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Behave = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -55,8 +53,12 @@ class _Method:
     unary: bool
 
 
-class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Wraps every method's handler, once a method."""
+class Pipeline:
+    """Wraps the handler of every method, once, when it is registered.
+
+    It is no `grpc.aio.ServerInterceptor`: those are asked again on every call, which costs more
+    than all that is done here.
+    """
 
     def __init__(
         self,
@@ -71,24 +73,13 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         self._metrics = metrics
         self._gate = gate
         self._limits = limits
-        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        """Return the wrapped handler; None, which gRPC answers as UNIMPLEMENTED, for no method."""
-        name = handler_call_details.method
-        wrapped = self._handlers.get(name)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                return None
-            wrapped = self._handlers[name] = self._wrapped(name, handler)
-        return wrapped
+    def around(self, server: grpc.aio.Server) -> grpc.aio.Server:
+        """Return what to give to `add_…Servicer_to_server` in place of `server`."""
+        return cast("grpc.aio.Server", _WrappingServer(server, self.wrap))
 
-    def _wrapped(self, name: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+    def wrap(self, name: str, handler: _Handler) -> _Handler:
+        """Return the handler of the method `name` (`/package.Service/Method`) with all of it."""
         rule = self._rules.get(name)
         unary = not handler.request_streaming and not handler.response_streaming
         method = _Method(name, rule, self._metrics.method(name), unary)
@@ -123,8 +114,7 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             if rule is None or rule.gated:
                 self._gate.check()
             await self._authenticator.admit(rule.access if rule else None, metadata)
-            if isinstance(request, Rejected):
-                raise request.error
+            request = accepted(request)
             seconds = allowed_seconds(context.time_remaining(), method.unary, self._limits)
             set_deadline(seconds)
             if not method.unary:
@@ -145,6 +135,24 @@ class Pipeline(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             method.metrics.ended(code, time.perf_counter() - started)
 
 
+class _WrappingServer:
+    """The part of a server that generated code registers methods with."""
+
+    def __init__(self, server: grpc.aio.Server, wrap: Callable[[str, _Handler], _Handler]) -> None:
+        self._server = server
+        self._wrap = wrap
+
+    def add_generic_rpc_handlers(self, _handlers: object) -> None:
+        """Do nothing: generated code registers the same methods by name next."""
+
+    def add_registered_method_handlers(self, service: str, methods: dict[str, _Handler]) -> None:
+        wrapped = {
+            name: self._wrap(f"/{service}/{name}", handler) for name, handler in methods.items()
+        }
+        handler = grpc.method_handlers_generic_handler(service, wrapped)
+        self._server.add_generic_rpc_handlers((handler,))
+
+
 async def _abort(context: Any, error: ParleyError, request_id: str) -> NoReturn:
     status = to_status(error, request_id)
     await context.abort(
@@ -157,10 +165,10 @@ async def _abort(context: Any, error: ParleyError, request_id: str) -> NoReturn:
 
 def _aborted_with(context: Any) -> Code:
     code = context.code()
-    return ErrorCode(code if isinstance(code, int) else code.value[0])
+    return Code(code if isinstance(code, int) else code.value[0])
 
 
-def _kind(handler: grpc.RpcMethodHandler) -> tuple[Any, Callable[..., grpc.RpcMethodHandler]]:
+def _kind(handler: _Handler) -> tuple[Any, Callable[..., _Handler]]:
     if handler.request_streaming:
         if handler.response_streaming:
             return handler.stream_stream, grpc.stream_stream_rpc_method_handler
@@ -170,7 +178,7 @@ def _kind(handler: grpc.RpcMethodHandler) -> tuple[Any, Callable[..., grpc.RpcMe
     return handler.unary_unary, grpc.unary_unary_rpc_method_handler
 
 
-def _writing(generate: Callable[[Any, Any], AsyncIterator[Any]]) -> _Behave:
+def _writing(generate: Callable[[Any, Any], AsyncGenerator[Any, None]]) -> _Behave:
     """Return the generator-style handler in the writing style, closing it whatever happens."""
 
     async def write_all(request: Any, context: Any) -> None:

@@ -11,12 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import protovalidate
-import structlog
 from google.protobuf.message import DecodeError, Message
 
 from services.common.errors import FieldViolation, InvalidArgument, ParleyError, ResourceExhausted
-
-_log = structlog.get_logger(__name__)
 
 # One for the process: it keeps the compiled rules.
 _validator = protovalidate.Validator()
@@ -36,6 +33,13 @@ class Rejected:
 
     def __init__(self, error: ParleyError) -> None:
         self.error = error
+
+
+def accepted(request: Any) -> Any:
+    """Return `request`; raise what is wrong when it was `Rejected`."""
+    if isinstance(request, Rejected):
+        raise request.error
+    return request
 
 
 Decode = Callable[[bytes], Any]
@@ -82,9 +86,10 @@ def validate(message: Message) -> None:
     violations = _validator.collect_violations(message)
     if not violations:
         return
-    fields = []
-    for each in violations[:_MAX_VIOLATIONS]:
-        fields.append(FieldViolation(_path(each.proto), each.proto.message or each.proto.rule_id))
+    fields = [
+        FieldViolation(_path(each.proto), each.proto.message or each.proto.rule_id)
+        for each in violations[:_MAX_VIOLATIONS]
+    ]
     seq = getattr(message, "seq", 0)
     raise InvalidArgument(
         "; ".join(f"{each.field}: {each.description}" for each in fields) + ".",
