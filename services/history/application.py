@@ -1,0 +1,317 @@
+"""What each method of the history service does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.errors import (
+    AlreadyExists,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+)
+from services.history import page_tokens
+from services.history.conversations import Conversation, FoundText, RepeatedMistake, TurnBody
+from services.history.events import Envelope, Event, RecordingStored, TurnFinished, misplaced
+from services.history.ports import (
+    ConversationFilter,
+    ListPosition,
+    Notify,
+    Reading,
+    Store,
+    Writing,
+)
+from services.history.search import Query, parse_query
+
+CONVERSATIONS_PER_PAGE = 20
+TURNS_PER_PAGE = 200
+MATCHES_PER_PAGE = 20
+MISTAKES_PER_PAGE = 20
+"""What a page size of 0 means; the contract says so."""
+
+PAGE_BYTES = 2 * 1024 * 1024
+"""A page of turns ends here, whatever was asked: half of the largest gRPC message by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """How many events were new, and how many changed nothing."""
+
+    stored: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """A page of conversations; `next_page_token` is empty after the last."""
+
+    conversations: tuple[Conversation, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPage:
+    """A conversation with a page of its turns."""
+
+    conversation: Conversation
+    turns: tuple[TurnBody, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPage:
+    """A page of what a search found, and the query as it was understood."""
+
+    query: Query
+    matches: tuple[FoundText, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class MistakePage:
+    """A page of mistakes."""
+
+    mistakes: tuple[RepeatedMistake, ...]
+    next_page_token: str
+
+
+class History:
+    """The history of all users. Every question is asked by one of them, who sees only their own."""
+
+    def __init__(self, store: Store, notify_relay: Notify) -> None:
+        self._store = store
+        self._notify_relay = notify_relay
+
+    async def ingest(self, events: Sequence[Event]) -> Ingested:
+        """Store events, all or none; known ones and those of deleted conversations are passed by.
+
+        Raises:
+            AlreadyExists: EVENT_CONFLICT, when an id was used for another event.
+            InvalidArgument: EVENT_INVALID, naming every event that cannot be stored.
+        """
+        async with self._store.writing() as work:
+            known = await work.known({event.envelope.event_id for event in events})
+            _refuse_conflicts(events, known)
+            stored, violations = 0, []
+            touched: dict[str, None] = {}
+            for index, event in enumerate(events):
+                envelope = event.envelope
+                if envelope.event_id in known:
+                    continue
+                violation = await _unfit(work, index, event)
+                if violation is not None:
+                    violations.append(violation)
+                    continue
+                known[envelope.event_id] = envelope
+                if await _deleted(work, event):
+                    continue
+                await work.apply(event)
+                touched[envelope.conversation_id] = None
+                stored += 1
+            if violations:
+                raise InvalidArgument(
+                    "Some events cannot be stored; none was.",
+                    reason="EVENT_INVALID",
+                    fields=violations,
+                )
+            for conversation_id in touched:
+                await work.summarise(conversation_id)
+        self._notify_relay()
+        return Ingested(stored, len(events) - stored)
+
+    async def conversations(
+        self, wanted: ConversationFilter, page_size: int, page_token: str
+    ) -> ConversationPage:
+        """List a user's conversations, newest first.
+
+        Raises:
+            InvalidArgument: PAGE_TOKEN_INVALID.
+        """
+        asked = page_tokens.question(
+            "conversations", wanted.user_id, wanted.scenario_id, wanted.since, wanted.before
+        )
+        after = _list_position(page_tokens.decode(page_token, asked, str, str))
+        size = page_size or CONVERSATIONS_PER_PAGE
+        async with self._store.reading() as state:
+            found = await state.conversations(wanted, after, size + 1)
+        token = ""
+        if len(found) > size:
+            last = found[size - 1]
+            token = page_tokens.encode(asked, last.started_at.isoformat(), last.conversation_id)
+        return ConversationPage(tuple(found[:size]), token)
+
+    async def conversation(
+        self, user_id: str, conversation_id: str, page_size: int, page_token: str
+    ) -> TurnPage:
+        """Return a conversation of the user's with a page of its turns.
+
+        Raises:
+            NotFound: CONVERSATION_NOT_FOUND, also for another user's and a deleted one.
+            InvalidArgument: PAGE_TOKEN_INVALID.
+        """
+        asked = page_tokens.question("turns", user_id, conversation_id)
+        position = page_tokens.decode(page_token, asked, int)
+        after = int(position[0]) if position else 0
+        size = page_size or TURNS_PER_PAGE
+        async with self._store.reading() as state:
+            conversation = await self._own(state, user_id, conversation_id)
+            turns: list[TurnBody] = []
+            held, token = 0, ""
+            async for turn in state.turns(conversation_id, after):
+                held += len(turn.turn) + len(turn.feedback or b"")
+                if turns and (len(turns) == size or held > PAGE_BYTES):
+                    token = page_tokens.encode(asked, turns[-1].number)
+                    break
+                turns.append(turn)
+        return TurnPage(conversation, tuple(turns), token)
+
+    async def search(self, user_id: str, text: str, page_size: int, page_token: str) -> MatchPage:
+        """Find the user's turns that hold every word and phrase of `text`, best first.
+
+        Raises:
+            InvalidArgument: QUERY_INVALID, PAGE_TOKEN_INVALID.
+        """
+        query = parse_query(text)
+        asked = page_tokens.question("search", user_id, query.terms)
+        offset = _offset(page_tokens.decode(page_token, asked, int))
+        size = page_size or MATCHES_PER_PAGE
+        async with self._store.reading() as state:
+            found = await state.search(user_id, query, offset, size + 1)
+        token = page_tokens.encode(asked, offset + size) if len(found) > size else ""
+        return MatchPage(query, tuple(found[:size]), token)
+
+    async def delete(self, user_id: str, conversation_id: str) -> None:
+        """Delete a conversation of the user's, and have its recording deleted. Idempotent.
+
+        Events of it that come later change nothing.
+
+        Raises:
+            NotFound: CONVERSATION_NOT_FOUND, when there never was one, or it is another user's.
+        """
+        async with self._store.writing() as work:
+            owner = await work.owner(conversation_id)
+            if owner is None or owner.user_id != user_id:
+                raise _not_found()
+            if owner.deleted:
+                return
+            recording_id = await work.erase(conversation_id)
+            if recording_id:
+                await work.request_recording_deletion(recording_id)
+        self._notify_relay()
+
+    async def mistakes(
+        self, user_id: str, kind: int, page_size: int, page_token: str
+    ) -> MistakePage:
+        """List the user's mistakes, the most frequent first; `kind` 0 means all kinds.
+
+        Raises:
+            InvalidArgument: PAGE_TOKEN_INVALID.
+        """
+        asked = page_tokens.question("mistakes", user_id, kind)
+        offset = _offset(page_tokens.decode(page_token, asked, int))
+        size = page_size or MISTAKES_PER_PAGE
+        async with self._store.reading() as state:
+            found = await state.mistakes(user_id, kind, offset, size + 1)
+        token = page_tokens.encode(asked, offset + size) if len(found) > size else ""
+        return MistakePage(tuple(found[:size]), token)
+
+    async def export(
+        self, user_id: str, conversation_ids: Sequence[str]
+    ) -> AsyncIterator[tuple[Conversation, AsyncIterator[TurnBody]]]:
+        """Yield conversations, newest first, each with its turns; all of them when none is named.
+
+        Read the turns before asking for the next conversation.
+
+        Raises:
+            NotFound: CONVERSATION_NOT_FOUND, before anything is yielded, for any that is named.
+        """
+        async with self._store.reading() as state:
+            for conversation_id in conversation_ids:
+                await self._own(state, user_id, conversation_id)
+            wanted = set(conversation_ids)
+            after: ListPosition | None = None
+            while True:
+                page = await state.conversations(
+                    ConversationFilter(user_id), after, CONVERSATIONS_PER_PAGE
+                )
+                for each in page:
+                    if not wanted or each.conversation_id in wanted:
+                        yield each, state.turns(each.conversation_id, 0)
+                if len(page) < CONVERSATIONS_PER_PAGE:
+                    return
+                after = ListPosition(page[-1].started_at, page[-1].conversation_id)
+
+    async def _own(self, state: Reading, user_id: str, conversation_id: str) -> Conversation:
+        found = await state.conversation(conversation_id)
+        if found is None or found.user_id != user_id:
+            raise _not_found()
+        return found
+
+
+async def _unfit(work: Writing, index: int, event: Event) -> FieldViolation | None:
+    """Say which field keeps the event from being stored; None when it fits."""
+    owner = await work.owner(event.envelope.conversation_id)
+    if owner is not None and owner.user_id != event.envelope.user_id:
+        return FieldViolation(
+            f"events[{index}].user_id", "the conversation belongs to another user"
+        )
+    if isinstance(event, TurnFinished):
+        wrong = misplaced(event, await work.places(event))
+        if wrong is not None:
+            return FieldViolation(f"events[{index}].turn", wrong)
+    return None
+
+
+async def _deleted(work: Writing, event: Event) -> bool:
+    """Tell whether the event comes after its conversation was deleted.
+
+    A recording that was stored only then is not kept either.
+    """
+    owner = await work.owner(event.envelope.conversation_id)
+    if owner is None or not owner.deleted:
+        return False
+    if isinstance(event, RecordingStored):
+        await work.request_recording_deletion(event.recording_id)
+    return True
+
+
+def _refuse_conflicts(events: Sequence[Event], known: dict[str, Envelope]) -> None:
+    seen = dict(known)
+    fields = []
+    for index, event in enumerate(events):
+        envelope = event.envelope
+        if not seen.setdefault(envelope.event_id, envelope).same_event(envelope):
+            fields.append(
+                FieldViolation(f"events[{index}].event_id", "this id was used for another event")
+            )
+    if fields:
+        raise AlreadyExists(
+            "An event id was used twice, for different events.",
+            reason="EVENT_CONFLICT",
+            fields=fields,
+        )
+
+
+def _list_position(position: tuple[str | int, ...] | None) -> ListPosition | None:
+    if position is None:
+        return None
+    try:
+        started_at = datetime.fromisoformat(str(position[0]))
+    except ValueError:
+        started_at = None
+    if started_at is None or started_at.tzinfo is None:
+        raise page_tokens.invalid()
+    return ListPosition(started_at, str(position[1]))
+
+
+def _offset(position: tuple[str | int, ...] | None) -> int:
+    offset = int(position[0]) if position else 0
+    if not 0 <= offset < 2**31:
+        raise page_tokens.invalid()
+    return offset
+
+
+def _not_found() -> NotFound:
+    return NotFound("No such conversation.", reason="CONVERSATION_NOT_FOUND")

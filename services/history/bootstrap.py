@@ -1,0 +1,46 @@
+"""Builds the history service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from parley.history.v1 import history_pb2
+from parley.history.v1.history_pb2_grpc import add_HistoryServiceServicer_to_server
+from services.common.database import Database
+from services.common.migrations import migrate
+from services.common.outbox import Outbox, OutboxRelay
+from services.common.service import Application, GrpcService, Runtime
+from services.history.adapters.media_client import RecordingDeleter
+from services.history.adapters.store import SqlStore
+from services.history.adapters.tables import OutboxRow
+from services.history.application import History
+from services.history.servicer import ACCESS, HistoryServicer
+from services.history.settings import HistorySettings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@asynccontextmanager
+async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterator[Application]:
+    """Bring the schema up to date and yield the application."""
+    url = settings.effective_database_url
+    await migrate(url, MIGRATIONS)
+    async with Database.open(url) as database:
+        outbox = Outbox(OutboxRow, runtime.clock)
+        deleter = RecordingDeleter(runtime.peers.channel("media"))
+        relay = OutboxRelay(database, outbox, deleter.publish, runtime.clock)
+        history = History(SqlStore(database, outbox, runtime.clock), relay.notify)
+        yield Application(
+            services=(
+                GrpcService.of(
+                    HistoryServicer(history),
+                    add_HistoryServiceServicer_to_server,
+                    history_pb2.DESCRIPTOR,
+                    "HistoryService",
+                    ACCESS,
+                ),
+            ),
+            background=(relay.run,),
+        )

@@ -1,0 +1,106 @@
+"""What history tells: conversations, turns, matches, mistakes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+PREVIEW_CHARACTERS = 120
+"""The contract's bound of `ConversationSummary.preview`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFigures:
+    """What one turn adds to its conversation's summary."""
+
+    number: int
+    learner_text: str = field(repr=False)
+    tutor_text: str = field(repr=False)
+    speech_ms: int
+    silence_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the turns of a conversation come to."""
+
+    turns: int
+    learner_speech_ms: int
+    median_silence_ms: int
+    preview: str = field(repr=False)
+
+
+def total(turns: Sequence[TurnFigures]) -> Totals:
+    """Add up the turns of one conversation, given in any order."""
+    ordered = sorted(turns, key=lambda turn: turn.number)
+    silences = [turn.silence_ms for turn in ordered if turn.silence_ms is not None]
+    said = (turn.learner_text.strip() or turn.tutor_text.strip() for turn in ordered)
+    return Totals(
+        turns=len(ordered),
+        learner_speech_ms=sum(turn.speech_ms for turn in ordered),
+        median_silence_ms=round(statistics.median(silences)) if silences else 0,
+        preview=shorten(next(filter(None, said), "")),
+    )
+
+
+def shorten(text: str, characters: int = PREVIEW_CHARACTERS) -> str:
+    """Return `text` on one line, cut at a word where it is longer than `characters`."""
+    line = " ".join(text.split())
+    if len(line) <= characters:
+        return line
+    cut = line[: characters - 1]
+    # Text without spaces (Chinese, say) is cut between characters.
+    at_word = cut.rsplit(" ", 1)[0] if " " in cut else cut
+    return f"{at_word}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation without its turns."""
+
+    conversation_id: str
+    user_id: str
+    scenario_id: str
+    scenario_title: str
+    engine: str
+    started_at: datetime
+    ended_at: datetime | None
+    recording_id: str
+    totals: Totals
+    corrections: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBody:
+    """A turn as it came, and what was found in it; both serialized protobuf."""
+
+    number: int
+    turn: bytes = field(repr=False)
+    feedback: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundText:
+    """One side of a turn that the search index found."""
+
+    conversation_id: str
+    turn_id: str
+    number: int
+    started_at: datetime
+    tutor: bool
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedMistake:
+    """A mistake with its latest correction (serialized) and how often it came up."""
+
+    count: int
+    kind: int
+    last_seen_at: datetime
+    turn_id: str
+    conversation_id: str
+    key: str = field(repr=False)
+    correction: bytes = field(repr=False)

@@ -1,0 +1,115 @@
+"""What the application asks of its store. The adapters implement it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from services.history.conversations import (
+    Conversation,
+    FoundText,
+    RepeatedMistake,
+    TurnBody,
+)
+from services.history.events import Envelope, Event, Ownership, TurnFinished, TurnPlace
+from services.history.search import Query
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFilter:
+    """Which conversations of a user. `scenario_id` empty means all; the times are half-open."""
+
+    user_id: str
+    scenario_id: str = ""
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListPosition:
+    """The last conversation of a page: the next one begins after it."""
+
+    started_at: datetime
+    conversation_id: str
+
+
+class Reading(Protocol):
+    """Questions, answered from one consistent state."""
+
+    async def owner(self, conversation_id: str) -> Ownership | None:
+        """Whose conversation it is; None when it is not known."""
+        ...
+
+    async def conversation(self, conversation_id: str) -> Conversation | None:
+        """Return a conversation that is not deleted."""
+        ...
+
+    async def conversations(
+        self, wanted: ConversationFilter, after: ListPosition | None, limit: int
+    ) -> list[Conversation]:
+        """Return conversations, newest first."""
+        ...
+
+    def turns(self, conversation_id: str, after_number: int) -> AsyncIterator[TurnBody]:
+        """Yield the turns of a conversation by number, beginning after `after_number`."""
+        ...
+
+    async def search(self, user_id: str, query: Query, offset: int, limit: int) -> list[FoundText]:
+        """Return the user's texts that hold every term of `query`, best first."""
+        ...
+
+    async def mistakes(
+        self, user_id: str, kind: int, offset: int, limit: int
+    ) -> list[RepeatedMistake]:
+        """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first."""
+        ...
+
+
+class Writing(Reading, Protocol):
+    """A unit of work: all of it is stored, or nothing."""
+
+    async def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
+        """Return those of the events that are stored already."""
+        ...
+
+    async def places(self, event: TurnFinished) -> list[TurnPlace]:
+        """Return the stored turns that have the event's turn id, or its number."""
+        ...
+
+    async def apply(self, event: Event) -> None:
+        """Store an event that is not known. The conversation is created where it is missing."""
+        ...
+
+    async def summarise(self, conversation_id: str) -> None:
+        """Bring the conversation's totals up to date with its turns."""
+        ...
+
+    async def erase(self, conversation_id: str) -> str:
+        """Delete all of a conversation but the mark that it was deleted; return its recording id.
+
+        The recording id is empty where there is no recording.
+        """
+        ...
+
+    async def request_recording_deletion(self, recording_id: str) -> None:
+        """Have the recording deleted, surely, some time after the commit."""
+        ...
+
+
+class Store(Protocol):
+    """Where history is kept."""
+
+    def reading(self) -> AbstractAsyncContextManager[Reading]:
+        """Open a consistent view."""
+        ...
+
+    def writing(self) -> AbstractAsyncContextManager[Writing]:
+        """Open a unit of work; it commits when the block ends and rolls back when it raises."""
+        ...
+
+
+Notify = Callable[[], None]
+"""Tells the relay that something was committed for it."""
