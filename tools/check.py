@@ -61,11 +61,22 @@ def main(names: list[str]) -> int:
     for name in names or checks:
         started = time.monotonic()
         print(f"==> {name}", flush=True)
-        statuses = [
-            subprocess.run(command, cwd=ROOT / folder, env=environment, check=False).returncode
-            for folder, command in checks[name]
-        ]
-        passed = not any(statuses)
+        passed = True
+        for folder, command in checks[name]:
+            result = subprocess.run(
+                command,
+                cwd=ROOT / folder,
+                env=environment,
+                check=False,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            if result.returncode != 0:
+                passed = False
+                print(f"$ {' '.join(command)}\n{result.stdout}", flush=True)
+            elif command[0] == sys.executable:
+                print(result.stdout, end="", flush=True)  # our own tools speak only to be heard
         if not passed:
             failed.append(name)
         verdict = "passed" if passed else "FAILED"
