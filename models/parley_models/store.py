@@ -4,7 +4,7 @@
     preset = store.require("default")                 # or an error that names the command to run
     folder = store.path(preset.roles[Role.VAD])
 
-Reading only; `fetch.py` writes. One folder a model, named as in the manifest:
+Hardly more than reading; `fetch.py` writes. One folder a model, named as in the manifest:
 
     <models_dir>/<model>/<file> …  receipt.json
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import platformdirs
 
-from parley_models.errors import LibraryMissingError, ModelMissingError
+from parley_models.errors import LibraryMissingError, ModelMissingError, ModelsError
 from parley_models.hashing import sha256_of
 from parley_models.manifest import Kind, Manifest, Model, Preset, load_manifest
-from parley_models.receipts import InstalledFile, read_receipt
+from parley_models.receipts import RECEIPT_NAME, InstalledFile, read_receipt
 
 
 def default_models_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -79,8 +79,12 @@ class ModelStore:
         """The folder of an installed model.
 
         Raises UnknownNameError, and ModelMissingError when it is not installed completely. Files
-        are looked at by size, not read: `verify` reads them.
+        are looked at by size, not read: `verify` reads them. A model that comes as a library has
+        no folder, and asking for it is a mistake of the caller: ModelsError.
         """
+        library = self.manifest.model(name).library
+        if library is not None:
+            raise ModelsError(f"{name} comes as the library {library.distribution}: import it.")
         if self.state(name) is not State.INSTALLED:
             raise ModelMissingError((name,), self.models_dir, fetch_command((name,)))
         return self.folder(name)
@@ -97,6 +101,13 @@ class ModelStore:
         if missing:
             raise ModelMissingError(missing, self.models_dir, fetch_command(preset=preset))
         return wanted
+
+    def forget(self, name: str) -> None:
+        """Makes an installed model count as missing, so that the next fetch checks every file.
+
+        Nothing else is deleted. Raises UnknownNameError.
+        """
+        (self.folder(name) / RECEIPT_NAME).unlink(missing_ok=True)
 
     def missing(self, names: Sequence[str]) -> tuple[str, ...]:
         """Those of `names` that a fetch would install. Raises LibraryMissingError."""
