@@ -6,7 +6,7 @@ stable, listed in `services.common.reasons` and documented in `docs/errors.md`. 
 for people and never carries speech, a token or a password.
 """
 
-# ruff: noqa: N818 - the subclasses are named after the status codes they stand for
+
 
 from __future__ import annotations
 

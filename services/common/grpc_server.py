@@ -63,6 +63,7 @@ def method_rules(services: Sequence[GrpcService], limits: Limits) -> dict[str, M
                 service.access[method.name],
                 gated=True,
                 max_message_bytes=service.message_bytes.get(method.name, most),
+                while_draining=method.name in service.while_draining,
             )
     for name in _OPEN_METHODS:
         rules[name] = MethodRule(PUBLIC, gated=False, max_message_bytes=_MAX_OPEN_MESSAGE_BYTES)

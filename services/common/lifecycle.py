@@ -12,7 +12,7 @@ draining: health says NOT_SERVING, `runtime.draining` is set, new calls are refu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
@@ -40,6 +40,9 @@ _log = structlog.get_logger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 
+# Drained already: this only lets the last statuses leave before the connections close.
+_LAST_BYTES_SECONDS = 0.1
+
 S = TypeVar("S", bound=ServiceSettings)
 
 
@@ -56,7 +59,7 @@ class Running:
         metrics_port: int,
         runtime: Runtime,
         application: Application,
-        server: grpc.aio.Server,
+        close: Callable[[], Awaitable[None]],
         statuses: health.HealthServicer,
         gate: Gate,
         drain_seconds: float,
@@ -65,11 +68,12 @@ class Running:
         self.metrics_port = metrics_port
         self.runtime = runtime
         self._application = application
-        self._server = server
+        self._close = close
         self._statuses = statuses
         self._gate = gate
         self._drain_seconds = drain_seconds
         self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
         self.ready = asyncio.Event()
         """Set when the service began to serve."""
 
@@ -81,8 +85,7 @@ class Running:
     def stop(self) -> None:
         """Ask the service to drain and end; a second time, to end at once."""
         if self._stop.is_set():
-            self._drain_seconds = 0
-            asyncio.ensure_future(self._server.stop(0))  # noqa: RUF006 - the first stop awaits it
+            self._hurry.set()
         self._stop.set()
 
     async def run_until_stopped(self) -> None:
@@ -112,11 +115,24 @@ class Running:
         _log.info("serving", address=self.address, metrics_port=self.metrics_port)
 
     async def _drain(self) -> None:
-        _log.info("draining", drain_seconds=self._drain_seconds)
+        _log.info("draining", live_calls=self._gate.live, drain_seconds=self._drain_seconds)
         self._gate.phase = Phase.STOPPING
         await self._statuses.enter_graceful_shutdown()
         self.runtime.draining.set()
-        await self._server.stop(self._drain_seconds)
+        emptied = asyncio.create_task(self._gate.empty())
+        hurried = asyncio.create_task(self._hurry.wait())
+        try:
+            await asyncio.wait(
+                {emptied, hurried},
+                timeout=self._drain_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            emptied.cancel()
+            hurried.cancel()
+            await asyncio.gather(emptied, hurried, return_exceptions=True)
+        _log.info("stopped", cut_calls=self._gate.live)
+        await self._close()
 
 
 @asynccontextmanager
@@ -156,13 +172,14 @@ async def serve(
         port = bind(server, settings)
         metrics_port = await stack.enter_async_context(_metrics(metrics, settings))
         await server.start()
-        stack.push_async_callback(server.stop, 0)
+        close = _once(server)
+        stack.push_async_callback(close)
         yield Running(
             f"{settings.host}:{port}",
             metrics_port,
             runtime,
             application,
-            server,
+            close,
             statuses,
             gate,
             settings.drain_seconds,
@@ -229,3 +246,19 @@ async def _metrics(metrics: Metrics, settings: ServiceSettings) -> AsyncIterator
 async def _forever(background: Background) -> None:
     await background()
     raise BackgroundEndedError(f"{background!r} returned while the service was running")
+
+
+def _once(server: grpc.aio.Server) -> Callable[[], Awaitable[None]]:
+    """Return what stops `server`, the first time it is called.
+
+    A second `stop` beside or after the first crashes the process (grpcio 1.85.1).
+    """
+    called = False
+
+    async def close() -> None:
+        nonlocal called
+        if not called:
+            called = True
+            await server.stop(_LAST_BYTES_SECONDS)
+
+    return close

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -45,6 +45,7 @@ class GrpcService:
     add_to: Callable[[grpc.aio.Server], None]
     access: Mapping[str, Access]
     message_bytes: Mapping[str, int] = field(default_factory=dict)
+    while_draining: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -55,6 +56,7 @@ class GrpcService:
         name: str,
         access: Mapping[str, Access],
         message_bytes: Mapping[str, int] | None = None,
+        while_draining: Iterable[str] = (),
     ) -> Self:
         """Describe `servicer`, which implements the service `name` of the proto `file`.
 
@@ -66,6 +68,8 @@ class GrpcService:
             access: who may call, for every method by its short name.
             message_bytes: largest received message, for streaming methods whose limit is not
                 `Limits.max_stream_message_bytes`.
+            while_draining: methods that are still let in while the service stops, because live
+                streams need them.
 
         Raises:
             ValueError: when `access` does not name exactly the methods of the service.
@@ -83,6 +87,7 @@ class GrpcService:
             lambda server: add_to_server(servicer, server),
             dict(access),
             dict(message_bytes or {}),
+            frozenset(while_draining),
         )
 
     @property

@@ -18,18 +18,14 @@ class Authenticator:
         self._tokens = tokens
         self._services = services
 
-    async def admit(self, access: Access | None, metadata: Mapping[str, str | bytes]) -> None:
+    async def admit(self, access: Access, metadata: Mapping[str, str | bytes]) -> None:
         """Verify the credentials in `metadata` and set who calls.
-
-        `access` None is a method without a rule: nobody may call it.
 
         Raises:
             Unauthenticated: a token is missing, wrong or expired.
             PermissionDenied: it is right, but the method is not for this caller.
             Unavailable: KEYS_UNAVAILABLE.
         """
-        if access is None:
-            raise PermissionDenied("No rule lets anybody call this.", reason="PERMISSION_DENIED")
         if access.public:
             return
         if access.services and METADATA_KEY in metadata:

@@ -37,18 +37,24 @@ class MethodRule:
     """What the pipeline knows of a method beforehand.
 
     gated: whether it waits for the service to be ready; health and reflection do not.
+    while_draining: whether it still passes while the service stops.
     max_message_bytes: of one received message.
     """
 
     access: Access
     gated: bool
     max_message_bytes: int
+    while_draining: bool = False
+
+
+# A method that was registered without a rule: nobody may call it.
+_NOBODY = MethodRule(Access(), gated=True, max_message_bytes=0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
     name: str
-    rule: MethodRule | None
+    rule: MethodRule
     metrics: MethodMetrics
     unary: bool
 
@@ -80,11 +86,11 @@ class Pipeline:
 
     def wrap(self, name: str, handler: _Handler) -> _Handler:
         """Return the handler of the method `name` (`/package.Service/Method`) with all of it."""
-        rule = self._rules.get(name)
+        rule = self._rules.get(name, _NOBODY)
         unary = not handler.request_streaming and not handler.response_streaming
         method = _Method(name, rule, self._metrics.method(name), unary)
         decode = handler.request_deserializer
-        if decode is not None and rule is not None:
+        if decode is not None:
             wrap = checked if handler.request_streaming else checked_unary
             decode = wrap(decode, rule.max_message_bytes)
         inner, build = _kind(handler)
@@ -109,11 +115,13 @@ class Pipeline:
         request_id_var.set(request_id)
         # It goes out with the first message or the status: no message of its own.
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        rule = method.rule
+        inside = False
         try:
-            rule = method.rule
-            if rule is None or rule.gated:
-                self._gate.check()
-            await self._authenticator.admit(rule.access if rule else None, metadata)
+            if rule.gated:
+                self._gate.enter(while_draining=rule.while_draining)
+                inside = True
+            await self._authenticator.admit(rule.access, metadata)
             request = accepted(request)
             seconds = allowed_seconds(context.time_remaining(), method.unary, self._limits)
             set_deadline(seconds)
@@ -132,6 +140,8 @@ class Pipeline:
             code = told.code
             await _abort(context, told, request_id)
         finally:
+            if inside:
+                self._gate.leave()
             method.metrics.ended(code, time.perf_counter() - started)
 
 
