@@ -12,9 +12,6 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 SETUP := $(BOOTSTRAP_PYTHON) tools/setup.py
 
-# What the checks read; every folder of Python that is written by hand.
-SOURCES := $(wildcard services launcher envoy clients/python_cli models bench tests tools)
-
 # One benchmark after another, and its own output whole: `make -j` must not mix them.
 .NOTPARALLEL:
 
@@ -60,8 +57,8 @@ check: dev ## everything that reads the code: format, lint, types, imports, stub
 
 .PHONY: format
 format: dev ## format Python and protos, and fix what the linter can
-	@ruff check --fix --quiet $(SOURCES) || true
-	@ruff format $(SOURCES)
+	@ruff check --fix --quiet . || true
+	@ruff format .
 	@buf format protos --write
 
 .PHONY: gen

@@ -2,8 +2,8 @@
 
     python tools/generate_settings_docs.py [--check]
 
-The classes are those that `services.common.settings`, `services.*.settings` and
-`launcher.settings` define. A field's description, bounds and default are all the documentation
+The classes are those that `services.common.settings`, `services.*.settings` and the modules in
+`BESIDE` define. A field's description, bounds and default are all the documentation
 there is: what is missing on the page is missing on the field.
 """
 
@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
 from platformdirs import user_data_path
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -31,6 +32,12 @@ DATA_FOLDER = "the user's data folder"
 
 UNITS = {"ms": "ms", "seconds": "s", "minutes": "min", "days": "d", "bytes": "bytes", "hz": "Hz"}
 """The unit that a field's last word names."""
+
+BESIDE = {
+    "gateway/settings.py": "The gateway",
+    "launcher/settings.py": "The launcher (`make run`)",
+}
+"""The settings modules that belong to no service, and their sections."""
 
 INTRODUCTION = f"""\
 # Settings
@@ -95,10 +102,10 @@ def page() -> str:
             (environment_names(found.service, n, found.model_fields[n])[-1], n) for n in fields
         ]
         sections.append(table(f"The {found.service} service", found, named))
-    for found in settings_classes("launcher/settings.py"):
-        prefix = found.model_config.get("env_prefix", "")
-        named = [(f"{prefix}{name}".upper(), name) for name in found.model_fields]
-        sections.append(table("The launcher (`make run`)", found, named))
+    for path, title in BESIDE.items():
+        for found in settings_classes(path):
+            named = [(variable_of(found, name), name) for name in found.model_fields]
+            sections.append(table(title, found, named))
     return "\n".join(section for section in sections if section)
 
 
@@ -114,6 +121,15 @@ def settings_classes(pattern: str) -> Iterator[type[BaseSettings]]:
                 and value.__module__ == name
             ):
                 yield value
+
+
+def variable_of(found: type[BaseSettings], name: str) -> str:
+    """Return the environment variable that pydantic-settings reads a field from."""
+    alias = found.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = alias.choices[0]
+    prefix = found.model_config.get("env_prefix", "")
+    return (alias if isinstance(alias, str) else f"{prefix}{name}").upper()
 
 
 def is_service(found: type[BaseSettings]) -> bool:

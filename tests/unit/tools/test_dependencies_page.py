@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-PROJECTS = ("pyproject.toml", "models/pyproject.toml", "clients/python_cli/pyproject.toml")
+PROJECTS = (".", "models", "clients/python_cli")
 
 
 def package(requirement: str) -> str:
@@ -17,8 +17,10 @@ def package(requirement: str) -> str:
 
 def required() -> set[str]:
     names = set()
-    for path in PROJECTS:
-        project = tomllib.loads((ROOT / path).read_text(encoding="utf-8"))["project"]
+    for folder in PROJECTS:
+        project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))[
+            "project"
+        ]
         names |= {package(line) for line in project["dependencies"]}
     for path in (ROOT / "requirements").glob("*.in"):
         lines = path.read_text(encoding="utf-8").splitlines()
