@@ -185,7 +185,9 @@ class Bars:
             task = self._tasks.pop(file, None)
             if task is not None:
                 self._progress.remove_task(task)
-        self._progress.console.print(f"[green]✓[/green] {file} [dim]from {source}[/dim]")
+        self._progress.console.print(
+            f"[green]✓[/green] {file} [dim]from {source}[/dim]", highlight=False
+        )
 
     def note(self, text: str) -> None:
         """A line above the bars."""

@@ -245,7 +245,7 @@ def test_two_fetches_at_once_fetch_once(store: ModelStore, registry: Registry) -
     second_waits = threading.Event()
 
     class Slow(Registry):
-        def __call__(self, *arguments: object) -> Path:  # type: ignore[override]
+        def __call__(self, *arguments: object) -> Path:
             inside.set()
             go_on.wait(10)
             return Registry.__call__(self, *arguments)  # type: ignore[arg-type]
