@@ -7,7 +7,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 # Any Python 3: it only runs the set-up, which finds or asks for one that fits.
-BOOTSTRAP_PYTHON := $(or $(PARLEY_PYTHON),python3)
+BOOTSTRAP_PYTHON := $(or $(shell command -v python3),$(PARLEY_PYTHON),python3)
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 SETUP := $(BOOTSTRAP_PYTHON) tools/setup.py

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         with VENV.joinpath(".setup-lock").open("w") as lock:
             wait_for(lock.fileno())
             set_up(locks)
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         print("\nSet-up stopped. " + str(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -270,15 +270,15 @@ def explain(output: str) -> str:
             "A package differs from the one that was locked. Do not install it: a mirror or a\n"
             "proxy may have changed it. If `git status` shows changes in requirements/, undo them."
         )
-    elif any(sign in output for sign in ("No matching distribution", "Could not find a version")):
-        advice = (
-            "The package registry has no such version for this Python and machine, or it could\n"
-            "not be reached (pip's settings and proxy apply: `pip config list`)."
-        )
     elif any(sign in output for sign in ("Connection", "Temporary failure", "timed out", "SSL")):
         advice = (
             "The package registry could not be reached. Check the network and pip's settings\n"
             "(`pip config list`), then run the same command; it goes on where it stopped."
+        )
+    elif any(sign in output for sign in ("No matching distribution", "Could not find a version")):
+        advice = (
+            "The package registry has no such version for this Python and machine. Another\n"
+            "Python may do: make setup PARLEY_PYTHON=/path/to/python3"
         )
     else:
         advice = "pip failed; its last lines are above."
