@@ -6,8 +6,6 @@ stable, listed in `services.common.reasons` and documented in `docs/errors.md`. 
 for people and never carries speech, a token or a password.
 """
 
-
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

@@ -8,7 +8,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_NAME
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.common.access import PUBLIC
 from services.common.interceptors.pipeline import MethodRule, Pipeline
@@ -81,10 +81,9 @@ async def register(
         service.add_to(wrapping)
         await statuses.set(service.full_name, _NOT_SERVING)
     await statuses.set("", _NOT_SERVING)
-    names = [service.full_name for service in services]
-    reflection.enable_server_reflection(
-        [*names, HEALTH_NAME, reflection.SERVICE_NAME],
-        wrapping,
+    names = [HEALTH_NAME, reflection.SERVICE_NAME, *(each.full_name for each in services)]
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+        reflection.aio.ReflectionServicer(names), wrapping
     )
     return statuses
 

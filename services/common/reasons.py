@@ -72,12 +72,6 @@ _COMMON = (
         "Check that both services share the keys folder and the time of day.",
     ),
     ReasonEntry(
-        "PERMISSION_DENIED",
-        Code.PERMISSION_DENIED,
-        "The caller is known and may not do this.",
-        "Use an account that may.",
-    ),
-    ReasonEntry(
         "KEYS_UNAVAILABLE",
         Code.UNAVAILABLE,
         "The keys that verify access tokens cannot be fetched now.",
@@ -147,12 +141,6 @@ _USER = (
         "Choose another.",
     ),
     ReasonEntry(
-        "USERNAME_INVALID",
-        Code.INVALID_ARGUMENT,
-        "The username has characters or a length that are not allowed.",
-        "Use 3 to 32 letters, digits, '.', '_' or '-', starting with a letter or digit.",
-    ),
-    ReasonEntry(
         "PASSWORD_TOO_WEAK",
         Code.INVALID_ARGUMENT,
         "The password is too short, too long, or one of the most common.",
@@ -183,16 +171,22 @@ _USER = (
         "Register.",
     ),
     ReasonEntry(
-        "PROFILE_CONFLICT",
-        Code.ABORTED,
-        "Another update changed the profile first.",
-        "Read it again and repeat the change.",
+        "TOO_MANY_ATTEMPTS",
+        Code.RESOURCE_EXHAUSTED,
+        "More password checks wait than this instance can do in time.",
+        "Retry after the time given.",
     ),
     ReasonEntry(
-        "TOO_MANY_LOGINS",
-        Code.RESOURCE_EXHAUSTED,
-        "More password checks are waiting than this instance can do in time.",
-        "Retry after the time given.",
+        "PROFILE_FIELD_UNKNOWN",
+        Code.INVALID_ARGUMENT,
+        "The update mask names a field that an account has not, or that cannot be changed.",
+        "Name fields of `Account` other than `user_id`, `username` and `created_at`.",
+    ),
+    ReasonEntry(
+        "REQUEST_ID_REUSED",
+        Code.ALREADY_EXISTS,
+        "The request id was used before, for another username or password.",
+        "Make a new id for each new request.",
     ),
 )
 
@@ -226,12 +220,6 @@ _CONVERSATION = (
         Code.RESOURCE_EXHAUSTED,
         "Audio came faster than real time for longer than the buffer holds.",
         "Send at the pace of speech.",
-    ),
-    ReasonEntry(
-        "SCENARIO_NOT_FOUND",
-        Code.NOT_FOUND,
-        "No such scenario.",
-        "Call ListScenarios.",
     ),
     ReasonEntry(
         "CONVERSATION_NOT_FOUND",
@@ -270,16 +258,58 @@ _CONVERSATION = (
         "Start a new conversation; saved turns are in history.",
     ),
     ReasonEntry(
-        "SEQUENCE_GAP",
-        Code.INVALID_ARGUMENT,
-        "A message's `seq` does not follow the one before it.",
-        "Number messages from 1 without gaps.",
-    ),
-    ReasonEntry(
         "CLIENT_TOO_SLOW",
         Code.RESOURCE_EXHAUSTED,
         "The client does not read its responses, and the buffer for it is full.",
         "Read faster, then resume.",
+    ),
+    ReasonEntry(
+        "UNKNOWN_SCENARIO",
+        Code.INVALID_ARGUMENT,
+        "No such scenario.",
+        "Call ListScenarios.",
+    ),
+    ReasonEntry(
+        "AT_CAPACITY",
+        Code.RESOURCE_EXHAUSTED,
+        "As many live conversations run as this instance can carry.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
+        "NO_LIVE_SESSION",
+        Code.NOT_FOUND,
+        "No live conversation has this id; it ended, or another instance has it.",
+        "Open a new session with Subscribe, resuming with the handle.",
+    ),
+    ReasonEntry(
+        "TAKEN_OVER",
+        Code.ABORTED,
+        "The conversation was resumed over another connection, so this one ended.",
+        "Nothing, if the other connection is yours.",
+    ),
+    ReasonEntry(
+        "ENGINE_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The ai service does not answer; the session waits for it, and ends if it stays away.",
+        "Wait; after a fatal notice retry after the time given.",
+    ),
+    ReasonEntry(
+        "REPLY_TOO_LONG",
+        Code.RESOURCE_EXHAUSTED,
+        "The tutor's reply was longer than is played in one turn; its end was left out.",
+        "Nothing: the session goes on.",
+    ),
+    ReasonEntry(
+        "RECORDING_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The sound of the conversation is not recorded at the moment; its words are.",
+        "Nothing: the session goes on.",
+    ),
+    ReasonEntry(
+        "PROFILE_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The learner's profile could not be read; the tutor goes on without it.",
+        "Nothing: the session goes on.",
     ),
 )
 
@@ -307,24 +337,6 @@ _AI = (
         Code.RESOURCE_EXHAUSTED,
         "As many live sessions run as the models and cores can carry.",
         "Retry after the time given.",
-    ),
-    ReasonEntry(
-        "RECOGNIZER_FAILED",
-        Code.UNAVAILABLE,
-        "The recognizer failed on this utterance.",
-        "Say it again; the session goes on.",
-    ),
-    ReasonEntry(
-        "LANGUAGE_MODEL_FAILED",
-        Code.UNAVAILABLE,
-        "The language model failed or took too long.",
-        "Try again; the session goes on.",
-    ),
-    ReasonEntry(
-        "SYNTHESIZER_FAILED",
-        Code.UNAVAILABLE,
-        "The synthesizer failed; the reply's text was sent without its audio.",
-        "Read the text, or try again.",
     ),
     ReasonEntry(
         "ENGINE_FAILED",
@@ -378,27 +390,51 @@ _STORAGE = (
         "Check the id; retention may have removed it.",
     ),
     ReasonEntry(
-        "RECORDING_INCOMPLETE",
+        "STORAGE_UNAVAILABLE",
+        Code.UNAVAILABLE,
+        "The object store does not answer, or its disk is full.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
+        "RECORDING_IN_PROGRESS",
         Code.FAILED_PRECONDITION,
         "The recording is still being made.",
         "Retry when the conversation has ended.",
     ),
     ReasonEntry(
-        "MEDIA_UNREADABLE",
+        "BAD_AUDIO",
         Code.INVALID_ARGUMENT,
         "The bytes are not audio in a container and codec that Parley reads.",
         "Upload WAV, FLAC, MP3, Opus or WebM audio.",
     ),
     ReasonEntry(
-        "RANGE_INVALID",
+        "NO_AUDIO",
+        Code.INVALID_ARGUMENT,
+        "The file is readable and holds no audio.",
+        "Upload a file with an audio track.",
+    ),
+    ReasonEntry(
+        "FILE_TOO_LARGE",
+        Code.RESOURCE_EXHAUSTED,
+        "The file is larger or longer than may be uploaded.",
+        "Cut it; the limits are in docs/limits.md.",
+    ),
+    ReasonEntry(
+        "BAD_RANGE",
         Code.OUT_OF_RANGE,
         "The range begins past the end of the recording.",
         "Ask for a range inside its size.",
     ),
     ReasonEntry(
-        "STORAGE_UNAVAILABLE",
-        Code.UNAVAILABLE,
-        "The object store does not answer, or its disk is full.",
+        "LINKS_NOT_SUPPORTED",
+        Code.FAILED_PRECONDITION,
+        "Recordings are in a local folder, which has no links.",
+        "Use DownloadRecording.",
+    ),
+    ReasonEntry(
+        "MEDIA_BUSY",
+        Code.RESOURCE_EXHAUSTED,
+        "As much audio is being transcoded as this machine can do at once.",
         "Retry after the time given.",
     ),
 )

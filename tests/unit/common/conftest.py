@@ -57,7 +57,9 @@ class Echo:
         self.access[method] = access
 
     @asynccontextmanager
-    async def bootstrap(self, _settings: EchoSettings, runtime: Runtime) -> AsyncIterator[Application]:
+    async def bootstrap(
+        self, _settings: EchoSettings, runtime: Runtime
+    ) -> AsyncIterator[Application]:
         self.runtime = runtime
 
         async def keys() -> dict[str, Any]:
@@ -126,7 +128,9 @@ def serve_echo(echo: Echo, settings: EchoSettings) -> Serve:
     """Return a context manager that runs the echo service and connects to it."""
 
     @asynccontextmanager
-    async def serve(limits: Limits = DEFAULT_LIMITS) -> AsyncIterator[tuple[Running, grpc.aio.Channel]]:
+    async def serve(
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> AsyncIterator[tuple[Running, grpc.aio.Channel]]:
         async with (
             running("echo", settings, echo.bootstrap, clock=echo.clock, limits=limits) as service_,
             grpc.aio.insecure_channel(service_.address) as channel,

@@ -444,7 +444,7 @@ async def test_the_callers_deadline_is_known_below(echo, serve_echo):
     async with serve_echo() as (_, channel):
         await UserServiceStub(channel).Login(LOGIN, timeout=3)
     assert left[0] is not None
-    assert 0 < left[0] <= 3
+    assert 0 < left[0] < 4  # gRPC rounds deadlines up
 
 
 async def test_calls_are_counted_by_method_and_code(echo, serve_echo):
