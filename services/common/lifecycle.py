@@ -236,7 +236,11 @@ async def _metrics(metrics: Metrics, settings: ServiceSettings) -> AsyncIterator
     async with AsyncExitStack() as stack:
         try:
             port = await stack.enter_async_context(
-                metrics_endpoint(metrics.registry, settings.effective_metrics_port)
+                metrics_endpoint(
+                    metrics.registry,
+                    settings.effective_metrics_port,
+                    settings.keys_dir / "jwks.json",
+                )
             )
         except OSError as error:
             raise port_taken(settings, "metrics_port", settings.effective_metrics_port) from error

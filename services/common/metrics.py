@@ -1,10 +1,11 @@
-"""Prometheus metrics of a service, over HTTP on loopback."""
+"""Prometheus metrics of a service, over HTTP on loopback; beside them, the published keys."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -87,8 +88,13 @@ class MethodMetrics:
 
 
 @asynccontextmanager
-async def metrics_endpoint(registry: CollectorRegistry, port: int) -> AsyncIterator[int]:
+async def metrics_endpoint(
+    registry: CollectorRegistry, port: int, jwks: Path | None = None
+) -> AsyncIterator[int]:
     """Serve `GET /metrics` on loopback until the block is left; yield the port.
+
+    `GET /jwks.json` gives the file `jwks` where there is one: the gateway, which verifies access
+    tokens too, speaks no gRPC of its own.
 
     Raises:
         OSError: the port is taken.
@@ -98,7 +104,7 @@ async def metrics_endpoint(registry: CollectorRegistry, port: int) -> AsyncItera
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(head, registry))
+                writer.write(_response(head, registry, jwks))
                 await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # The scraper went away or is none: there is nobody to tell.
@@ -113,15 +119,20 @@ async def metrics_endpoint(registry: CollectorRegistry, port: int) -> AsyncItera
         await server.wait_closed()
 
 
-def _response(head: bytes, registry: CollectorRegistry) -> bytes:
+def _response(head: bytes, registry: CollectorRegistry, jwks: Path | None) -> bytes:
     method, _, rest = head.partition(b" ")
     path = rest.partition(b" ")[0].partition(b"?")[0]
-    if method != b"GET" or path != b"/metrics":
-        return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    body = generate_latest(registry)
+    if method == b"GET" and path == b"/metrics":
+        return _found(CONTENT_TYPE_LATEST, generate_latest(registry))
+    if method == b"GET" and path == b"/jwks.json" and jwks is not None and jwks.is_file():
+        return _found("application/json", jwks.read_bytes())
+    return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+def _found(content_type: str, body: bytes) -> bytes:
     lines = (
         "HTTP/1.1 200 OK",
-        f"Content-Type: {CONTENT_TYPE_LATEST}",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
         "Connection: close",
     )

@@ -114,6 +114,12 @@ _COMMON = (
         "Retry with the same request id, and a longer deadline if it happens often.",
     ),
     ReasonEntry(
+        "TOO_MANY_CALLS",
+        Code.RESOURCE_EXHAUSTED,
+        "The service has as many calls in progress as it takes; the gateway says so.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
         "NOT_IMPLEMENTED",
         Code.UNIMPLEMENTED,
         "Part of the contract that this version does not do yet.",
