@@ -1,7 +1,7 @@
 """Cuts a reply that is still being written into pieces that can be spoken.
 
-The first piece is cut early, because the learner waits for it: at the first comma after a few words,
-or at a long phrase's joint. Later pieces are whole sentences, because they sound better.
+The first piece is cut early, because the learner waits for it: at the first comma after a few
+words, or at a long phrase's joint. Later pieces are whole sentences, because they sound better.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class StageKind(StrEnum):
 
     ENDPOINT = "endpoint"
     TRANSCRIPT = "transcript"
-    FIRST_TOKEN = "first_token"
+    FIRST_TOKEN = "first_token"  # noqa: S105 - a language model's token
     FIRST_CLAUSE = "first_clause"
     FIRST_AUDIO = "first_audio"
 

@@ -357,6 +357,12 @@ _AI = (
         "Run `parley models fetch`.",
     ),
     ReasonEntry(
+        "AUDIO_TOO_LONG",
+        Code.INVALID_ARGUMENT,
+        "A recording is longer than the recognizer takes.",
+        "Send it in parts; ListEngines names the recognizer, docs/limits.md its limit.",
+    ),
+    ReasonEntry(
         "TEXT_TOO_LONG",
         Code.INVALID_ARGUMENT,
         "A text is longer than its limit.",

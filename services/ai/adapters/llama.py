@@ -128,7 +128,7 @@ class _Call:
         try:
             if not self._stop.is_set():
                 server.handle_chat_completions(self._request, self._on_chunk)
-        except Exception as error:  # the binding raises its own, untyped errors
+        except Exception as error:  # noqa: BLE001 - the binding raises untyped errors
             end = ProviderError(f"the language model failed: {error}", retryable=True)
         self._put(end)
 

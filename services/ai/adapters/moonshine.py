@@ -27,6 +27,7 @@ from services.ai.capabilities import (
     Pcm16,
     RecognizerCapabilities,
     Transcript,
+    Word,
     WordTiming,
 )
 from services.ai.compute import ComputePool
@@ -192,7 +193,7 @@ class MoonshineSession:
         async with self._final_turn:
             audio = self._buffer[: self._length]
             pieces = await self._decode(self._final)
-        words = []
+        words: list[Word] = []
         for (start, end), tokens in pieces:
             words.extend(time_words(words_of(tokens), audio[start:end], ms_of_samples(start)))
         return transcript_of(words, ms_of_samples(len(audio)))

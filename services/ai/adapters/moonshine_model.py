@@ -142,9 +142,12 @@ class MergedMoonshine:
                     **past,
                 },
             )
-            for name, value in zip(self._outputs, outputs[1:], strict=True):
-                if step == 0 or ".decoder." in name:
-                    past[name] = value
+            # The encoder's keys and values come with the first step only.
+            past |= {
+                name: value
+                for name, value in zip(self._outputs, outputs[1:], strict=True)
+                if step == 0 or ".decoder." in name
+            }
             chosen, log_probability = _pick(outputs[0][0, -1])
             if chosen == _END or stopped():
                 break

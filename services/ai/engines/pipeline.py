@@ -64,6 +64,7 @@ from services.ai.engines.answering import Answering
 from services.ai.engines.stages import Marks, StageNames
 from services.ai.engines.utterance import Microphone, Utterance
 from services.ai.outbox import Outbox
+from services.ai.prompts.builder import PromptContext, system_message
 from services.ai.transcripts import clean_text
 from services.ai.turn_taking import (
     AskAgain,
@@ -135,6 +136,18 @@ class PipelineEngine:
             output_rate_hz=synthesizer.sample_rate_hz,
             voices=synthesizer.voices,
         )
+
+    async def warm(self) -> None:
+        """Have the language model evaluate the prompt that every session begins with.
+
+        Only the place that is given out first gets warm; the others have it from their first
+        session on.
+        """
+        session = self._models.language_model.open()
+        try:
+            await session.prime([system_message(PromptContext())])
+        finally:
+            session.close()
 
     def open(self, config: SessionConfig) -> PipelineSession:
         """Start a session. Raises ``ProviderBusyError`` when the language model has no room."""

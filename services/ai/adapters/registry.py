@@ -1,0 +1,68 @@
+"""Local providers by the name of their model. A new one is a file beside this and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.ai.adapters.hibari import HibariSynthesizer
+from services.ai.adapters.llama import LlamaLanguageModel, LlamaSettings
+from services.ai.adapters.moonshine_model import (
+    FoldedMoonshine,
+    MergedMoonshine,
+    MoonshineModel,
+)
+from services.ai.adapters.silero import SileroVad
+from services.ai.adapters.smart_turn import SmartTurn
+from services.ai.capabilities import (
+    LanguageModel,
+    Synthesizer,
+    TurnDetector,
+    VoiceActivityDetector,
+)
+from services.ai.compute import ComputePool
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRuntime:
+    """What local providers share: the pool, and the language model's share of the machine."""
+
+    pool: ComputePool
+    sessions: int
+    context_tokens: int
+    language_model_threads: int
+
+
+def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
+    return LlamaLanguageModel(
+        LlamaSettings(
+            model=next(folder.glob("*.gguf")),
+            # One more than live sessions: Generate must work while all of them talk.
+            sessions=runtime.sessions + 1,
+            context_tokens=runtime.context_tokens,
+            threads=runtime.language_model_threads,
+        )
+    )
+
+
+VOICE_ACTIVITY: Mapping[str, Callable[[Path, LocalRuntime], VoiceActivityDetector]] = {
+    "silero-vad": lambda folder, _: SileroVad(folder / "silero_vad_16k_op15.onnx"),
+}
+TURN_DETECTORS: Mapping[str, Callable[[Path, LocalRuntime], TurnDetector]] = {
+    "smart-turn-v3.2": lambda folder, runtime: SmartTurn(
+        folder / "smart-turn-v3.2-cpu.onnx", runtime.pool
+    ),
+}
+MOONSHINES: Mapping[str, Callable[[Path], MoonshineModel]] = {
+    "moonshine-base-en-int8": FoldedMoonshine,
+    "moonshine-tiny-en": MergedMoonshine,
+}
+LANGUAGE_MODELS: Mapping[str, Callable[[Path, LocalRuntime], LanguageModel]] = {
+    "qwen2.5-coder-1.5b-instruct": _llama,
+    "qwen2.5-coder-0.5b-instruct": _llama,
+    "smollm2-135m-instruct": _llama,
+}
+SYNTHESIZERS: Mapping[str, Callable[[LocalRuntime], Synthesizer]] = {
+    "hibari-heart": lambda runtime: HibariSynthesizer(runtime.pool),
+}

@@ -1,0 +1,1 @@
+"""The gRPC shells of the ai service: they translate, call, translate."""

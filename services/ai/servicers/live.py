@@ -1,0 +1,101 @@
+"""Converse: one live engine session over one bidirectional stream."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+import structlog
+
+from services.ai import translate
+from services.ai.capabilities import ProviderError
+from services.ai.catalogue import Catalogue
+from services.ai.engine import EndInput, EngineSession, Notice
+from services.ai.metrics import EngineMetrics
+from services.common.errors import FailedPrecondition, Unavailable
+from services.common.status import to_status
+
+_log = structlog.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+# A session that failed can be opened again at once; this keeps a broken model from being hammered.
+_RETRY_AFTER_S = 1.0
+
+
+async def converse(catalogue: Catalogue, metrics: EngineMetrics, context: Context) -> None:
+    """Serve one live session from ``start`` to its end."""
+    first = await context.read()
+    if first is grpc.aio.EOF or first.WhichOneof("message") != "start":
+        raise FailedPrecondition("The first message must be `start`.", reason="START_REQUIRED")
+    config = translate.session_config(first.start)
+    entry = catalogue.entry(first.start.engine)
+    with catalogue.live_session(entry.name, config) as session:
+        description = entry.description
+        if description is not None:
+            await context.write(translate.ready(entry.name, config.voice, description))
+        metrics.session_opened(entry.name)
+        try:
+            live = _Live(session, entry.name, entry.recognizer, metrics, context)
+            await live.serve()
+        finally:
+            metrics.session_closed(entry.name)
+
+
+class _Live:
+    """The tasks of one session: the engine, the reader, the writer."""
+
+    def __init__(
+        self,
+        session: EngineSession,
+        engine: str,
+        recognizer: str,
+        metrics: EngineMetrics,
+        context: Context,
+    ) -> None:
+        self._session = session
+        self._engine = engine
+        self._recognizer = recognizer
+        self._metrics = metrics
+        self._context = context
+
+    async def serve(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run())
+            reading = tasks.create_task(self._read())
+            await self._write()
+            # The session has ended; the client may still have its sending side open.
+            reading.cancel()
+
+    async def _run(self) -> None:
+        try:
+            await self._session.run()
+        except* ProviderError as errors:
+            _log.error("session_failed", engine=self._engine, problem=str(errors.exceptions[0]))
+            raise Unavailable(
+                "The engine stopped in the middle of the session.",
+                reason="ENGINE_FAILED",
+                retry_after=_RETRY_AFTER_S,
+            ) from errors
+
+    async def _read(self) -> None:
+        while True:
+            request = await self._context.read()
+            if request is grpc.aio.EOF:
+                self._session.handle(EndInput())
+                return
+            self._session.handle(translate.engine_input(request))
+
+    async def _write(self) -> None:
+        while (output := await self._session.output()) is not None:
+            self._metrics.saw(self._engine, output)
+            message = translate.engine_output(output, self._recognizer)
+            if isinstance(output, Notice):
+                message.notice.status.CopyFrom(notice_status(output))
+            await self._context.write(message)
+
+
+def notice_status(notice: Notice) -> Any:
+    """Return the ``google.rpc.Status`` of a failure inside a session that goes on."""
+    return to_status(Unavailable(f"{notice.message}.", reason=notice.reason.value))

@@ -1,0 +1,59 @@
+"""What the ai service can be told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from parley_models import default_models_dir
+from services.common.settings import ServiceSettings, shared
+
+# The language model runs two threads on two cores (more than the cores only makes them wait), and
+# a second conversation on the same two cores still answers in about twice the time.
+_CORES = os.cpu_count() or 2
+
+
+class AiSettings(ServiceSettings):
+    """Settings of the ai service."""
+
+    service: ClassVar[str] = "ai"
+
+    port: int = Field(50053, ge=0, le=65535, description="Port of the gRPC server; 0: a free one.")
+    preset: str = shared(
+        "default", "Models that run: default, light or test (see `parley models list`)."
+    )
+    models_dir: Path | None = shared(None, "Folder of the models; unset: `models` in the data one.")
+    engines: tuple[str, ...] = Field(
+        ("local", "scripted"),
+        min_length=1,
+        description='Engines on offer as a JSON list, the default first: "local", "scripted", '
+        '"scripted-pipeline".',
+    )
+    script: Path | None = Field(
+        None, description="TOML file that the scripted engines follow; unset: instant answers."
+    )
+    max_sessions: int = Field(
+        max(1, _CORES // 2) + 1,
+        ge=1,
+        le=64,
+        description="Live conversations that the local models carry at once.",
+    )
+    language_model_threads: int = Field(
+        max(1, min(_CORES, 4)), ge=1, le=64, description="Threads of the local language model."
+    )
+    speech_threads: int = Field(
+        max(1, _CORES), ge=1, le=64, description="Speech models that may run at the same time."
+    )
+    context_tokens: int = Field(
+        2048, ge=1024, le=32768, description="Tokens of prompt and reply that a conversation has."
+    )
+
+    @property
+    def effective_models_dir(self) -> Path:
+        """The models folder with its default worked out."""
+        if self.models_dir is not None:
+            return self.models_dir.expanduser()
+        return default_models_dir({"PARLEY_DATA_DIR": str(self.data_dir)})
