@@ -302,6 +302,25 @@ def test_a_folder_that_cannot_be_written_is_told(
         fetcher(store, registry).fetch(["m"])
 
 
+def test_a_cut_update_leaves_no_mixture_that_passes_for_the_old_model(
+    registry: Registry, models_dir: Path
+) -> None:
+    def store_of(version: bytes) -> ModelStore:
+        packages = [registry.add(f"{n}-{version[:1].hex()}", {"x": version}) for n in "ab"]
+        files = [
+            file_entry(n, version, parts={(f"{n}-{version[:1].hex()}", "x"): version}) for n in "ab"
+        ]
+        return ModelStore(models_dir, manifest_of(*packages, model_entry("m", *files)))
+
+    old, new = store_of(b"1 old"), store_of(b"2 new")
+    fetcher(old, registry).fetch(["m"])
+    registry.broken = {f"b-{b'2'.hex()}"}
+    with pytest.raises(FetchFailedError):
+        fetcher(new, registry).fetch(["m"])
+    assert (old.folder("m") / "a").read_bytes() == b"2 new"
+    assert old.state("m") is State.MISSING
+
+
 def derived_store(registry: Registry, models_dir: Path) -> ModelStore:
     package = registry.add("raw", {"d/a": FIRST})
     extra = 'kind = "derived"\nrecipe = "double"\noutput = [{ path = "out.bin", bytes = 6000 }]'
