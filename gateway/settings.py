@@ -1,0 +1,150 @@
+"""What the gateway can be told, from `PARLEY_GATEWAY_*`."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return the host and the port of `host:port`; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: it is not such an address.
+    """
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"{address!r} is not host:port")
+    return host, int(port)
+
+
+def is_ip(host: str) -> bool:
+    """Tell whether `host` is an address rather than a name to be resolved."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _checked_address(address: str) -> str:
+    split_address(address)
+    return address
+
+
+Addresses = Annotated[
+    tuple[Annotated[str, AfterValidator(_checked_address)], ...], NoDecode, Field(min_length=1)
+]
+"""One or more `host:port`, separated by commas in the environment."""
+
+
+class GatewaySettings(BaseSettings):
+    """What the configuration is rendered from."""
+
+    model_config = SettingsConfigDict(env_prefix="PARLEY_GATEWAY_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address the gateway listens on.")
+    port: int = Field(8080, ge=1, le=65535, description="The one port of Parley.")
+    admin_port: int = Field(
+        9901,
+        ge=1,
+        le=65535,
+        description="Port of Envoy's own administration, always on 127.0.0.1.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Envoy's worker threads. One carries thousands of live sessions; the cores "
+        "are for the models.",
+    )
+
+    user_addresses: Addresses = Field(("127.0.0.1:50051",), description="The user service.")
+    conversation_addresses: Addresses = Field(
+        ("127.0.0.1:50052",), description="The conversation service."
+    )
+    ai_addresses: Addresses = Field(("127.0.0.1:50053",), description="The ai service.")
+    history_addresses: Addresses = Field(("127.0.0.1:50054",), description="The history service.")
+    media_addresses: Addresses = Field(("127.0.0.1:50055",), description="The media service.")
+    jwks_address: Annotated[str, AfterValidator(_checked_address)] = Field(
+        "127.0.0.1:51051",
+        description="Where GET /jwks.json gives the keys that verify access tokens: the user "
+        "service's metrics port.",
+    )
+    jwks_refresh_seconds: int = Field(
+        60,
+        ge=1,
+        le=86_400,
+        description="How long the keys are used before they are fetched again. A new key must "
+        "be published for longer than this before it signs.",
+    )
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("http://localhost:5173", "http://127.0.0.1:5173"),
+        description="Web origins, separated by commas, whose pages may call Parley; * means all. "
+        "The default is the web client's development server.",
+    )
+    reflection: bool = Field(
+        False, description="Whether gRPC reflection is answered from outside (for grpcurl)."
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM certificate chain; with tls_key the port speaks TLS only."
+    )
+    tls_key: Path | None = Field(None, description="PEM key of tls_certificate.")
+
+    unary_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        description="Longest unary call, whatever deadline its client set; above the services' "
+        "own limits, so that it is theirs that speak.",
+    )
+    stream_idle_seconds: float = Field(
+        330,
+        gt=0,
+        description="A stream on which nothing moved for this long is cut: just above the "
+        "conversation's own idle limit, whose answer explains itself.",
+    )
+    stream_max_seconds: float = Field(
+        7_500,
+        gt=0,
+        description="Longest stream: just above the longest conversation.",
+    )
+    max_streams: int = Field(
+        2_000,
+        ge=1,
+        description="Calls in progress to one service; more are refused at once. As many as a "
+        "service takes.",
+    )
+    max_connections: int = Field(
+        10_000, ge=1, description="Connections from outside; more are closed at once."
+    )
+    max_request_bytes: int = Field(
+        4 * 1024 * 1024 + 16 * 1024,
+        ge=1024,
+        description="Largest body of a unary request: the services' largest message and its "
+        "framing. Streams are limited message by message, by the services.",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split_lists(cls, value: Any, info: Any) -> Any:
+        listed = info.field_name.endswith("_addresses") or info.field_name == "cors_origins"
+        if listed and isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are set together or not at all")
+        return self
+
+    def addresses_of(self, service: str) -> tuple[tuple[str, int], ...]:
+        """Return where `service` is: hosts and ports."""
+        addresses: tuple[str, ...] = getattr(self, f"{service}_addresses")
+        return tuple(split_address(each) for each in addresses)

@@ -1,0 +1,138 @@
+"""A real Envoy in front of stand-ins for the services."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+import pytest_asyncio
+
+from gateway.binary import envoy_path
+from gateway.render import render
+from gateway.routes import SERVICES
+from gateway.settings import GatewaySettings
+from tests.integration.gateway.tokens import Tokens
+from tests.integration.gateway.upstreams import JwksEndpoint, Upstream, Wire, upstreams
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses now; all are held until all are known, so none repeats."""
+    with ExitStack() as stack:
+        ports = []
+        for _ in range(count):
+            sock = stack.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            ports.append(sock.getsockname()[1])
+        return ports
+
+
+@dataclass
+class Edge:
+    """The running gateway and what a test may do with it."""
+
+    settings: GatewaySettings
+    upstreams: dict[str, Upstream]
+    tokens: Tokens
+    jwks: JwksEndpoint
+    wire: Wire
+    """To the conversation service."""
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"{self.settings.host}:{self.settings.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.insecure_channel(
+            self.address, options=[("grpc.use_local_subchannel_pool", 1)]
+        )
+
+    def metadata(self, **claims: Any) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.tokens.access(**claims)}"),)
+
+    async def until(self, service: str, health: str) -> None:
+        """Wait until the gateway holds `service` for "healthy" or not."""
+        async with httpx.AsyncClient() as client, asyncio.timeout(20):
+            while True:
+                url = f"http://127.0.0.1:{self.settings.admin_port}/clusters?format=json"
+                clusters = (await client.get(url)).json()["cluster_statuses"]
+                hosts = next(c for c in clusters if c["name"] == service)["host_statuses"]
+                # The flags of what is wrong; of a healthy host only the resolver's verdict is left.
+                failing = any(set(host["health_status"]) - {"eds_health_status"} for host in hosts)
+                if failing == (health != "healthy"):
+                    return
+                await asyncio.sleep(0.05)
+
+
+@contextmanager
+def envoy(settings: GatewaySettings, folder: Path) -> Iterator[Path]:
+    """Run Envoy with these settings; yield its log."""
+    config, log = folder / "envoy.yaml", folder / "envoy.log"
+    config.write_text(render(settings))
+    command = [str(envoy_path()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"]
+    with log.open("wb") as out:
+        options = ["--file-flush-interval-msec", "50", "-l", "warning"]
+        process = subprocess.Popen([*command, *options], stdout=out, stderr=out)
+        try:
+            yield log
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+async def ready(settings: GatewaySettings, log: Path) -> None:
+    async with httpx.AsyncClient() as client, asyncio.timeout(20):
+        while True:
+            try:
+                answer = await client.get(f"http://127.0.0.1:{settings.admin_port}/ready")
+                if answer.status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
+    folder = tmp_path_factory.mktemp("gateway")
+    tokens = Tokens()
+    jwks = JwksEndpoint(tokens.jwks())
+    ports = free_ports(9)
+    service_ports = dict(zip(SERVICES, ports, strict=False))
+    wire = Wire(ports[8], service_ports["conversation"])
+    addresses: dict[str, Any] = {
+        f"{name}_addresses": f"127.0.0.1:{port}"
+        for name, port in service_ports.items()
+        if name != "conversation"
+    }
+    settings = GatewaySettings(
+        port=ports[5],
+        admin_port=ports[6],
+        jwks_address=f"127.0.0.1:{ports[7]}",
+        conversation_addresses=f"127.0.0.1:{wire.port}",
+        jwks_refresh_seconds=1,
+        unary_timeout_seconds=2,
+        cors_origins=("https://learn.example",),
+        **addresses,
+    )
+    async with jwks.serve(ports[7]), wire.open(), upstreams(service_ports) as running:
+        with envoy(settings, folder) as log:
+            await ready(settings, log)
+            edge = Edge(settings, running, tokens, jwks, wire, log)
+            for service in SERVICES:
+                await edge.until(service, "healthy")
+            yield edge

@@ -1,0 +1,165 @@
+"""What the rendered configuration promises, and that Envoy accepts it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.rpc.status_pb2 import Status
+
+from gateway import binary
+from gateway.binary import EnvoyMissingError, InvalidConfigurationError, envoy_path, validate
+from gateway.render import main, render
+from gateway.replies import REPLIES
+from gateway.settings import GatewaySettings
+from services.common.reasons import REASONS
+
+
+def configuration(**settings: Any) -> dict[str, Any]:
+    rendered: dict[str, Any] = yaml.safe_load(render(GatewaySettings(**settings)))
+    return rendered
+
+
+def connection_manager(rendered: dict[str, Any]) -> dict[str, Any]:
+    listener = rendered["static_resources"]["listeners"][0]
+    manager: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return manager
+
+
+def routes(rendered: dict[str, Any]) -> dict[str, Any]:
+    host = connection_manager(rendered)["route_config"]["virtual_hosts"][0]
+    return {
+        route["match"]["path"]: route for route in host["routes"] if "headers" not in route["match"]
+    }
+
+
+def clusters(rendered: dict[str, Any]) -> dict[str, Any]:
+    return {each["name"]: each for each in rendered["static_resources"]["clusters"]}
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"reflection": True, "cors_origins": "*"},
+    {"cors_origins": ""},
+    {"user_addresses": "user.parley.svc:50051", "conversation_addresses": "10.0.0.1:1,10.0.0.2:1"},
+    {"host": "::1", "jwks_address": "user:51051"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_envoy_accepts_the_configuration(tmp_path: Path, settings: dict[str, Any]):
+    path = tmp_path / "envoy.yaml"
+    path.write_text(render(GatewaySettings(**settings)))
+    validate(path)
+
+
+def test_envoy_says_what_is_wrong(tmp_path: Path):
+    path = tmp_path / "envoy.yaml"
+    path.write_text(render(GatewaySettings()).replace("LEAST_REQUEST", "MOST_REQUEST"))
+    with pytest.raises(InvalidConfigurationError, match="MOST_REQUEST"):
+        validate(path)
+
+
+def test_a_value_cannot_break_out_of_its_place():
+    evil = 'https://a"]}\n      admin: {address: evil'
+    rendered = configuration(cors_origins=(evil,))
+    policy = connection_manager(rendered)["route_config"]["virtual_hosts"][0]
+    cors = policy["typed_per_filter_config"]["envoy.filters.http.cors"]
+    assert cors["allow_origin_string_match"] == [{"exact": evil}]
+    assert rendered["admin"] == configuration()["admin"]
+
+
+def test_the_filters_stand_in_the_order_that_works():
+    names = [each["name"] for each in connection_manager(configuration())["http_filters"]]
+    short = [name.removeprefix("envoy.filters.http.") for name in names]
+    assert short == ["cors", "grpc_web", "grpc_stats", "jwt_authn", "stateful_session", "router"]
+
+
+def test_the_default_listens_on_this_machine_only_and_administration_always_does():
+    rendered = configuration(host="0.0.0.0")
+    assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    listener = configuration()["static_resources"]["listeners"][0]
+    assert listener["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_a_conversation_is_not_cut_after_fifteen_seconds():
+    converse = routes(configuration())["/parley.conversation.v1.ConversationService/Converse"]
+    assert converse["route"]["timeout"] == "0s"
+    assert converse["route"]["max_stream_duration"]["grpc_timeout_header_max"] == "0s"
+    # The conversation's own limits speak first: idle after 300 s, over after 7,200 s.
+    assert float(converse["route"]["idle_timeout"].removesuffix("s")) > 300
+    longest = converse["route"]["max_stream_duration"]["max_stream_duration"]
+    assert float(longest.removesuffix("s")) > 7_200
+
+
+def test_a_unary_call_is_bounded_whatever_its_client_asks():
+    login = routes(configuration())["/parley.user.v1.UserService/Login"]["route"]
+    assert login["timeout"] == "30.000s"
+    assert login["max_stream_duration"]["grpc_timeout_header_max"] == "30.000s"
+
+
+def test_a_token_is_looked_for_in_the_header_alone():
+    filters = connection_manager(configuration())["http_filters"]
+    jwt = next(each for each in filters if each["name"].endswith("jwt_authn"))["typed_config"]
+    provider = jwt["providers"]["parley"]
+    assert provider["from_headers"] == [{"name": "authorization", "value_prefix": "Bearer "}]
+    assert "from_params" not in provider
+
+
+def test_every_route_says_whether_it_needs_a_token():
+    host = connection_manager(configuration(reflection=True))["route_config"]["virtual_hosts"][0]
+    for route in host["routes"]:
+        jwt = route["typed_per_filter_config"]["envoy.filters.http.jwt_authn"]
+        assert jwt.get("disabled") is True or jwt["requirement_name"] == "learner"
+
+
+def test_only_a_cluster_of_several_hosts_puts_one_aside():
+    rendered = clusters(configuration(ai_addresses="10.0.0.1:1,10.0.0.2:1"))
+    assert "outlier_detection" in rendered["ai"]
+    assert "outlier_detection" not in rendered["user"]
+
+
+def test_names_are_resolved_and_addresses_are_not():
+    rendered = clusters(configuration(user_addresses="user.svc:1"))
+    assert rendered["user"]["type"] == "STRICT_DNS"
+    assert rendered["ai"]["type"] == "STATIC"
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.reason)
+def test_the_gateways_refusals_are_documented_errors(reply):
+    encoded = reply.details
+    status = Status.FromString(base64.b64decode(encoded + "=" * (-len(encoded) % 4)))
+    assert status.code == reply.code == REASONS[reply.reason].code
+
+
+class TestCommand:
+    def test_a_wrong_setting_is_named(self, monkeypatch, capsys):
+        monkeypatch.setenv("PARLEY_GATEWAY_PORT", "http")
+        assert main([]) == 2
+        assert "PARLEY_GATEWAY_PORT" in capsys.readouterr().err
+
+    def test_it_writes_where_it_is_told(self, tmp_path: Path):
+        assert main(["--output", str(tmp_path / "envoy.yaml")]) == 0
+        assert (tmp_path / "envoy.yaml").read_text() == render(GatewaySettings())
+
+    def test_it_checks_with_envoy(self, capsys):
+        assert main(["--check"]) == 0
+        assert "valid" in capsys.readouterr().out
+
+
+class TestBinary:
+    def test_a_named_envoy_that_is_none_is_refused(self):
+        with pytest.raises(EnvoyMissingError, match="PARLEY_ENVOY"):
+            envoy_path({"PARLEY_ENVOY": "/nowhere/envoy"})
+
+    def test_a_named_envoy_is_taken(self, tmp_path: Path):
+        named = tmp_path / "my-envoy"
+        named.write_text("#!/bin/sh\n")
+        named.chmod(0o755)
+        assert envoy_path({"PARLEY_ENVOY": str(named)}) == named
+
+    def test_otherwise_it_is_the_wheels(self):
+        assert binary.envoy_path({}).is_file()
