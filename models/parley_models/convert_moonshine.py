@@ -12,7 +12,7 @@ the graph, every time it runs, so at every token of the decoder. Three steps cur
 
 Measured on two cores of x86-64: three seconds of speech go from 780 ms to about 170 ms.
 
-It runs in a process of its own (see `derive.py`), for it needs about 1.5 GB for some seconds.
+It runs in a process of its own (see `derive.py`), for it needs about 1.1 GB for some seconds.
 """
 
 import argparse

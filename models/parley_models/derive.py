@@ -89,7 +89,7 @@ def run_module(module: str, *arguments: str) -> str:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
         raise ConversionError(
             f"{module} failed: {last[0]}\n"
-            "It needs about 1.5 GB of free memory. What was fetched is kept."
+            "It needs about 1.2 GB of free memory. What was fetched is kept."
         )
     return done.stdout.strip()
 
