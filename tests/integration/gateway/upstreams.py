@@ -220,7 +220,7 @@ SERVICERS: dict[str, tuple[type[Any], Any]] = {
 async def upstreams(ports: Mapping[Service, int]) -> AsyncIterator[dict[str, Upstream]]:
     """Run a stand-in for every service."""
     async with AsyncExitStack() as stack:
-        running = {}
+        running: dict[str, Upstream] = {}
         for name, port in ports.items():
             servicer, add_to_server = SERVICERS[name]
             upstream = Upstream(servicer(), add_to_server, port)
