@@ -34,7 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, declarative_mixin, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from services.common.clock import Clock
 from services.common.database import Database
@@ -45,7 +45,6 @@ from services.common.timestamps import UtcDateTime
 _log = structlog.get_logger(__name__)
 
 
-@declarative_mixin
 class OutboxMixin:
     """The columns of an outbox table. Combine it with the service's declarative base.
 

@@ -1,0 +1,148 @@
+"""Units of work on SQLite: durability settings, isolation, order, typed failures."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import String, func, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.common.database import Database
+from services.common.errors import Unavailable
+from services.common.timestamps import UtcDateTime, from_timestamp, to_timestamp
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Thing(Base):
+    __tablename__ = "things"
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def database(tmp_path: Path):
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/deep/er/x.sqlite3") as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        yield database
+
+
+async def count(database: Database) -> int:
+    async with database.snapshot() as session:
+        return await session.scalar(select(func.count()).select_from(Thing)) or 0
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 10_000)],
+)
+async def test_every_connection_is_set_up_for_durability(database, pragma, value):
+    async with database.snapshot() as session:
+        assert (await session.scalar(text(f"PRAGMA {pragma}"))) == value
+
+
+async def test_a_failed_unit_of_work_leaves_nothing(database):
+    with pytest.raises(ValueError, match="stop"):
+        async with database.transaction() as session:
+            session.add(Thing(name="a", at=NOW))
+            await session.flush()
+            raise ValueError("stop")
+    assert await count(database) == 0
+
+
+async def test_a_cancelled_unit_of_work_leaves_nothing_and_frees_the_writer(database):
+    inside = asyncio.Event()
+
+    async def hang() -> None:
+        async with database.transaction() as session:
+            session.add(Thing(name="a", at=NOW))
+            await session.flush()
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await inside.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with database.transaction() as session:
+        session.add(Thing(name="b", at=NOW))
+    assert await count(database) == 1
+
+
+async def test_read_then_write_transactions_never_lose_an_update(database):
+    async with database.transaction() as session:
+        session.add(Thing(name="counter", at=NOW))
+
+    async def add_a_second() -> None:
+        async with database.transaction() as session:
+            thing = await session.get_one(Thing, "counter")
+            thing.at += timedelta(seconds=1)
+
+    await asyncio.gather(*(add_a_second() for _ in range(30)))
+    async with database.snapshot() as session:
+        assert (await session.get_one(Thing, "counter")).at == NOW + timedelta(seconds=30)
+
+
+async def test_two_processes_worth_of_writers_wait_for_each_other(database, tmp_path):
+    async with Database.open(str(database.engine.url)) as other:
+
+        async def write(each: Database, name: str) -> None:
+            async with each.transaction() as session:
+                await session.scalar(select(func.count()).select_from(Thing))
+                session.add(Thing(name=name, at=NOW))
+
+        await asyncio.gather(*(write((database, other)[i % 2], f"thing {i}") for i in range(20)))
+    assert await count(database) == 20
+
+
+async def test_a_reader_does_not_wait_for_the_writer(database):
+    async with database.transaction() as session:
+        session.add(Thing(name="a", at=NOW))
+        await session.flush()
+        assert await count(database) == 0
+
+
+async def test_a_broken_rule_of_the_schema_is_not_called_an_outage(database):
+    async with database.transaction() as session:
+        session.add(Thing(name="a", at=NOW))
+    with pytest.raises(IntegrityError) as caught:
+        async with database.transaction() as session:
+            session.add(Thing(name="a", at=NOW))
+    assert "hidden" in str(caught.value), "parameters may be speech and must not be in messages"
+
+
+async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path):
+    (tmp_path / "folder.sqlite3").mkdir()
+    with pytest.raises(Unavailable) as caught:
+        async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/folder.sqlite3"):
+            pass
+    assert caught.value.reason == "DATABASE_UNAVAILABLE"
+
+
+async def test_times_come_back_in_utc_and_naive_ones_are_refused(database):
+    elsewhere = NOW.astimezone(timezone(timedelta(hours=8)))
+    async with database.transaction() as session:
+        session.add(Thing(name="a", at=elsewhere))
+    async with database.snapshot() as session:
+        thing = await session.get_one(Thing, "a")
+        assert thing.at == NOW
+        assert thing.at.utcoffset() == timedelta(0)
+    with pytest.raises(StatementError):
+        async with database.transaction() as session:
+            session.add(Thing(name="b", at=NOW.replace(tzinfo=None)))
+
+
+def test_protobuf_times_keep_microseconds_and_refuse_naive_ones():
+    precise = NOW.replace(microsecond=123_456)
+    assert from_timestamp(to_timestamp(precise)) == precise
+    with pytest.raises(ValueError, match="timezone"):
+        to_timestamp(precise.replace(tzinfo=None))

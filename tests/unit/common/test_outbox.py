@@ -1,0 +1,240 @@
+"""Events leave the process at least once, in order within an aggregate, whatever fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import DeclarativeBase
+
+from services.common.clock import ManualClock
+from services.common.database import Database
+from services.common.errors import Unavailable
+from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, OutboxRelay, RelayPolicy
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(OutboxMixin, Base):
+    __tablename__ = "outbox"
+
+
+POLICY = RelayPolicy(batch=3, first_backoff_seconds=1.0, max_backoff_seconds=8.0)
+
+
+class Receiver:
+    """Takes what is published; refuses what it was told to refuse."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, bytes]] = []
+        self.refuse: set[str] = set()
+        self.calls = 0
+        self.error: Exception = Unavailable("away", reason="PEER_UNAVAILABLE")
+
+    async def publish(self, events: Sequence[OutboxEvent]) -> None:
+        self.calls += 1
+        assert len({event.aggregate_id for event in events}) == 1
+        if events[0].aggregate_id in self.refuse:
+            raise self.error
+        self.got += [(event.aggregate_id, event.payload) for event in events]
+
+
+@pytest.fixture
+async def database(tmp_path: Any) -> AsyncIterator[Database]:
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/test.sqlite3") as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        yield database
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+def outbox(clock: ManualClock) -> Outbox[Row]:
+    return Outbox(Row, clock)
+
+
+@pytest.fixture
+def relay(database, outbox, receiver, clock) -> OutboxRelay[Row]:
+    # No jitter: waits are their full length.
+    return OutboxRelay(database, outbox, receiver.publish, clock, POLICY, jitter=lambda: 1.0)
+
+
+async def write(database: Database, outbox: Outbox[Row], *events: tuple[str, bytes]) -> None:
+    async with database.transaction() as session:
+        for aggregate, payload in events:
+            await outbox.append(session, OutboxEvent(aggregate, "said", payload))
+
+
+async def test_nothing_is_sent_of_a_transaction_that_fails(database, outbox, relay, receiver):
+    with pytest.raises(ValueError, match="no"):
+        async with database.transaction() as session:
+            await outbox.append(session, OutboxEvent("a", "said", b"1"))
+            raise ValueError("no")
+    assert await relay.run_once() == 0
+    assert receiver.got == []
+
+
+async def test_sequences_count_from_one_in_each_aggregate(database, outbox):
+    await write(database, outbox, ("a", b"1"), ("b", b"1"), ("a", b"2"))
+    await write(database, outbox, ("a", b"3"))
+    async with database.snapshot() as session:
+        rows = (await session.scalars(select(Row).order_by(Row.position))).all()
+    assert [(r.aggregate_id, r.sequence) for r in rows] == [("a", 1), ("b", 1), ("a", 2), ("a", 3)]
+
+
+async def test_order_is_kept_within_an_aggregate_across_batches(database, outbox, relay, receiver):
+    await write(database, outbox, *(("a", bytes([i])) for i in range(10)))
+    while await relay.run_once():
+        pass
+    assert [payload for _, payload in receiver.got] == [bytes([i]) for i in range(10)]
+    assert await relay.pending() == 0
+
+
+async def test_a_failing_aggregate_holds_up_only_itself(database, outbox, relay, receiver, clock):
+    await write(database, outbox, ("a", b"1"), ("b", b"1"), ("a", b"2"), ("b", b"2"))
+    receiver.refuse = {"a"}
+    await relay.run_once()
+    assert receiver.got == [("b", b"1"), ("b", b"2")]
+    await write(database, outbox, ("a", b"3"))
+    assert await relay.run_once() == 0, "nothing of a may overtake its failed first event"
+    receiver.refuse = set()
+    await clock.advance(1.1)
+    await relay.run_once()
+    assert receiver.got[2:] == [("a", b"1"), ("a", b"2"), ("a", b"3")]
+
+
+async def test_backoff_doubles_up_to_its_most(database, outbox, relay, receiver, clock):
+    await write(database, outbox, ("a", b"1"))
+    receiver.refuse = {"a"}
+    waits = []
+    for _ in range(6):
+        await relay.run_once()
+        async with database.snapshot() as session:
+            row = (await session.scalars(select(Row))).one()
+        waits.append((row.next_attempt_at - clock.now()).total_seconds())
+        await clock.advance(waits[-1])
+    assert waits == [1, 2, 4, 8, 8, 8]
+
+
+async def test_a_peers_retry_advice_is_followed(database, outbox, relay, receiver, clock):
+    await write(database, outbox, ("a", b"1"))
+    receiver.refuse = {"a"}
+    receiver.error = Unavailable("full", reason="PEER_UNAVAILABLE", retry_after=5.0)
+    await relay.run_once()
+    await clock.advance(4.9)
+    await relay.run_once()
+    assert receiver.calls == 1
+    await clock.advance(0.2)
+    await relay.run_once()
+    assert receiver.calls == 2
+
+
+async def test_any_exception_of_the_publisher_is_a_failed_attempt(
+    database, outbox, relay, receiver
+):
+    await write(database, outbox, ("a", b"1"))
+    receiver.refuse, receiver.error = {"a"}, ValueError("bug")
+    assert await relay.run_once() == 0
+    assert await relay.pending() == 1
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_notify_sends_at_once(database, outbox, relay, receiver, clock):
+    running = asyncio.create_task(relay.run())
+    await until(lambda: clock.sleeping)  # it found nothing and waits
+    await write(database, outbox, ("a", b"1"))
+    relay.notify()
+    await until(lambda: receiver.got)  # the clock never moved
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_was_committed_without_a_notify_is_found_by_polling(
+    database, outbox, relay, receiver, clock
+):
+    running = asyncio.create_task(relay.run())
+    await until(lambda: clock.sleeping)
+    await write(database, outbox, ("a", b"1"))
+    await clock.advance(POLICY.poll_seconds)
+    await until(lambda: receiver.got)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_retry_comes_when_it_is_due_not_at_the_next_poll(
+    database, outbox, relay, receiver, clock
+):
+    await write(database, outbox, ("a", b"1"))
+    receiver.refuse = {"a"}
+    running = asyncio.create_task(relay.run())
+    await until(lambda: receiver.calls == 1 and clock.sleeping)
+    receiver.refuse = set()
+    await clock.advance(1.0)
+    await until(lambda: receiver.got)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_cancelled_while_sending_the_event_is_sent_again(database, outbox, receiver, clock):
+    sending = asyncio.Event()
+
+    async def hang(events: Sequence[OutboxEvent]) -> None:
+        sending.set()
+        await asyncio.Event().wait()
+
+    await write(database, outbox, ("a", b"1"))
+    first = OutboxRelay(database, outbox, hang, clock, POLICY)
+    running = asyncio.create_task(first.run())
+    await sending.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    second = OutboxRelay(database, outbox, receiver.publish, clock, POLICY)
+    await second.run_once()
+    assert receiver.got == [("a", b"1")]
+
+
+async def test_pruning_keeps_the_unsent_and_the_count(database, outbox, relay, receiver, clock):
+    await write(database, outbox, ("a", b"1"), ("a", b"2"))
+    await relay.run_once()
+    await clock.advance(POLICY.keep_published_seconds + 1)
+    await write(database, outbox, ("b", b"1"))
+    assert await relay.prune() == 1, "the newest of an aggregate stays"
+    await write(database, outbox, ("a", b"3"))
+    async with database.snapshot() as session:
+        last = (await session.scalars(select(Row).where(Row.payload == b"3"))).one()
+    assert last.sequence == 3
+
+
+async def test_no_more_than_the_allowed_aggregates_are_sent_at_once(database, outbox, clock):
+    now, most = 0, 0
+
+    async def count(events: Sequence[OutboxEvent]) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+
+    await write(database, outbox, *((f"a{i}", b"x") for i in range(12)))
+    policy = replace(POLICY, batch=50, concurrency=4)
+    await OutboxRelay(database, outbox, count, clock, policy).run_once()
+    assert most == 4
