@@ -1,7 +1,5 @@
 """history.v1 over gRPC: translate, call, translate."""
 
-# ruff: noqa: N802 - the contract names the methods
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator

@@ -1,0 +1,219 @@
+"""What is known of each recording, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.common.clock import Clock
+from services.common.database import Database
+from services.media.adapters.tables import RecordingRow, TrackRow
+from services.media.ports import Deleted, Finished, Known
+from services.media.recordings import Recording, State, StoredTrack, Track
+
+# A sweep takes so many at once; the rest wait for the next.
+_BATCH = 100
+
+
+class SqlCatalog:
+    """`Catalog` over a database."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def begin(self, recording: Recording, request_id: str = "") -> Known:
+        """Enter a new recording, or return what is known under its id."""
+        async with self._database.transaction() as session:
+            row = await session.get(RecordingRow, recording.recording_id)
+            if row is not None:
+                if row.deleted_at is None and row.state == State.RECORDING:
+                    row.touched_at = self._clock.now()
+                return _known(row)
+            session.add(
+                RecordingRow(
+                    recording_id=recording.recording_id,
+                    conversation_id=recording.conversation_id,
+                    user_id=recording.user_id,
+                    request_id=request_id,
+                    state=recording.state,
+                    started_at=recording.started_at,
+                    touched_at=self._clock.now(),
+                    file_name=recording.file_name,
+                    tracks=[
+                        TrackRow(track=int(track), rate_hz=rate)
+                        for track, rate in recording.rates_hz.items()
+                    ],
+                )
+            )
+            return recording
+
+    async def touch(self, recording_id: str) -> None:
+        """Note that the recording's stream ended now."""
+        async with self._database.transaction() as session:
+            await session.execute(
+                update(RecordingRow)
+                .where(RecordingRow.recording_id == recording_id)
+                .values(touched_at=self._clock.now())
+            )
+
+    async def process(self, recording_id: str, duration_ms: int) -> Known | None:
+        """Note that nothing more comes, and how long it was; return what is known then."""
+        async with self._database.transaction() as session:
+            row = await session.get(RecordingRow, recording_id)
+            if row is None:
+                return None
+            if row.deleted_at is None and row.state == State.RECORDING:
+                row.state = State.PROCESSING
+                row.duration_ms = duration_ms
+                row.touched_at = self._clock.now()
+            return _known(row)
+
+    async def finish(self, recording_id: str, finished: Finished) -> Known | None:
+        """Note what the recording came to."""
+        async with self._database.transaction() as session:
+            row = await session.get(RecordingRow, recording_id)
+            if row is None or row.deleted_at is not None or row.state != State.PROCESSING:
+                return None if row is None else _known(row)
+            row.state = State.FAILED if finished.failure else State.READY
+            row.failure = finished.failure
+            row.duration_ms = finished.duration_ms
+            row.waveform = finished.waveform
+            row.delete_at = finished.delete_at
+            for track in row.tracks:
+                stored = finished.tracks.get(Track(track.track))
+                if stored is not None:
+                    track.rate_hz = stored.rate_hz
+                    track.samples = stored.samples
+                    track.size_bytes = stored.size_bytes
+                    track.sha256 = stored.sha256
+                    track.peak = stored.peak
+            return _known(row)
+
+    async def find(self, recording_id: str) -> Known | None:
+        """Return what is known under an id."""
+        async with self._database.snapshot() as session:
+            row = await session.get(RecordingRow, recording_id)
+            return None if row is None else _known(row)
+
+    async def of_conversation(self, conversation_id: str, user_id: str) -> Recording | None:
+        """Return the user's newest recording of a conversation."""
+        return await self._newest(
+            RecordingRow.conversation_id == conversation_id, RecordingRow.user_id == user_id
+        )
+
+    async def of_request(self, request_id: str, user_id: str) -> Recording | None:
+        """Return the user's recording that was uploaded under a request id."""
+        return await self._newest(
+            RecordingRow.request_id == request_id, RecordingRow.user_id == user_id
+        )
+
+    async def delete(self, recording_id: str) -> None:
+        """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
+        now = self._clock.now()
+        async with self._database.transaction() as session:
+            row = await session.get(RecordingRow, recording_id)
+            if row is None:
+                session.add(
+                    RecordingRow(
+                        recording_id=recording_id,
+                        state=State.FAILED,
+                        started_at=now,
+                        touched_at=now,
+                        deleted_at=now,
+                    )
+                )
+            elif row.deleted_at is None:
+                row.deleted_at = now
+                # What is left is the mark and whose it was, so that deleting again is fine.
+                row.waveform, row.failure, row.file_name = b"", "", ""
+
+    async def purged(self, recording_id: str) -> None:
+        """Note that the files of a deleted recording are gone."""
+        async with self._database.transaction() as session:
+            await session.execute(
+                update(RecordingRow)
+                .where(RecordingRow.recording_id == recording_id)
+                .values(purged_at=self._clock.now())
+            )
+
+    async def abandoned(self, untouched_seconds: float) -> Sequence[str]:
+        """Return recordings that no stream has touched for so long."""
+        before = self._clock.now() - timedelta(seconds=untouched_seconds)
+        return await self._ids(
+            RecordingRow.deleted_at.is_(None),
+            RecordingRow.state == State.RECORDING,
+            RecordingRow.touched_at <= before,
+        )
+
+    async def unprocessed(self) -> Sequence[str]:
+        """Return recordings that are complete and not encoded."""
+        return await self._ids(
+            RecordingRow.deleted_at.is_(None), RecordingRow.state == State.PROCESSING
+        )
+
+    async def unpurged(self) -> Sequence[str]:
+        """Return deleted recordings whose files may still be there."""
+        return await self._ids(
+            RecordingRow.deleted_at.is_not(None), RecordingRow.purged_at.is_(None)
+        )
+
+    async def expired(self) -> Sequence[str]:
+        """Return recordings that are past their time."""
+        return await self._ids(
+            RecordingRow.deleted_at.is_(None), RecordingRow.delete_at <= self._clock.now()
+        )
+
+    async def _newest(self, *conditions: object) -> Recording | None:
+        async with self._database.snapshot() as session:
+            row = await session.scalar(
+                select(RecordingRow)
+                .where(*conditions, RecordingRow.deleted_at.is_(None))  # type: ignore[arg-type]
+                .order_by(RecordingRow.started_at.desc(), RecordingRow.recording_id.desc())
+                .limit(1)
+            )
+            return None if row is None else _recording(row)
+
+    async def _ids(self, *conditions: object) -> Sequence[str]:
+        async with self._database.snapshot() as session:
+            return await _scalars(session, *conditions)
+
+
+async def _scalars(session: AsyncSession, *conditions: object) -> Sequence[str]:
+    found = await session.scalars(
+        select(RecordingRow.recording_id)
+        .where(*conditions)  # type: ignore[arg-type]
+        .order_by(RecordingRow.touched_at)
+        .limit(_BATCH)
+    )
+    return found.all()
+
+
+def _known(row: RecordingRow) -> Known:
+    return _recording(row) if row.deleted_at is None else Deleted(row.recording_id, row.user_id)
+
+
+def _recording(row: RecordingRow) -> Recording:
+    stored = row.tracks if row.state == State.READY else []
+    return Recording(
+        recording_id=row.recording_id,
+        conversation_id=row.conversation_id,
+        user_id=row.user_id,
+        state=State(row.state),
+        started_at=row.started_at,
+        rates_hz={Track(track.track): track.rate_hz for track in row.tracks},
+        duration_ms=row.duration_ms,
+        tracks={
+            Track(track.track): StoredTrack(
+                track.rate_hz, track.samples, track.size_bytes, track.sha256, track.peak
+            )
+            for track in stored
+        },
+        waveform=row.waveform,
+        failure=row.failure,
+        file_name=row.file_name,
+        delete_at=row.delete_at,
+    )

@@ -1,0 +1,119 @@
+"""The object store, by obstore: a local folder, S3 and its like, Google's, Azure's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from services.common.errors import FailedPrecondition, Unavailable
+
+
+class Objects:
+    """Where originals are kept. Keys are relative paths with slashes.
+
+    Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    @classmethod
+    def at(cls, url: str) -> Objects:
+        """Open the store at `url`; a local folder is created.
+
+        Raises:
+            ValueError: when the URL names no kind of store that is known.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            return cls(LocalStore(unquote(parts.path), mkdir=True))
+        try:
+            return cls(from_url(url))
+        except BaseError as error:
+            raise ValueError(f"not the URL of an object store: {error}") from error
+
+    async def put(self, key: str, file: Path) -> None:
+        """Store a file. Returning means that a power cut does not lose it."""
+        with _typed_failures():
+            await obstore.put_async(self._store, key, file)
+        if isinstance(self._store, LocalStore):
+            _sync_upwards(Path(str(self._store.prefix)) / key, Path(str(self._store.prefix)))
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """Return a range of an object's bytes."""
+        with _typed_failures():
+            found = await obstore.get_range_async(self._store, key, start=offset, length=length)
+        return bytes(found)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading and seeking. Blocks, as reading from it does."""
+        with _typed_failures():
+            return cast(BinaryIO, obstore.open_reader(self._store, key))
+
+    async def delete_below(self, prefix: str) -> None:
+        """Delete every object whose key begins with `prefix` (which ends in a slash)."""
+        with _typed_failures():
+            async for batch in obstore.list(self._store, prefix):
+                for entry in batch:
+                    try:
+                        await obstore.delete_async(self._store, entry["path"])
+                    except FileNotFoundError:
+                        continue
+
+    async def link(self, key: str, lifetime: timedelta) -> str:
+        """Return a URL that reads an object without credentials for a while.
+
+        Raises:
+            FailedPrecondition: LINKS_NOT_SUPPORTED, when this kind of store has none.
+        """
+        self.require_links()
+        with _typed_failures():
+            return str(await obstore.sign_async(self._store, "GET", key, lifetime))
+
+    def require_links(self) -> None:
+        """Refuse when this kind of store has no links.
+
+        Raises:
+            FailedPrecondition: LINKS_NOT_SUPPORTED.
+        """
+        if type(self._store).__name__ not in ("S3Store", "GCSStore", "AzureStore"):
+            raise FailedPrecondition(
+                "Recordings are in a local folder, which has no links: use DownloadRecording.",
+                reason="LINKS_NOT_SUPPORTED",
+            )
+
+
+@contextmanager
+def _typed_failures() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        raise Unavailable(
+            "The store of recordings does not answer.",
+            reason="STORAGE_UNAVAILABLE",
+            retry_after=5.0,
+        ) from error
+
+
+def _sync_upwards(path: Path, root: Path) -> None:
+    """Force a new file and the names that lead to it to disk; the store itself does not."""
+    while True:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if path == root:
+            return
+        path = path.parent

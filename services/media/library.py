@@ -1,0 +1,91 @@
+"""Looking recordings up, and deleting them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from services.common.errors import NotFound, ParleyError
+from services.media.ports import Catalog, Deleted, ObjectStore
+from services.media.recordings import Recording, object_prefix
+
+_log = structlog.get_logger(__name__)
+
+
+class Library:
+    """The recordings of all users. A user sees only their own."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        objects: ObjectStore,
+        stop_live: Callable[[str], Awaitable[None]],
+        remove_files: Callable[[str], None],
+    ) -> None:
+        self._catalog = catalog
+        self._objects = objects
+        self._stop_live = stop_live
+        self._remove_files = remove_files
+
+    async def get(self, user_id: str, recording_id: str) -> Recording:
+        """Return a recording of the user's.
+
+        Raises:
+            NotFound: RECORDING_NOT_FOUND, also for another user's and a deleted one.
+        """
+        found = await self._catalog.find(recording_id)
+        if not isinstance(found, Recording) or found.user_id != user_id:
+            raise _not_found()
+        return found
+
+    async def of_conversation(self, user_id: str, conversation_id: str) -> Recording:
+        """Return the recording of a conversation of the user's.
+
+        Raises:
+            NotFound: RECORDING_NOT_FOUND.
+        """
+        found = await self._catalog.of_conversation(conversation_id, user_id)
+        if found is None:
+            raise _not_found()
+        return found
+
+    async def delete(self, user_id: str, recording_id: str) -> None:
+        """Delete a recording of the user's. Idempotent.
+
+        Raises:
+            NotFound: RECORDING_NOT_FOUND, when there never was one, or it is another user's.
+        """
+        found = await self._catalog.find(recording_id)
+        if found is None or found.user_id != user_id:
+            raise _not_found()
+        if not isinstance(found, Deleted):
+            await self.delete_any(recording_id)
+
+    async def delete_any(self, recording_id: str) -> None:
+        """Delete a recording whoever's it is; one that is not known yet can then never begin.
+
+        It is gone for everybody when this returns. Files that cannot be removed now are removed
+        by a later sweep.
+        """
+        await self._catalog.delete(recording_id)
+        try:
+            await self.purge(recording_id)
+        except ParleyError as error:
+            _log.warning("purge_postponed", recording_id=recording_id, reason=error.reason)
+
+    async def purge(self, recording_id: str) -> None:
+        """Remove every file of a deleted recording.
+
+        Raises:
+            Unavailable: STORAGE_UNAVAILABLE or DATABASE_UNAVAILABLE.
+        """
+        await self._stop_live(recording_id)
+        await self._objects.delete_below(object_prefix(recording_id))
+        await asyncio.to_thread(self._remove_files, recording_id)
+        await self._catalog.purged(recording_id)
+
+
+def _not_found() -> NotFound:
+    return NotFound("No such recording.", reason="RECORDING_NOT_FOUND")

@@ -1,0 +1,166 @@
+"""What is asked for, made from the lossless original: a stretch of a track, in a form, as bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from services.common.clock import Clock
+from services.common.errors import FailedPrecondition, NotFound
+from services.media.cache import Cache
+from services.media.ports import ObjectStore, Render
+from services.media.recordings import Recording, State, Track, object_key, object_prefix
+from services.media.renditions import Encoding, Rendition, choose
+
+READ_BYTES = 256 * 1024
+"""Read ahead of the network: four messages, so that a thread or a request serves several."""
+
+
+class Bytes(Protocol):
+    """The bytes of a file."""
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on; fewer only at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """A file to send."""
+
+    rendition: Rendition
+    file_name: str
+    total_bytes: int
+    content: Bytes
+
+    async def pieces(self, offset: int, length: int, size: int) -> AsyncIterator[bytes]:
+        """Yield a range of the bytes in pieces of at most `size`."""
+        end = offset + length
+        while offset < end:
+            block = await self.content.read(offset, min(READ_BYTES, end - offset))
+            if not block:
+                return
+            for at in range(0, len(block), size):
+                yield block[at : at + size]
+            offset += len(block)
+
+
+class Player:
+    """Opens recordings for playing."""
+
+    def __init__(self, objects: ObjectStore, cache: Cache, render: Render, clock: Clock) -> None:
+        self._objects = objects
+        self._cache = cache
+        self._render = render
+        self._clock = clock
+
+    @asynccontextmanager
+    async def open(
+        self, recording: Recording, track: Track, encoding: Encoding, from_ms: int, to_ms: int
+    ) -> AsyncIterator[Playback]:
+        """Open a stretch of a recording in a form; it is made first where it is not in the cache.
+
+        Raises:
+            FailedPrecondition: RECORDING_IN_PROGRESS, or RECORDING_FAILED.
+            NotFound: RECORDING_NOT_FOUND, when it has no such track, or was deleted meanwhile.
+            OutOfRange: BAD_RANGE.
+            ResourceExhausted: MEDIA_BUSY.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        _require_ready(recording)
+        wanted = choose(recording, track, encoding, from_ms, to_ms)
+        name = f"{_stem(recording)}-{wanted.file_name}"
+        if wanted.whole and encoding is Encoding.FLAC and wanted.track is not Track.MIX:
+            stored = recording.tracks[wanted.track]
+            content = _Stored(self._objects, object_key(recording.recording_id, wanted.track))
+            yield Playback(wanted, name, stored.size_bytes, content)
+            return
+        file = await self._rendered(recording, wanted)
+        try:
+            total = os.fstat(file.fileno()).st_size
+            yield Playback(wanted, name, total, _Local(file))
+        finally:
+            file.close()
+
+    async def link(
+        self, recording: Recording, track: Track, encoding: Encoding, lifetime: timedelta
+    ) -> tuple[str, datetime]:
+        """Return a URL that plays a whole recording without a token, and when it stops.
+
+        Raises:
+            FailedPrecondition: LINKS_NOT_SUPPORTED, RECORDING_IN_PROGRESS, RECORDING_FAILED.
+            NotFound: RECORDING_NOT_FOUND.
+            ResourceExhausted: MEDIA_BUSY.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        self._objects.require_links()
+        _require_ready(recording)
+        wanted = choose(recording, track, encoding, 0, 0)
+        key = f"{object_prefix(recording.recording_id)}{wanted.file_name}"
+        if encoding is not Encoding.FLAC or wanted.track is Track.MIX:
+            with await self._rendered(recording, wanted) as file:
+                # The name in the cache may be gone by now; the open file is not.
+                await self._objects.put(key, Path(f"/proc/self/fd/{file.fileno()}"))
+        url = await self._objects.link(key, lifetime)
+        return url, self._clock.now() + lifetime
+
+    async def _rendered(self, recording: Recording, wanted: Rendition) -> BinaryIO:
+        def open_original(track: Track) -> BinaryIO:
+            return self._objects.open(object_key(recording.recording_id, track))
+
+        make = partial(self._render, recording, wanted, open_original)
+        try:
+            return await self._cache.open(recording.recording_id, wanted.file_name, make)
+        except FileNotFoundError:
+            raise _gone() from None
+
+
+class _Local:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return await asyncio.to_thread(os.pread, self._file.fileno(), length, offset)
+
+
+class _Stored:
+    def __init__(self, objects: ObjectStore, key: str) -> None:
+        self._objects = objects
+        self._key = key
+
+    async def read(self, offset: int, length: int) -> bytes:
+        try:
+            return await self._objects.read(self._key, offset, length)
+        except FileNotFoundError:
+            raise _gone() from None
+
+
+def _require_ready(recording: Recording) -> None:
+    match recording.state:
+        case State.READY:
+            return
+        case State.FAILED:
+            raise FailedPrecondition(
+                f"The recording could not be kept: {recording.failure}", reason="RECORDING_FAILED"
+            )
+        case _:
+            raise FailedPrecondition(
+                "The recording is not complete yet.",
+                reason="RECORDING_IN_PROGRESS",
+                retryable=True,
+            )
+
+
+def _stem(recording: Recording) -> str:
+    return f"parley-{recording.started_at:%Y%m%d-%H%M%S}"
+
+
+def _gone() -> NotFound:
+    return NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")

@@ -1,0 +1,170 @@
+"""What the media service asks of its catalogue, its files and its codecs: the adapters do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from services.media.recordings import Recording, StoredTrack, Track
+from services.media.renditions import Rendition
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What is left of a deleted recording; `user_id` is empty where it never began."""
+
+    recording_id: str
+    user_id: str
+
+
+Known = Recording | Deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a recording came to; `failure` is empty where nothing went wrong."""
+
+    duration_ms: int
+    tracks: Mapping[Track, StoredTrack]
+    waveform: bytes = field(default=b"", repr=False)
+    failure: str = ""
+    delete_at: datetime | None = None
+
+
+class Catalog(Protocol):
+    """What is known of each recording. Every method is one transaction."""
+
+    async def begin(self, recording: Recording, request_id: str = "") -> Known:
+        """Enter a new recording, or return what is known under its id."""
+        ...
+
+    async def touch(self, recording_id: str) -> None:
+        """Note that the recording's stream ended now."""
+        ...
+
+    async def process(self, recording_id: str, duration_ms: int) -> Known | None:
+        """Note that nothing more comes, and how long it was; return what is known then."""
+        ...
+
+    async def finish(self, recording_id: str, finished: Finished) -> Known | None:
+        """Note what the recording came to; return what is known then."""
+        ...
+
+    async def find(self, recording_id: str) -> Known | None:
+        """Return what is known under an id."""
+        ...
+
+    async def of_conversation(self, conversation_id: str, user_id: str) -> Recording | None:
+        """Return the user's newest recording of a conversation."""
+        ...
+
+    async def of_request(self, request_id: str, user_id: str) -> Recording | None:
+        """Return the user's recording that was uploaded under a request id."""
+        ...
+
+    async def delete(self, recording_id: str) -> None:
+        """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
+        ...
+
+    async def purged(self, recording_id: str) -> None:
+        """Note that the files of a deleted recording are gone."""
+        ...
+
+    async def abandoned(self, untouched_seconds: float) -> Sequence[str]:
+        """Return recordings that no stream has touched for so long."""
+        ...
+
+    async def unprocessed(self) -> Sequence[str]:
+        """Return recordings that are complete and not encoded."""
+        ...
+
+    async def unpurged(self) -> Sequence[str]:
+        """Return deleted recordings whose files may still be there."""
+        ...
+
+    async def expired(self) -> Sequence[str]:
+        """Return recordings that are past their time."""
+        ...
+
+
+class SpoolWriter(Protocol):
+    """A live recording's samples on disk. Its methods block; one caller at a time."""
+
+    @property
+    def lengths(self) -> dict[Track, int]:
+        """Samples of each track, written so far."""
+        ...
+
+    def write(self, track: Track, first_sample: int, pcm: bytes) -> None:
+        """Add samples; gaps become silence, and what is there is kept."""
+        ...
+
+    def sync(self) -> None:
+        """Force what was written to disk."""
+        ...
+
+    def close(self) -> None:
+        """Close the files. They stay."""
+        ...
+
+
+OpenSpool = Callable[[Path, Mapping[Track, int]], SpoolWriter]
+"""Opens the spool in a folder, made when it is missing, for tracks at these rates. Blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """What a finished spool came to. The files lie in the spool's folder."""
+
+    duration_ms: int
+    tracks: dict[Track, StoredTrack]
+    files: dict[Track, Path]
+    waveform: bytes = field(repr=False)
+
+
+class VerificationError(Exception):
+    """An original, decoded again, is not what was recorded."""
+
+
+MakeOriginals = Callable[[Path, Mapping[Track, int], int], Originals]
+"""Encodes the spool in a folder, for a conversation said to be so many milliseconds. Blocks.
+
+Raises VerificationError, and OSError when the disk is full.
+"""
+
+OpenOriginal = Callable[[Track], BinaryIO]
+"""Opens a track's original for reading and seeking; the caller closes it. Blocks."""
+
+Render = Callable[[Recording, Rendition, OpenOriginal, Path], None]
+"""Writes a rendition to a file, which appears only when it is complete. Blocks."""
+
+
+class ObjectStore(Protocol):
+    """Where originals are kept. Raises `Unavailable` (STORAGE_UNAVAILABLE) when it is away."""
+
+    async def put(self, key: str, file: Path) -> None:
+        """Store a file. Returning means that a power cut does not lose it."""
+        ...
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """Return a range of an object's bytes."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading and seeking. Blocks, as reading from it does."""
+        ...
+
+    async def delete_below(self, prefix: str) -> None:
+        """Delete every object whose key begins with `prefix`."""
+        ...
+
+    async def link(self, key: str, lifetime: timedelta) -> str:
+        """Return a URL that reads an object without credentials for a while."""
+        ...
+
+    def require_links(self) -> None:
+        """Raise FailedPrecondition (LINKS_NOT_SUPPORTED) when this kind of store has none."""
+        ...

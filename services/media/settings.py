@@ -1,0 +1,88 @@
+"""What the media service can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class MediaSettings(ServiceSettings):
+    """Settings of the media service, read from `PARLEY_MEDIA_…`."""
+
+    service: ClassVar[str] = "media"
+
+    port: int = Field(
+        50055, ge=0, le=65535, description="Port of the gRPC server; 0 picks a free one."
+    )
+    store_url: str = Field(
+        "",
+        description="Where originals are kept: file:///…, s3://bucket/prefix, gs://… or az://…; "
+        "credentials come from the provider's own variables. Empty: a folder in the data folder.",
+    )
+    sync_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="Live audio is forced to disk at least this often; "
+        "a power cut loses at most this much of a recording.",
+    )
+    resume_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="How long a broken recording waits to be continued before it is completed "
+        "with what is there.",
+    )
+    sweep_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="How often abandoned, deleted and expired recordings are looked for.",
+    )
+    max_recording_seconds: float = Field(
+        10_800.0,
+        gt=0,
+        le=86_400,
+        description="Longest recording or upload; above the longest conversation.",
+    )
+    max_upload_bytes: int = Field(
+        100 * 1024 * 1024, gt=0, description="Largest file that UploadAudio takes."
+    )
+    retention_days: int = Field(
+        0, ge=0, description="Recordings are deleted after this many days; 0 keeps them."
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Threads that transcode for downloads. As many again complete recordings.",
+    )
+    cache_bytes: int = Field(
+        1024 * 1024 * 1024,
+        ge=0,
+        description="Transcoded files are kept for the next download up to this size together.",
+    )
+
+    @property
+    def media_dir(self) -> Path:
+        """Folder of everything this service writes but its database."""
+        return self.data_dir / "media"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of the recordings that are not complete."""
+        return self.media_dir / "spool"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of the transcoded files; may be deleted at any time."""
+        return self.media_dir / "cache"
+
+    @property
+    def effective_store_url(self) -> str:
+        """The object store's URL with its default worked out."""
+        return self.store_url or (self.media_dir / "objects").absolute().as_uri()
