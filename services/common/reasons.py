@@ -402,6 +402,30 @@ _STORAGE = (
         "Check the id; retention may have removed it.",
     ),
     ReasonEntry(
+        "RECORDING_CONFLICT",
+        Code.ALREADY_EXISTS,
+        "The recording id was used for another conversation, or with other audio formats.",
+        "Choose another id.",
+    ),
+    ReasonEntry(
+        "RECORDING_TAKEN_OVER",
+        Code.ABORTED,
+        "A newer stream continues the same recording, so this one was ended.",
+        "Nothing: the newer stream has all that was acknowledged.",
+    ),
+    ReasonEntry(
+        "RECORDING_TOO_LONG",
+        Code.RESOURCE_EXHAUSTED,
+        "The recording is longer than is allowed.",
+        "Finish it; what was acknowledged is kept.",
+    ),
+    ReasonEntry(
+        "RECORDING_FAILED",
+        Code.FAILED_PRECONDITION,
+        "The recording could not be kept; `failure` of GetRecording says why.",
+        "Nothing; its transcript is in history.",
+    ),
+    ReasonEntry(
         "STORAGE_UNAVAILABLE",
         Code.UNAVAILABLE,
         "The object store does not answer, or its disk is full.",
