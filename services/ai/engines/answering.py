@@ -131,6 +131,7 @@ class Answering:
         if current is not None and pause and current.pause == pause:
             attempt = current.attempt
             attempt.marks.decision = marks.decision
+            attempt.marks.switches += marks.switches
         else:
             self.silence()
             attempt = self._new_attempt(marks)

@@ -63,6 +63,7 @@ from services.ai.engine import (
 from services.ai.engines.answering import Answering
 from services.ai.engines.stages import Marks, StageNames
 from services.ai.engines.utterance import Microphone, Utterance
+from services.ai.fallback import record_switches
 from services.ai.outbox import Outbox
 from services.ai.prompts.builder import PromptContext, system_message
 from services.ai.transcripts import clean_text
@@ -319,6 +320,7 @@ class PipelineSession:
             self._answering.prime_words(clean.split())
 
     async def _recognize(self, utterance: Utterance, pause: int) -> Transcript:
+        record_switches(utterance.switches)
         try:
             transcript = await utterance.recognition.final()
         except ProviderError as error:
@@ -378,6 +380,7 @@ class PipelineSession:
             self._outbox.put(UtteranceDropped("empty"))
             return
         marks.transcript = time.monotonic()
+        marks.switches += utterance.switches
         usage = Usage(
             audio_in_ms=transcript.audio_ms,
             speculations=utterance.speculations,

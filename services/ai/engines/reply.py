@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from services.ai.audio import ms_of_samples
 from services.ai.capabilities import (
@@ -34,10 +33,10 @@ from services.ai.engine import (
     Usage,
 )
 from services.ai.engines.stages import Marks, StageNames, describe_stages
+from services.ai.fallback import record_switches
 from services.ai.outbox import Outbox
 from services.ai.speakable import before_next_speaker, speakable
-
-T = TypeVar("T")
+from services.ai.streams import closable
 
 # How far the text may run ahead of the voice, in clauses. Full-policy: the language model waits.
 _CLAUSES_AHEAD = 4
@@ -121,12 +120,14 @@ class ReplyAttempt:
 
         Failures of providers become a notice and a failed end, not an exception.
         """
+        record_switches(self.marks.switches)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write(model, messages))
             await self._speak_clauses()
 
     async def say(self, text: str) -> None:
         """Say a text that needs no language model, such as a scenario's opening line."""
+        record_switches(self.marks.switches)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._recite(text))
             await self._speak_clauses()
@@ -135,7 +136,7 @@ class ReplyAttempt:
 
     async def _write(self, model: LanguageModelSession, messages: Sequence[Message]) -> None:
         try:
-            async with aclosing(_as_generator(model.stream(messages, TUTOR_OPTIONS))) as pieces:
+            async with aclosing(closable(model.stream(messages, TUTOR_OPTIONS))) as pieces:
                 await self._write_clauses(pieces)
         except ProviderError as error:
             self._fail(FailureReason.LANGUAGE_MODEL, str(error))
@@ -211,7 +212,7 @@ class ReplyAttempt:
             stream = self._speaker.synthesizer.stream(
                 clause, self._speaker.voice, self._speaker.rate
             )
-            async with aclosing(_as_generator(stream)) as chunks:
+            async with aclosing(closable(stream)) as chunks:
                 async for chunk in chunks:
                     if self.marks.first_audio is None:
                         self.marks.first_audio = time.monotonic()
@@ -255,14 +256,3 @@ class ReplyAttempt:
         # The first failure is the cause; later ones follow from it.
         if self._failure is None:
             self._failure = Notice(reason, message)
-
-
-async def _as_generator(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """Give an iterator an ``aclose`` that reaches through to it."""
-    try:
-        async for item in items:
-            yield item
-    finally:
-        close = getattr(items, "aclose", None)
-        if close is not None:
-            await close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.ai.engine import Stage, StageKind
+from services.ai.fallback import Capability, Switch
 
 
 @dataclass(slots=True)
 class Marks:
-    """When things happened, on the monotonic clock, in seconds; None: not yet."""
+    """When things happened, on the monotonic clock, in seconds; None: not yet.
+
+    ``switches`` are the fallbacks that served on the way.
+    """
 
     speech_end: float
     decision: float | None = None
@@ -17,6 +21,7 @@ class Marks:
     first_token: float | None = None
     first_clause: float | None = None
     first_audio: float | None = None
+    switches: list[Switch] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,14 @@ class StageNames:
     recognizer: str = ""
     language_model: str = ""
     synthesizer: str = ""
+
+
+# The stage that a capability's failure lengthens first.
+_SWITCHED = {
+    Capability.RECOGNIZER: StageKind.TRANSCRIPT,
+    Capability.LANGUAGE_MODEL: StageKind.FIRST_TOKEN,
+    Capability.SYNTHESIZER: StageKind.FIRST_AUDIO,
+}
 
 
 def describe_stages(marks: Marks, names: StageNames, now: float) -> tuple[Stage, ...]:
@@ -42,6 +55,7 @@ def describe_stages(marks: Marks, names: StageNames, now: float) -> tuple[Stage,
         (StageKind.FIRST_CLAUSE, marks.first_clause, names.language_model),
         (StageKind.FIRST_AUDIO, now, names.synthesizer),
     )
+    switches = {_SWITCHED[switch.capability]: switch for switch in marks.switches}
     stages = []
     reached = marks.speech_end
     for kind, moment, provider in moments:
@@ -54,7 +68,8 @@ def describe_stages(marks: Marks, names: StageNames, now: float) -> tuple[Stage,
                 kind=kind,
                 duration_ms=waited * 1000,
                 at_ms=(moment - marks.speech_end) * 1000,
-                provider=provider,
+                provider=switches[kind].served if kind in switches else provider,
+                note=switches[kind].note if kind in switches else "",
             )
         )
     return tuple(stages)

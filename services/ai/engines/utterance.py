@@ -16,6 +16,7 @@ from services.ai.capabilities import (
     RecognitionSession,
     Transcript,
 )
+from services.ai.fallback import Switch
 
 # Voice activity is seen a little late, and the first consonant is the quietest: this much audio
 # from before the onset belongs to the utterance.
@@ -92,6 +93,7 @@ class Utterance:
         self.next_caption = 0
         self.speculations = 0
         self.discarded = 0
+        self.switches: list[Switch] = []
         recognition.feed(pre_roll)
 
     @staticmethod

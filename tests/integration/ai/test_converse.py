@@ -44,9 +44,7 @@ def kinds(responses) -> list[str]:
 
 async def failure_of(call) -> ParleyError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while await call.read() is not grpc.aio.EOF:
-            pass
-        raise AssertionError(f"the call ended with {await call.code()}")
+        await to_the_end(call)
     return from_rpc_error(caught.value)
 
 

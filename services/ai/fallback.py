@@ -1,0 +1,269 @@
+"""Providers in a row: when one fails before it gave anything, the next is asked.
+
+Only a retryable error moves on, and only before the first output: half an answer of one model and
+half of another is worse than none. Who served and why is kept for the stages of the turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from services.ai.capabilities import (
+    GenerationOptions,
+    LanguageModel,
+    LanguageModelCapabilities,
+    LanguageModelSession,
+    Message,
+    Pcm16,
+    ProviderError,
+    RecognitionSession,
+    Recognizer,
+    RecognizerCapabilities,
+    SpeechChunk,
+    Synthesizer,
+    SynthesizerCapabilities,
+    Transcript,
+)
+from services.ai.streams import closable
+
+P = TypeVar("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Generic[P]):
+    """A provider and the name that stages credit it with."""
+
+    name: str
+    provider: P
+
+
+class Capability(StrEnum):
+    """What failed."""
+
+    RECOGNIZER = "recognizer"
+    LANGUAGE_MODEL = "language_model"
+    SYNTHESIZER = "synthesizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A change to the next provider: for the stage's note."""
+
+    capability: Capability
+    failed: str
+    served: str
+    why: str
+
+    @property
+    def note(self) -> str:
+        """What to tell of it."""
+        return f"{self.failed} failed: {self.why}"
+
+
+_switches: ContextVar[list[Switch] | None] = ContextVar("switches", default=None)
+
+
+def record_switches(switches: list[Switch]) -> None:
+    """Have the switches of this task, and of tasks that it starts, added to ``switches``."""
+    _switches.set(switches)
+
+
+def _switched(switch: Switch) -> None:
+    kept = _switches.get()
+    if kept is not None:
+        kept.append(switch)
+
+
+class FallbackLanguageModel:
+    """A language model made of several, the first choice first."""
+
+    def __init__(self, models: Sequence[Named[LanguageModel]]) -> None:
+        self._models = tuple(models)
+
+    @property
+    def capabilities(self) -> LanguageModelCapabilities:
+        """What holds whichever serves: the smallest context, the first's cache and room."""
+        all_of_them = [model.provider.capabilities for model in self._models]
+        return LanguageModelCapabilities(
+            context_tokens=min(each.context_tokens for each in all_of_them),
+            prompt_cache=all_of_them[0].prompt_cache,
+            max_sessions=all_of_them[0].max_sessions,
+        )
+
+    def open(self) -> FallbackWriting:
+        """Take a place with the first model that has one.
+
+        The others' places are taken when they are needed.
+        """
+        writing = FallbackWriting(self._models)
+        writing.take_place()
+        return writing
+
+    def count_tokens(self, text: str) -> int:
+        """Return the largest count."""
+        return max(model.provider.count_tokens(text) for model in self._models)
+
+
+class FallbackWriting:
+    """One conversation that moves on when its model fails."""
+
+    def __init__(self, models: Sequence[Named[LanguageModel]]) -> None:
+        self._models = models
+        self._open: dict[str, LanguageModelSession] = {}
+
+    def take_place(self) -> None:
+        """Open the first model that has room. Raises the last model's error when none has."""
+        for index, model in enumerate(self._models):
+            try:
+                self._session(model)
+            except ProviderError as error:
+                if not error.retryable or index == len(self._models) - 1:
+                    raise
+                _switched(
+                    Switch(
+                        Capability.LANGUAGE_MODEL,
+                        model.name,
+                        self._models[index + 1].name,
+                        str(error),
+                    )
+                )
+            else:
+                return
+
+    async def prime(self, messages: Sequence[Message]) -> None:
+        """Prime the model that would serve first."""
+        if self._open:
+            await next(iter(self._open.values())).prime(messages)
+
+    async def stream(
+        self, messages: Sequence[Message], options: GenerationOptions
+    ) -> AsyncIterator[str]:
+        """Yield the reply of the first model that begins one."""
+
+        def begin(model: LanguageModel, name: str) -> AsyncIterator[str]:
+            session = self._session(Named(name, model))
+            return session.stream(messages, options)
+
+        written = _first_that_begins(self._models, begin, Capability.LANGUAGE_MODEL)
+        async with aclosing(closable(written)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def close(self) -> None:
+        """Give every place back."""
+        for session in self._open.values():
+            session.close()
+        self._open.clear()
+
+    def _session(self, model: Named[LanguageModel]) -> LanguageModelSession:
+        if model.name not in self._open:
+            self._open[model.name] = model.provider.open()
+        return self._open[model.name]
+
+
+class FallbackSynthesizer:
+    """A synthesizer made of several of one sample rate, the first choice first."""
+
+    def __init__(self, synthesizers: Sequence[Named[Synthesizer]]) -> None:
+        rates = {each.provider.capabilities.sample_rate_hz for each in synthesizers}
+        if len(rates) != 1:
+            raise ValueError(f"a session has one output rate, these have {sorted(rates)}")
+        self._synthesizers = tuple(synthesizers)
+
+    @property
+    def capabilities(self) -> SynthesizerCapabilities:
+        """The first choice's: the others speak with their own default voice."""
+        return self._synthesizers[0].provider.capabilities
+
+    async def stream(self, text: str, voice: str, speed: float) -> AsyncIterator[SpeechChunk]:
+        """Yield the speech of the first synthesizer that begins."""
+
+        def begin(synthesizer: Synthesizer, _: str) -> AsyncIterator[SpeechChunk]:
+            known = any(each.id == voice for each in synthesizer.capabilities.voices)
+            return synthesizer.stream(text, voice if known else "", speed)
+
+        speech = _first_that_begins(self._synthesizers, begin, Capability.SYNTHESIZER)
+        async with aclosing(closable(speech)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+
+class FallbackRecognizer:
+    """A recognizer made of several: each hears everything, the first that answers counts."""
+
+    def __init__(self, recognizers: Sequence[Named[Recognizer]]) -> None:
+        self._recognizers = tuple(recognizers)
+
+    @property
+    def capabilities(self) -> RecognizerCapabilities:
+        """The first choice's."""
+        return self._recognizers[0].provider.capabilities
+
+    def open(self) -> FallbackRecognition:
+        """Start recognising one utterance with all of them; only the asked one works."""
+        sessions = [Named(each.name, each.provider.open()) for each in self._recognizers]
+        return FallbackRecognition(sessions)
+
+
+class FallbackRecognition:
+    """One utterance."""
+
+    def __init__(self, sessions: Sequence[Named[RecognitionSession]]) -> None:
+        self._sessions = sessions
+
+    def feed(self, audio: Pcm16) -> None:
+        """Add audio to all, so that any can take over."""
+        for session in self._sessions:
+            session.provider.feed(audio)
+
+    async def partial(self) -> str | None:
+        """Ask the first choice: a caption is not worth a second try."""
+        return await self._sessions[0].provider.partial()
+
+    async def final(self) -> Transcript:
+        """Return the transcript of the first that can."""
+        for index, session in enumerate(self._sessions):
+            try:
+                return await session.provider.final()
+            except ProviderError as error:
+                if not error.retryable or index == len(self._sessions) - 1:
+                    raise
+                _switched(
+                    Switch(
+                        Capability.RECOGNIZER,
+                        session.name,
+                        self._sessions[index + 1].name,
+                        str(error),
+                    )
+                )
+        raise AssertionError("unreachable: the last session returns or raises")
+
+    def close(self) -> None:
+        """Close all."""
+        for session in self._sessions:
+            session.provider.close()
+
+
+async def _first_that_begins(
+    providers: Sequence[Named[P]],
+    begin: Callable[[P, str], AsyncIterator[T]],
+    capability: Capability,
+) -> AsyncIterator[T]:
+    for index, each in enumerate(providers):
+        begun = False
+        try:
+            async with aclosing(closable(begin(each.provider, each.name))) as items:
+                async for item in items:
+                    begun = True
+                    yield item
+                return
+        except ProviderError as error:
+            if begun or not error.retryable or index == len(providers) - 1:
+                raise
+            _switched(Switch(capability, each.name, providers[index + 1].name, str(error)))
