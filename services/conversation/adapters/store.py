@@ -1,0 +1,187 @@
+"""The database behind the journal, and what resuming reads from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from parley.conversation.v1 import conversation_pb2
+from parley.types.v1 import turn_pb2
+from services.common.clock import Clock
+from services.common.database import Database
+from services.common.outbox import Outbox, OutboxEvent
+from services.common.timestamps import from_timestamp
+from services.conversation.adapters.tables import ConversationRow, OutboxRow, TurnRow
+from services.conversation.journal import (
+    ConversationBegun,
+    ConversationOver,
+    Entry,
+    RecordingKept,
+    TurnFinished,
+    to_event,
+)
+
+# Conversations that ended are kept this long, for looking into; history has them for good.
+_KEEP_ENDED = timedelta(days=1)
+
+# One that was never ended (its process was killed and nobody resumed) goes after this.
+_KEEP_OPEN = timedelta(days=7)
+
+_TYPES: dict[type[Entry], str] = {
+    ConversationBegun: "conversation_started",
+    TurnFinished: "turn_finished",
+    RecordingKept: "recording_stored",
+    ConversationOver: "conversation_ended",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """What is stored of a conversation that has not ended."""
+
+    conversation_id: str
+    user_id: str
+    handle_hash: bytes
+    start: conversation_pb2.StartSession
+    engine: str
+    voice: str
+    input_rate_hz: int
+    output_rate_hz: int
+    recording_id: str
+    started_at: datetime
+    turns: tuple[turn_pb2.Turn, ...]
+
+
+class SqlStore:
+    """Conversations and turns in the service's own database."""
+
+    def __init__(self, database: Database, outbox: Outbox[OutboxRow], clock: Clock) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._clock = clock
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Write all of `entries` with their events, or none. See `journal.Store`."""
+        async with self._database.transaction() as session:
+            known = set(
+                await session.scalars(
+                    select(OutboxRow.event_id).where(
+                        OutboxRow.event_id.in_([entry.event_id for entry in entries])
+                    )
+                )
+            )
+            for entry in entries:
+                if entry.event_id not in known:
+                    await self._write_one(session, entry)
+
+    async def _write_one(self, session: AsyncSession, entry: Entry) -> None:
+        match entry:
+            case ConversationBegun():
+                session.add(_conversation_row(entry))
+            case TurnFinished():
+                session.add(
+                    TurnRow(
+                        turn_id=entry.turn.turn_id,
+                        conversation_id=entry.conversation_id,
+                        number=entry.turn.number,
+                        payload=entry.turn.SerializeToString(),
+                    )
+                )
+            case ConversationOver():
+                row = await session.get(ConversationRow, entry.conversation_id)
+                if row is not None:
+                    row.ended_at = entry.at
+            case RecordingKept():
+                pass
+        await self._outbox.append(
+            session,
+            OutboxEvent(
+                aggregate_id=entry.conversation_id,
+                type=_TYPES[type(entry)],
+                payload=to_event(entry).SerializeToString(),
+                event_id=entry.event_id,
+            ),
+        )
+
+    async def find_open(self, conversation_id: str) -> StoredConversation | None:
+        """Return a conversation that has not ended, with its turns; None when there is none."""
+        async with self._database.snapshot() as session:
+            row = await session.get(ConversationRow, conversation_id)
+            if row is None or row.ended_at is not None:
+                return None
+            payloads = await session.scalars(
+                select(TurnRow.payload)
+                .where(TurnRow.conversation_id == conversation_id)
+                .order_by(TurnRow.number)
+            )
+            return StoredConversation(
+                conversation_id=row.conversation_id,
+                user_id=row.user_id,
+                handle_hash=row.handle_hash,
+                start=conversation_pb2.StartSession.FromString(row.start),
+                engine=row.engine,
+                voice=row.voice,
+                input_rate_hz=row.input_rate_hz,
+                output_rate_hz=row.output_rate_hz,
+                recording_id=row.recording_id,
+                started_at=row.started_at,
+                turns=tuple(turn_pb2.Turn.FromString(each) for each in payloads),
+            )
+
+    async def abandoned(self, before: datetime) -> list[tuple[str, str, int]]:
+        """Return the open conversations that began before `before`: id, user, length in ms.
+
+        The length is up to the end of the last turn: nobody knows of more.
+        """
+        async with self._database.snapshot() as session:
+            rows = await session.scalars(
+                select(ConversationRow).where(
+                    ConversationRow.ended_at.is_(None), ConversationRow.started_at < before
+                )
+            )
+            found = []
+            for row in rows:
+                last = await session.scalar(
+                    select(TurnRow.payload)
+                    .where(TurnRow.conversation_id == row.conversation_id)
+                    .order_by(TurnRow.number.desc())
+                    .limit(1)
+                )
+                lasted = timedelta()
+                if last is not None:
+                    ended_at = turn_pb2.Turn.FromString(last).ended_at
+                    lasted = from_timestamp(ended_at) - row.started_at
+                length_ms = max(0, round(lasted.total_seconds() * 1000))
+                found.append((row.conversation_id, row.user_id, length_ms))
+            return found
+
+    async def prune(self) -> None:
+        """Delete what nobody can resume any more."""
+        now = self._clock.now()
+        async with self._database.transaction() as session:
+            await session.execute(
+                delete(ConversationRow).where(ConversationRow.ended_at < now - _KEEP_ENDED)
+            )
+            await session.execute(
+                delete(ConversationRow).where(ConversationRow.started_at < now - _KEEP_OPEN)
+            )
+
+
+def _conversation_row(entry: ConversationBegun) -> ConversationRow:
+    return ConversationRow(
+        conversation_id=entry.conversation_id,
+        user_id=entry.user_id,
+        handle_hash=entry.handle_hash,
+        start=entry.start.SerializeToString(),
+        engine=entry.engine,
+        voice=entry.voice,
+        scenario_id=entry.scenario_id,
+        input_rate_hz=entry.input_rate_hz,
+        output_rate_hz=entry.output_rate_hz,
+        recording_id=entry.recording_id,
+        started_at=entry.at,
+    )

@@ -1,0 +1,215 @@
+"""Use cases: begin a session, resume one, ask about one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import replace
+
+from parley.ai.v1 import ai_pb2
+from parley.conversation.v1 import conversation_pb2
+from parley.types.v1 import learner_pb2, scenario_pb2
+from parley.user.v1 import user_pb2
+from services.common.call_context import Caller
+from services.common.errors import ParleyError, Unauthenticated
+from services.common.ids import new_id
+from services.conversation import problems
+from services.conversation.adapters.learners import Learners
+from services.conversation.adapters.store import SqlStore, StoredConversation
+from services.conversation.directory import Directory
+from services.conversation.learner_audio import input_format
+from services.conversation.live import Connection, LiveSession, Plan, SessionLimits, Surroundings
+from services.conversation.scenarios import Scenarios
+
+# 192 bits: nobody guesses it, and it fits a line.
+_SECRET_BYTES = 24
+
+# Generations that a process may have begun after the last turn it stored. A session that is
+# resumed elsewhere goes on above them.
+_GENERATION_GAP = 1_000
+
+
+class Conversations:
+    """What can be done with sessions."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        scenarios: Scenarios,
+        learners: Learners,
+        store: SqlStore,
+        around: Surroundings,
+        limits: SessionLimits,
+    ) -> None:
+        self._directory = directory
+        self._scenarios = scenarios
+        self._learners = learners
+        self._store = store
+        self._around = around
+        self._limits = limits
+
+    def scenarios(self) -> list[scenario_pb2.Scenario]:
+        """Return the situations to practise."""
+        return self._scenarios.all()
+
+    def find(self, caller: Caller, conversation_id: str) -> LiveSession:
+        """Return a live session of the caller's. Raises `NotFound`: NO_LIVE_SESSION."""
+        return self._directory.find(conversation_id, caller.user_id)
+
+    async def open(
+        self, caller: Caller, start: conversation_pb2.StartSession
+    ) -> tuple[LiveSession, Connection]:
+        """Begin a session, or resume one by its handle, and connect the client to it.
+
+        Raises:
+            InvalidArgument: UNKNOWN_SCENARIO, AUDIO_FORMAT_UNSUPPORTED, RESUME_HANDLE_INVALID, or
+                what the engine says of its name and voice.
+            ResourceExhausted: AT_CAPACITY, TOO_MANY_CONVERSATIONS.
+            Unavailable: ENGINE_UNAVAILABLE.
+        """
+        if start.resume_handle:
+            return await self._resume(caller, start)
+        self._directory.check_room(caller.user_id)
+        plan = await self._plan(caller, start)
+        live = await self._begin(plan, voice_is_wish=bool(start.voice))
+        return live, live.attach()
+
+    async def _plan(self, caller: Caller, start: conversation_pb2.StartSession) -> Plan:
+        input_rate_hz = input_format(start.input_format).sample_rate_hz
+        scenario = self._scenarios.find(start.scenario_id)
+        account, notices = await self._account()
+        conversation_id, secret = new_id(), secrets.token_bytes(_SECRET_BYTES)
+        return Plan(
+            conversation_id=conversation_id,
+            user_id=caller.user_id,
+            handle=f"{conversation_id}.{secret.hex()}",
+            handle_hash=hashlib.sha256(secret).digest(),
+            start=start,
+            scenario=scenario,
+            profile=account.profile,
+            turn_taking=_preferences(start.turn_taking, account.turn_taking),
+            voice=start.voice or account.voice,
+            input_rate_hz=input_rate_hz,
+            recording_id=new_id(),
+            started_at=self._around.clock.now(),
+            limits=self._limits,
+            first_notices=notices,
+        )
+
+    async def _account(self) -> tuple[user_pb2.Account, tuple[ParleyError, ...]]:
+        try:
+            return await self._learners.account(), ()
+        except Unauthenticated:
+            raise
+        except ParleyError:
+            return user_pb2.Account(), (problems.profile_unavailable(),)
+
+    async def _begin(self, plan: Plan, *, voice_is_wish: bool) -> LiveSession:
+        live = LiveSession(plan, self._around)
+        self._directory.begin(live)
+        try:
+            await live.ready
+        except ParleyError as error:
+            # The voice of the profile may be another engine's; it was not asked for now.
+            if error.reason in ("UNKNOWN_VOICE", "VOICE_NOT_FOUND") and not voice_is_wish:
+                return await self._begin(replace(plan, voice=""), voice_is_wish=True)
+            raise
+        return live
+
+    # --- resuming -----------------------------------------------------------------------------
+
+    async def _resume(
+        self, caller: Caller, start: conversation_pb2.StartSession
+    ) -> tuple[LiveSession, Connection]:
+        conversation_id, secret = _parse_handle(start.resume_handle)
+        try:
+            live = self._directory.find(conversation_id, caller.user_id)
+        except ParleyError:
+            live = await self._restore(caller, conversation_id, secret, start)
+        if not hmac.compare_digest(live.plan.handle_hash, hashlib.sha256(secret).digest()):
+            raise problems.bad_handle()
+        return live, live.attach(last_seq=start.last_seq)
+
+    async def _restore(
+        self,
+        caller: Caller,
+        conversation_id: str,
+        secret: bytes,
+        start: conversation_pb2.StartSession,
+    ) -> LiveSession:
+        """Go on with a session that another process held, from what is stored of it."""
+        self._directory.check_room(caller.user_id)
+        stored = await self._store.find_open(conversation_id)
+        proof = hashlib.sha256(secret).digest()
+        if (
+            stored is None
+            or stored.user_id != caller.user_id
+            or not hmac.compare_digest(stored.handle_hash, proof)
+        ):
+            raise problems.bad_handle()
+        now = self._around.clock.now()
+        elapsed_s = (now - stored.started_at).total_seconds()
+        if elapsed_s >= self._limits.session_s:
+            raise problems.bad_handle()
+        account, notices = await self._account()
+        plan = self._plan_of(stored, start, account, elapsed_s)
+        return await self._begin(replace(plan, first_notices=notices), voice_is_wish=False)
+
+    def _plan_of(
+        self,
+        stored: StoredConversation,
+        resuming: conversation_pb2.StartSession,
+        account: user_pb2.Account,
+        elapsed_s: float,
+    ) -> Plan:
+        turns = stored.turns
+        start = conversation_pb2.StartSession()
+        start.CopyFrom(stored.start)
+        start.engine = stored.engine
+        generation = max((turn.generation for turn in turns), default=0)
+        return Plan(
+            conversation_id=stored.conversation_id,
+            user_id=stored.user_id,
+            handle=resuming.resume_handle,
+            handle_hash=stored.handle_hash,
+            start=start,
+            scenario=self._scenarios.find(start.scenario_id),
+            profile=account.profile,
+            turn_taking=_preferences(start.turn_taking, account.turn_taking),
+            voice=stored.voice,
+            input_rate_hz=stored.input_rate_hz,
+            recording_id=stored.recording_id,
+            started_at=stored.started_at,
+            limits=self._limits,
+            stored=True,
+            elapsed_s=elapsed_s,
+            next_turn=max((turn.number for turn in turns), default=0) + 1,
+            last_generation=generation + _GENERATION_GAP,
+            last_seq=resuming.last_seq,
+            context=tuple(
+                ai_pb2.ContextTurn(
+                    learner=(turn.utterance.clean or turn.utterance.verbatim)[:8000],
+                    tutor=turn.heard_text[:16000],
+                )
+                for turn in turns
+            ),
+        )
+
+
+def _parse_handle(handle: str) -> tuple[str, bytes]:
+    conversation_id, _, secret = handle.partition(".")
+    try:
+        return conversation_id, bytes.fromhex(secret)
+    except ValueError:
+        raise problems.bad_handle() from None
+
+
+def _preferences(
+    wished: learner_pb2.TurnTakingPreferences, profile: learner_pb2.TurnTakingPreferences
+) -> learner_pb2.TurnTakingPreferences:
+    """Return the profile's preferences with what was wished for now laid over them."""
+    merged = learner_pb2.TurnTakingPreferences()
+    merged.CopyFrom(profile)
+    merged.MergeFrom(wished)
+    return merged

@@ -1,0 +1,90 @@
+"""Builds the conversation service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from parley.ai.v1.ai_pb2_grpc import AiServiceStub
+from parley.conversation.v1 import conversation_pb2
+from parley.conversation.v1.conversation_pb2_grpc import (
+    add_ConversationServiceServicer_to_server,
+)
+from parley.history.v1.history_pb2_grpc import HistoryServiceStub
+from parley.media.v1.media_pb2_grpc import MediaServiceStub
+from parley.user.v1.user_pb2_grpc import UserServiceStub
+from services.common.database import Database
+from services.common.migrations import migrate
+from services.common.outbox import Outbox, OutboxRelay
+from services.common.service import Application, GrpcService, Runtime
+from services.conversation.adapters.engine import GrpcEngines
+from services.conversation.adapters.history import HistoryPublisher
+from services.conversation.adapters.learners import GrpcLearners
+from services.conversation.adapters.media import GrpcRecordings
+from services.conversation.adapters.store import SqlStore
+from services.conversation.adapters.tables import OutboxRow
+from services.conversation.application import Conversations
+from services.conversation.directory import Directory
+from services.conversation.housekeeping import Housekeeping
+from services.conversation.journal import Journal
+from services.conversation.live import SessionLimits, Surroundings
+from services.conversation.scenarios import Scenarios
+from services.conversation.servicer import ACCESS, WHILE_DRAINING, ConversationServicer
+from services.conversation.settings import ConversationSettings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@asynccontextmanager
+async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIterator[Application]:
+    """Bring the schema up to date and yield the application."""
+    url = settings.effective_database_url
+    await migrate(url, MIGRATIONS)
+    async with Database.open(url) as database:
+        clock, limits = runtime.clock, runtime.limits
+        outbox = Outbox(OutboxRow, clock)
+        publisher = HistoryPublisher(HistoryServiceStub(runtime.peers.channel("history")))
+        relay = OutboxRelay(database, outbox, publisher.publish, clock)
+        store = SqlStore(database, outbox, clock)
+        journal = Journal(store, clock, relay.notify)
+        directory = Directory(settings.max_sessions, limits.conversations_per_user)
+        session_limits = SessionLimits.of(limits, settings.resume_seconds)
+        conversations = Conversations(
+            directory,
+            Scenarios.load(),
+            GrpcLearners(UserServiceStub(runtime.peers.channel("user"))),
+            store,
+            Surroundings(
+                engines=GrpcEngines(AiServiceStub(runtime.peers.channel("ai"))),
+                recordings=GrpcRecordings(MediaServiceStub(runtime.peers.channel("media"))),
+                journal=journal,
+                clock=clock,
+                max_kept_responses=limits.resume_buffer_messages,
+                reply_timeout_s=settings.reply_timeout_seconds,
+            ),
+            session_limits,
+        )
+        housekeeping = Housekeeping(store, journal, relay, clock, session_limits)
+
+        async def drain() -> None:
+            await runtime.draining.wait()
+            for live in directory:
+                if live.ready.done() and not live.over:
+                    live.drain(settings.drain_seconds)
+            await asyncio.Event().wait()
+
+        yield Application(
+            services=(
+                GrpcService.of(
+                    ConversationServicer(conversations, limits.start_timeout_seconds),
+                    add_ConversationServiceServicer_to_server,
+                    conversation_pb2.DESCRIPTOR,
+                    "ConversationService",
+                    ACCESS,
+                    while_draining=WHILE_DRAINING,
+                ),
+            ),
+            background=(journal.run, relay.run, directory.run, drain, housekeeping.run),
+        )

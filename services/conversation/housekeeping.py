@@ -1,0 +1,55 @@
+"""What is done now and then: closing what nobody can resume, deleting what is no longer needed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from services.common.clock import Clock
+from services.common.errors import ParleyError
+from services.common.outbox import OutboxRelay
+from services.conversation.adapters.store import SqlStore
+from services.conversation.journal import ConversationOver, Journal
+from services.conversation.live import SessionLimits
+
+_log = structlog.get_logger(__name__)
+
+# Nothing waits for it; an hour bounds what is left lying about.
+_EVERY_S = 3_600.0
+
+
+class Housekeeping:
+    """Runs beside the service."""
+
+    def __init__(
+        self,
+        store: SqlStore,
+        journal: Journal,
+        relay: OutboxRelay[Any],
+        clock: Clock,
+        limits: SessionLimits,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._relay = relay
+        self._clock = clock
+        self._oldest = timedelta(seconds=limits.session_s + limits.resume_s)
+
+    async def run(self) -> None:
+        """Do it, again and again, until cancelled."""
+        while True:
+            try:
+                await self.once()
+            except ParleyError as error:
+                _log.warning("housekeeping_failed", reason=error.reason)
+            await self._clock.sleep(_EVERY_S)
+
+    async def once(self) -> None:
+        """End the conversations that are past resuming, and prune the tables."""
+        now = self._clock.now()
+        for conversation_id, user_id, lasted_ms in await self._store.abandoned(now - self._oldest):
+            self._journal.submit(ConversationOver(conversation_id, user_id, lasted_ms, now))
+        await self._store.prune()
+        await self._relay.prune()

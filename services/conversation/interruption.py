@@ -1,0 +1,78 @@
+"""What speech over a reply means: a listener's "mhm", an echo, or a wish to speak.
+
+Pure. People answer a speaker all the time without wanting the floor (backchannels; Yngve 1970),
+and a loudspeaker's echo looks like speech too. Only words tell them from an interruption.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
+
+# What listeners say to show that they follow. From the backchannels of the Switchboard corpus's
+# dialogue acts, plus the fillers that learners make while they listen.
+BACKCHANNELS = frozenset(
+    "ah aha aw cool er erm exactly fine good great ha haha hm hmm huh interesting m mhm mm mmm mmhm"
+    " nice oh ok okay right sure true uh uhhuh uhuh um wow yah ya yeah yep yes yup".split()
+)
+
+# One of these alone is enough to take the floor: to stop, to doubt, to ask again.
+STOP_WORDS = frozenset(
+    "actually but excuse hang hello hold how no nope pardon pause please question quiet repeat"
+    " slower slow sorry stop wait what when where who why".split()
+)
+
+# Words that repeat what was just played, this many in a row and more, are its echo.
+_ECHO_WORDS = 3
+
+# A single other word said quickly is a cough or a noise that the recognizer made a word of.
+SHORT_NOISE_MS = 600
+
+
+class Meaning(Enum):
+    """What the words so far say about who shall speak."""
+
+    UNCLEAR = "unclear"
+    BACKCHANNEL = "backchannel"
+    INTERRUPTION = "interruption"
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of `text` in lower case, without punctuation."""
+    return _WORD.findall(
+        text.lower().replace("-", " ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    )
+
+
+def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float = 0) -> Meaning:
+    """Say what speech over a reply means.
+
+    Args:
+        text: the learner's words so far.
+        said: the tutor's words that may be in the air, to know their echo.
+        final: no more words will come.
+        speech_ms: how long the learner has been speaking.
+
+    Two words that are not backchannels, or one that stops a speaker, take the floor. Without
+    either, nothing is decided before the words are final.
+    """
+    words = words_of(text)
+    if _is_echo(words, words_of(said)):
+        return Meaning.BACKCHANNEL
+    real = [word for word in words if word not in BACKCHANNELS]
+    if len(real) >= 2 or any(word in STOP_WORDS for word in real):
+        return Meaning.INTERRUPTION
+    if not final:
+        return Meaning.UNCLEAR if real or not words else Meaning.BACKCHANNEL
+    if real and speech_ms > SHORT_NOISE_MS:
+        return Meaning.INTERRUPTION
+    return Meaning.BACKCHANNEL
+
+
+def _is_echo(words: list[str], said: list[str]) -> bool:
+    if len(words) < _ECHO_WORDS:
+        return False
+    length = len(words)
+    return any(said[at : at + length] == words for at in range(len(said) - length + 1))

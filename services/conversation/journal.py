@@ -1,0 +1,251 @@
+"""What must not be lost, on its way to storage: in order, retried, never in the talk's way.
+
+    journal.submit(TurnFinished(...), done=session_is_told)
+
+One writer for the process. What waits together is written together, so a busy process pays one
+disk flush for many turns. Each entry is written in one transaction with the event that tells
+history of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from parley.conversation.v1 import conversation_pb2
+from parley.history.v1 import history_pb2
+from parley.types.v1 import turn_pb2
+from services.common.clock import Clock
+from services.common.errors import ParleyError
+from services.common.ids import new_id
+
+_log = structlog.get_logger(__name__)
+
+# Full policy, for one conversation: the session is ended (STORAGE_UNAVAILABLE), for what it would
+# say next could not be kept. At a turn every 10 s this is a quarter of an hour of failing storage.
+MAX_PENDING = 100
+
+# Written in one transaction at most: bounds how long others wait for SQLite's one writer.
+_BATCH = 64
+
+_FIRST_RETRY_S = 0.1
+_LONGEST_RETRY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationBegun:
+    """A conversation begins; with all that is needed to go on with it in another process."""
+
+    conversation_id: str
+    user_id: str
+    handle_hash: bytes = field(repr=False)
+    start: conversation_pb2.StartSession
+    engine: str
+    voice: str
+    scenario_id: str
+    scenario_title: str
+    input_rate_hz: int
+    output_rate_hz: int
+    recording_id: str
+    at: datetime
+    event_id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """A turn is finished."""
+
+    conversation_id: str
+    user_id: str
+    turn: turn_pb2.Turn
+    at: datetime
+    event_id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingKept:
+    """The recording is complete."""
+
+    conversation_id: str
+    user_id: str
+    recording_id: str
+    duration_ms: int
+    at: datetime
+    event_id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationOver:
+    """A conversation has ended for good."""
+
+    conversation_id: str
+    user_id: str
+    duration_ms: int
+    at: datetime
+    event_id: str = field(default_factory=new_id)
+
+
+Entry = ConversationBegun | TurnFinished | RecordingKept | ConversationOver
+
+
+def to_event(entry: Entry) -> history_pb2.ConversationEvent:
+    """Return the event that tells history of `entry`."""
+    event = history_pb2.ConversationEvent(
+        event_id=entry.event_id, conversation_id=entry.conversation_id, user_id=entry.user_id
+    )
+    event.occurred_at.FromDatetime(entry.at)
+    match entry:
+        case ConversationBegun():
+            event.started.scenario_id = entry.scenario_id
+            event.started.scenario_title = entry.scenario_title
+            event.started.engine = entry.engine
+            event.started.voice = entry.voice
+        case TurnFinished():
+            event.turn.CopyFrom(entry.turn)
+        case RecordingKept():
+            event.recording.recording_id = entry.recording_id
+            event.recording.duration_ms = entry.duration_ms
+        case ConversationOver():
+            event.ended.duration_ms = entry.duration_ms
+    return event
+
+
+class Store(Protocol):
+    """Where entries go."""
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Write all of `entries`, or none; an entry that is there already counts as written.
+
+        Raises:
+            ParleyError, Exception: nothing was written.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: Entry
+    done: Callable[[], None] | None
+    failed: Callable[[], None] | None
+
+
+class Journal:
+    """Takes entries at once and writes them in order."""
+
+    def __init__(self, store: Store, clock: Clock, written: Callable[[], None]) -> None:
+        """`written` is called after each transaction: something waits for the relay."""
+        self._store = store
+        self._clock = clock
+        self._written = written
+        self._queue: deque[_Waiting] = deque()
+        self._pending: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def pending(self, conversation_id: str) -> int:
+        """Return how many entries of the conversation are not written yet."""
+        return self._pending.get(conversation_id, 0)
+
+    def submit(
+        self,
+        entry: Entry,
+        *,
+        done: Callable[[], None] | None = None,
+        failed: Callable[[], None] | None = None,
+    ) -> bool:
+        """Take an entry; never waits. False: the conversation has too many waiting already.
+
+        Args:
+            entry: what to write.
+            done: called when it is written.
+            failed: called each time it could not be; it is tried again.
+        """
+        waiting = self.pending(entry.conversation_id)
+        if waiting >= MAX_PENDING:
+            return False
+        self._pending[entry.conversation_id] = waiting + 1
+        self._queue.append(_Waiting(entry, done, failed))
+        self._wake.set()
+        return True
+
+    async def settled(self, conversation_id: str) -> None:
+        """Wait until everything of the conversation is written. Safe to cancel."""
+        while self.pending(conversation_id):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled; what is left then is tried once more."""
+        failures = 0
+        try:
+            while True:
+                await self._wake.wait()
+                if await self._write_some():
+                    failures = 0
+                    continue
+                wait = min(_FIRST_RETRY_S * 2 ** min(failures, 10), _LONGEST_RETRY_S)
+                failures += 1
+                await self._clock.sleep(wait)
+        except asyncio.CancelledError:
+            if self._queue:
+                await asyncio.shield(self._write_some())
+            raise
+
+    async def _write_some(self) -> bool:
+        """Write the first entries; False when nothing could be written."""
+        batch = [self._queue[index] for index in range(min(_BATCH, len(self._queue)))]
+        if not batch:
+            self._wake.clear()
+            return True
+        if await self._write(batch):
+            return True
+        # Perhaps one of them cannot be written: it must hold back only its own conversation.
+        stuck: set[str] = set()
+        wrote = False
+        for waiting in batch:
+            conversation_id = waiting.entry.conversation_id
+            if conversation_id in stuck:
+                continue
+            if await self._write([waiting]):
+                wrote = True
+            else:
+                stuck.add(conversation_id)
+        if wrote and stuck:
+            # The others go first the next time.
+            held = [each for each in self._queue if each.entry.conversation_id in stuck]
+            free = [each for each in self._queue if each.entry.conversation_id not in stuck]
+            self._queue = deque(free + held)
+        return wrote and bool(self._queue) and self._queue[0].entry.conversation_id not in stuck
+
+    async def _write(self, batch: Sequence[_Waiting]) -> bool:
+        try:
+            await self._store.write([each.entry for each in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, the entries are kept
+            reason = error.reason if isinstance(error, ParleyError) else type(error).__name__
+            _log.warning("turns_not_stored", waiting=len(self._queue), error=reason)
+            for each in batch:
+                if each.failed is not None:
+                    each.failed()
+            return False
+        written = {id(each) for each in batch}
+        self._queue = deque(each for each in self._queue if id(each) not in written)
+        for each in batch:
+            self._forget(each.entry.conversation_id)
+            if each.done is not None:
+                each.done()
+        self._changed.set()
+        self._written()
+        return True
+
+    def _forget(self, conversation_id: str) -> None:
+        left = self._pending[conversation_id] - 1
+        if left:
+            self._pending[conversation_id] = left
+        else:
+            del self._pending[conversation_id]

@@ -1,0 +1,104 @@
+"""Where the learner's loudspeaker is in a reply. Pure; `now` is in monotonic seconds.
+
+The client reports what it has played; between reports, and for clients that never report, the
+position goes on with the clock, never past what was sent.
+"""
+
+from __future__ import annotations
+
+# A client buffers a little before it plays, and the network takes its time. Until it reports, its
+# loudspeaker is taken to be this far behind what was sent.
+ASSUMED_DELAY_S = 0.15
+
+# Reports come a few times a second, and the last one may be short of the end by a device's buffer.
+_REPORT_SLACK_MS = 60
+
+# How long past the estimated end a client that reports is waited for.
+_LATE_REPORT_S = 0.4
+
+# A loudspeaker whose reports stop this far before the end has stalled: the rest was not heard.
+_STALLED_MS = 2_000
+
+
+class Playback:
+    """The position of one reply's playback."""
+
+    def __init__(self) -> None:
+        self.sent_ms = 0
+        self.held_ms = 0.0
+        self.reported_ms: int | None = None
+        self._base_ms = 0.0
+        self._base_at: float | None = None
+        self._holds: set[str] = set()
+        self._held_at = 0.0
+
+    @property
+    def started(self) -> bool:
+        """Whether any audio was sent."""
+        return self._base_at is not None
+
+    def sent(self, until_ms: int, now: float) -> None:
+        """Audio up to `until_ms` of the reply has been sent."""
+        if self._base_at is None:
+            self._base_at = now + ASSUMED_DELAY_S
+            self._held_at = now
+        elif not self._holds and self._running_ms(now) > self.sent_ms:
+            # The loudspeaker had run dry: it goes on from here with what comes now.
+            self._base_ms, self._base_at = float(self.sent_ms), now + ASSUMED_DELAY_S
+        self.sent_ms = max(self.sent_ms, until_ms)
+
+    def report(self, heard_ms: int, now: float) -> None:
+        """The client has played `heard_ms`. Less than before, or more than was sent, is cut."""
+        heard_ms = min(heard_ms, self.sent_ms)
+        if self.reported_ms is not None and heard_ms <= self.reported_ms:
+            return
+        self.reported_ms = heard_ms
+        self._base_ms, self._base_at = float(heard_ms), now
+        if self._holds:
+            self._held_at = now
+
+    def hold(self, why: str, now: float) -> None:
+        """The loudspeaker stands still, for one of several reasons at once."""
+        if not self._holds:
+            self._held_at = now
+        self._holds.add(why)
+
+    def release(self, why: str, now: float) -> None:
+        """One reason to stand still is gone; with the last one the position moves on."""
+        if why not in self._holds:
+            return
+        if len(self._holds) == 1 and self._base_at is not None:
+            # It goes on from where it stands.
+            self._base_ms, self._base_at = self._running_ms(now), now
+            self.held_ms += (now - self._held_at) * 1000
+        self._holds.discard(why)
+
+    def position_ms(self, now: float) -> int:
+        """Return how much of the reply's audio was played by `now`, at most what was sent."""
+        return int(min(self._running_ms(now), self.sent_ms))
+
+    def _running_ms(self, now: float) -> float:
+        if self._base_at is None:
+            return 0.0
+        if self._holds:
+            now = min(now, self._held_at)
+        return self._base_ms + max(0.0, now - self._base_at) * 1000
+
+    def over_at(self, audio_ms: int) -> float | None:
+        """Return when all `audio_ms` will have been played; None while it stands still."""
+        if self._base_at is None or self._holds:
+            return None
+        if self.reported_ms is not None and self.reported_ms >= audio_ms - _REPORT_SLACK_MS:
+            return self._base_at
+        late = _LATE_REPORT_S if self.reported_ms is not None else 0.0
+        return self._base_at + max(0.0, audio_ms - self._base_ms) / 1000 + late
+
+    def reaches_at(self, position_ms: float) -> float | None:
+        """Return when the position will be `position_ms`; None while it stands still."""
+        if self._base_at is None or self._holds:
+            return None
+        return self._base_at + (position_ms - self._base_ms) / 1000
+
+    def stalled(self, audio_ms: int) -> bool:
+        """Whether the client's reports stopped well before the end."""
+        return self.reported_ms is not None and self.reported_ms < audio_ms - _STALLED_MS

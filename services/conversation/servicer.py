@@ -1,0 +1,187 @@
+"""`conversation.v1` over the live sessions: reads, calls, writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc.aio
+
+from parley.conversation.v1 import conversation_pb2
+from services.common.access import USER
+from services.common.call_context import Caller, caller
+from services.common.errors import ParleyError
+from services.common.timestamps import to_timestamp
+from services.conversation import problems
+from services.conversation.application import Conversations
+from services.conversation.live import Connection, LiveSession
+from services.conversation.push_order import PushOrder
+from services.conversation.session import State
+
+ACCESS = {
+    "Converse": USER,
+    "Subscribe": USER,
+    "Upload": USER,
+    "Push": USER,
+    "ListScenarios": USER,
+    "GetConversationState": USER,
+}
+
+# A session that is live must be able to go on while the process drains.
+WHILE_DRAINING = ("Upload", "Push", "GetConversationState")
+
+# After the client has gone its last message may still be on its way to the engine; cutting that
+# short would cut the engine's stream.
+_LAST_MESSAGE_S = 0.5
+
+_STATES = {
+    State.LISTENING: conversation_pb2.SESSION_STATE_LISTENING,
+    State.REPLYING: conversation_pb2.SESSION_STATE_REPLYING,
+    State.PAUSED: conversation_pb2.SESSION_STATE_PAUSED,
+    State.ENDED: conversation_pb2.SESSION_STATE_ENDED,
+}
+
+Context = Any
+"""`grpc.aio.ServicerContext` of the method's own messages."""
+
+
+class ConversationServicer:
+    """The service. Each streaming method is a transport over one `LiveSession`."""
+
+    def __init__(self, conversations: Conversations, start_timeout_s: float) -> None:
+        self._conversations = conversations
+        self._start_timeout_s = start_timeout_s
+
+    async def Converse(self, _requests: object, context: Context) -> None:
+        """Hold one session over one stream each way."""
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                first = await context.read()
+        except TimeoutError:
+            raise problems.start_required() from None
+        if first is grpc.aio.EOF or not first.HasField("start"):
+            raise problems.start_required()
+        live, connection = await self._conversations.open(caller(), first.start)
+
+        async def write(response: conversation_pb2.ConverseResponse) -> None:
+            await context.write(response)
+
+        await _carry(live, connection, write, _read(live, context))
+
+    async def Subscribe(self, request: conversation_pb2.SubscribeRequest, context: Context) -> None:
+        """Open or resume a session, and write what it says."""
+        live, connection = await self._conversations.open(caller(), request.start)
+
+        async def write(response: conversation_pb2.ConverseResponse) -> None:
+            await context.write(conversation_pb2.SubscribeResponse(response=response))
+
+        await _carry(live, connection, write, None)
+
+    async def Upload(self, _requests: object, context: Context) -> conversation_pb2.UploadResponse:
+        """Take the learner's side of a subscribed session as a stream."""
+        who, live, last_seq = caller(), None, 0
+        while True:
+            try:
+                message = await context.read()
+            except ParleyError as error:
+                if live is None:
+                    raise
+                live.refuse(error, int(error.metadata.get("seq", "0")))
+                continue
+            if message is grpc.aio.EOF:
+                return conversation_pb2.UploadResponse(last_seq=last_seq)
+            if live is None:
+                live = self._conversations.find(who, message.conversation_id)
+            if live.over:
+                raise problems.ended()
+            await live.receive(message.request)
+            last_seq = message.request.seq
+
+    async def Push(
+        self, request: conversation_pb2.PushRequest, _context: Context
+    ) -> conversation_pb2.PushResponse:
+        """Take a batch of the learner's side of a subscribed session."""
+        live = self._conversations.find(caller(), request.conversation_id)
+        order: PushOrder = live.push_order
+        for message in order.take(request.requests):
+            await live.receive(message)
+        return conversation_pb2.PushResponse(last_seq=order.last_seq)
+
+    async def ListScenarios(
+        self, _request: conversation_pb2.ListScenariosRequest, _context: Context
+    ) -> conversation_pb2.ListScenariosResponse:
+        """Return the situations to practise."""
+        return conversation_pb2.ListScenariosResponse(scenarios=self._conversations.scenarios())
+
+    async def GetConversationState(
+        self, request: conversation_pb2.GetConversationStateRequest, _context: Context
+    ) -> conversation_pb2.GetConversationStateResponse:
+        """Tell where one of the caller's sessions stands."""
+        who: Caller = caller()
+        live = self._conversations.find(who, request.conversation_id)
+        session = live.session
+        return conversation_pb2.GetConversationStateResponse(
+            state=_STATES[session.state],
+            turn=session.turn_number,
+            generation=session.generation,
+            connected=live.connected,
+            unsaved_turns=session.unsaved_turns,
+            started_at=to_timestamp(live.plan.started_at),
+        )
+
+
+async def _read(live: LiveSession, context: Context) -> None:
+    """Hand the client's messages to the session until it closes its side."""
+    while True:
+        try:
+            message = await context.read()
+        except ParleyError as error:
+            live.refuse(error, int(error.metadata.get("seq", "0")))
+            continue
+        if message is grpc.aio.EOF:
+            return
+        await live.receive(message)
+
+
+async def _carry(
+    live: LiveSession,
+    connection: Connection,
+    write: Any,
+    reading: Coroutine[Any, Any, None] | None,
+) -> None:
+    """Join a connection with its transport until either ends.
+
+    Raises:
+        ParleyError: what the stream ends with.
+    """
+    writer = asyncio.create_task(_write(connection, write))
+    reader = asyncio.create_task(_client_side(live, reading)) if reading is not None else None
+    connection.aborted = lambda: _cancel(writer)
+    try:
+        if connection.error is None:
+            await asyncio.wait({writer})
+        if connection.error is not None:
+            raise connection.error
+        writer.result()
+    finally:
+        live.detach(connection)
+        writer.cancel()
+        if reader is not None:
+            await asyncio.wait({reader}, timeout=_LAST_MESSAGE_S)
+            reader.cancel()
+            await asyncio.gather(writer, reader, return_exceptions=True)
+
+
+async def _write(connection: Connection, write: Any) -> None:
+    while (response := await connection.next()) is not None:
+        await write(response)
+
+
+async def _client_side(live: LiveSession, reading: Coroutine[Any, Any, None]) -> None:
+    await reading
+    live.client_done()
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
