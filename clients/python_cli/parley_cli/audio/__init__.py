@@ -1,0 +1,1 @@
+"""Sound: files in, a loudspeaker out, and the measures taken on both."""

@@ -1,0 +1,1 @@
+"""Calling Parley: address, credentials, errors, calls, and the live stream."""

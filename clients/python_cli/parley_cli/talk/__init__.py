@@ -1,0 +1,1 @@
+"""Holding a conversation: sources, loudspeakers, displays, and what joins them."""
