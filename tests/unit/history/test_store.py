@@ -1,0 +1,157 @@
+"""The store and the application over a real SQLite file."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.common.clock import ManualClock
+from services.common.database import Database
+from services.common.ids import new_id
+from services.common.migrations import migrate, schema_drift
+from services.common.outbox import Outbox
+from services.history.adapters.store import SqlStore
+from services.history.adapters.tables import Base, OutboxRow
+from services.history.application import History
+from services.history.bootstrap import MIGRATIONS
+from services.history.events import (
+    Assessed,
+    Ended,
+    Envelope,
+    Event,
+    FoundMistake,
+    RecordingStored,
+    Started,
+    TurnFinished,
+)
+from services.history.ports import ConversationFilter
+
+BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
+USER, CONVERSATION = new_id(), new_id()
+TURNS = [new_id(), new_id()]
+
+
+def envelope(kind: str, seconds: int) -> Envelope:
+    return Envelope(new_id(), CONVERSATION, USER, BEGAN + timedelta(seconds=seconds), kind)
+
+
+def turn(index: int, seconds: int, said: str) -> TurnFinished:
+    return TurnFinished(
+        envelope("turn", seconds),
+        turn_id=TURNS[index],
+        number=index + 1,
+        started_at=BEGAN + timedelta(seconds=seconds),
+        learner_text=said,
+        tutor_text="so it is",
+        words=2,
+        speech_ms=1000,
+        silence_ms=300 + index,
+        body=said.encode(),
+    )
+
+
+def assessed(seconds: int, *keys: str) -> Assessed:
+    mistakes = tuple(FoundMistake(1, key, key.encode()) for key in keys)
+    return Assessed(envelope("assessed", seconds), TURNS[0], mistakes, ",".join(keys).encode())
+
+
+RECORDINGS = [new_id(), new_id()]
+EVENTS: list[Event] = [
+    Started(envelope("started", 0), "cafe", "Café", "local", "v"),
+    turn(0, 10, "first words"),
+    turn(1, 20, "second words"),
+    turn(1, 30, "second words, told again"),
+    assessed(40, "a", "b"),
+    assessed(50, "b"),
+    RecordingStored(envelope("recording", 60), RECORDINGS[0]),
+    RecordingStored(envelope("recording", 61), RECORDINGS[1]),
+    Ended(envelope("ended", 70)),
+]
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[History, Database]]:
+    with TemporaryDirectory() as folder:
+        url = f"sqlite+aiosqlite:///{folder}/history.sqlite3"
+        await migrate(url, MIGRATIONS)
+        async with Database.open(url) as database:
+            clock = ManualClock()
+            store = SqlStore(database, Outbox(OutboxRow, clock), clock)
+            yield History(store, lambda: None), database
+
+
+async def state(history: History, database: Database) -> object:
+    """Return all that can be asked."""
+    listed = await history.conversations(ConversationFilter(USER), 0, "")
+    page = await history.conversation(USER, CONVERSATION, 0, "")
+    found = [await history.search(USER, text, 0, "") for text in ("words", "again", "is")]
+    mistakes = await history.mistakes(USER, 0, 0, "")
+    async with database.snapshot() as session:
+        rows = (await session.connection()).exec_driver_sql
+        outbox = (await rows("SELECT aggregate_id FROM outbox")).all()
+    return (
+        listed.conversations,
+        page.conversation,
+        page.turns,
+        [sorted((each.turn_id, each.tutor) for each in matches.matches) for matches in found],
+        [(each.key, each.count) for each in mistakes.mistakes],
+        outbox,
+    )
+
+
+@pytest.fixture(scope="module")
+def expected() -> list[object]:
+    return []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    order=st.permutations([*range(len(EVENTS)), 0, 3, 5, 7]),
+    cuts=st.sets(st.integers(0, len(EVENTS) + 4)),
+)
+async def test_any_order_repetition_and_batching_ends_in_the_same_history(order, cuts, expected):
+    bounds = sorted({0, *cuts, len(order)})
+    async with opened() as (history, database):
+        stored = 0
+        for first, last in itertools.pairwise(bounds):
+            ingested = await history.ingest([EVENTS[at] for at in order[first:last]])
+            stored += ingested.stored
+        assert stored == len(EVENTS)
+        found = await state(history, database)
+    if not expected:
+        expected.append(found)
+    assert found == expected[0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(len(EVENTS))), when=st.integers(0, len(EVENTS)))
+async def test_after_a_deletion_nothing_comes_back_in_any_order(order, when):
+    async with opened() as (history, database):
+        before, after = order[: max(when, 1)], order[max(when, 1) :]
+        await history.ingest([EVENTS[at] for at in before])
+        await history.delete(USER, CONVERSATION)
+        for at in [*after, *before]:
+            assert (await history.ingest([EVENTS[at]])).stored == 0
+        assert not (await history.conversations(ConversationFilter(USER), 0, "")).conversations
+        assert not (await history.search(USER, "words", 0, "")).matches
+        async with database.snapshot() as session:
+            rows = (await session.connection()).exec_driver_sql
+            deleted = {row[0] for row in (await rows("SELECT aggregate_id FROM outbox")).all()}
+            for table in ("turns", "feedback", "mistakes", "events", "search_texts"):
+                assert (await rows(f"SELECT count(*) FROM {table}")).scalar() == 0
+            assert (await rows("SELECT count(*) FROM search_index")).scalar() == 0
+        assert deleted == set(RECORDINGS)
+
+
+async def test_the_revisions_make_exactly_the_tables(tmp_path: Path):
+    url = f"sqlite+aiosqlite:///{tmp_path}/history.sqlite3"
+    await migrate(url, MIGRATIONS)
+    drift = schema_drift(url, Base.metadata)
+    # The tables of the search index are SQLite's own.
+    assert [each for each in drift if "search_index" not in str(each)] == []
