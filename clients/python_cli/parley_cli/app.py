@@ -98,18 +98,19 @@ def root(
     context.obj = AppState(server, tls, ca, plaintext, verbose)
 
 
+talk.add_to(app)
+account.add_to(app)
+history.add_to(app)
+catalog.add_to(app)
+speech.add_to(app)
+doctor.add_to(app)
+
+
 @app.command(rich_help_panel="This machine")
 def version() -> None:
     """Print the version of this client."""
     stdout().print(f"parley {__version__}")
 
-
-account.add_to(app)
-talk.add_to(app)
-history.add_to(app)
-catalog.add_to(app)
-speech.add_to(app)
-doctor.add_to(app)
 
 # Options of the root that people also write after the command's name.
 _GLOBAL_FLAGS = frozenset({"--tls", "--plaintext", "--verbose", "-v"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -143,7 +144,7 @@ def refusal_from_error(error: grpc.RpcError) -> Refusal:
     """Read a failed call; falls back on its plain code and text where it carries no details."""
     code: grpc.StatusCode = error.code() if hasattr(error, "code") else grpc.StatusCode.UNKNOWN
     text: str = (error.details() or "") if hasattr(error, "details") else str(error)
-    trailers = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
+    trailers: Any = error.trailing_metadata() if hasattr(error, "trailing_metadata") else None
     for key, value in trailers or ():
         if key == _STATUS_TRAILER and isinstance(value, bytes):
             status = status_pb2.Status()

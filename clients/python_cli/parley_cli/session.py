@@ -405,8 +405,7 @@ def _reply_text(view: SessionView, response: conversation_pb2.ConverseResponse) 
     turn = view.turn_of(response.generation)
     if turn is None or turn.end:
         return view
-    view = _with_turn(view, replace(turn, words=turn.words + _spread(response.reply_text)))
-    return view
+    return _with_turn(view, replace(turn, words=turn.words + _spread(response.reply_text)))
 
 
 def _spread(text: conversation_pb2.ReplyText) -> tuple[ReplyWords, ...]:

@@ -20,6 +20,7 @@ import grpc
 import numpy as np
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
+
 from parley.ai.v1 import ai_pb2, ai_pb2_grpc
 from parley.conversation.v1 import conversation_pb2, conversation_pb2_grpc
 from parley.history.v1 import history_pb2, history_pb2_grpc
@@ -316,9 +317,9 @@ class FakeConversation:
             raise ConnectionError(self.engine)
 
     def _heard(self, heard: conversation_pb2.Heard) -> Iterator[conversation_pb2.ConverseResponse]:
-        if self._replying and heard.generation == self._generation:
-            if heard.audio_ms >= self._reply_ms:
-                yield from self._end(turn_pb2.REPLY_END_REASON_COMPLETED)
+        current = self._replying and heard.generation == self._generation
+        if current and heard.audio_ms >= self._reply_ms:
+            yield from self._end(turn_pb2.REPLY_END_REASON_COMPLETED)
 
     def _end(self, reason: turn_pb2.ReplyEndReason) -> Iterator[conversation_pb2.ConverseResponse]:
         if not self._replying:
@@ -380,7 +381,7 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
     def __init__(self, fake: FakeParley) -> None:
         self._fake = fake
 
-    def Converse(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+    def Converse(self, request_iterator: Any, context: Any) -> Iterator[Any]:
         self._fake.check(context)
         start = next(request_iterator).start
         self._fake.starts.append(start)
@@ -419,7 +420,7 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
                 refuse(context, grpc.StatusCode.INTERNAL, "INTERNAL", "A bug in Parley.")
             context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
 
-    def ListScenarios(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def ListScenarios(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         return conversation_pb2.ListScenariosResponse(
             scenarios=[
@@ -437,7 +438,7 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
     def __init__(self, fake: FakeParley) -> None:
         self._fake = fake
 
-    def Register(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Register(self, request: Any, context: Any) -> Any:
         if request.username in self._fake.users:
             refuse(
                 context,
@@ -459,7 +460,7 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
         self._fake.account.profile.CopyFrom(request.profile)
         return user_pb2.RegisterResponse(account=self._fake.account, tokens=self._fake.tokens())
 
-    def Login(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Login(self, request: Any, context: Any) -> Any:
         self._fake.logins += 1
         if self._fake.users.get(request.username) != request.password:
             refuse(
@@ -471,7 +472,7 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
         self._fake.account.username = request.username
         return user_pb2.LoginResponse(account=self._fake.account, tokens=self._fake.tokens())
 
-    def Refresh(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Refresh(self, request: Any, context: Any) -> Any:
         self._fake.refreshes += 1
         if request.refresh_token not in self._fake.refresh_tokens:
             refuse(
@@ -483,16 +484,16 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
         self._fake.refresh_tokens.discard(request.refresh_token)
         return user_pb2.RefreshResponse(tokens=self._fake.tokens())
 
-    def Logout(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Logout(self, request: Any, context: Any) -> Any:
         self._fake.logouts += 1
         self._fake.refresh_tokens.discard(request.refresh_token)
         return user_pb2.LogoutResponse()
 
-    def GetProfile(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetProfile(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         return user_pb2.GetProfileResponse(account=self._fake.account)
 
-    def UpdateProfile(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def UpdateProfile(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         self._fake.update_masks.append(list(request.update_mask.paths))
         account = self._fake.account
@@ -509,7 +510,7 @@ class FakeUserService(user_pb2_grpc.UserServiceServicer):
                 setattr(target, name, value)
         return user_pb2.UpdateProfileResponse(account=account)
 
-    def GetJwks(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetJwks(self, request: Any, context: Any) -> Any:
         return user_pb2.GetJwksResponse(jwks_json='{"keys":[]}')
 
 
@@ -517,7 +518,7 @@ class FakeAiService(ai_pb2_grpc.AiServiceServicer):
     def __init__(self, fake: FakeParley) -> None:
         self._fake = fake
 
-    def ListEngines(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def ListEngines(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         return ai_pb2.ListEnginesResponse(
             engines=[
@@ -530,7 +531,7 @@ class FakeAiService(ai_pb2_grpc.AiServiceServicer):
             ]
         )
 
-    def ListVoices(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def ListVoices(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         return ai_pb2.ListVoicesResponse(
             voices=[
@@ -540,7 +541,7 @@ class FakeAiService(ai_pb2_grpc.AiServiceServicer):
             ]
         )
 
-    def Synthesize(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+    def Synthesize(self, request: Any, context: Any) -> Iterator[Any]:
         self._fake.check(context)
         self._fake.synthesized.append(request)
         yield ai_pb2.SynthesizeResponse(
@@ -549,7 +550,7 @@ class FakeAiService(ai_pb2_grpc.AiServiceServicer):
         for offset_ms in range(0, 400, 200):
             yield ai_pb2.SynthesizeResponse(pcm=tone(offset_ms, 200), offset_ms=offset_ms)
 
-    def Transcribe(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+    def Transcribe(self, request_iterator: Any, context: Any) -> Iterator[Any]:
         self._fake.check(context)
         first = next(request_iterator)
         assert first.HasField("config")
@@ -569,7 +570,7 @@ class FakeHistoryService(history_pb2_grpc.HistoryServiceServicer):
     def __init__(self, fake: FakeParley) -> None:
         self._fake = fake
 
-    def ListConversations(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def ListConversations(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         ids = [i for i in OLD_IDS if i not in self._fake.deleted]
         begin = int(request.page_token or 0)
@@ -581,7 +582,7 @@ class FakeHistoryService(history_pb2_grpc.HistoryServiceServicer):
             next_page_token=str(end) if end < len(ids) else "",
         )
 
-    def GetConversation(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetConversation(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         if request.conversation_id not in (*OLD_IDS, CONVERSATION_ID):
             refuse(
@@ -603,7 +604,7 @@ class FakeHistoryService(history_pb2_grpc.HistoryServiceServicer):
             turns=[history_pb2.TurnRecord(turn=turn, feedback=feedback())],
         )
 
-    def SearchTurns(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def SearchTurns(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         if "market" not in request.query:
             return history_pb2.SearchTurnsResponse()
@@ -616,7 +617,7 @@ class FakeHistoryService(history_pb2_grpc.HistoryServiceServicer):
         )
         return history_pb2.SearchTurnsResponse(matches=[match])
 
-    def DeleteConversation(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def DeleteConversation(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         self._fake.deleted.append(request.conversation_id)
         return history_pb2.DeleteConversationResponse()
@@ -626,7 +627,7 @@ class FakeMediaService(media_pb2_grpc.MediaServiceServicer):
     def __init__(self, fake: FakeParley) -> None:
         self._fake = fake
 
-    def GetRecording(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetRecording(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
         if request.conversation_id not in OLD_IDS:
             refuse(
@@ -636,7 +637,7 @@ class FakeMediaService(media_pb2_grpc.MediaServiceServicer):
             recording=media_pb2.Recording(recording_id=RECORDING_ID)
         )
 
-    def DownloadRecording(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+    def DownloadRecording(self, request: Any, context: Any) -> Iterator[Any]:
         self._fake.check(context)
         self._fake.downloads.append(request)
         yield media_pb2.DownloadRecordingResponse(info=media_pb2.DownloadInfo(total_bytes=8))
@@ -702,5 +703,6 @@ def _ms(samples: int) -> int:
 
 if __name__ == "__main__":
     served, bound = serve(FakeParley(), sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:0")
-    print(f"a scripted Parley at 127.0.0.1:{bound}", flush=True)
+    sys.stdout.write(f"a scripted Parley at 127.0.0.1:{bound}\n")
+    sys.stdout.flush()
     served.wait_for_termination()

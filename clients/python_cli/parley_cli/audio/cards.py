@@ -7,8 +7,8 @@ out. `VirtualCard` needs no hardware: recordings talk through it in real time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
@@ -28,9 +28,9 @@ class FrameSource(Protocol):
 class Card(Protocol):
     """A sound card."""
 
-    async def run(
+    def run(
         self, playback: PlaybackBuffer, on_captured: OnCaptured, on_played: OnPlayed
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Hear and play until cancelled.
 
         Args:

@@ -56,8 +56,9 @@ def list_devices() -> AudioDevices:
 
 
 class DeviceCard:
-    """The default microphone and loudspeaker. Open it before connecting, so that a machine
-    without them is told at once.
+    """The default microphone and loudspeaker.
+
+    Make it before connecting, so that a machine without them is told at once.
 
     Args:
         capture_rate_hz: of what is heard; miniaudio converts.

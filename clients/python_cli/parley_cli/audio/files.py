@@ -128,4 +128,5 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _to_int16(samples: npt.NDArray[np.float32]) -> Samples:
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    rounded: Samples = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return rounded

@@ -177,10 +177,13 @@ class ConverseStream:
     # -- inside ------------------------------------------------------------------------------
 
     async def _send(self, **message: Any) -> None:
-        while not self._closed:
+        while True:
             await self._connected.wait()
-            if self._closed or await self._write(**message):
+            if self._is_closed() or await self._write(**message):
                 return
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     async def _write(self, **message: Any) -> bool:
         """Write one message; False where the connection is gone (the reader will notice)."""

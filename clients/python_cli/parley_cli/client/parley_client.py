@@ -15,8 +15,8 @@ import contextlib
 import platform
 import time
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Protocol, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -33,7 +33,8 @@ from parley_cli.client.credentials import Credentials, CredentialStore
 from parley_cli.client.endpoint import Endpoint
 from parley_cli.failures import CliFailure, ExitCode, failure_from_error
 
-ResponseT = TypeVar("ResponseT", bound=Message)
+ResponseT = TypeVar("ResponseT")
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 
 # Renew this long before expiry: longer than a slow call takes, short beside the 10 min of a token.
 _RENEW_BEFORE_S = 30.0
@@ -42,6 +43,16 @@ _RENEW_BEFORE_S = 30.0
 DEFAULT_TIMEOUT_S = 15.0
 
 Metadata = tuple[tuple[str, str], ...]
+
+
+class StreamCall(Protocol[ResponseT_co]):
+    """A streaming call under way, as grpc.aio returns it."""
+
+    def __aiter__(self) -> AsyncIterator[ResponseT_co]: ...
+
+    def cancel(self) -> bool:
+        """End it."""
+        ...
 
 
 class ParleyClient:
@@ -188,11 +199,11 @@ class ParleyClient:
 
     async def call(
         self,
-        method: Callable[..., Any],
+        method: Callable[..., Awaitable[ResponseT]],
         request: Message,
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
-    ) -> Any:
+    ) -> ResponseT:
         """Make a unary call with the sign-in and return its response.
 
         A refused token is renewed and the call made once more: it was refused before it ran.
@@ -211,11 +222,11 @@ class ParleyClient:
 
     async def stream(
         self,
-        method: Callable[..., Any],
+        method: Callable[..., StreamCall[ResponseT]],
         request: Message | AsyncIterable[Message],
         *,
         timeout: float | None = None,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[ResponseT]:
         """Yield the responses of a streaming call made with the sign-in.
 
         The token is renewed beforehand where it is about to expire; a stream is not repeated.
@@ -290,7 +301,9 @@ class ParleyClient:
         if self._store is not None:
             self._store.save(self.endpoint.target, self._credentials)
 
-    async def _call_open(self, method: Callable[..., Any], request: Message) -> Any:
+    async def _call_open(
+        self, method: Callable[..., Awaitable[ResponseT]], request: Message
+    ) -> ResponseT:
         try:
             return await method(request, timeout=DEFAULT_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:

@@ -53,7 +53,6 @@ def register(
     The password is asked for and not shown. Scripts give it on the input, or in PARLEY_PASSWORD.
 
     Examples:
-
       parley register
 
       parley register ana --level B1 --first-language es
@@ -89,7 +88,6 @@ def login(
     What keeps you signed in is stored for your user alone; `parley doctor` tells where.
 
     Examples:
-
       parley login ana
 
       parley login ana --password-stdin < password.txt
@@ -125,6 +123,7 @@ def logout(context: typer.Context) -> None:
 
 def profile(
     context: typer.Context,
+    *,
     name: DisplayName = None,
     level: Level = None,
     first_language: FirstLanguage = None,
@@ -150,7 +149,6 @@ def profile(
     """Show what the tutor knows of you, or change it.
 
     Examples:
-
       parley profile
 
       parley profile --level B1 --first-language es --patience 0.7
@@ -237,7 +235,7 @@ def read_password(from_stdin: bool, *, confirm: bool) -> str:
         ) from error
 
 
-def parse_level(text: str) -> learner_pb2.CefrLevel:
+def parse_level(text: str) -> learner_pb2.CefrLevel.ValueType:
     """Read a level such as "b1".
 
     Raises:
@@ -253,7 +251,7 @@ def parse_level(text: str) -> learner_pb2.CefrLevel:
     return learner_pb2.CefrLevel.Value(f"CEFR_LEVEL_{level}")
 
 
-def level_name(level: learner_pb2.CefrLevel) -> str:
+def level_name(level: learner_pb2.CefrLevel.ValueType) -> str:
     """A level for people."""
     name = learner_pb2.CefrLevel.Name(level).removeprefix("CEFR_LEVEL_")
     return "not known yet" if name == "UNSPECIFIED" else name

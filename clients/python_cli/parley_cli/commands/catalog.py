@@ -87,7 +87,6 @@ def voices(
     """List the tutor's voices.
 
     Examples:
-
       parley voices
 
       parley talk --voice NAME

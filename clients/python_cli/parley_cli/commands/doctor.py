@@ -65,7 +65,6 @@ def doctor(
     missing microphone fails nothing: recordings and typing work without.
 
     Examples:
-
       parley doctor
 
       parley doctor --server parley.example.org:443 --tls
@@ -115,8 +114,7 @@ async def _reached(endpoint: Endpoint) -> Finding:
     """Whether something listens there; told apart from a service that is down."""
     begin = time.monotonic()
     try:
-        addresses = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        with socket.create_connection(addresses[0][4][:2], timeout=_TIMEOUT_S):
+        with socket.create_connection((endpoint.host, endpoint.port), timeout=_TIMEOUT_S):
             pass
     except OSError as error:
         return Finding(
@@ -237,7 +235,7 @@ def _models() -> Finding:
 
 
 def _print(findings: list[Finding], endpoint: Endpoint) -> None:
-    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]–[/]"}
+    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"Parley at {endpoint.target}")
     table.add_column("")
     table.add_column("what", no_wrap=True)

@@ -65,7 +65,6 @@ def history(
     """List your conversations, newest first, or find what was said.
 
     Examples:
-
       parley history
 
       parley history --limit 5 --scenario restaurant
@@ -107,7 +106,6 @@ def show(context: typer.Context, conversation: ConversationId, as_json: Json = F
     """Read a conversation: what you said, what you heard, what could be said better.
 
     Examples:
-
       parley show last
 
       parley show 0197c3a2
@@ -144,7 +142,6 @@ def delete(
     """Delete a conversation and its recording, for good.
 
     Examples:
-
       parley delete 0197c3a2
 
       parley delete last --yes
@@ -192,7 +189,6 @@ def download(
     The format follows the file's ending where --format does not say it.
 
     Examples:
-
       parley download last
 
       parley download 0197c3a2 -o talk.mp3
@@ -290,7 +286,7 @@ async def _resolve(client: ParleyClient, text: str) -> str:
     )
 
 
-def _format_for(name: str, output: Path | None) -> tuple[audio_pb2.AudioEncoding, str]:
+def _format_for(name: str, output: Path | None) -> tuple[audio_pb2.AudioEncoding.ValueType, str]:
     if not name and output is not None and output.suffix:
         suffix = output.suffix.removeprefix(".").lower()
         name = "opus" if suffix in ("ogg", "oga", "opus") else suffix

@@ -50,7 +50,6 @@ def say(
     """Say a text with the tutor's voice.
 
     Examples:
-
       parley say "Nice to meet you."
 
       parley say "She sells sea shells." -o shells.wav --rate 0.8
@@ -107,7 +106,6 @@ def transcribe(
     """Write down what is said in a recording.
 
     Examples:
-
       parley transcribe answer.wav
 
       parley transcribe answer.mp3 --json

@@ -46,6 +46,7 @@ def talk(
         list[Path] | None,
         typer.Argument(metavar="[FILES]", help="Further recordings after --input."),
     ] = None,
+    *,
     inputs: Annotated[
         list[Path] | None,
         typer.Option(
@@ -155,7 +156,6 @@ def talk(
     one ends it at once.
 
     Examples:
-
       parley talk
 
       parley talk --scenario restaurant --patience 0.8 --tutor-opens

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -198,8 +199,8 @@ class Talk:
 
     # -- tasks -------------------------------------------------------------------------------
 
-    def _tasks(self, stream: ConverseStream) -> list[Awaitable[None]]:
-        tasks: list[Awaitable[None]] = [
+    def _tasks(self, stream: ConverseStream) -> list[Coroutine[Any, Any, None]]:
+        tasks: list[Coroutine[Any, Any, None]] = [
             self._report_heard(stream),
             self._ping(stream),
             self._end(stream),
@@ -273,6 +274,8 @@ class Talk:
         if self._recorder is not None:
             self._recorder.tutor(samples)
         position = self._playback.position()
+        if not position.generation:
+            return
         generation, heard_ms = position.generation, position.heard_ms
         if position.sounded and not position.drained:
             delay = self.meter.reply_played(generation, at)

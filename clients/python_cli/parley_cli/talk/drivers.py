@@ -34,7 +34,7 @@ class RecordingsDriver:
         """Speak them all."""
         if talk.options.tutor_opens:
             await talk.wait_until(lambda: _opened(talk), _OPENING_WITHIN_S)
-        while not talk.view.floor == Floor.ENDED:
+        while talk.view.floor is not Floor.ENDED:
             known = frozenset(turn.generation for turn in talk.view.turns if turn.generation)
             spoken = self._script.speak_next()
             if spoken is None:

@@ -158,7 +158,8 @@ def draw(
         printed: turns that stand above already.
         file: the recording being spoken; empty for a microphone.
         keys: one line that names the keys.
-        width, height: of the terminal.
+        width: of the terminal, in columns.
+        height: of the terminal, in rows.
     """
     lines: list[Text] = []
     for turn in view.turns:
