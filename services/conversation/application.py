@@ -112,7 +112,7 @@ class Conversations:
             await live.ready
         except ParleyError as error:
             # The voice of the profile may be another engine's; it was not asked for now.
-            if error.reason in ("UNKNOWN_VOICE", "VOICE_NOT_FOUND") and not voice_is_wish:
+            if error.reason == "UNKNOWN_VOICE" and not voice_is_wish:
                 return await self._begin(replace(plan, voice=""), voice_is_wish=True)
             raise
         return live

@@ -145,10 +145,21 @@ def profile_unavailable() -> ParleyError:
     )
 
 
-def at_capacity() -> ParleyError:
-    """No more sessions fit into this process."""
+def unknown_name(kind: str, message: str) -> ParleyError:
+    """No such engine or voice. `kind` is the field of `start` that names it."""
+    return InvalidArgument(
+        message,
+        reason=f"UNKNOWN_{kind.upper()}",
+        fields=[FieldViolation(f"start.{kind}", f"is not a known {kind}")],
+    )
+
+
+def at_capacity(retry_after: float | None = None) -> ParleyError:
+    """No more sessions fit, here or into the engine."""
     return ResourceExhausted(
-        "No more conversations fit at the moment.", reason="AT_CAPACITY", retry_after=5.0
+        "No more conversations fit at the moment.",
+        reason="AT_CAPACITY",
+        retry_after=retry_after or 5.0,
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc.aio
 
 from parley.ai.v1 import ai_pb2
-from services.common.errors import ParleyError
+from services.common.errors import ParleyError, Unavailable
 from services.common.status import from_rpc_error
 from services.conversation import problems
 
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 # A session's models are loaded when the service is ready; opening one takes milliseconds, waiting
 # for a busy language model's slot some seconds.
 OPEN_TIMEOUT_S = 15.0
+
+# How the ai service's reasons read to a learner's client.
+_UNAVAILABLE = frozenset({"DEADLINE_EXCEEDED", "PEER_FAILED", "INTERNAL"})
+_UNKNOWN = {
+    "ENGINE_NOT_FOUND": "engine",
+    "UNKNOWN_ENGINE": "engine",
+    "VOICE_NOT_FOUND": "voice",
+    "UNKNOWN_VOICE": "voice",
+}
+_BUSY = frozenset({"CAPACITY_EXHAUSTED", "AT_CAPACITY"})
 
 
 class Engine(Protocol):
@@ -165,10 +175,17 @@ class GrpcEngine:
 
 
 def typed(error: grpc.aio.AioRpcError) -> ParleyError:
-    """Return what the learner is told of a failed call: the ai service's own words, if any."""
+    """Return what the learner is told of a failed call: the ai service's own words, if any.
+
+    Names that the ai service does not find were the caller's: here they are a wrong argument.
+    """
     found = from_rpc_error(error, "ai")
-    if found.reason in ("PEER_UNAVAILABLE", "DEADLINE_EXCEEDED", "PEER_FAILED", "SERVICE_STARTING"):
+    if found.reason in _UNAVAILABLE or isinstance(found, Unavailable):
         return problems.engine_unavailable()
+    if found.reason in _UNKNOWN:
+        return problems.unknown_name(_UNKNOWN[found.reason], found.message)
+    if found.reason in _BUSY:
+        return problems.at_capacity(found.retry_after)
     return found
 
 
