@@ -115,9 +115,9 @@ def read_stamp() -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     asked = os.environ.get("PARLEY_PYTHON", "")
-    if not PYTHON.exists() or (asked and stamp.get("python") != asked):
+    if not isinstance(stamp, dict) or not PYTHON.exists():
         return {}
-    return dict(stamp)
+    return {} if asked and stamp.get("python") != asked else stamp
 
 
 def write_stamp(stamp: dict[str, str]) -> None:
