@@ -82,7 +82,7 @@ async def register(
         await statuses.set(service.full_name, _NOT_SERVING)
     await statuses.set("", _NOT_SERVING)
     names = [HEALTH_NAME, reflection.SERVICE_NAME, *(each.full_name for each in services)]
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
         reflection.aio.ReflectionServicer(names), wrapping
     )
     return statuses

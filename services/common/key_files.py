@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+_SECRET_BYTES = 32
+
 
 class KeyFileError(Exception):
     """A key file holds something else than an Ed25519 key in PEM."""
@@ -71,6 +73,22 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     if not isinstance(key, Ed25519PublicKey):
         raise KeyFileError(f"{path} is not an Ed25519 key")
     return key
+
+
+def load_or_create_secret(path: Path) -> bytes:
+    """Return the 32 random bytes in `path`, making them (mode 0600) when there are none.
+
+    Raises:
+        KeyFileError: the file has another length.
+        OSError: it cannot be read or made.
+    """
+    if not path.exists():
+        _private_folder(path.parent)
+        write_atomically(path, os.urandom(_SECRET_BYTES), mode=0o600, replace=False)
+    secret = path.read_bytes()
+    if len(secret) != _SECRET_BYTES:
+        raise KeyFileError(f"{path} does not hold {_SECRET_BYTES} bytes")
+    return secret
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int, replace: bool = True) -> None:

@@ -133,10 +133,6 @@ class Limits:
     page_size_max: int = _limit(
         200, "items", "a page stays under a quarter of max_message_bytes", "the page is cut to it"
     )
-    username_characters: int = _limit(32, "characters", "fits a line", "USERNAME_INVALID")
-    password_characters: int = _limit(
-        256, "characters", "longer than any manager makes; bounds the hashing", "PASSWORD_TOO_WEAK"
-    )
 
 
 DEFAULT_LIMITS = Limits()

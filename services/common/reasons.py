@@ -147,12 +147,6 @@ _USER = (
         "Choose another.",
     ),
     ReasonEntry(
-        "PASSWORD_TOO_WEAK",
-        Code.INVALID_ARGUMENT,
-        "The password is too short, too long, or one of the most common.",
-        "Use at least 8 characters that are not a common password.",
-    ),
-    ReasonEntry(
         "REFRESH_TOKEN_INVALID",
         Code.UNAUTHENTICATED,
         "The refresh token is unknown or past its time, or its session was ended.",

@@ -1,0 +1,1 @@
+"""What the user service keeps its accounts in."""

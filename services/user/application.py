@@ -1,0 +1,277 @@
+"""What the user service does, one method a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+
+from services.common.call_context import Caller
+from services.common.clock import Clock
+from services.common.errors import AlreadyExists, NotFound, Unauthenticated
+from services.common.ids import new_id
+from services.user.accounts import (
+    Account,
+    Preferences,
+    Session,
+    StoredRefreshToken,
+    comparable,
+    parse_username,
+)
+from services.user.passwords import PasswordHasher
+from services.user.store import Store, Transaction, UsernameTakenError
+from services.user.throttle import Throttle
+from services.user.tokens import TokenIssuer, Tokens, refresh_digest
+
+# For this long a repeated registration is taken for a retry (the contract says so).
+_REGISTRATION_RETRY = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long a refresh token lives unused, and how long a used one may be repeated."""
+
+    refresh: timedelta
+    refresh_grace: timedelta
+
+
+class _Refusal(Enum):
+    INVALID = "invalid"
+    REUSED = "reused"
+
+
+class UserApplication:
+    """Accounts and sessions over a store. Safe to call concurrently."""
+
+    def __init__(
+        self,
+        store: Store,
+        passwords: PasswordHasher,
+        tokens: TokenIssuer,
+        throttle: Throttle,
+        clock: Clock,
+        lifetimes: Lifetimes,
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._tokens = tokens
+        self._throttle = throttle
+        self._clock = clock
+        self._lifetimes = lifetimes
+
+    async def register(
+        self,
+        username: str,
+        password: str,
+        preferences: Preferences,
+        device_name: str,
+        request_id: str,
+    ) -> tuple[Account, Tokens]:
+        """Make an account and sign it in. The same `request_id` again returns the same account.
+
+        Raises:
+            InvalidArgument: the username breaks its rules.
+            AlreadyExists: USERNAME_TAKEN or REQUEST_ID_REUSED.
+        """
+        name = parse_username(username)
+        if request_id:
+            async with self._store.transaction() as work:
+                earlier = await work.account_by_registration(request_id)
+            if earlier is not None:
+                return await self._registered(earlier, name.key, password, device_name)
+        account = Account(
+            user_id=new_id(),
+            username=name,
+            password_hash=await self._passwords.hash(password),
+            created_at=self._clock.now(),
+            preferences=preferences,
+            registration_id=request_id,
+        )
+        try:
+            async with self._store.transaction() as work:
+                await work.add_account(account)
+                return account, await self._open_session(work, account, device_name)
+        except UsernameTakenError as error:
+            raise AlreadyExists(
+                "This username is taken; choose another.", reason="USERNAME_TAKEN"
+            ) from error
+
+    async def login(self, username: str, password: str, device_name: str) -> tuple[Account, Tokens]:
+        """Sign in.
+
+        Raises:
+            Unauthenticated: BAD_CREDENTIALS, for an unknown user as for a wrong password.
+            ResourceExhausted: TOO_MANY_ATTEMPTS.
+        """
+        key = comparable(username)
+        self._throttle.check(key, self._clock.monotonic())
+        async with self._store.transaction() as work:
+            account = await work.account_by_name(key)
+        stored = None if account is None else account.password_hash
+        if not await self._passwords.matches(password, stored) or account is None:
+            self._throttle.failed(key, self._clock.monotonic())
+            raise _bad_credentials()
+        self._throttle.succeeded(key)
+        async with self._store.transaction() as work:
+            return account, await self._open_session(work, account, device_name)
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """Change a refresh token for new tokens.
+
+        A token that was used before gives the same successor within the grace; later it ends its
+        session, since one of its two users is a thief.
+
+        Raises:
+            Unauthenticated: REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
+        """
+        async with self._store.transaction() as work:
+            result = await self._rotate(work, refresh_token)
+        # Raised after the commit: the end of the session must be kept.
+        if result is _Refusal.REUSED:
+            raise Unauthenticated(
+                "This refresh token was used before, so its session was ended. Log in again.",
+                reason="REFRESH_TOKEN_REUSED",
+            )
+        if isinstance(result, _Refusal):
+            raise Unauthenticated(
+                "The refresh token is not valid. Log in again.", reason="REFRESH_TOKEN_INVALID"
+            )
+        return result
+
+    async def logout(self, refresh_token: str) -> None:
+        """End the session of a refresh token; an unknown one is no error."""
+        async with self._store.transaction() as work:
+            known = await work.refresh_token(refresh_digest(refresh_token))
+            if known is not None:
+                await work.end_sessions([known.session_id], self._clock.now())
+
+    async def account(self, caller: Caller) -> Account:
+        """Return the caller's account.
+
+        Raises:
+            NotFound: USER_NOT_FOUND.
+        """
+        async with self._store.transaction() as work:
+            return await _existing(work, caller)
+
+    async def update(self, caller: Caller, change: Callable[[Account], Preferences]) -> Account:
+        """Replace the caller's preferences by what `change` makes of the account.
+
+        Updates of one account run one after another, so `change` sees the last one's outcome.
+
+        Raises:
+            NotFound: USER_NOT_FOUND.
+        """
+        async with self._store.transaction() as work:
+            await work.set_preferences(caller.user_id, change(await _existing(work, caller)))
+            return await _existing(work, caller)
+
+    async def change_password(self, caller: Caller, old: str, new: str) -> Tokens:
+        """Change the password, end every other session, and renew the caller's own.
+
+        Raises:
+            Unauthenticated: BAD_CREDENTIALS, when `old` is wrong.
+            NotFound: USER_NOT_FOUND or SESSION_NOT_FOUND.
+            ResourceExhausted: TOO_MANY_ATTEMPTS.
+        """
+        account = await self.account(caller)
+        key = account.username.key
+        self._throttle.check(key, self._clock.monotonic())
+        if not await self._passwords.matches(old, account.password_hash):
+            self._throttle.failed(key, self._clock.monotonic())
+            raise _bad_credentials()
+        password_hash = await self._passwords.hash(new)
+        now = self._clock.now()
+        async with self._store.transaction() as work:
+            sessions = await work.live_sessions(caller.user_id, now)
+            own = next((each for each in sessions if each.session_id == caller.session_id), None)
+            if own is None:
+                raise _no_session()
+            await work.set_password(caller.user_id, password_hash)
+            others = [each.session_id for each in sessions if each is not own]
+            await work.end_sessions(others, now)
+            # Whoever knew the old password may hold this session's refresh token too.
+            await work.drop_refresh_tokens(own.session_id)
+            await work.touch_session(own.session_id, now, now + self._lifetimes.refresh)
+            return await self._issue(work, own, self._tokens.first_refresh_token())
+
+    async def sessions(self, caller: Caller) -> list[Session]:
+        """Return the caller's live sessions, newest first."""
+        async with self._store.transaction() as work:
+            return await work.live_sessions(caller.user_id, self._clock.now())
+
+    async def revoke(self, caller: Caller, chosen: Callable[[Session], bool]) -> int:
+        """End those of the caller's live sessions that are `chosen`; return how many."""
+        now = self._clock.now()
+        async with self._store.transaction() as work:
+            sessions = await work.live_sessions(caller.user_id, now)
+            ids = [each.session_id for each in sessions if chosen(each)]
+            return await work.end_sessions(ids, now)
+
+    async def _registered(
+        self, account: Account, key: str, password: str, device_name: str
+    ) -> tuple[Account, Tokens]:
+        """Answer a retry of a registration: only whoever made it gets in."""
+        recent = self._clock.now() - account.created_at < _REGISTRATION_RETRY
+        same = await self._passwords.matches(password, account.password_hash)
+        if not (recent and same and account.username.key == key):
+            raise AlreadyExists(
+                "This request id belongs to another registration.", reason="REQUEST_ID_REUSED"
+            )
+        async with self._store.transaction() as work:
+            return account, await self._open_session(work, account, device_name)
+
+    async def _open_session(self, work: Transaction, account: Account, device_name: str) -> Tokens:
+        now = self._clock.now()
+        expires = now + self._lifetimes.refresh
+        session = Session(new_id(), account.user_id, device_name, now, now, expires)
+        await work.add_session(session)
+        return await self._issue(work, session, self._tokens.first_refresh_token())
+
+    async def _rotate(self, work: Transaction, token: str) -> Tokens | _Refusal:
+        now = self._clock.now()
+        known = await work.refresh_token(refresh_digest(token))
+        if known is None or now >= known.expires_at:
+            return _Refusal.INVALID
+        session = await work.session(known.session_id)
+        if session is None or session.ended_at is not None:
+            return _Refusal.INVALID
+        successor = self._tokens.next_refresh_token(token)
+        if known.used_at is None:
+            await work.use_refresh_token(known.digest, now)
+            await work.touch_session(session.session_id, now, now + self._lifetimes.refresh)
+            return await self._issue(work, session, successor)
+        following = await work.refresh_token(refresh_digest(successor))
+        in_grace = now - known.used_at <= self._lifetimes.refresh_grace
+        if in_grace and following is not None and following.used_at is None:
+            access_token, expires = self._tokens.access_token(session.user_id, session.session_id)
+            return Tokens(access_token, expires, successor, following.expires_at)
+        await work.end_sessions([session.session_id], now)
+        return _Refusal.REUSED
+
+    async def _issue(self, work: Transaction, session: Session, refresh_token: str) -> Tokens:
+        now = self._clock.now()
+        expires = now + self._lifetimes.refresh
+        await work.add_refresh_token(
+            StoredRefreshToken(refresh_digest(refresh_token), session.session_id, now, expires)
+        )
+        access_token, access_expires = self._tokens.access_token(
+            session.user_id, session.session_id
+        )
+        return Tokens(access_token, access_expires, refresh_token, expires)
+
+
+async def _existing(work: Transaction, caller: Caller) -> Account:
+    account = await work.account(caller.user_id)
+    if account is None:
+        raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
+    return account
+
+
+def _bad_credentials() -> Unauthenticated:
+    return Unauthenticated("The username or the password is wrong.", reason="BAD_CREDENTIALS")
+
+
+def _no_session() -> NotFound:
+    return NotFound("This session was ended. Log in again.", reason="SESSION_NOT_FOUND")

@@ -1,0 +1,85 @@
+"""The keys that sign access tokens, and how the world sees them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from services.common.key_files import (
+    load_or_create_private_key,
+    load_or_create_secret,
+    load_public_key,
+    write_atomically,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeys:
+    """The key that signs, the public keys that verify, and the secret behind refresh tokens.
+
+    public: by `kid`; the current key and those that were retired less than a token's life ago.
+    """
+
+    current_id: str
+    current: Ed25519PrivateKey = field(repr=False)
+    public: dict[str, Ed25519PublicKey]
+    refresh_secret: bytes = field(repr=False)
+
+    @classmethod
+    def open(cls, keys_dir: Path) -> SigningKeys:
+        """Load the keys of `<keys_dir>/access`, making them when there are none.
+
+        `current.pem` signs. Retire a key by moving it away and leaving its public half there as
+        `<anything>.pub` until its last token has expired.
+
+        Raises:
+            KeyFileError, OSError: a file is wrong, or cannot be read or written.
+        """
+        folder = keys_dir / "access"
+        current = load_or_create_private_key(folder / "current.pem")
+        public = {key_id(current.public_key()): current.public_key()}
+        for path in sorted(folder.glob("*.pub")):
+            retired = load_public_key(path)
+            public[key_id(retired)] = retired
+        secret = load_or_create_secret(folder / "refresh.secret")
+        return cls(key_id(current.public_key()), current, public, secret)
+
+    def jwks(self) -> str:
+        """Return the JSON Web Key Set (RFC 7517) that verifies our tokens."""
+        keys = [_jwk(kid, key) for kid, key in self.public.items()]
+        return json.dumps({"keys": keys}, sort_keys=True)
+
+    def publish(self, keys_dir: Path) -> None:
+        """Write `<keys_dir>/jwks.json` for the gateway and the other services here.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_atomically(keys_dir / "jwks.json", self.jwks().encode(), mode=0o644)
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Return the key's thumbprint (RFC 7638): the same key always has the same id."""
+    members = {"crv": "Ed25519", "kty": "OKP", "x": _encoded(key.public_bytes_raw())}
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
+    return _encoded(hashlib.sha256(canonical.encode()).digest())
+
+
+def _jwk(kid: str, key: Ed25519PublicKey) -> dict[str, str]:
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "alg": "EdDSA",
+        "use": "sig",
+        "kid": kid,
+        "x": _encoded(key.public_bytes_raw()),
+    }
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

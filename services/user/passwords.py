@@ -1,0 +1,89 @@
+"""Passwords: hashed with bcrypt, off the event loop, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import unicodedata
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Self, TypeVar
+
+import bcrypt
+
+from services.common.errors import ResourceExhausted
+
+# One hash at cost 12 takes about a quarter of a second: by then places are free again.
+_RETRY_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class PasswordHasher:
+    """Hashes and checks passwords. Open it with `PasswordHasher.open`."""
+
+    def __init__(self, cost: int, pool: ThreadPoolExecutor, most_waiting: int) -> None:
+        self._cost = cost
+        self._pool = pool
+        self._most = most_waiting
+        self._waiting = 0
+        # What an unknown user's password is checked against: nobody's password, the same work.
+        self._nobody = bcrypt.hashpw(_prepared(secrets.token_hex()), bcrypt.gensalt(cost))
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, cost: int, workers: int, most_waiting: int) -> AsyncIterator[Self]:
+        """Yield a hasher with `workers` threads; they end when the block is left."""
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="password")
+        try:
+            yield await asyncio.to_thread(cls, cost, pool, most_waiting)
+        finally:
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+
+    async def hash(self, password: str) -> bytes:
+        """Return the hash to store for `password`.
+
+        Raises:
+            ResourceExhausted: TOO_MANY_ATTEMPTS, when too many wait already.
+        """
+        return await self._work(
+            lambda: bcrypt.hashpw(_prepared(password), bcrypt.gensalt(self._cost))
+        )
+
+    async def matches(self, password: str, stored: bytes | None) -> bool:
+        """Tell whether `password` is the one behind `stored`; None, an unknown user, never is.
+
+        An unknown user costs the same work, so that the time of the answer tells nothing.
+
+        Raises:
+            ResourceExhausted: TOO_MANY_ATTEMPTS, when too many wait already.
+        """
+        against = self._nobody if stored is None else stored
+        same = await self._work(lambda: bcrypt.checkpw(_prepared(password), against))
+        return same and stored is not None
+
+    async def _work(self, work: Callable[[], T]) -> T:
+        if self._waiting >= self._most:
+            raise ResourceExhausted(
+                "Too many password checks wait already.",
+                reason="TOO_MANY_ATTEMPTS",
+                retry_after=_RETRY_SECONDS,
+            )
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._waiting -= 1
+
+
+def _prepared(password: str) -> bytes:
+    """Return what bcrypt hashes: 44 bytes that stand for a password of any length.
+
+    bcrypt takes at most 72 bytes and stops at a zero byte; a SHA-256 in base64 avoids both. NFC
+    first (RFC 8265): keyboards differ in how they compose the same letters.
+    """
+    text = unicodedata.normalize("NFC", password)
+    return base64.b64encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())

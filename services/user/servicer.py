@@ -1,0 +1,154 @@
+"""The user contract: translate, call, translate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parley.user.v1 import user_pb2, user_pb2_grpc
+from services.common import call_context
+from services.common.access import PUBLIC, USER, Access, user_or_service
+from services.common.errors import Unimplemented
+from services.user.accounts import Preferences, Session
+from services.user.application import UserApplication
+from services.user.keys import SigningKeys
+from services.user.translate import (
+    account_message,
+    merged_preferences,
+    profile_value,
+    session_message,
+    tokens_message,
+)
+
+ACCESS: dict[str, Access] = {
+    "Register": PUBLIC,
+    "Login": PUBLIC,
+    "Refresh": PUBLIC,
+    "Logout": PUBLIC,
+    "GetJwks": PUBLIC,
+    # The conversation service reads the profile on the learner's behalf, with their token.
+    "GetProfile": user_or_service("conversation"),
+    "UpdateProfile": USER,
+    "ChangePassword": USER,
+    "ListSessions": USER,
+    "RevokeSession": USER,
+    "DeleteAccount": USER,
+    "ExportData": USER,
+}
+
+
+class UserServicer(user_pb2_grpc.UserServiceServicer):
+    """Serves `parley.user.v1.UserService`. DeleteAccount and ExportData are not there yet."""
+
+    def __init__(self, application: UserApplication, keys: SigningKeys) -> None:
+        self._application = application
+        self._jwks = keys.jwks()
+
+    async def Register(
+        self, request: user_pb2.RegisterRequest, context: Any
+    ) -> user_pb2.RegisterResponse:
+        """Make an account and sign it in."""
+        account, tokens = await self._application.register(
+            request.username,
+            request.password,
+            Preferences(profile_value(request.profile)),
+            request.device_name,
+            request.request_id,
+        )
+        return user_pb2.RegisterResponse(
+            account=account_message(account), tokens=tokens_message(tokens)
+        )
+
+    async def Login(self, request: user_pb2.LoginRequest, context: Any) -> user_pb2.LoginResponse:
+        """Sign in."""
+        account, tokens = await self._application.login(
+            request.username, request.password, request.device_name
+        )
+        return user_pb2.LoginResponse(
+            account=account_message(account), tokens=tokens_message(tokens)
+        )
+
+    async def Refresh(
+        self, request: user_pb2.RefreshRequest, context: Any
+    ) -> user_pb2.RefreshResponse:
+        """Change a refresh token for new tokens."""
+        tokens = await self._application.refresh(request.refresh_token)
+        return user_pb2.RefreshResponse(tokens=tokens_message(tokens))
+
+    async def Logout(
+        self, request: user_pb2.LogoutRequest, context: Any
+    ) -> user_pb2.LogoutResponse:
+        """End a session."""
+        await self._application.logout(request.refresh_token)
+        return user_pb2.LogoutResponse()
+
+    async def GetProfile(
+        self, request: user_pb2.GetProfileRequest, context: Any
+    ) -> user_pb2.GetProfileResponse:
+        """Return the caller's account."""
+        account = await self._application.account(call_context.caller())
+        return user_pb2.GetProfileResponse(account=account_message(account))
+
+    async def UpdateProfile(
+        self, request: user_pb2.UpdateProfileRequest, context: Any
+    ) -> user_pb2.UpdateProfileResponse:
+        """Change what the mask names."""
+        account = await self._application.update(
+            call_context.caller(), lambda account: merged_preferences(account, request)
+        )
+        return user_pb2.UpdateProfileResponse(account=account_message(account))
+
+    async def ChangePassword(
+        self, request: user_pb2.ChangePasswordRequest, context: Any
+    ) -> user_pb2.ChangePasswordResponse:
+        """Change the password and end the other sessions."""
+        tokens = await self._application.change_password(
+            call_context.caller(), request.old_password, request.new_password
+        )
+        return user_pb2.ChangePasswordResponse(tokens=tokens_message(tokens))
+
+    async def ListSessions(
+        self, request: user_pb2.ListSessionsRequest, context: Any
+    ) -> user_pb2.ListSessionsResponse:
+        """List the caller's live sessions."""
+        caller = call_context.caller()
+        sessions = await self._application.sessions(caller)
+        return user_pb2.ListSessionsResponse(
+            sessions=[session_message(each, caller.session_id) for each in sessions]
+        )
+
+    async def RevokeSession(
+        self, request: user_pb2.RevokeSessionRequest, context: Any
+    ) -> user_pb2.RevokeSessionResponse:
+        """End one session, the others, or all."""
+        caller = call_context.caller()
+
+        def chosen(session: Session) -> bool:
+            if request.all:
+                return True
+            if request.all_others:
+                return session.session_id != caller.session_id
+            return session.session_id == request.session_id
+
+        return user_pb2.RevokeSessionResponse(
+            revoked=await self._application.revoke(caller, chosen)
+        )
+
+    async def DeleteAccount(
+        self, request: user_pb2.DeleteAccountRequest, context: Any
+    ) -> user_pb2.DeleteAccountResponse:
+        """Refuse: not there yet."""
+        raise _not_yet("Deleting an account")
+
+    async def ExportData(self, request: user_pb2.ExportDataRequest, context: Any) -> None:
+        """Refuse: not there yet."""
+        raise _not_yet("Exporting everything")
+
+    async def GetJwks(
+        self, request: user_pb2.GetJwksRequest, context: Any
+    ) -> user_pb2.GetJwksResponse:
+        """Return the public keys."""
+        return user_pb2.GetJwksResponse(jwks_json=self._jwks)
+
+
+def _not_yet(what: str) -> Unimplemented:
+    return Unimplemented(f"{what} is not possible in this version.", reason="NOT_IMPLEMENTED")

@@ -1,0 +1,89 @@
+"""What the application asks of its storage."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from services.user.accounts import Account, Preferences, Session, StoredRefreshToken
+
+
+class UsernameTakenError(Exception):
+    """Another account has this username."""
+
+
+class Transaction(Protocol):
+    """One unit of work over accounts, sessions and refresh tokens."""
+
+    async def account(self, user_id: str) -> Account | None:
+        """Return the account, locked against other writers until the end."""
+        ...
+
+    async def account_by_name(self, key: str) -> Account | None:
+        """Return the account whose username compares equal to `key`."""
+        ...
+
+    async def account_by_registration(self, registration_id: str) -> Account | None:
+        """Return the account that was made with this request id."""
+        ...
+
+    async def add_account(self, account: Account) -> None:
+        """Add an account.
+
+        Raises:
+            UsernameTakenError: another has its username, or its registration id.
+        """
+        ...
+
+    async def set_password(self, user_id: str, password_hash: bytes) -> None:
+        """Replace the account's password hash."""
+        ...
+
+    async def set_preferences(self, user_id: str, preferences: Preferences) -> None:
+        """Replace what the learner chose."""
+        ...
+
+    async def add_session(self, session: Session) -> None:
+        """Add a session."""
+        ...
+
+    async def session(self, session_id: str) -> Session | None:
+        """Return the session, ended or not."""
+        ...
+
+    async def live_sessions(self, user_id: str, now: datetime) -> list[Session]:
+        """Return the user's sessions that could still be refreshed, newest first."""
+        ...
+
+    async def touch_session(self, session_id: str, now: datetime, expires_at: datetime) -> None:
+        """Note that the session was used, and when it now expires."""
+        ...
+
+    async def end_sessions(self, session_ids: list[str], now: datetime) -> int:
+        """End those of the sessions that are live; return how many were."""
+        ...
+
+    async def add_refresh_token(self, token: StoredRefreshToken) -> None:
+        """Add a refresh token."""
+        ...
+
+    async def drop_refresh_tokens(self, session_id: str) -> None:
+        """Forget every refresh token of the session."""
+        ...
+
+    async def refresh_token(self, digest: bytes) -> StoredRefreshToken | None:
+        """Return the refresh token, locked against other writers until the end."""
+        ...
+
+    async def use_refresh_token(self, digest: bytes, now: datetime) -> None:
+        """Note that the refresh token was changed for its successor."""
+        ...
+
+
+class Store(Protocol):
+    """Opens units of work."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commit when the block ends, roll back when it raises."""
+        ...
