@@ -108,8 +108,15 @@ def merged_preferences(account: Account, request: user_pb2.UpdateProfileRequest)
             fields=[FieldViolation("update_mask", f"{path!r} cannot be changed") for path in wrong],
         )
     result = account_message(account)
+    given = user_pb2.Account()
+    given.CopyFrom(request.account)
+    for path in mask.paths:
+        message, _, inner = path.partition(".")
+        if inner:
+            # The merge skips a path whose message is not set; here it means: clear the field.
+            getattr(given, message).SetInParent()
     # In protobuf's merge a message or list is added to; an update replaces it.
-    mask.MergeMessage(request.account, result, True, True)
+    mask.MergeMessage(given, result, True, True)
     turns = result.turn_taking
     return Preferences(
         profile_value(result.profile),
