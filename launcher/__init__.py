@@ -1,0 +1,1 @@
+"""Parley on one machine: everything `make run` does once the packages are installed."""

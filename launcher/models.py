@@ -1,0 +1,28 @@
+"""The models of the chosen preset: there, or fetched before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launcher.errors import LauncherError
+from parley_models import ModelsError, ModelStore
+from parley_models.fetch import Fetcher
+from parley_models.progress import reporter_for
+
+
+def ensure(preset: str, models_dir: Path) -> None:
+    """Fetch what the preset needs and is not there, with its progress shown.
+
+    Raises:
+        LauncherError: there is no such preset, or it cannot be fetched; what arrived is kept.
+    """
+    store = ModelStore(models_dir)
+    try:
+        names = store.manifest.preset(preset).model_names
+        if not store.missing(names):
+            return
+        print(f"Fetching the models of the preset {preset!r} into {models_dir} (once):")
+        with reporter_for(quiet=False) as reporter:
+            Fetcher(store, reporter).fetch(names)
+    except ModelsError as error:
+        raise LauncherError(str(error)) from error

@@ -1,0 +1,222 @@
+"""What runs: five services and the gateway, as commands with their environment and ports."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from gateway.binary import EnvoyMissingError, envoy_path
+from gateway.routes import SERVICES
+from gateway.settings import GatewaySettings
+from launcher.errors import LauncherError, WrongSettingsError
+from launcher.folder import Folder
+from launcher.leftovers import MARK
+from launcher.ports import Port
+from launcher.settings import LauncherSettings
+from services.common.settings import ServiceSettings, SettingsError
+
+GATEWAY: Final = "gateway"
+"""The name of the program that is Envoy."""
+
+# A service may drain for its `drain_seconds`; closing databases and pools comes after.
+_AFTER_DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised process.
+
+    address: `host:port` that answers gRPC health checks.
+    stop_seconds: time it gets to end when asked to, before it is killed.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    address: str
+    stop_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is decided before anything is started.
+
+    environment: what supervisord, and so every program, is started with.
+    """
+
+    folder: Folder
+    settings: LauncherSettings
+    gateway: GatewaySettings
+    programs: tuple[Program, ...]
+    ports: tuple[Port, ...]
+    environment: Mapping[str, str]
+    needs_models: bool
+
+    @property
+    def address(self) -> str:
+        """Where clients reach Parley."""
+        return f"{self.gateway.host}:{self.gateway.port}"
+
+    def program(self, name: str) -> Program:
+        """Return the program `name`."""
+        return next(each for each in self.programs if each.name == name)
+
+
+def plan(environment: Mapping[str, str] = os.environ) -> Plan:
+    """Work out what to run from `environment`, judging the settings of every service at once.
+
+    Raises:
+        WrongSettingsError: listing every wrong setting of every service and of the gateway.
+        LauncherError: there is no Envoy.
+    """
+    settings = LauncherSettings.load(environment)
+    folder = Folder(settings.data_dir)
+    environment = {
+        **environment,
+        "PARLEY_DATA_DIR": str(settings.data_dir),
+        "PARLEY_MODELS_DIR": str(settings.effective_models_dir),
+        "PARLEY_PRESET": settings.preset,
+        # Log lines appear when they are written, not when a buffer is full.
+        "PYTHONUNBUFFERED": "1",
+        MARK: str(settings.data_dir),
+    }
+    services = _service_settings(environment)
+    for name, each in services.items():
+        environment.setdefault(f"PARLEY_{name.upper()}_ADDRESS", f"{_near(each.host)}:{each.port}")
+    gateway = _gateway_settings(services, environment)
+    envoy = _envoy_program(folder, gateway, environment)
+    ai_engines = getattr(services["ai"], "engines", ())
+    return Plan(
+        folder=folder,
+        settings=settings,
+        gateway=gateway,
+        programs=(*(_service_program(name, each) for name, each in services.items()), envoy),
+        ports=(*_gateway_ports(gateway), *(p for s in services.values() for p in _ports(s))),
+        environment=environment,
+        needs_models="local" in ai_engines,
+    )
+
+
+def _service_settings(environment: Mapping[str, str]) -> dict[str, ServiceSettings]:
+    loaded: dict[str, ServiceSettings] = {}
+    problems: list[str] = []
+    for name in SERVICES:
+        module = importlib.import_module(f"services.{name}.settings")
+        kind: type[ServiceSettings] = getattr(module, f"{name.capitalize()}Settings")
+        try:
+            loaded[name] = kind.load(environment)
+        except SettingsError as error:
+            problems.append(str(error))
+        else:
+            problems += _unset_ports(name, loaded[name])
+    if problems:
+        raise WrongSettingsError("\n".join(problems))
+    return loaded
+
+
+def _unset_ports(name: str, settings: ServiceSettings) -> list[str]:
+    # A free port would be known to the service alone; the others could not find it.
+    if settings.port:
+        return []
+    return [
+        f"  - {settings.variable('port')}: must name a port, so that others find the {name} one"
+    ]
+
+
+def _gateway_settings(
+    services: Mapping[str, ServiceSettings], environment: Mapping[str, str]
+) -> GatewaySettings:
+    found: dict[str, Any] = {
+        f"{name}_addresses": f"{_near(each.host)}:{each.port}" for name, each in services.items()
+    }
+    found["jwks_address"] = f"127.0.0.1:{services['user'].effective_metrics_port}"
+    for field in GatewaySettings.model_fields:
+        variable = f"PARLEY_GATEWAY_{field.upper()}"
+        if variable in environment:
+            found[field] = environment[variable]
+    try:
+        return GatewaySettings(**found)
+    except ValidationError as error:
+        lines = [
+            f"  - PARLEY_GATEWAY_{str(each['loc'][0]).upper()}: {each['msg']}"
+            for each in error.errors()
+        ]
+        raise WrongSettingsError("Settings of the gateway:\n" + "\n".join(lines)) from error
+
+
+def _service_program(name: str, settings: ServiceSettings) -> Program:
+    return Program(
+        name=name,
+        command=(sys.executable, "-m", f"services.{name}"),
+        address=f"{_near(settings.host)}:{settings.port}",
+        stop_seconds=settings.drain_seconds + _AFTER_DRAIN_SECONDS,
+    )
+
+
+def _envoy_program(
+    folder: Folder, gateway: GatewaySettings, environment: Mapping[str, str]
+) -> Program:
+    try:
+        envoy = envoy_path(environment)
+    except EnvoyMissingError as error:
+        raise LauncherError(str(error)) from error
+    options = {
+        "-c": str(folder.envoy_config),
+        "--concurrency": str(gateway.workers),
+        "--log-level": "warning",
+        # Access lines appear within a second instead of ten.
+        "--file-flush-interval-msec": "1000",
+    }
+    flat = [part for option in options.items() for part in option]
+    return Program(
+        name=GATEWAY,
+        command=(str(envoy), *flat, "--disable-hot-restart"),
+        address=f"{_near(gateway.host)}:{gateway.port}",
+        # It ends at once: it was drained through its administration before.
+        stop_seconds=_AFTER_DRAIN_SECONDS,
+    )
+
+
+def _gateway_ports(gateway: GatewaySettings) -> tuple[Port, ...]:
+    return (
+        Port("the gateway", gateway.host, gateway.port, "PARLEY_GATEWAY_PORT"),
+        Port(
+            "the gateway's administration",
+            "127.0.0.1",
+            gateway.admin_port,
+            "PARLEY_GATEWAY_ADMIN_PORT",
+        ),
+    )
+
+
+def _ports(settings: ServiceSettings) -> tuple[Port, ...]:
+    name = settings.service
+    return (
+        Port(f"the {name} service", settings.host, settings.port, settings.variable("port")),
+        Port(
+            f"metrics of the {name} service",
+            "127.0.0.1",
+            settings.effective_metrics_port,
+            settings.variable("metrics_port"),
+        ),
+    )
+
+
+def _near(host: str) -> str:
+    """Return the address at which this machine reaches what listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
+
+
+def parley_command() -> str:
+    """Return how the `parley` command is typed from here."""
+    command = Path(sys.executable).parent / "parley"
+    try:
+        return str(command.relative_to(Path.cwd()))
+    except ValueError:
+        return str(command)

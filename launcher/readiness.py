@@ -1,0 +1,164 @@
+"""Waiting until everything can be used, judged by the programs' own health."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from launcher.errors import NotReadyError
+from launcher.programs import GATEWAY, Plan, Program
+from launcher.supervision import State, Status, Supervision
+
+_POLL_SECONDS = 0.1
+# A starting service answers at once that it is not ready; longer means that it is very busy.
+_CHECK_SECONDS = 2.0
+_TAIL_LINES = 20
+_TAIL_BYTES = 16_384
+
+_FINAL_EXITS = {
+    2: "its settings are wrong",
+    3: "it cannot have a port",
+}
+"""What the services' exit codes 2 and 3 mean: starting them again cannot help."""
+
+
+class Phase(StrEnum):
+    """How far a program is."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RESTARTING = "starting again"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one program is, and for how long. `seconds` stands still once it is ready."""
+
+    phase: Phase = Phase.WAITING
+    seconds: float = 0.0
+
+
+Show = Callable[[Mapping[str, Progress]], None]
+"""Called whenever there is something new to show."""
+
+
+async def healthy(address: str, service: str | None = None) -> bool:
+    """Tell whether what listens at `address` says that it serves.
+
+    `service` is asked for through the gateway; None asks the listener itself.
+    """
+    metadata = (("x-parley-service", service),) if service else ()
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = await stub.Check(
+                health_pb2.HealthCheckRequest(), timeout=_CHECK_SECONDS, metadata=metadata
+            )
+        except grpc.aio.AioRpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+async def wait_until_ready(plan: Plan, supervision: Supervision, show: Show) -> None:
+    """Return when every service serves and all of them can be reached through the gateway.
+
+    Raises:
+        NotReadyError: one gave up, or the time is over; the message ends with its log.
+    """
+    started = time.monotonic()
+    progress = {each.name: Progress() for each in plan.programs}
+    try:
+        async with asyncio.timeout(plan.settings.ready_seconds):
+            while any(each.phase is not Phase.READY for each in progress.values()):
+                _judge(plan, supervision, statuses := await supervision.statuses())
+                seconds = time.monotonic() - started
+                for program in plan.programs:
+                    if progress[program.name].phase is Phase.READY:
+                        continue
+                    phase = await _phase(program, statuses.get(program.name), progress)
+                    progress[program.name] = Progress(phase, seconds)
+                show(progress)
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError as error:
+        late = [name for name, each in progress.items() if each.phase is not Phase.READY]
+        raise NotReadyError(_too_late(plan, late)) from error
+    except NotReadyError:
+        for name, each in progress.items():
+            if each.phase is not Phase.READY:
+                progress[name] = replace(each, phase=Phase.FAILED)
+        show(progress)
+        raise
+
+
+async def _phase(
+    program: Program, status: Status | None, progress: Mapping[str, Progress]
+) -> Phase:
+    if status is None:
+        return Phase.WAITING
+    if status.state in (State.BACKOFF, State.EXITED):
+        return Phase.RESTARTING
+    if status.state not in (State.STARTING, State.RUNNING):
+        return Phase.WAITING
+    if program.name == GATEWAY:
+        behind = [name for name in progress if name != GATEWAY]
+        reached = await asyncio.gather(*(healthy(program.address, name) for name in behind))
+        return Phase.READY if all(reached) else Phase.STARTING
+    return Phase.READY if await healthy(program.address) else Phase.STARTING
+
+
+def _judge(plan: Plan, supervision: Supervision, statuses: Mapping[str, Status]) -> None:
+    """Raise when waiting longer cannot help."""
+    if supervision.exit_code is not None:
+        tail = tail_of(plan.folder.log("supervisord-output"))
+        raise NotReadyError(f"supervisord ended with status {supervision.exit_code}.\n{tail}")
+    exits = supervision.exit_statuses()
+    for status in statuses.values():
+        if status.state not in (State.BACKOFF, State.EXITED, State.FATAL):
+            continue
+        final = _FINAL_EXITS.get(exits.get(status.name, 0)) if status.name != GATEWAY else None
+        if final is None and status.state is State.FATAL:
+            final = "it ends as soon as it is started"
+        if final is not None:
+            raise NotReadyError(_failed(plan, status.name, f"does not start: {final}"))
+
+
+def _too_late(plan: Plan, late: list[str]) -> str:
+    # The gateway waits for the services: what it lacks is told by them.
+    causes = [name for name in late if name != GATEWAY] or late
+    names = " and ".join(causes)
+    return _failed(
+        plan,
+        causes[0],
+        f"is not ready after {plan.settings.ready_seconds:g} s (still waiting for: {names}). "
+        "PARLEY_READY_SECONDS sets this time",
+    )
+
+
+def _failed(plan: Plan, name: str, why: str) -> str:
+    log = plan.folder.log(name)
+    what = "gateway" if name == GATEWAY else f"{name} service"
+    return f"The {what} {why}.\nThe end of {log}:\n\n{tail_of(log)}"
+
+
+def tail_of(log: Path) -> str:
+    """Return the last lines of a log, indented; a word instead when there are none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        lines = []
+    return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (it is empty)"

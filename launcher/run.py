@@ -1,0 +1,173 @@
+"""`python -m launcher run`: from a data folder to a running Parley, and back to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import ExitStack
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from gateway.binary import InvalidConfigurationError, validate
+from gateway.render import render as render_gateway
+from launcher import display, leftovers, models, ports
+from launcher.errors import LauncherError
+from launcher.folder import locked
+from launcher.programs import Plan, parley_command, plan
+from launcher.readiness import tail_of, wait_until_ready
+from launcher.supervision import State, Status, Supervision
+
+# How often the running programs are looked at, and how long a given-up one is left alone.
+_WATCH_SECONDS = 1.0
+_RETRY_SECONDS = 10.0
+_ADMIN_SECONDS = 2.0
+
+
+def run() -> None:
+    """Start Parley, keep it running, and stop it at SIGINT, SIGTERM or SIGHUP.
+
+    Raises:
+        LauncherError: it could not start or go on.
+    """
+    chosen = plan()
+    chosen.folder.create()
+    with ExitStack() as stack:
+        stack.enter_context(locked(chosen.folder, chosen.address))
+        _clear_leftovers(chosen)
+        # Whatever happened, nothing of this run stays behind.
+        stack.callback(_clear_leftovers, chosen)
+        ports.check(chosen.ports)
+        _write_gateway(chosen)
+        if chosen.needs_models:
+            models.ensure(chosen.settings.preset, chosen.settings.effective_models_dir)
+        asyncio.run(_run(chosen))
+
+
+def _clear_leftovers(chosen: Plan) -> None:
+    found = leftovers.find(chosen.folder.root)
+    if found:
+        print(f"Stopping {len(found)} processes that an earlier run left behind.", flush=True)
+        leftovers.end(found)
+
+
+def _write_gateway(chosen: Plan) -> None:
+    config = chosen.folder.envoy_config
+    config.write_text(render_gateway(chosen.gateway), "utf-8")
+    try:
+        # Half a second now, instead of a riddle in a log later.
+        validate(config)
+    except InvalidConfigurationError as error:
+        raise LauncherError(str(error)) from error
+
+
+async def _run(chosen: Plan) -> None:
+    asked_to_stop = asyncio.Event()
+    impatient = asyncio.Event()
+
+    def stop() -> None:
+        if asked_to_stop.is_set():
+            impatient.set()
+        asked_to_stop.set()
+
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(each, stop)
+    with Supervision(chosen) as supervision:
+        try:
+            if await _unless(asked_to_stop, _start(chosen, supervision)):
+                await _unless(asked_to_stop, _watch(chosen, supervision))
+        finally:
+            print("\nStopping. Live conversations are ended in good order.", flush=True)
+            if not await _unless(impatient, _stop(chosen, supervision)):
+                # Asked twice: no more waiting.
+                leftovers.kill(leftovers.find(chosen.folder.root))
+    print("Stopped.", flush=True)
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` to its end unless `event` comes first; tell whether it ended by itself."""
+    task = asyncio.create_task(work)
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+            return True
+        return False
+    finally:
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+async def _start(chosen: Plan, supervision: Supervision) -> None:
+    started = time.monotonic()
+    print(f"Starting Parley (data in {chosen.folder.root}).", flush=True)
+    with display.starting() as show:
+        await wait_until_ready(chosen, supervision, show)
+    _greet(chosen, time.monotonic() - started)
+
+
+def _greet(chosen: Plan, seconds: float) -> None:
+    parley = parley_command()
+    print(
+        f"""
+Parley is ready at {chosen.address} after {seconds:.1f} s.
+
+In a second terminal:
+    {parley} register     make an account, once
+    {parley} talk         speak, and be answered
+
+Logs are in {chosen.folder.logs}. Ctrl-C here stops everything.""",
+        flush=True,
+    )
+
+
+async def _watch(chosen: Plan, supervision: Supervision) -> None:
+    """Tell of programs that ended; start again those that supervisord gave up. Never returns.
+
+    Raises:
+        LauncherError: supervisord itself ended.
+    """
+    before: Mapping[str, Status] = {}
+    retry_at: dict[str, float] = {}
+    while True:
+        if supervision.exit_code is not None:
+            tail = tail_of(chosen.folder.log("supervisord"))
+            raise LauncherError(f"The supervisor ended unexpectedly:\n{tail}")
+        now = await supervision.statuses()
+        for name, status in now.items():
+            was = before.get(name)
+            if was and was.pid and status.pid != was.pid:
+                log = chosen.folder.log(name)
+                print(f"{name} ended and is started again; see {log}.", flush=True)
+            if status.state is State.FATAL and time.monotonic() >= retry_at.get(name, 0):
+                retry_at[name] = time.monotonic() + _RETRY_SECONDS
+                print(f"{name} keeps failing; tried again every {_RETRY_SECONDS:g} s.", flush=True)
+                await supervision.start(name)
+        before = now or before
+        await asyncio.sleep(_WATCH_SECONDS)
+
+
+async def _stop(chosen: Plan, supervision: Supervision) -> None:
+    """Stop in the order in which nothing is lost.
+
+    The gateway takes no new connections; the conversation service ends its sessions while the
+    services it saves them to still run; then the rest at once.
+    """
+    await asyncio.to_thread(_drain_gateway, chosen)
+    await supervision.stop("conversation")
+    await supervision.stop(*(each.name for each in chosen.programs if each.name != "conversation"))
+
+
+def _drain_gateway(chosen: Plan) -> None:
+    url = f"http://127.0.0.1:{chosen.gateway.admin_port}/drain_listeners"
+    try:
+        with urlopen(Request(url, method="POST"), timeout=_ADMIN_SECONDS):
+            return
+    except (URLError, OSError):
+        # The gateway is down already; there is nothing to drain.
+        return

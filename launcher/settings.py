@@ -1,0 +1,67 @@
+"""What the launcher itself can be told; the services and the gateway read their own settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from launcher.errors import WrongSettingsError
+
+
+class LauncherSettings(BaseModel):
+    """Each field is read from `PARLEY_<FIELD>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data_dir: Path = Field(
+        user_data_path("parley"), description="Folder below which everything Parley writes lives."
+    )
+    models_dir: Path | None = Field(
+        None, description="Folder of the models; unset: `models` in the data folder."
+    )
+    preset: str = Field(
+        "default", description="Models that run: default, light or test (see `parley models list`)."
+    )
+    ready_seconds: float = Field(
+        180,
+        gt=0,
+        description="How long a start may take until every program is ready. Loading the models "
+        "takes seconds on a warm disk and can take minutes on a cold one.",
+    )
+
+    @field_validator("data_dir", "models_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        # The programs need not share the launcher's working folder.
+        return value.expanduser().absolute() if value else value
+
+    @property
+    def effective_models_dir(self) -> Path:
+        """The models folder with its default worked out."""
+        return self.models_dir or self.data_dir / "models"
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings from `environment`.
+
+        Raises:
+            WrongSettingsError: listing every wrong one.
+        """
+        found = {
+            field: environment[f"PARLEY_{field.upper()}"]
+            for field in cls.model_fields
+            if environment.get(f"PARLEY_{field.upper()}")
+        }
+        try:
+            return cls(**found)
+        except ValidationError as error:
+            lines = [
+                f"  - PARLEY_{str(each['loc'][0]).upper()}: {each['msg']}"
+                for each in error.errors()
+            ]
+            raise WrongSettingsError("Settings of the launcher:\n" + "\n".join(lines)) from error

@@ -1,0 +1,60 @@
+"""Plans of fake programs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import GatewaySettings
+from launcher.folder import Folder
+from launcher.leftovers import MARK
+from launcher.programs import Plan, Program
+from launcher.settings import LauncherSettings
+
+FAKE = Path(__file__).with_name("fake_program.py")
+
+MakePlan = Callable[..., Plan]
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> MakePlan:
+    """Return a maker of plans: `make_plan(user="serve", ai="quit:2", ready_seconds=5)`."""
+
+    def make(*, ready_seconds: float = 30, stop_seconds: float = 5, **modes: str) -> Plan:
+        folder = Folder(tmp_path / "data")
+        folder.create()
+        ports = dict(zip(modes, free_ports(len(modes)), strict=True))
+        programs = tuple(
+            Program(
+                name=name,
+                command=(sys.executable, str(FAKE), str(ports[name]), mode),
+                address=f"127.0.0.1:{ports[name]}",
+                stop_seconds=stop_seconds,
+            )
+            for name, mode in modes.items()
+        )
+        return Plan(
+            folder=folder,
+            settings=LauncherSettings(data_dir=folder.root, ready_seconds=ready_seconds),
+            gateway=GatewaySettings(),
+            programs=programs,
+            ports=(),
+            environment={**os.environ, MARK: str(folder.root)},
+            needs_models=False,
+        )
+
+    return make
