@@ -75,7 +75,7 @@ lock: dev ## compile requirements/*.txt (ARGS=--upgrade moves every pin)
 
 .PHONY: clean
 clean: ## remove the virtual environment, npm packages and caches; models and data stay
-	@rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache dist build gen/typescript/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

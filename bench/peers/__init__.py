@@ -1,0 +1,1 @@
+"""Pipecat, run beside Parley on the same models: its environment, its server, its client."""

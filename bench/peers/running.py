@@ -1,0 +1,97 @@
+"""Starting and stopping the peer's server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.peers.environment import ROOT, PeersUnavailableError, peers_python
+
+# Loading and warming the models takes about ten seconds on two cores.
+_READY_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PipecatOptions:
+    """How to run the server. The threads and the context are those that Parley runs with."""
+
+    models_dir: Path | None = None
+    preset: str = "default"
+    speech_threads: int = 2
+    language_model_threads: int = 2
+    context_tokens: int = 2048
+    scripted: bool = False
+    lean: bool = False
+    cpu: int | None = None
+    """The core it is held to; None: all."""
+
+    def arguments(self) -> list[str]:
+        """Return the server's command line."""
+        if self.scripted:
+            return ["--scripted", *(["--lean"] if self.lean else [])]
+        return [
+            f"--models-dir={self.models_dir}",
+            f"--preset={self.preset}",
+            f"--speech-threads={self.speech_threads}",
+            f"--language-model-threads={self.language_model_threads}",
+            f"--context-tokens={self.context_tokens}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class PipecatServer:
+    """A running server."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def running_pipecat(options: PipecatOptions) -> Iterator[PipecatServer]:
+    """Run the server until the block ends.
+
+    Raises:
+        PeersUnavailableError: it cannot be installed, or it did not become ready.
+    """
+    command = [str(peers_python()), "-m", "bench.peers.pipecat_server", *options.arguments()]
+    if options.cpu is not None:
+        command = ["taskset", "--cpu-list", str(options.cpu), *command]
+    process = _start(command)
+    try:
+        port = _ready_port(process)
+        yield PipecatServer(f"ws://127.0.0.1:{port}/ws", process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "models")])
+    environment = dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1")
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def _ready_port(process: subprocess.Popen[str]) -> int:
+    watchdog = threading.Timer(_READY_TIMEOUT_S, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            word, _, port = line.strip().partition(" ")
+            if word == "ready":
+                return int(port)
+    finally:
+        watchdog.cancel()
+    raise PeersUnavailableError("the peer's server ended before it was ready")
