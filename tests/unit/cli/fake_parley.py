@@ -173,7 +173,7 @@ class FakeConversation:
         self._reply_ms = 0
         self._replying = False
         self._saved = 0
-        self._losses = 0
+        self._lost = False
         self.sent: list[conversation_pb2.ConverseResponse] = []
 
     def started(self, *, resumed: bool) -> conversation_pb2.ConverseResponse:
@@ -292,14 +292,19 @@ class FakeConversation:
         )
         self._reply_ms = 0 if self._start.captions_only else len(words) * _WORD_MS
         for offset_ms in range(0, self._reply_ms, _CHUNK_MS):
-            if offset_ms == 10 * _CHUNK_MS:
-                yield from self._midway(generation)
-            yield self._say(
+            audio = self._say(
                 generation=generation,
                 reply_audio=conversation_pb2.ReplyAudio(
                     pcm=tone(offset_ms, _CHUNK_MS), offset_ms=offset_ms
                 ),
             )
+            if offset_ms == 10 * _CHUNK_MS:
+                yield from self._midway(generation)
+            if not self._lost:
+                yield audio
+        if self._lost:
+            # Everything was said; what came after the loss waits for the client to come back.
+            raise ConnectionError(self.engine)
         if self._start.captions_only:
             yield from self._end(turn_pb2.REPLY_END_REASON_COMPLETED)
 
@@ -312,9 +317,8 @@ class FakeConversation:
             yield self._say(
                 generation=generation - 1, reply_audio=conversation_pb2.ReplyAudio(pcm=loud)
             )
-        if self.engine in ("flaky", "dying") and self._losses == 0:
-            self._losses += 1
-            raise ConnectionError(self.engine)
+        if self.engine in ("flaky", "dying") and generation == 1:
+            self._lost = True
 
     def _heard(self, heard: conversation_pb2.Heard) -> Iterator[conversation_pb2.ConverseResponse]:
         current = self._replying and heard.generation == self._generation
@@ -372,9 +376,12 @@ class FakeConversation:
         self.sent.append(response)
         return response
 
-    def missed(self, last_seq: int) -> list[conversation_pb2.ConverseResponse]:
-        """What a client that has seen `last_seq` did not get."""
-        return [response for response in self.sent if response.seq > last_seq]
+    def resumed(self, last_seq: int) -> Iterator[conversation_pb2.ConverseResponse]:
+        """Greet a client that comes back, and send what it did not get."""
+        self._lost = False
+        missed = [response for response in self.sent if response.seq > last_seq]
+        yield self.started(resumed=True)
+        yield from missed
 
 
 class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer):
@@ -402,9 +409,7 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
             )
         if start.resume_handle:
             session = self._fake.sessions[start.resume_handle]
-            missed = session.missed(start.last_seq)
-            yield session.started(resumed=True)
-            yield from missed
+            yield from session.resumed(start.last_seq)
         else:
             session = FakeConversation(self._fake, start)
             self._fake.sessions["handle-1"] = session

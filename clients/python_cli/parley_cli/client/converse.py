@@ -111,6 +111,9 @@ class ConverseStream:
                 if response is grpc.aio.EOF:
                     self._first = await self._reconnect(None)
                     continue
+            if response.HasField("started") and response.started.resumed:
+                # Numbered when it was sent, before the older messages that follow it.
+                return response
             if response.seq and response.seq <= self._last_seq:
                 continue
             self._note(response)

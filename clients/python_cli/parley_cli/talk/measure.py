@@ -14,6 +14,8 @@ from parley_cli.audio.speech_end import first_sounding_sample
 from parley_cli.session import StageView
 from parley_cli.talk.events import TurnMeasured
 
+_OWN_STAGES = frozenset({"received", "played", "unaccounted"})
+
 
 @dataclass(slots=True)
 class _Reply:
@@ -128,6 +130,8 @@ class SilenceMeter:
         if reply.end_at is not None and reply.sounding_received_at is not None:
             voice_to_voice_ms = (reply.sounding_received_at - reply.end_at) * 1000
         silence_ms = self.silence_ms(generation)
+        # Only this side sees these three; what the server put there is a guess.
+        stages = tuple(stage for stage in stages if stage.name not in _OWN_STAGES)
         if silence_ms is not None and stages:
             played_ms = silence_ms - (voice_to_voice_ms or 0.0)
             received_ms = (round_trip_ms or 0.0) / 2
