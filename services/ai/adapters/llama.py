@@ -32,6 +32,10 @@ _CHARACTERS_PER_TOKEN = 3.5
 # A prompt is evaluated in steps of this many tokens; between two steps it can be cancelled.
 # Smaller steps cost speed: 64 is within 5 % of 512 on two cores.
 _BATCH_TOKENS = 64
+# Small models fall into saying their last reply again. This mild penalty over about the last turn
+# makes that rarer; from 1.1 on it drives replies away from the learner's own words, and long.
+_REPEAT_PENALTY = 1.05
+_REPEAT_LAST_TOKENS = 64
 # One piece is a token, a reply at most ``max_tokens`` of them: the queue cannot grow past that.
 _MAX_QUEUED_PIECES = 4096
 
@@ -205,6 +209,8 @@ class LlamaSession:
             "max_tokens": options.max_tokens,
             "temperature": options.temperature,
             "top_p": options.top_p,
+            "repeat_penalty": _REPEAT_PENALTY,
+            "repeat_last_n": _REPEAT_LAST_TOKENS,
         }
         if options.stop:
             request["stop"] = list(options.stop)

@@ -42,17 +42,17 @@ from services.ai.streams import closable
 _CLAUSES_AHEAD = 4
 # A message of reply audio: the longest that the contract allows, since fewer messages cost less.
 _AUDIO_MESSAGE_MS = 200
-# The rules ask for two sentences; a model that does not stop is stopped.
-_MAX_SENTENCES = 4
+# The rules ask for two sentences after a short reaction; a model that does not stop is stopped.
+_MAX_SENTENCES = 3
 # A local model that has not begun by then never will; a learner has given up long before.
 _FIRST_TOKEN_TIMEOUT_S = 20.0
 # The synthesizer's own pause after a sentence is short when sentences are made one by one.
 _SENTENCE_GAP_MS = 180
 
 TUTOR_OPTIONS = GenerationOptions(
-    temperature=0.5,
+    temperature=0.4,
     top_p=0.9,
-    max_tokens=80,
+    max_tokens=70,
     stop=("\nLearner:", "\nParley:", "Learner:", "```", "\n\n"),
 )
 
@@ -161,8 +161,11 @@ class ReplyAttempt:
                     await self._add_clause(clause)
                 if self._progress.sentences >= _MAX_SENTENCES:
                     return
-        if rest := splitter.flush():
-            await self._add_clause(before_next_speaker(rest))
+        rest = before_next_speaker(splitter.flush())
+        cut_off = self._progress.pieces >= TUTOR_OPTIONS.max_tokens
+        # Half a sentence is better than silence, and worse than the sentences before it.
+        if rest and not (cut_off and self._progress.sentences):
+            await self._add_clause(rest)
 
     async def _recite(self, text: str) -> None:
         splitter = ClauseSplitter()
