@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 
 import grpc.aio
@@ -94,6 +95,8 @@ def bind(server: grpc.aio.Server, settings: ServiceSettings) -> int:
     Raises:
         PortTakenError: it is in use or not allowed.
     """
+    if settings.port:
+        _check_free(settings)
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     except RuntimeError as error:
@@ -101,6 +104,19 @@ def bind(server: grpc.aio.Server, settings: ServiceSettings) -> int:
     if port == 0:
         raise port_taken(settings, "port", settings.port)
     return int(port)
+
+
+def _check_free(settings: ServiceSettings) -> None:
+    """Try the port first: gRPC would write lines of its own about a taken one."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found[:1]:
+            with socket.socket(family, kind, protocol) as probe:
+                # As gRPC does: a connection of the last run, still closing, is no hindrance.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise port_taken(settings, "port", settings.port) from error
 
 
 def port_taken(settings: ServiceSettings, field: str, port: int) -> PortTakenError:

@@ -123,6 +123,10 @@ Publish = Callable[[Sequence[OutboxEvent]], Awaitable[None]]
 """Sends events of one aggregate, in order; returning means the receiver has stored them all."""
 
 
+# Often enough that the table stays near what is kept, seldom enough to cost nothing.
+_PRUNE_SECONDS = 3600.0
+
+
 @dataclass(frozen=True, slots=True)
 class RelayPolicy:
     """How the relay paces itself.
@@ -178,10 +182,14 @@ class OutboxRelay(Generic[Row]):
     async def run(self) -> None:
         """Send events until cancelled. A database that is away is waited for."""
         failures = 0
+        pruned_at = float("-inf")
         while True:
             self._wake.clear()
             try:
                 sent = await self.run_once()
+                if not sent and self._clock.monotonic() - pruned_at >= _PRUNE_SECONDS:
+                    await self.prune()
+                    pruned_at = self._clock.monotonic()
                 failures = 0
                 wait = 0.0 if sent else await self._until_next()
             except ParleyError as error:

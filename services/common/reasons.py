@@ -311,6 +311,12 @@ _CONVERSATION = (
         "The learner's profile could not be read; the tutor goes on without it.",
         "Nothing: the session goes on.",
     ),
+    ReasonEntry(
+        "SEQUENCE_GAP",
+        Code.INVALID_ARGUMENT,
+        "A message's `seq` does not follow the one before it, and the gap was not filled in time.",
+        "Number messages from 1 without gaps, and send a lost batch again.",
+    ),
 )
 
 _AI = (

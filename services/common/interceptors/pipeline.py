@@ -123,9 +123,11 @@ class Pipeline:
                 inside = True
             await self._authenticator.admit(rule.access, metadata)
             request = accepted(request)
-            seconds = allowed_seconds(context.time_remaining(), method.unary, self._limits)
+            asked = context.time_remaining()
+            seconds = allowed_seconds(asked, method.unary, self._limits)
             set_deadline(seconds)
-            if not method.unary:
+            if seconds == asked:
+                # The caller's own deadline: gRPC cancels the call when it passes.
                 return await behave(request, context)
             async with asyncio.timeout(seconds):
                 return await behave(request, context)

@@ -1,6 +1,7 @@
 """Register and Login: success, and each documented failure."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -158,7 +159,7 @@ async def test_more_hashing_than_can_wait_is_refused_at_once(users: Users):
 # --- GetProfile, UpdateProfile ------------------------------------------------------------------
 
 
-async def update(users: Users, tokens: pb.TokenPair, *paths: str, **fields: object) -> pb.Account:
+async def update(users: Users, tokens: pb.TokenPair, *paths: str, **fields: Any) -> pb.Account:
     request = pb.UpdateProfileRequest(account=pb.Account(**fields))
     request.update_mask.paths.extend(paths)
     answer = await users.stub.UpdateProfile(request, metadata=bearer(tokens))

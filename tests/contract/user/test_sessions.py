@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from typing import Any
 
 import jwt
 import pytest
@@ -176,7 +177,7 @@ async def sessions(users: Users, tokens: pb.TokenPair) -> list[pb.Session]:
     return list(answer.sessions)
 
 
-async def revoke(users: Users, tokens: pb.TokenPair, **target: object) -> int:
+async def revoke(users: Users, tokens: pb.TokenPair, **target: Any) -> int:
     request = pb.RevokeSessionRequest(**target)
     answer = await users.stub.RevokeSession(request, metadata=bearer(tokens))
     revoked: int = answer.revoked

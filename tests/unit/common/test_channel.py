@@ -61,7 +61,7 @@ async def test_streams_carry_the_same_and_have_no_deadline_of_their_own(echo, se
 
     echo.handle("Converse", note, user_or_service("history"))
     async with serve_echo() as (running, _), Peers.open({"echo": running.address}, signer) as peers:
-        call = ConversationServiceStub(peers.channel("echo")).Converse()
+        call: Any = ConversationServiceStub(peers.channel("echo")).Converse()
         await call.write(conversation.ConverseRequest(seq=1, ping=conversation.Ping(nonce=1)))
         assert (await call.read()).seq == 1
         await call.done_writing()

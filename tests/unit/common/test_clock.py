@@ -7,7 +7,8 @@ from services.common.clock import ManualClock, SystemClock
 
 
 async def test_sleepers_wake_in_the_order_of_their_times():
-    clock, woken = ManualClock(), []
+    clock = ManualClock()
+    woken: list[tuple[float, float]] = []
 
     async def sleeper(seconds: float) -> None:
         await clock.sleep(seconds)
@@ -22,7 +23,8 @@ async def test_sleepers_wake_in_the_order_of_their_times():
 
 
 async def test_a_loop_of_sleeps_runs_inside_one_advance():
-    clock, ticks = ManualClock(), []
+    clock = ManualClock()
+    ticks: list[float] = []
 
     async def ticking() -> None:
         while len(ticks) < 5:

@@ -105,7 +105,7 @@ def test_every_reason_raised_in_the_services_is_in_the_table_with_its_code():
             for keyword in node.keywords:
                 if keyword.arg != "reason" or not isinstance(keyword.value, ast.Constant):
                     continue
-                reason = keyword.value.value
+                reason = str(keyword.value.value)
                 entry = REASONS.get(reason)
                 expected = getattr(kind, "code", None) if kind in KINDS else None
                 if kind in KINDS and (entry is None or entry.code is not expected):

@@ -25,7 +25,7 @@ LOGIN = user.LoginRequest(username="ada", password="x")
 
 
 async def health(channel: grpc.aio.Channel, service: str = SERVICE) -> Any:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
 
 
@@ -164,7 +164,8 @@ async def test_a_second_stop_does_not_wait(echo, serve_echo):
 async def test_a_health_watcher_does_not_hold_up_the_end(echo, serve_echo):
     async with serve_echo() as (service, channel):
         request = health_pb2.HealthCheckRequest(service=SERVICE)
-        watch = health_pb2_grpc.HealthStub(channel).Watch(request)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(request)
         assert (await watch.read()).status == SERVING
         service.stop()
         assert (await watch.read()).status == NOT_SERVING
@@ -172,7 +173,7 @@ async def test_a_health_watcher_does_not_hold_up_the_end(echo, serve_echo):
 
 async def test_reflection_lists_the_services(echo, serve_echo):
     async with serve_echo() as (_, channel):
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
         requests = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
         answers = [answer async for answer in stub.ServerReflectionInfo(requests)]
     names = {each.name for each in answers[0].list_services_response.service}

@@ -224,6 +224,18 @@ async def test_pruning_keeps_the_unsent_and_the_count(database, outbox, relay, r
     assert last.sequence == 3
 
 
+async def test_the_relay_prunes_by_itself(database, outbox, relay, clock):
+    await write(database, outbox, ("a", b"1"), ("a", b"2"))
+    await relay.run_once()
+    await clock.advance(POLICY.keep_published_seconds + 1)
+    running = asyncio.create_task(relay.run())
+    await until(lambda: clock.sleeping)
+    async with database.snapshot() as session:
+        assert len((await session.scalars(select(Row))).all()) == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_no_more_than_the_allowed_aggregates_are_sent_at_once(database, outbox, clock):
     now, most = 0, 0
 

@@ -433,6 +433,34 @@ async def test_a_unary_call_without_a_deadline_gets_one(echo, serve_echo):
     assert 0 < left[0] <= 0.1
 
 
+async def test_the_callers_deadline_ends_the_handler(echo, serve_echo):
+    ended = asyncio.Event()
+
+    async def hang(request: Any, context: Any) -> Any:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    echo.handle("Login", hang)
+    async with serve_echo() as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await UserServiceStub(channel).Login(LOGIN, timeout=0.05)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_a_deadline_longer_than_is_allowed_is_shortened(echo, serve_echo):
+    async def hang(request: Any, context: Any) -> Any:
+        await asyncio.Event().wait()
+
+    echo.handle("Login", hang)
+    limits = replace(DEFAULT_LIMITS, max_deadline_seconds=0.1)
+    async with serve_echo(limits) as (_, channel):
+        error = await failure(UserServiceStub(channel).Login(LOGIN, timeout=60))
+    assert error.reason == "DEADLINE_EXCEEDED"
+
+
 async def test_the_callers_deadline_is_known_below(echo, serve_echo):
     left: list[float | None] = []
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -124,21 +125,22 @@ def test_a_signal_before_it_serves_ends_it(data_dir):
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_a_second_ends_at_once(data_dir, kind):
-    with process(data_dir) as child:
-        with grpc.insecure_channel(serving_address(child)) as channel:
-            check = health_pb2_grpc.HealthStub(channel).Check
-            request = health_pb2.HealthCheckRequest()
-            assert check(request).status == health_pb2.HealthCheckResponse.SERVING
-            hanging = channel.unary_unary("/parley.user.v1.UserService/GetJwks").future(
-                b"", timeout=60
-            )
-            # Its arrival is certain once a later call on the connection was answered.
-            check(request)
-            child.send_signal(kind)
-            assert child.stderr is not None
-            draining = next(line for line in child.stderr if '"draining"' in line)
-            assert json.loads(draining)["live_calls"] == 1
-            child.send_signal(kind)
-            child.communicate(timeout=30)
-            assert hanging.exception() is not None
+    with (
+        process(data_dir) as child,
+        grpc.insecure_channel(serving_address(child)) as channel,
+    ):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest()
+        assert stub.Check(request).status == health_pb2.HealthCheckResponse.SERVING
+        call: Any = channel.unary_unary("/parley.user.v1.UserService/GetJwks")
+        hanging = call.future(b"", timeout=60)
+        # Its arrival is certain once a later call on the connection was answered.
+        stub.Check(request)
+        child.send_signal(kind)
+        assert child.stderr is not None
+        draining = next(line for line in child.stderr if '"draining"' in line)
+        assert json.loads(draining)["live_calls"] == 1
+        child.send_signal(kind)
+        child.communicate(timeout=30)
+        assert hanging.exception() is not None
     assert child.returncode == 0

@@ -26,7 +26,7 @@ def test_any_text_is_a_name_or_a_typed_refusal(text):
 
 @given(st.text(max_size=80))
 def test_comparing_forms_is_stable(text):
-    """A name must compare equal to itself however often it is folded, or it could be taken twice."""
+    """A name must equal itself however often it is folded, or it could be taken twice."""
     assert comparable(comparable(text)) == comparable(text)
 
 
