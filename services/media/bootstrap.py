@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,13 +16,15 @@ from services.media.adapters import spool
 from services.media.adapters.catalog import SqlCatalog
 from services.media.adapters.objects import Objects
 from services.media.adapters.originals import make_originals, render
+from services.media.adapters.upload_decoder import decode_upload
 from services.media.cache import Cache
 from services.media.finisher import Finisher, Sweeper
 from services.media.library import Library
 from services.media.player import Player
 from services.media.recorder import Recorder
-from services.media.servicer import ACCESS, RECORD_MESSAGE_BYTES, MediaServicer
+from services.media.servicer import ACCESS, PIECE_MESSAGE_BYTES, MediaServicer
 from services.media.settings import MediaSettings
+from services.media.uploads import Uploads
 from services.media.workers import Workers
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -86,7 +89,19 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             settings.sweep_seconds,
         )
         player = Player(objects, cache, render, clock)
-        servicer = MediaServicer(recorder, finisher, library, player, clock)
+        uploads = Uploads(
+            catalog=catalog,
+            finisher=finisher,
+            workers=transcoding,
+            decode=decode_upload,
+            clock=clock,
+            folder=settings.uploads_dir,
+            spool_of=recorder.folder,
+            max_bytes=settings.max_upload_bytes,
+            max_seconds=settings.max_recording_seconds,
+        )
+        await asyncio.to_thread(uploads.clear)
+        servicer = MediaServicer(recorder, finisher, library, player, uploads, clock)
         yield Application(
             services=(
                 GrpcService.of(
@@ -95,7 +110,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
                     media_pb2.DESCRIPTOR,
                     "MediaService",
                     ACCESS,
-                    {"Record": RECORD_MESSAGE_BYTES},
+                    {"Record": PIECE_MESSAGE_BYTES, "UploadAudio": PIECE_MESSAGE_BYTES},
                 ),
             ),
             background=(sweeper.run,),

@@ -37,7 +37,7 @@ class Finished:
 class Catalog(Protocol):
     """What is known of each recording. Every method is one transaction."""
 
-    async def begin(self, recording: Recording, request_id: str = "") -> Known:
+    async def begin(self, recording: Recording) -> Known:
         """Enter a new recording, or return what is known under its id."""
         ...
 
@@ -59,10 +59,6 @@ class Catalog(Protocol):
 
     async def of_conversation(self, conversation_id: str, user_id: str) -> Recording | None:
         """Return the user's newest recording of a conversation."""
-        ...
-
-    async def of_request(self, request_id: str, user_id: str) -> Recording | None:
-        """Return the user's recording that was uploaded under a request id."""
         ...
 
     async def delete(self, recording_id: str) -> None:
@@ -140,6 +136,13 @@ OpenOriginal = Callable[[Track], BinaryIO]
 
 Render = Callable[[Recording, Rendition, OpenOriginal, Path], None]
 """Writes a rendition to a file, which appears only when it is complete. Blocks."""
+
+
+DecodeUpload = Callable[[Path, str, Path, float], int]
+"""Decodes a file (source, container, target, most seconds) and returns its rate in hertz. Blocks.
+
+Raises InvalidArgument (BAD_AUDIO, NO_AUDIO) and ResourceExhausted (FILE_TOO_LARGE).
+"""
 
 
 class ObjectStore(Protocol):

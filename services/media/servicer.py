@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from parley.media.v1 import media_pb2_grpc
 from services.common.access import USER, service, user_or_service
 from services.common.call_context import caller, caller_or_none
 from services.common.clock import Clock
-from services.common.errors import FailedPrecondition, Unimplemented
+from services.common.errors import FailedPrecondition
 from services.common.timestamps import to_timestamp
 from services.media import translate
 from services.media.finisher import Finisher
@@ -22,6 +23,7 @@ from services.media.player import Player
 from services.media.recorder import LiveRecording, Recorder
 from services.media.recordings import Recording, Track
 from services.media.renditions import byte_range
+from services.media.uploads import Upload, Uploads
 
 ACCESS = {
     "Record": service("conversation"),
@@ -37,8 +39,11 @@ ACCESS = {
 CHUNK_BYTES = 64 * 1024
 """The contract's bound of one piece."""
 
-RECORD_MESSAGE_BYTES = CHUNK_BYTES + 1024
-"""A full piece of audio with the fields around it."""
+PIECE_MESSAGE_BYTES = CHUNK_BYTES + 1024
+"""A full piece of audio or of a file with the fields around it."""
+
+_UPLOAD_IDLE_SECONDS = 30.0
+"""An upload that stands still this long has lost its sender; its file must not be kept for ever."""
 
 _DEFAULT_LINK_LIFETIME = timedelta(minutes=10)
 
@@ -54,12 +59,14 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         finisher: Finisher,
         library: Library,
         player: Player,
+        uploads: Uploads,
         clock: Clock,
     ) -> None:
         self._recorder = recorder
         self._finisher = finisher
         self._library = library
         self._player = player
+        self._uploads = uploads
         self._clock = clock
 
     async def Record(self, request_iterator: object, context: _Context) -> None:
@@ -84,8 +91,18 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
     async def UploadAudio(
         self, request_iterator: object, context: _Context
     ) -> pb.UploadAudioResponse:
-        """Uploads come with a later version."""
-        raise Unimplemented("Uploading is not there yet.", reason="NOT_IMPLEMENTED")
+        """Store a file of the caller's."""
+        first = await _next_piece(context)
+        if first is None or first.WhichOneof("message") != "metadata":
+            raise FailedPrecondition(
+                "The first message must be `metadata`.", reason="START_REQUIRED"
+            )
+        metadata = first.metadata
+        upload = Upload(
+            caller().user_id, metadata.file_name, metadata.size_bytes, metadata.request_id.lower()
+        )
+        recording = await self._uploads.store(upload, _chunks(context))
+        return pb.UploadAudioResponse(recording=translate.from_recording(recording))
 
     async def GetRecording(
         self, request: pb.GetRecordingRequest, context: _Context
@@ -184,3 +201,17 @@ async def _read(context: _Context) -> pb.RecordRequest | None:
     """Return the next message; None when the sender has closed."""
     request = await context.read()
     return None if request is grpc.aio.EOF else cast(pb.RecordRequest, request)
+
+
+async def _chunks(context: _Context) -> AsyncIterator[bytes]:
+    while (request := await _next_piece(context)) is not None:
+        if request.WhichOneof("message") != "chunk":
+            raise FailedPrecondition("`metadata` came a second time.", reason="ALREADY_STARTED")
+        yield request.chunk
+
+
+async def _next_piece(context: _Context) -> pb.UploadAudioRequest | None:
+    """Return the next message of an upload; None when the sender has closed."""
+    async with asyncio.timeout(_UPLOAD_IDLE_SECONDS):
+        request = await context.read()
+    return None if request is grpc.aio.EOF else cast(pb.UploadAudioRequest, request)

@@ -78,6 +78,11 @@ class MediaSettings(ServiceSettings):
         return self.media_dir / "spool"
 
     @property
+    def uploads_dir(self) -> Path:
+        """Folder of the files that are being received and decoded."""
+        return self.media_dir / "uploads"
+
+    @property
     def cache_dir(self) -> Path:
         """Folder of the transcoded files; may be deleted at any time."""
         return self.media_dir / "cache"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, select, update
 
 from services.common.clock import Clock
 from services.common.database import Database
@@ -25,7 +24,7 @@ class SqlCatalog:
         self._database = database
         self._clock = clock
 
-    async def begin(self, recording: Recording, request_id: str = "") -> Known:
+    async def begin(self, recording: Recording) -> Known:
         """Enter a new recording, or return what is known under its id."""
         async with self._database.transaction() as session:
             row = await session.get(RecordingRow, recording.recording_id)
@@ -38,7 +37,6 @@ class SqlCatalog:
                     recording_id=recording.recording_id,
                     conversation_id=recording.conversation_id,
                     user_id=recording.user_id,
-                    request_id=request_id,
                     state=recording.state,
                     started_at=recording.started_at,
                     touched_at=self._clock.now(),
@@ -101,15 +99,18 @@ class SqlCatalog:
 
     async def of_conversation(self, conversation_id: str, user_id: str) -> Recording | None:
         """Return the user's newest recording of a conversation."""
-        return await self._newest(
-            RecordingRow.conversation_id == conversation_id, RecordingRow.user_id == user_id
-        )
-
-    async def of_request(self, request_id: str, user_id: str) -> Recording | None:
-        """Return the user's recording that was uploaded under a request id."""
-        return await self._newest(
-            RecordingRow.request_id == request_id, RecordingRow.user_id == user_id
-        )
+        async with self._database.snapshot() as session:
+            row = await session.scalar(
+                select(RecordingRow)
+                .where(
+                    RecordingRow.conversation_id == conversation_id,
+                    RecordingRow.user_id == user_id,
+                    RecordingRow.deleted_at.is_(None),
+                )
+                .order_by(RecordingRow.started_at.desc(), RecordingRow.recording_id.desc())
+                .limit(1)
+            )
+            return None if row is None else _recording(row)
 
     async def delete(self, recording_id: str) -> None:
         """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
@@ -167,29 +168,15 @@ class SqlCatalog:
             RecordingRow.deleted_at.is_(None), RecordingRow.delete_at <= self._clock.now()
         )
 
-    async def _newest(self, *conditions: object) -> Recording | None:
+    async def _ids(self, *conditions: ColumnElement[bool]) -> Sequence[str]:
         async with self._database.snapshot() as session:
-            row = await session.scalar(
-                select(RecordingRow)
-                .where(*conditions, RecordingRow.deleted_at.is_(None))  # type: ignore[arg-type]
-                .order_by(RecordingRow.started_at.desc(), RecordingRow.recording_id.desc())
-                .limit(1)
+            found = await session.scalars(
+                select(RecordingRow.recording_id)
+                .where(*conditions)
+                .order_by(RecordingRow.touched_at)
+                .limit(_BATCH)
             )
-            return None if row is None else _recording(row)
-
-    async def _ids(self, *conditions: object) -> Sequence[str]:
-        async with self._database.snapshot() as session:
-            return await _scalars(session, *conditions)
-
-
-async def _scalars(session: AsyncSession, *conditions: object) -> Sequence[str]:
-    found = await session.scalars(
-        select(RecordingRow.recording_id)
-        .where(*conditions)  # type: ignore[arg-type]
-        .order_by(RecordingRow.touched_at)
-        .limit(_BATCH)
-    )
-    return found.all()
+            return found.all()
 
 
 def _known(row: RecordingRow) -> Known:

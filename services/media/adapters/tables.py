@@ -29,13 +29,11 @@ class RecordingRow(Base):
         Index("ix_recordings_state", "state", "touched_at"),
         Index("ix_recordings_unpurged", "deleted_at", "purged_at"),
         Index("ix_recordings_expiry", "delete_at"),
-        Index("ix_recordings_request", "user_id", "request_id"),
     )
 
     recording_id: Mapped[str] = mapped_column(_ID, primary_key=True)
     conversation_id: Mapped[str] = mapped_column(_ID, default="")
     user_id: Mapped[str] = mapped_column(_ID, default="")
-    request_id: Mapped[str] = mapped_column(_ID, default="")
     state: Mapped[str] = mapped_column(String(16))
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     touched_at: Mapped[datetime] = mapped_column(UtcDateTime)

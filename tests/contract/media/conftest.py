@@ -49,7 +49,7 @@ def sha256(samples: Samples) -> str:
 def decoded(data: bytes) -> tuple[Samples, int]:
     """Return the samples of an audio file, as another reader sees them, and their rate."""
     pieces = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler(format="s16", layout="mono")
         for frame in container.decode(stream):
@@ -162,7 +162,7 @@ class Download:
 class Media:
     """The service and who asks it."""
 
-    stub: MediaServiceStub
+    stub: Any
     callers: Callers
     user_id: str
     data_dir: Path

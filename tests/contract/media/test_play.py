@@ -47,7 +47,7 @@ async def recording(media: Media) -> pb.Recording:
 
 
 async def test_nothing_is_told_or_played_without_a_token(media: Media) -> None:
-    wanted = {"recording_id": new_id()}
+    wanted: dict[str, Any] = {"recording_id": new_id()}
     stub = media.stub
     for call in (
         stub.GetRecording(pb.GetRecordingRequest(**wanted)),
@@ -166,7 +166,7 @@ async def test_a_cut_is_exact_to_the_sample(
     ],
 )
 async def test_a_range_outside_is_refused(
-    media: Media, recording: pb.Recording, wanted: dict[str, int]
+    media: Media, recording: pb.Recording, wanted: dict[str, Any]
 ) -> None:
     error = await media.refused(media.download(recording.recording_id, **wanted))
     assert (error.code, error.reason) == (Code.OUT_OF_RANGE, "BAD_RANGE")
@@ -176,7 +176,7 @@ async def test_a_range_outside_is_refused(
 async def test_ranges_put_together_are_the_file(
     media: Media, recording: pb.Recording, encoding: Any
 ) -> None:
-    wanted = {"track": LEARNER, "encoding": encoding}
+    wanted: dict[str, Any] = {"track": LEARNER, "encoding": encoding}
     whole = (await media.download(recording.recording_id, **wanted)).data
     parts, step = b"", 20_000
     for offset in range(0, len(whole), step):

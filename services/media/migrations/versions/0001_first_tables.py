@@ -19,7 +19,6 @@ def upgrade() -> None:
         sa.Column("recording_id", sa.String(length=36), nullable=False),
         sa.Column("conversation_id", sa.String(length=36), nullable=False),
         sa.Column("user_id", sa.String(length=36), nullable=False),
-        sa.Column("request_id", sa.String(length=36), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("started_at", UtcDateTime(), nullable=False),
         sa.Column("touched_at", UtcDateTime(), nullable=False),
@@ -34,7 +33,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_recordings_conversation", "recordings", ["conversation_id"])
     op.create_index("ix_recordings_expiry", "recordings", ["delete_at"])
-    op.create_index("ix_recordings_request", "recordings", ["user_id", "request_id"])
     op.create_index("ix_recordings_state", "recordings", ["state", "touched_at"])
     op.create_index("ix_recordings_unpurged", "recordings", ["deleted_at", "purged_at"])
 

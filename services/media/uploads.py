@@ -1,0 +1,200 @@
+"""Files that learners bring: received within a limit, known by their bytes, decoded apart.
+
+Nothing about a file is believed: its name is only shown, its kind is read from its first bytes,
+its length is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import unicodedata
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.clock import Clock
+from services.common.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from services.common.ids import new_id
+from services.media.finisher import Finisher
+from services.media.ports import Catalog, DecodeUpload, Deleted, Known
+from services.media.recordings import Recording, State, Track
+from services.media.workers import Workers
+
+WRITE_BYTES = 1024 * 1024
+"""Held in memory for each upload before it goes to disk."""
+
+_HEAD_BYTES = 16
+"""As many as the longest signature needs."""
+
+_NAMESPACE = uuid.UUID("5b0e4a5c-4a55-5d0f-9d4e-0c6c1a6e7f10")
+"""Ours alone; recording ids of uploads that carry a request id are named in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What the caller says of a file. `size_bytes` 0: not known."""
+
+    user_id: str
+    file_name: str
+    size_bytes: int
+    request_id: str
+
+    @property
+    def recording_id(self) -> str:
+        """The id it is stored under: the same for the same user and request id."""
+        if not self.request_id:
+            return new_id()
+        return str(uuid.uuid5(_NAMESPACE, f"{self.user_id}/{self.request_id}"))
+
+
+def container_of(head: bytes) -> str | None:
+    """Return FFmpeg's name of the container that begins with `head`; None when not allowed."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):
+        # ID3v2, or a frame sync with layer III.
+        return "mp3"
+    for signature, container in ((b"fLaC", "flac"), (b"OggS", "ogg"), (b"\x1aE\xdf\xa3", "webm")):
+        if head.startswith(signature):
+            return "matroska" if container == "webm" else container
+    return None
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name without folders and without characters that are not for showing."""
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return "".join(each for each in last if unicodedata.category(each)[0] != "C").strip()
+
+
+class Uploads:
+    """Stores uploaded files as recordings with one track, the learner's."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        finisher: Finisher,
+        workers: Workers,
+        decode: DecodeUpload,
+        clock: Clock,
+        folder: Path,
+        spool_of: Callable[[str], Path],
+        max_bytes: int,
+        max_seconds: float,
+    ) -> None:
+        self._catalog = catalog
+        self._finisher = finisher
+        self._workers = workers
+        self._decode = decode
+        self._clock = clock
+        self._folder = folder
+        self._spool_of = spool_of
+        self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
+
+    def clear(self) -> None:
+        """Remove what uploads that were cut by a kill left behind. Blocks; call it at the start."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def store(self, upload: Upload, chunks: AsyncIterator[bytes]) -> Recording:
+        """Store a file; with a known request id, return what was stored then.
+
+        Raises:
+            InvalidArgument: BAD_AUDIO or NO_AUDIO.
+            NotFound: RECORDING_NOT_FOUND, when the request id's recording was deleted.
+            ResourceExhausted: FILE_TOO_LARGE, MEDIA_BUSY.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        if upload.size_bytes > self._max_bytes:
+            raise self._too_large()
+        recording_id = upload.recording_id
+        known = await self._catalog.find(recording_id)
+        if known is None:
+            async with self._workplace() as folder:
+                await self._receive(chunks, folder / "upload")
+                rate_hz = await self._samples(folder)
+                known = await self._enter(upload, recording_id, rate_hz, folder)
+        if isinstance(known, Deleted):
+            raise NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")
+        return await self._finisher.finish(recording_id)
+
+    async def _receive(self, chunks: AsyncIterator[bytes], path: Path) -> None:
+        held, size = bytearray(), 0
+        with await asyncio.to_thread(path.open, "wb") as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > self._max_bytes:
+                    raise self._too_large()
+                held += chunk
+                if len(held) >= WRITE_BYTES:
+                    await asyncio.to_thread(file.write, bytes(held))
+                    held.clear()
+            await asyncio.to_thread(file.write, bytes(held))
+
+    async def _samples(self, folder: Path) -> int:
+        """Decode `upload` in the folder to the learner's spool file; return its rate in hertz."""
+        source = folder / "upload"
+        container = container_of(await asyncio.to_thread(_head, source))
+        if container is None:
+            raise InvalidArgument(
+                "This is not a WAV, FLAC, MP3, Ogg or WebM file.", reason="BAD_AUDIO"
+            )
+        target = folder / f"{Track.LEARNER.label}.pcm"
+        rate_hz = await self._workers.run(
+            self._decode, source, container, target, self._max_seconds
+        )
+        await asyncio.to_thread(source.unlink)
+        return rate_hz
+
+    async def _enter(self, upload: Upload, recording_id: str, rate_hz: int, folder: Path) -> Known:
+        recording = Recording(
+            recording_id=recording_id,
+            conversation_id="",
+            user_id=upload.user_id,
+            state=State.PROCESSING,
+            started_at=self._clock.now(),
+            rates_hz={Track.LEARNER: rate_hz},
+            file_name=shown_name(upload.file_name),
+        )
+        spool = self._spool_of(recording_id)
+        # The same request may come twice at once; then the other one was here first.
+        with suppress(FileExistsError):
+            await asyncio.to_thread(_move, folder, spool)
+        return await self._catalog.begin(recording)
+
+    @asynccontextmanager
+    async def _workplace(self) -> AsyncIterator[Path]:
+        folder = self._folder / new_id()
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True, mode=0o700)
+            yield folder
+        except OSError as error:
+            raise Unavailable(
+                "The file cannot be stored: the disk takes no more.",
+                reason="STORAGE_UNAVAILABLE",
+                retry_after=5.0,
+            ) from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def _too_large(self) -> ResourceExhausted:
+        return ResourceExhausted(
+            f"A file may have {self._max_bytes:,} bytes.",
+            reason="FILE_TOO_LARGE",
+            metadata={"limit_bytes": str(self._max_bytes)},
+        )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)
+
+
+def _move(folder: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if to.exists():
+        raise FileExistsError(to)
+    folder.rename(to)

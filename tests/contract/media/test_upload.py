@@ -1,0 +1,150 @@
+"""UploadAudio: hostile until it is samples."""
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from parley.media.v1 import media_pb2 as pb
+from parley.types.v1 import audio_pb2
+from services.common.errors import Code
+from services.common.ids import new_id
+from tests.contract.media.conftest import LEARNER, TUTOR, Media, Samples, Serve, decoded, tone
+
+SPEECH = Path(__file__).parents[2] / "data" / "speech"
+WAV = audio_pb2.AUDIO_ENCODING_WAV
+
+
+def encoded(
+    samples: Samples, container: str, codec: str, rate_hz: int = 48_000, layout: str = "mono"
+) -> bytes:
+    """Return an audio file; stereo has the same samples on both sides."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream: Any = output.add_stream(codec, rate=rate_hz)
+        stream.layout = layout
+        sides = 2 if layout == "stereo" else 1
+        data = np.repeat(samples, sides).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(data, format="s16", layout=layout)
+        frame.sample_rate = rate_hz
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+async def upload(media: Media, data: bytes, *, user_id: str = "", **metadata: Any) -> pb.Recording:
+    async def requests() -> AsyncIterator[pb.UploadAudioRequest]:
+        told = pb.UploadMetadata(**({"file_name": "a.wav"} | metadata))
+        yield pb.UploadAudioRequest(metadata=told)
+        for at in range(0, len(data), 65_536):
+            yield pb.UploadAudioRequest(chunk=data[at : at + 65_536])
+
+    identity = media.callers.user(user_id or media.user_id)
+    response = await media.stub.UploadAudio(requests(), metadata=identity)
+    assert isinstance(response, pb.UploadAudioResponse)
+    return response.recording
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate_hz", "layout"),
+    [
+        ("wav", "pcm_s16le", 16_000, "mono"),
+        ("wav", "pcm_s24le", 44_100, "stereo"),
+        ("wav", "pcm_s16le", 96_000, "stereo"),
+        ("flac", "flac", 22_050, "mono"),
+        ("mp3", "libmp3lame", 44_100, "stereo"),
+        ("ogg", "libopus", 48_000, "mono"),
+        ("webm", "libopus", 48_000, "stereo"),
+    ],
+)
+async def test_a_file_becomes_a_recording_that_plays(
+    media: Media, container: str, codec: str, rate_hz: int, layout: str
+) -> None:
+    data = encoded(tone(rate_hz, 1.5), container, codec, rate_hz, layout)
+    recording = await upload(media, data, file_name="C:\\my\\..\\voice\u202e note.wav")
+    assert recording.state == pb.RECORDING_STATE_READY
+    assert list(recording.tracks) == [LEARNER]
+    assert abs(recording.duration_ms - 1_500) < 80
+    assert recording.file_name == "voice note.wav"
+    assert recording.conversation_id == ""
+    got = await media.download(recording.recording_id, encoding=WAV)  # the mix is its one track
+    samples, rate = decoded(got.data)
+    assert rate == min(rate_hz, 48_000)
+    assert np.abs(samples.astype(int)).max() > 6_000
+    error = await media.refused(media.download(recording.recording_id, track=TUTOR))
+    assert error.reason == "RECORDING_NOT_FOUND"
+    assert not media.files("uploads")
+    assert not media.files("spool")
+
+
+async def test_an_uploaded_wav_is_kept_to_the_sample(media: Media) -> None:
+    data = (SPEECH / "000360210.wav").read_bytes()
+    recording = await upload(media, data)
+    got = await media.download(recording.recording_id, encoding=WAV)
+    assert np.array_equal(
+        decoded(got.data)[0][:-16], decoded(data)[0][: len(decoded(got.data)[0]) - 16]
+    )
+
+
+BROKEN_FLAC = encoded(tone(16_000, 1.0), "flac", "flac", 16_000)
+EMPTY_WAV = b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80>\0\0\0}\0\0\2\0\x10\0data\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "BAD_AUDIO"),
+        (b"I am a text file that is called a.wav", "BAD_AUDIO"),
+        (b"#!EXTM3U\n/etc/passwd\n", "BAD_AUDIO"),
+        (b"RIFF\xff\xff\xff\xffWAVE", "BAD_AUDIO"),
+        (b"RIFF\xff\xff\xff\xffWAVEfmt " + b"\xff" * 500, "BAD_AUDIO"),
+        (b"ID3" + b"\0" * 2_000, "BAD_AUDIO"),
+        (b"\x1aE\xdf\xa3" + bytes(range(256)) * 8, "BAD_AUDIO"),
+        (b"OggS" + b"\xff" * 2_000, "BAD_AUDIO"),
+        (BROKEN_FLAC[:40], "BAD_AUDIO"),
+        (EMPTY_WAV, "NO_AUDIO"),
+    ],
+    ids=range(10),
+)
+async def test_what_is_not_audio_is_refused(media: Media, data: bytes, reason: str) -> None:
+    error = await media.refused(upload(media, data))
+    assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, reason)
+    assert not media.files("uploads")
+    assert not media.files("spool")
+
+
+async def test_a_file_beyond_the_limits_is_refused(serve_media: Serve) -> None:
+    async with serve_media(max_upload_bytes=100_000, max_recording_seconds=2.0) as media:
+        wav = encoded(tone(16_000, 4.0), "wav", "pcm_s16le", 16_000)
+        long = encoded(tone(16_000, 4.0), "mp3", "libmp3lame", 16_000)
+        for data, told in ((wav, {}), (wav[:1_000], {"size_bytes": 100_001}), (long, {})):
+            error = await media.refused(upload(media, data, **told))
+            assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "FILE_TOO_LARGE")
+        assert not media.files("uploads")
+
+
+async def test_a_retry_under_the_same_request_id_is_the_same_recording(media: Media) -> None:
+    data, request_id = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000), new_id()
+    first = await upload(media, data, request_id=request_id)
+    assert await upload(media, data, request_id=request_id) == first
+    other = await upload(media, data, request_id=request_id, user_id=new_id())
+    assert other.recording_id != first.recording_id
+
+
+async def test_metadata_comes_first_and_once(media: Media) -> None:
+    told = pb.UploadAudioRequest(metadata=pb.UploadMetadata(file_name="a"))
+    chunk = pb.UploadAudioRequest(chunk=b"RIFF")
+    for requests, reason in (([], "START"), ([chunk], "START"), ([told, told], "ALREADY")):
+        identity = media.callers.user(media.user_id)
+        error = await media.refused(media.stub.UploadAudio(iter(requests), metadata=identity))
+        assert error.code is Code.FAILED_PRECONDITION
+        assert error.reason.startswith(reason)
+
+
+async def test_nothing_is_stored_without_a_token(media: Media) -> None:
+    error = await media.refused(media.stub.UploadAudio(iter([])))
+    assert (error.code, error.reason) == (Code.UNAUTHENTICATED, "TOKEN_MISSING")
