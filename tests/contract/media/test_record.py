@@ -210,7 +210,7 @@ async def test_an_id_of_another_recording_is_refused(media: Media, other: str) -
     value: Any = {"sample_rate_hz": 22_050} if other == "tutor_format" else new_id()
     start = pb.RecordStart()
     start.CopyFrom(taping.start)
-    start.ClearField(other)  # type: ignore[arg-type]
+    start.ClearField(other)
     start.MergeFrom(pb.RecordStart(**{other: value}))
     error = await failure(await media.tape(start))
     assert (error.code, error.reason) == (Code.ALREADY_EXISTS, "RECORDING_CONFLICT")

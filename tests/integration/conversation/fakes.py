@@ -101,9 +101,7 @@ class EngineSession:
                 reply_text={
                     "text": spaced,
                     "audio_offset_ms": offset,
-                    "words": [
-                        {"text": word, "start_ms": offset, "end_ms": offset + WORD_MS}
-                    ],
+                    "words": [{"text": word, "start_ms": offset, "end_ms": offset + WORD_MS}],
                 },
             )
             for at in range(0, WORD_MS, 100):
@@ -149,7 +147,7 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
         async with asyncio.timeout(20):
             return await self.opened.get()
 
-    async def Converse(self, _requests: Any, context: Any) -> None:  # noqa: N802
+    async def Converse(self, _requests: Any, context: Any) -> None:
         first = await context.read()
         if self.error is not None:
             await refuse(context, self.error)
@@ -209,7 +207,7 @@ class FakeHistory(history_pb2_grpc.HistoryServiceServicer):
         self.came = asyncio.Event()
         self.away = False
 
-    async def Ingest(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Ingest(self, request: Any, context: Any) -> Any:
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         stored = 0
@@ -245,7 +243,7 @@ class FakeMedia(media_pb2_grpc.MediaServiceServicer):
         self.streams = 0
         self.cut: asyncio.Event = asyncio.Event()
 
-    async def Record(self, _requests: Any, context: Any) -> None:  # noqa: N802
+    async def Record(self, _requests: Any, context: Any) -> None:
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         self.streams += 1
@@ -288,7 +286,7 @@ class FakeUser(user_pb2_grpc.UserServiceServicer):
         self.account = user_pb2.Account()
         self.away = False
 
-    async def GetProfile(self, _request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetProfile(self, _request: Any, context: Any) -> Any:
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         return user_pb2.GetProfileResponse(account=self.account)

@@ -242,7 +242,7 @@ class TestStreams:
             assert service.live == 1
             call.cancel()
             async with asyncio.timeout(5):
-                while service.live:  # noqa: ASYNC110 - the stand-in has no event to wait for
+                while service.live:
                     await asyncio.sleep(0.01)
 
 

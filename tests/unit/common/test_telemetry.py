@@ -36,7 +36,7 @@ def logged(stream: io.StringIO) -> dict[str, object]:
 
 def configured(level: str = "info") -> io.StringIO:
     stream = io.StringIO()
-    configure_logs("echo", level, "json", stream)  # type: ignore[arg-type]
+    configure_logs("echo", level, "json", stream)
     return stream
 
 

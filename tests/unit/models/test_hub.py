@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_as_such_and_keeps_what_arrived(
     monkeypatch.setattr(
         hub_module,
         "_write",
-        lambda _file, *rest: real(FullDisk(), *rest),  # type: ignore[arg-type]
+        lambda _file, *rest: real(FullDisk(), *rest),
     )
     with pytest.raises(DiskSpaceError, match="PARLEY_MODELS_DIR"):
         fetch(hub, tmp_path / "part", len(NOISE))
