@@ -38,7 +38,7 @@ class Callers:
 
     def user(self, user_id: str) -> list[tuple[str, str]]:
         now = int(SystemClock().now().timestamp())
-        claims = {"iss": "parley", "aud": "parley", "sub": user_id, "sid": new_id()}
+        claims: dict[str, Any] = {"iss": "parley", "aud": "parley", "sub": user_id, "sid": new_id()}
         claims |= {"iat": now, "exp": now + 600}
         token = jwt.encode(
             claims, self.key, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": "test"}
@@ -64,13 +64,15 @@ def callers(data_dir: Path) -> Callers:
 class History:
     """The service and who asks it."""
 
-    stub: HistoryServiceStub
+    stub: Any
     callers: Callers
     user_id: str
 
     async def ingest(self, *events: pb.ConversationEvent) -> pb.IngestResponse:
         identity = self.callers.service("conversation")
-        return await self.stub.Ingest(pb.IngestRequest(events=events), metadata=identity)
+        response = await self.stub.Ingest(pb.IngestRequest(events=events), metadata=identity)
+        assert isinstance(response, pb.IngestResponse)
+        return response
 
     async def ask(self, method: str, request: Any, user_id: str = "") -> Any:
         identity = self.callers.user(user_id or self.user_id)

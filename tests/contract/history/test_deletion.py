@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -11,7 +12,7 @@ from parley.history.v1 import history_pb2 as pb
 from parley.media.v1 import media_pb2, media_pb2_grpc
 from services.common.errors import Code
 from services.common.ids import new_id
-from tests.contract.history.conftest import Told
+from tests.contract.history.conftest import History, Serve, Tell, Told
 
 
 class Media(media_pb2_grpc.MediaServiceServicer):
@@ -23,7 +24,7 @@ class Media(media_pb2_grpc.MediaServiceServicer):
         self.identified: list[bool] = []
         self.asked = asyncio.Event()
 
-    async def DeleteRecording(self, request, context):
+    async def DeleteRecording(self, request: Any, context: Any) -> Any:
         metadata = dict(context.invocation_metadata())
         self.identified.append("x-parley-service-authorization" in metadata)
         if self.failures:
@@ -46,11 +47,11 @@ async def serving(media: Media) -> AsyncIterator[str]:
         await server.stop(None)
 
 
-def deletion(told):
+def deletion(told: Told) -> Any:
     return pb.DeleteConversationRequest(conversation_id=told.conversation_id)
 
 
-async def test_a_deleted_conversation_is_gone_everywhere(history, tell):
+async def test_a_deleted_conversation_is_gone_everywhere(history: History, tell: Tell) -> None:
     told, kept = tell(), tell()
     turn = told.turn(1, "forget me", "forget me too")
     await history.ingest(told.started(), turn, told.assessed(turn.turn.turn_id, ("a", "b")))
@@ -66,7 +67,7 @@ async def test_a_deleted_conversation_is_gone_everywhere(history, tell):
     assert not (await history.ask("ListMistakes", pb.ListMistakesRequest())).mistakes
 
 
-async def test_deleting_twice_is_fine(history, tell):
+async def test_deleting_twice_is_fine(history: History, tell: Tell) -> None:
     told = tell()
     await history.ingest(told.started())
     for _ in range(2):
@@ -74,7 +75,9 @@ async def test_deleting_twice_is_fine(history, tell):
 
 
 @pytest.mark.parametrize("exists", [True, False])
-async def test_only_ones_own_conversation_can_be_deleted(history, tell, exists):
+async def test_only_ones_own_conversation_can_be_deleted(
+    history: History, tell: Tell, exists: bool
+) -> None:
     told = tell()
     if exists:
         await history.ingest(told.started())
@@ -82,7 +85,7 @@ async def test_only_ones_own_conversation_can_be_deleted(history, tell, exists):
     assert (error.code, error.reason) == (Code.NOT_FOUND, "CONVERSATION_NOT_FOUND")
 
 
-async def test_a_late_event_does_not_bring_it_back(history, tell):
+async def test_a_late_event_does_not_bring_it_back(history: History, tell: Tell) -> None:
     told = tell()
     started = told.started()
     await history.ingest(started)
@@ -94,7 +97,7 @@ async def test_a_late_event_does_not_bring_it_back(history, tell):
     assert not (await history.ask("SearchTurns", pb.SearchTurnsRequest(query="late"))).matches
 
 
-async def test_the_recording_is_deleted_though_media_fails_at_first(serve_history):
+async def test_the_recording_is_deleted_though_media_fails_at_first(serve_history: Serve) -> None:
     media = Media(failures=2)
     async with serving(media) as address, serve_history(media_address=address) as history:
         told, recording_id = Told(history.user_id, new_id()), new_id()
@@ -106,7 +109,9 @@ async def test_the_recording_is_deleted_though_media_fails_at_first(serve_histor
     assert all(media.identified)
 
 
-async def test_a_recording_that_is_told_of_after_the_deletion_goes_too(serve_history):
+async def test_a_recording_that_is_told_of_after_the_deletion_goes_too(
+    serve_history: Serve,
+) -> None:
     """Also when history was restarted, and media was away, in between."""
 
     media, recording_id = Media(), new_id()

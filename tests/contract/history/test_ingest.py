@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from parley.history.v1 import history_pb2 as pb
 from services.common.errors import Code
 from services.common.ids import new_id
-from tests.contract.history.conftest import Told
+from tests.contract.history.conftest import Callers, History, Serve, Tell, Told
 
 
 async def conversation(history: Any, told: Any) -> pb.GetConversationResponse:
@@ -19,14 +19,16 @@ async def conversation(history: Any, told: Any) -> pb.GetConversationResponse:
     return found
 
 
-async def test_only_services_may_tell_what_happened(history, tell):
+async def test_only_services_may_tell_what_happened(history: History, tell: Tell) -> None:
     request = pb.IngestRequest(events=[tell().started()])
     error = await history.refused(history.ask("Ingest", request))
     assert (error.code, error.reason) == (Code.PERMISSION_DENIED, "SERVICE_IDENTITY_REQUIRED")
 
 
 @pytest.mark.parametrize("name", ["user", "history"])
-async def test_services_with_nothing_to_tell_are_refused(history, tell, name):
+async def test_services_with_nothing_to_tell_are_refused(
+    history: History, tell: Tell, name: str
+) -> None:
     request = pb.IngestRequest(events=[tell().started()])
     error = await history.refused(
         history.stub.Ingest(request, metadata=history.callers.service(name))
@@ -34,13 +36,13 @@ async def test_services_with_nothing_to_tell_are_refused(history, tell, name):
     assert error.code in (Code.PERMISSION_DENIED, Code.UNAUTHENTICATED)
 
 
-async def test_no_events_or_too_many_are_refused(history, tell):
+async def test_no_events_or_too_many_are_refused(history: History, tell: Tell) -> None:
     for events in ([], [tell().started()] * 101):
         error = await history.refused(history.ingest(*events))
         assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "INVALID_REQUEST")
 
 
-async def test_an_event_is_stored_once_however_often_it_comes(history, tell):
+async def test_an_event_is_stored_once_however_often_it_comes(history: History, tell: Tell) -> None:
     told = tell()
     events = [told.started(), told.turn(1, "hello there", "hi"), told.ended()]
     first = await history.ingest(*events)
@@ -50,7 +52,7 @@ async def test_an_event_is_stored_once_however_often_it_comes(history, tell):
     assert len((await conversation(history, told)).turns) == 1
 
 
-async def test_every_order_ends_in_the_same_history(history, tell):
+async def test_every_order_ends_in_the_same_history(history: History, tell: Tell) -> None:
     """A turn may come before its conversation began, and its feedback before the turn."""
     shuffle = random.Random(7).shuffle
     seen = []
@@ -89,7 +91,9 @@ async def test_every_order_ends_in_the_same_history(history, tell):
     assert seen[0][10] == [0, 1, 0]
 
 
-async def test_a_turn_sent_again_under_another_event_id_replaces_itself(history, tell):
+async def test_a_turn_sent_again_under_another_event_id_replaces_itself(
+    history: History, tell: Tell
+) -> None:
     told = tell()
     first = told.turn(1, "I goed home")
     await history.ingest(told.started(), first)
@@ -103,14 +107,16 @@ async def test_a_turn_sent_again_under_another_event_id_replaces_itself(history,
         assert len(result.matches) == matches
 
 
-async def test_the_turn_comes_back_exactly_as_it_was_told(history, tell):
+async def test_the_turn_comes_back_exactly_as_it_was_told(history: History, tell: Tell) -> None:
     told = tell()
     event = told.turn(1, "¿Qué? 你好 \U0001f600", "Good \x00 answer", generation=2**63)
     await history.ingest(event)
     assert (await conversation(history, told)).turns[0].turn == event.turn
 
 
-async def test_one_bad_event_keeps_out_the_whole_batch_and_is_named(history, tell):
+async def test_one_bad_event_keeps_out_the_whole_batch_and_is_named(
+    history: History, tell: Tell
+) -> None:
     told, other = tell(), tell()
     bad = other.turn(1, "x", utterance_start_ms=5_000, utterance_end_ms=1_000)
     error = await history.refused(history.ingest(told.started(), bad))
@@ -120,7 +126,7 @@ async def test_one_bad_event_keeps_out_the_whole_batch_and_is_named(history, tel
     assert gone.code is Code.NOT_FOUND
 
 
-async def test_times_outside_the_calendar_are_named(history, tell):
+async def test_times_outside_the_calendar_are_named(history: History, tell: Tell) -> None:
     event = tell().started()
     event.occurred_at.CopyFrom(Timestamp(seconds=2**62))
     error = await history.refused(history.ingest(event))
@@ -128,7 +134,7 @@ async def test_times_outside_the_calendar_are_named(history, tell):
     assert any("occurred_at" in each.field for each in error.fields)
 
 
-async def test_another_users_conversation_cannot_be_added_to(history, tell):
+async def test_another_users_conversation_cannot_be_added_to(history: History, tell: Tell) -> None:
     told = tell()
     await history.ingest(told.started())
     told.user_id = new_id()
@@ -136,7 +142,9 @@ async def test_another_users_conversation_cannot_be_added_to(history, tell):
     assert [each.field for each in error.fields] == ["events[0].user_id"]
 
 
-async def test_two_turns_cannot_have_one_number_nor_one_turn_two(history, tell):
+async def test_two_turns_cannot_have_one_number_nor_one_turn_two(
+    history: History, tell: Tell
+) -> None:
     told = tell()
     first = told.turn(1, "one")
     await history.ingest(first)
@@ -147,7 +155,9 @@ async def test_two_turns_cannot_have_one_number_nor_one_turn_two(history, tell):
     assert len((await conversation(history, told)).turns) == 1
 
 
-async def test_an_event_id_used_for_something_else_is_a_conflict(history, tell):
+async def test_an_event_id_used_for_something_else_is_a_conflict(
+    history: History, tell: Tell
+) -> None:
     told, other = tell(), tell()
     event = told.started()
     await history.ingest(event)
@@ -161,7 +171,9 @@ async def test_an_event_id_used_for_something_else_is_a_conflict(history, tell):
     assert [each.field for each in error.fields] == ["events[1].event_id"]
 
 
-async def test_what_was_ingested_outlives_the_process(serve_history, callers):
+async def test_what_was_ingested_outlives_the_process(
+    serve_history: Serve, callers: Callers
+) -> None:
 
     async with serve_history() as first:
         told = Told(first.user_id, new_id())
@@ -173,7 +185,9 @@ async def test_what_was_ingested_outlives_the_process(serve_history, callers):
         assert (await conversation(second, told)).conversation.turns == 1
 
 
-async def test_the_beginning_is_the_earliest_thing_known_until_it_is_told(history, tell):
+async def test_the_beginning_is_the_earliest_thing_known_until_it_is_told(
+    history: History, tell: Tell
+) -> None:
     told = tell()
     await history.ingest(told.turn(2, "second"), told.turn(1, "first"))
     summary = (await conversation(history, told)).conversation

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,10 +12,10 @@ from parley.types.v1 import speech_pb2
 from services.common.errors import Code
 from services.common.ids import new_id
 from services.common.timestamps import to_timestamp
-from tests.contract.history.conftest import BEGAN
+from tests.contract.history.conftest import BEGAN, History, Tell
 
 
-async def pages(history, method, request, field):
+async def pages(history: History, method: str, request: Any, field: str) -> Any:
     """Return everything a paged method gives, and in how many pages."""
     found, count = [], 0
     while True:
@@ -26,11 +27,11 @@ async def pages(history, method, request, field):
         request.page_token = response.next_page_token
 
 
-async def search(history, query, **more):
+async def search(history: History, query: str, **more: Any) -> Any:
     return await history.ask("SearchTurns", pb.SearchTurnsRequest(query=query, **more))
 
 
-def marked(match):
+def marked(match: pb.TurnMatch) -> Any:
     """Return a match's snippet with what matched in brackets."""
     text = match.snippet
     for span in reversed(match.spans):
@@ -50,14 +51,14 @@ def marked(match):
     ],
     ids=lambda call: call[0],
 )
-async def test_nothing_is_told_without_a_token(history, call):
+async def test_nothing_is_told_without_a_token(history: History, call: tuple[str, Any]) -> None:
     method, request = call
     error = await history.refused(getattr(history.stub, method)(request))
     assert (error.code, error.reason) == (Code.UNAUTHENTICATED, "TOKEN_MISSING")
 
 
 @pytest.mark.parametrize("token", ["x", "AAAA", "W10", "WzEsMl0", "\u00e9", "=" * 8])
-async def test_a_forged_page_token_is_refused(history, tell, token):
+async def test_a_forged_page_token_is_refused(history: History, tell: Tell, token: str) -> None:
     told = tell()
     await history.ingest(told.started())
     requests = {
@@ -73,7 +74,7 @@ async def test_a_forged_page_token_is_refused(history, tell, token):
         assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID")
 
 
-async def test_a_page_token_of_another_question_is_refused(history, tell):
+async def test_a_page_token_of_another_question_is_refused(history: History, tell: Tell) -> None:
     for hours in range(3):
         await history.ingest(tell(began=BEGAN + timedelta(hours=hours)).started())
     first = await history.ask("ListConversations", pb.ListConversationsRequest(page_size=1))
@@ -89,7 +90,7 @@ async def test_a_page_token_of_another_question_is_refused(history, tell):
     assert error.reason == "PAGE_TOKEN_INVALID"
 
 
-async def test_conversations_come_newest_first_page_by_page(history, tell):
+async def test_conversations_come_newest_first_page_by_page(history: History, tell: Tell) -> None:
     ids = []
     for hours in range(7):
         told = tell(began=BEGAN + timedelta(hours=hours // 2))  # pairs that began together
@@ -103,7 +104,7 @@ async def test_conversations_come_newest_first_page_by_page(history, tell):
     assert starts == sorted(starts, reverse=True)
 
 
-async def test_what_is_added_between_two_pages_moves_nothing(history, tell):
+async def test_what_is_added_between_two_pages_moves_nothing(history: History, tell: Tell) -> None:
     for hours in range(4):
         await history.ingest(tell(began=BEGAN + timedelta(hours=hours)).started())
     request = pb.ListConversationsRequest(page_size=2)
@@ -115,12 +116,14 @@ async def test_what_is_added_between_two_pages_moves_nothing(history, tell):
     assert len(set(seen)) == 4
 
 
-async def test_conversations_are_filtered_by_scenario_and_date(history, tell):
+async def test_conversations_are_filtered_by_scenario_and_date(
+    history: History, tell: Tell
+) -> None:
     day = timedelta(days=1)
     for days, scenario in enumerate(["free-talk", "cafe", "free-talk"]):
         await history.ingest(tell(began=BEGAN + days * day).started(scenario))
 
-    async def listed(**filters):
+    async def listed(**filters: Any) -> Any:
         request = pb.ListConversationsRequest(**filters)
         return (await history.ask("ListConversations", request)).conversations
 
@@ -132,14 +135,14 @@ async def test_conversations_are_filtered_by_scenario_and_date(history, tell):
     assert [each.scenario_id for each in both] == ["cafe", "free-talk"]
 
 
-async def test_a_date_outside_the_calendar_is_refused(history):
+async def test_a_date_outside_the_calendar_is_refused(history: History) -> None:
     request = pb.ListConversationsRequest(to=Timestamp(seconds=2**60))
     error = await history.refused(history.ask("ListConversations", request))
     assert error.code is Code.INVALID_ARGUMENT
     assert [each.field for each in error.fields] == ["to"]
 
 
-async def test_another_users_conversation_is_not_found(history, tell):
+async def test_another_users_conversation_is_not_found(history: History, tell: Tell) -> None:
     told = tell()
     await history.ingest(told.started(), told.turn(1, "secret plans"))
     stranger = new_id()
@@ -152,7 +155,7 @@ async def test_another_users_conversation_is_not_found(history, tell):
     assert not found.matches
 
 
-async def test_turns_come_by_number_page_by_page(history, tell):
+async def test_turns_come_by_number_page_by_page(history: History, tell: Tell) -> None:
     told = tell()
     turns = [told.turn(number, f"turn {number}") for number in range(1, 8)]
     await history.ingest(*reversed(turns))
@@ -162,7 +165,9 @@ async def test_turns_come_by_number_page_by_page(history, tell):
     assert [record.turn.number for record in found] == list(range(1, 8))
 
 
-async def test_a_page_of_long_turns_ends_before_it_outgrows_a_message(history, tell):
+async def test_a_page_of_long_turns_ends_before_it_outgrows_a_message(
+    history: History, tell: Tell
+) -> None:
     """Regression: 500 turns with every word's times are far more than gRPC's 4 MiB."""
     told = tell()
     words = [speech_pb2.Word(text="w" * 150, start_ms=1, end_ms=2)] * 1900
@@ -175,7 +180,9 @@ async def test_a_page_of_long_turns_ends_before_it_outgrows_a_message(history, t
     assert count > 1
 
 
-async def test_words_are_found_wherever_they_stand_and_whoever_said_them(history, tell):
+async def test_words_are_found_wherever_they_stand_and_whoever_said_them(
+    history: History, tell: Tell
+) -> None:
     told = tell()
     await history.ingest(
         told.turn(1, "I would like a coffee, please.", "A small coffee or a large one?"),
@@ -193,14 +200,16 @@ async def test_words_are_found_wherever_they_stand_and_whoever_said_them(history
     assert not (await search(history, "coffee anything")).matches
 
 
-async def test_a_phrase_stands_together(history, tell):
+async def test_a_phrase_stands_together(history: History, tell: Tell) -> None:
     told = tell()
     await history.ingest(told.turn(1, "the black cat sat"), told.turn(2, "the cat is black"))
     found = (await search(history, '"black cat"')).matches
     assert [marked(match) for match in found] == ["the [black cat] sat"]
 
 
-async def test_accents_case_and_apostrophes_make_no_difference(history, tell):
+async def test_accents_case_and_apostrophes_make_no_difference(
+    history: History, tell: Tell
+) -> None:
     told = tell()
     await history.ingest(told.turn(1, "I don\u2019t know the CAFÉ in Málaga"))
     for query in ("cafe", "Café", "dont", "don't", "malaga", "CAFE\u0301"):
@@ -209,7 +218,7 @@ async def test_accents_case_and_apostrophes_make_no_difference(history, tell):
     assert marked(found[0]) == "I don\u2019t know the [CAFÉ] in Málaga"
 
 
-async def test_scripts_without_spaces_are_searched_inside(history, tell):
+async def test_scripts_without_spaces_are_searched_inside(history: History, tell: Tell) -> None:
     told = tell()
     await history.ingest(
         told.turn(1, "他说你好世界", "これは日本語です"), told.turn(2, "好你", "한국어를 배워요")
@@ -223,7 +232,7 @@ async def test_scripts_without_spaces_are_searched_inside(history, tell):
     "query",
     ['a" OR owner:*', "NEAR(a b)", "a*", "-a", "words:a", '"', "a AND", "(a", "^a", "a:b", "{a b}"],
 )
-async def test_no_query_is_syntax(history, tell, query):
+async def test_no_query_is_syntax(history: History, tell: Tell, query: str) -> None:
     """Whatever is typed is words; nothing reaches the index as an expression."""
     mine, other = tell(), tell(user_id=new_id())
     await history.ingest(mine.turn(1, "zebra"), other.turn(1, "a b near owner or and words"))
@@ -234,13 +243,13 @@ async def test_no_query_is_syntax(history, tell, query):
 
 
 @pytest.mark.parametrize("query", ["?!", "   ", '""', "\u0301", "…"])
-async def test_a_query_without_a_word_is_refused(history, query):
+async def test_a_query_without_a_word_is_refused(history: History, query: str) -> None:
     error = await history.refused(search(history, query))
     assert (error.code, error.reason) == (Code.INVALID_ARGUMENT, "QUERY_INVALID")
     assert [each.field for each in error.fields] == ["query"]
 
 
-async def test_matches_come_page_by_page_without_repeats(history, tell):
+async def test_matches_come_page_by_page_without_repeats(history: History, tell: Tell) -> None:
     told = tell()
     await history.ingest(*[told.turn(number, f"apple number {number}") for number in range(1, 8)])
     request = pb.SearchTurnsRequest(query="apple", page_size=3)
@@ -249,7 +258,7 @@ async def test_matches_come_page_by_page_without_repeats(history, tell):
     assert sorted(match.number for match in found) == list(range(1, 8))
 
 
-async def test_mistakes_are_counted_over_conversations(history, tell):
+async def test_mistakes_are_counted_over_conversations(history: History, tell: Tell) -> None:
     first, second = tell(), tell(began=BEGAN + timedelta(days=1))
     turns = [
         first.turn(1, "he go home"),
@@ -273,14 +282,14 @@ async def test_mistakes_are_counted_over_conversations(history, tell):
     assert not (await history.ask("ListMistakes", pb.ListMistakesRequest(), new_id())).mistakes
 
 
-async def exported(history, request, user_id=""):
+async def exported(history: History, request: Any, user_id: str = "") -> Any:
     identity = history.callers.user(user_id or history.user_id)
     chunks = [r.chunk async for r in history.stub.ExportConversations(request, metadata=identity)]
     assert all(0 < len(chunk) <= 64 * 1024 for chunk in chunks)
     return b"".join(chunks).decode()
 
 
-async def test_an_export_holds_every_conversation_and_turn(history, tell):
+async def test_an_export_holds_every_conversation_and_turn(history: History, tell: Tell) -> None:
     for hours in range(23):  # more than one page of the list behind it
         told = tell(began=BEGAN + timedelta(hours=hours))
         await history.ingest(told.started(), told.turn(1, "hello " * 800, "hi"))
@@ -295,7 +304,9 @@ async def test_an_export_holds_every_conversation_and_turn(history, tell):
     assert await exported(history, pb.ExportConversationsRequest(), new_id()) == ""
 
 
-async def test_an_export_of_another_users_conversation_is_refused(history, tell):
+async def test_an_export_of_another_users_conversation_is_refused(
+    history: History, tell: Tell
+) -> None:
     told = tell()
     await history.ingest(told.started())
     request = pb.ExportConversationsRequest(conversation_ids=[told.conversation_id])
@@ -303,6 +314,6 @@ async def test_an_export_of_another_users_conversation_is_refused(history, tell)
     assert (error.code, error.reason) == (Code.NOT_FOUND, "CONVERSATION_NOT_FOUND")
 
 
-async def test_progress_says_that_it_is_not_there_yet(history):
+async def test_progress_says_that_it_is_not_there_yet(history: History) -> None:
     error = await history.refused(history.ask("GetProgress", pb.GetProgressRequest()))
     assert (error.code, error.reason) == (Code.UNIMPLEMENTED, "NOT_IMPLEMENTED")

@@ -1,33 +1,41 @@
 """What the turns of a conversation come to."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.history.conversations import PREVIEW_CHARACTERS, TurnFigures, shorten, total
 
 
-def turn(number=1, learner="", tutor="", speech_ms=0, silence_ms=None):
+def turn(
+    number: int = 1,
+    learner: str = "",
+    tutor: str = "",
+    speech_ms: int = 0,
+    silence_ms: int | None = None,
+) -> Any:
     return TurnFigures(number, learner, tutor, speech_ms, silence_ms)
 
 
-def test_no_turns_come_to_nothing():
+def test_no_turns_come_to_nothing() -> None:
     totals = total([])
     assert (totals.turns, totals.learner_speech_ms, totals.median_silence_ms) == (0, 0, 0)
     assert totals.preview == ""
 
 
-def test_turns_without_a_reply_do_not_count_as_silence():
+def test_turns_without_a_reply_do_not_count_as_silence() -> None:
     turns = [turn(1, silence_ms=900), turn(2), turn(3, silence_ms=100), turn(4, silence_ms=200)]
     assert total(turns).median_silence_ms == 200
 
 
-def test_the_preview_is_the_first_thing_said_in_any_order():
+def test_the_preview_is_the_first_thing_said_in_any_order() -> None:
     turns = [turn(3, "third"), turn(1, "  ", "Welcome!"), turn(2, "second")]
     assert total(turns).preview == "Welcome!"
 
 
 @given(st.text(max_size=400))
-def test_a_preview_fits_on_one_line(text):
+def test_a_preview_fits_on_one_line(text: str) -> None:
     short = shorten(text)
     assert len(short) <= PREVIEW_CHARACTERS
     assert "\n" not in short
@@ -35,6 +43,6 @@ def test_a_preview_fits_on_one_line(text):
         assert short == " ".join(text.split())
 
 
-def test_a_long_text_is_cut_between_words_and_a_text_without_spaces_between_characters():
+def test_a_long_text_is_cut_between_words_and_a_text_without_spaces_between_characters() -> None:
     assert shorten("one two three", 9) == "one two…"
     assert shorten("你好世界", 3) == "你好…"

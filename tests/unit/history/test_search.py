@@ -1,5 +1,7 @@
 """Words, queries and snippets."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def words(text: str) -> list[str]:
         ("a\x00b", ["a", "b"]),
     ],
 )
-def test_text_is_cut_into_words(text, expected):
+def test_text_is_cut_into_words(text: str, expected: Any) -> None:
     assert words(text) == expected
 
 
@@ -51,17 +53,17 @@ def test_text_is_cut_into_words(text, expected):
         ('""cat""', (("cat",),)),
     ],
 )
-def test_a_query_is_words_and_phrases(text, terms):
+def test_a_query_is_words_and_phrases(text: str, terms: Any) -> None:
     assert parse_query(text) == Query(terms)
 
 
-def test_a_query_without_a_word_is_refused():
+def test_a_query_without_a_word_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="QUERY_INVALID"):
         parse_query('"?!"')
 
 
 @given(st.text(max_size=300))
-def test_every_word_stands_where_it_says(text):
+def test_every_word_stands_where_it_says(text: str) -> None:
     found = list(tokens(text))
     assert all(fold(text[token.start : token.end]) == token.word != "" for token in found)
     ends = [0, *(token.end for token in found)]
@@ -69,12 +71,12 @@ def test_every_word_stands_where_it_says(text):
 
 
 @given(st.text(max_size=300))
-def test_a_word_holds_nothing_that_could_be_syntax(text):
+def test_a_word_holds_nothing_that_could_be_syntax(text: str) -> None:
     assert all(word.isalnum() for word in words(text))
 
 
 @given(st.text(max_size=400), st.data())
-def test_a_snippet_shows_what_matched(text, data):
+def test_a_snippet_shows_what_matched(text: str, data: st.DataObject) -> None:
     found = list(tokens(text))
     if not found:
         return
@@ -89,7 +91,7 @@ def test_a_snippet_shows_what_matched(text, data):
     assert word.startswith(fold(shown.text[start:end])[: len(word)])
 
 
-def test_a_long_text_is_cut_around_its_first_match():
+def test_a_long_text_is_cut_around_its_first_match() -> None:
     text = "word " * 100 + "needle " + "word " * 100
     shown = snippet(text, parse_query("needle"))
     assert shown.text.startswith("…word")
@@ -97,6 +99,6 @@ def test_a_long_text_is_cut_around_its_first_match():
     assert [shown.text[start:end] for start, end in shown.spans] == ["needle"]
 
 
-def test_overlapping_matches_are_one_span():
+def test_overlapping_matches_are_one_span() -> None:
     shown = snippet("the black cat", parse_query('"the black" "black cat" black'))
     assert shown.spans == ((0, 13),)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -110,12 +111,16 @@ def expected() -> list[object]:
     return []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     order=st.permutations([*range(len(EVENTS)), 0, 3, 5, 7]),
     cuts=st.sets(st.integers(0, len(EVENTS) + 4)),
 )
-async def test_any_order_repetition_and_batching_ends_in_the_same_history(order, cuts, expected):
+async def test_any_order_repetition_and_batching_ends_in_the_same_history(
+    order: list[int], cuts: set[int], expected: Any
+) -> None:
     bounds = sorted({0, *cuts, len(order)})
     async with opened() as (history, database):
         stored = 0
@@ -131,7 +136,9 @@ async def test_any_order_repetition_and_batching_ends_in_the_same_history(order,
 
 @settings(max_examples=15, deadline=None)
 @given(order=st.permutations(range(len(EVENTS))), when=st.integers(0, len(EVENTS)))
-async def test_after_a_deletion_nothing_comes_back_in_any_order(order, when):
+async def test_after_a_deletion_nothing_comes_back_in_any_order(
+    order: list[int], when: int
+) -> None:
     async with opened() as (history, database):
         before, after = order[: max(when, 1)], order[max(when, 1) :]
         await history.ingest([EVENTS[at] for at in before])
@@ -149,7 +156,7 @@ async def test_after_a_deletion_nothing_comes_back_in_any_order(order, when):
         assert deleted == set(RECORDINGS)
 
 
-async def test_the_revisions_make_exactly_the_tables(tmp_path: Path):
+async def test_the_revisions_make_exactly_the_tables(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/history.sqlite3"
     await migrate(url, MIGRATIONS)
     drift = schema_drift(url, Base.metadata)
