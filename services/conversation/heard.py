@@ -71,6 +71,15 @@ def heard_text(pieces: Sequence[TextPiece], audio_ms: int, heard_ms: int) -> str
     return "".join(piece.text for piece in pieces)[:end].strip()
 
 
+def text_between(pieces: Sequence[TextPiece], audio_ms: int, from_ms: int, to_ms: int) -> str:
+    """Return the words that are said between two places of the reply's audio."""
+    return " ".join(
+        word.text
+        for word in word_times(pieces, audio_ms)
+        if word.end_ms >= from_ms and word.start_ms <= to_ms
+    )
+
+
 def _heard(words: Iterable[WordTime], heard_ms: int) -> list[WordTime]:
     return [
         word for word in words if heard_ms > 0 and (word.start_ms + word.end_ms) / 2 <= heard_ms

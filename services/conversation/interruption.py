@@ -59,8 +59,12 @@ def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float 
     either, nothing is decided before the words are final.
     """
     words = words_of(text)
-    if _is_echo(words, words_of(said)):
-        return Meaning.BACKCHANNEL
+    if _is_within(words, words_of(said)):
+        # Two words in a row may be chance, or the beginning of a longer echo.
+        if len(words) >= _ECHO_WORDS:
+            return Meaning.BACKCHANNEL
+        if len(words) == _ECHO_WORDS - 1 and not final:
+            return Meaning.UNCLEAR
     real = [word for word in words if word not in BACKCHANNELS]
     if len(real) >= 2 or any(word in STOP_WORDS for word in real):
         return Meaning.INTERRUPTION
@@ -71,8 +75,6 @@ def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float 
     return Meaning.BACKCHANNEL
 
 
-def _is_echo(words: list[str], said: list[str]) -> bool:
-    if len(words) < _ECHO_WORDS:
-        return False
+def _is_within(words: list[str], said: list[str]) -> bool:
     length = len(words)
     return any(said[at : at + length] == words for at in range(len(said) - length + 1))

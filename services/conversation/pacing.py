@@ -6,7 +6,6 @@ What has been sent cannot be called back, so an interruption wastes at most the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Rides out a network's hiccup (99 % of round trips on mobile networks stay under it), and is the
@@ -17,6 +16,9 @@ LEAD_MS = 600
 # refused by `push`, and the reply ends where the queue does. (Reading less from the engine
 # instead would hold back the events that interrupt.)
 MAX_QUEUED_MS = 120_000
+
+# Times are floats: a tick may come this much before the position it was set for.
+_ROUNDING_MS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +54,15 @@ class Pacer:
         self._queued_ms += piece.duration_ms
         return True
 
-    def release(self, position_ms: int) -> Iterator[Piece]:
-        """Take out, in order, what may be sent with playback at `position_ms`."""
-        while self._queue and self._queue[0].offset_ms <= position_ms + self._lead_ms:
-            piece = self._queue.popleft()
-            self._queued_ms -= piece.duration_ms
-            yield piece
+    def pop_due(self, position_ms: float) -> Piece | None:
+        """Take out the next piece if it may be sent with playback at `position_ms`."""
+        if not self._queue or self._queue[0].offset_ms > position_ms + self._lead_ms + _ROUNDING_MS:
+            return None
+        piece = self._queue.popleft()
+        self._queued_ms -= piece.duration_ms
+        return piece
 
     @property
     def next_position_ms(self) -> int | None:
         """The playback position at which the next piece may go; None when none waits."""
         return self._queue[0].offset_ms - self._lead_ms if self._queue else None
-
-    def clear(self) -> None:
-        """Drop everything."""
-        self._queue.clear()
-        self._queued_ms = 0

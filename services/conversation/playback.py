@@ -20,6 +20,10 @@ _LATE_REPORT_S = 0.4
 _STALLED_MS = 2_000
 
 
+# Times are floats: 299.9999 ms is 300.
+_ROUNDING_MS = 0.01
+
+
 class Playback:
     """The position of one reply's playback."""
 
@@ -42,7 +46,7 @@ class Playback:
         if self._base_at is None:
             self._base_at = now + ASSUMED_DELAY_S
             self._held_at = now
-        elif not self._holds and self._running_ms(now) > self.sent_ms:
+        elif not self._holds and self.running_ms(now) > self.sent_ms:
             # The loudspeaker had run dry: it goes on from here with what comes now.
             self._base_ms, self._base_at = float(self.sent_ms), now + ASSUMED_DELAY_S
         self.sent_ms = max(self.sent_ms, until_ms)
@@ -50,6 +54,8 @@ class Playback:
     def report(self, heard_ms: int, now: float) -> None:
         """The client has played `heard_ms`. Less than before, or more than was sent, is cut."""
         heard_ms = min(heard_ms, self.sent_ms)
+        if not self.started:
+            return
         if self.reported_ms is not None and heard_ms <= self.reported_ms:
             return
         self.reported_ms = heard_ms
@@ -69,15 +75,16 @@ class Playback:
             return
         if len(self._holds) == 1 and self._base_at is not None:
             # It goes on from where it stands.
-            self._base_ms, self._base_at = self._running_ms(now), now
+            self._base_ms, self._base_at = self.running_ms(now), now
             self.held_ms += (now - self._held_at) * 1000
         self._holds.discard(why)
 
     def position_ms(self, now: float) -> int:
         """Return how much of the reply's audio was played by `now`, at most what was sent."""
-        return int(min(self._running_ms(now), self.sent_ms))
+        return int(min(self.running_ms(now), self.sent_ms) + _ROUNDING_MS)
 
-    def _running_ms(self, now: float) -> float:
+    def running_ms(self, now: float) -> float:
+        """Return where playback would be if everything had been sent: for pacing."""
         if self._base_at is None:
             return 0.0
         if self._holds:

@@ -15,61 +15,27 @@ a turn; this machine decides everything from there to the learner's ears. It hol
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from statistics import median
+from typing import Any
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
-from parley.types.v1 import audio_pb2, learner_pb2, speech_pb2, turn_pb2
+from parley.types.v1 import learner_pb2, turn_pb2
 from services.common.errors import ParleyError
 from services.common.ids import new_id
-from services.conversation import problems
-from services.conversation.events import (
-    ClientBack,
-    ClientDone,
-    ClientGone,
-    Draining,
-    Effect,
-    End,
-    EngineBack,
-    EngineDone,
-    EngineGivenUp,
-    EngineLost,
-    Event,
-    Failing,
-    FromClient,
-    FromEngine,
-    Opened,
-    RecordTutor,
-    Refused,
-    RestartEngine,
-    SaveTurn,
-    Send,
-    Silence,
-    Suspend,
-    Tell,
-    Tick,
-    ToEngine,
-    TurnStored,
-)
-from services.conversation.interruption import Meaning, meaning
-from services.conversation.pacing import Piece
-from services.conversation.playback import ASSUMED_DELAY_S
-from services.conversation.stages import join_stages, silence_of
+from services.conversation import events, messages, problems
+from services.conversation.events import Effect, Event
+from services.conversation.interruption import Meaning
+from services.conversation.listening import Listening
+from services.conversation.totals import Totals
 from services.conversation.turn import OpenTurn
 
 # Speech that begins in the last moments of a reply does not stop it: there is nothing to save, and
 # stopping would make the tutor swallow its last word.
 _ALMOST_OVER_MS = 300
-
-# After speech over a reply ended, this long for its words to come; recognition takes 150-250 ms.
-_WORDS_WAIT_S = 0.9
-
-# Speech this long over a reply is no "mhm", whether or not an engine that gives no partial
-# transcripts has words for it.
-_WORDLESS_LIMIT_S = 2.5
 
 # How long the client's side may be closed before the session ends without the engine's last word.
 _CLOSING_S = 60.0
@@ -80,8 +46,16 @@ _DRAIN_RESERVE_S = 2.0
 # Typed utterances kept while the engine is away. Full policy: refused with a notice.
 _MAX_HELD_TEXTS = 8
 
-# What an engine is told of the past, as the contract bounds it.
+# What an engine is told of the past, as the contract bounds it: turns, and characters of each.
 _MAX_CONTEXT_TURNS = 200
+_MAX_LEARNER_CHARACTERS = 8_000
+_MAX_TUTOR_CHARACTERS = 16_000
+_MAX_TYPED_CHARACTERS = 2_000
+
+_INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
+_SESSION_ENDED = turn_pb2.REPLY_END_REASON_SESSION_ENDED
+_NONE = turn_pb2.UTTERANCE_SOURCE_NONE
+_SPEECH = turn_pb2.UTTERANCE_SOURCE_SPEECH
 
 
 class State(Enum):
@@ -106,19 +80,15 @@ class Trigger(Enum):
 TRANSITIONS: dict[tuple[State, Trigger], State] = {
     # The utterance is a turn; the tutor answers.
     (State.LISTENING, Trigger.COMMITTED): State.REPLYING,
-    # A newer turn takes the place of the reply under way.
-    (State.REPLYING, Trigger.COMMITTED): State.REPLYING,
-    (State.PAUSED, Trigger.COMMITTED): State.REPLYING,
     # Perhaps an interruption: hold back until there are words.
     (State.REPLYING, Trigger.SPEECH_OVER_REPLY): State.PAUSED,
     # It was none.
     (State.PAUSED, Trigger.DISMISSED): State.REPLYING,
-    # Heard to its end, interrupted, or failed.
+    # Heard to its end, interrupted, replaced by a newer turn, or failed.
     (State.REPLYING, Trigger.REPLY_OVER): State.LISTENING,
     (State.PAUSED, Trigger.REPLY_OVER): State.LISTENING,
+    # A session ends with the floor at the learner: a reply under way is ended first.
     (State.LISTENING, Trigger.END): State.ENDED,
-    (State.REPLYING, Trigger.END): State.ENDED,
-    (State.PAUSED, Trigger.END): State.ENDED,
 }
 
 
@@ -147,17 +117,6 @@ class SessionConfig:
     reply_timeout_s: float = 30
 
 
-@dataclass(slots=True)
-class _Totals:
-    """What the session adds up for its summary."""
-
-    turns: int = 0
-    saved: int = 0
-    learner_ms: int = 0
-    tutor_ms: int = 0
-    silences: list[float] = field(default_factory=list)
-
-
 class Session:
     """One session's machine. See the module's docstring."""
 
@@ -168,23 +127,19 @@ class Session:
         self._effects: list[Effect] = []
         self._turn: OpenTurn | None = None
         self._next_number = config.next_turn
+        # Every generation up to this one is over for the client.
         self._silenced = config.last_generation
+        self._listening = Listening()
+        self._context = deque(config.context, _MAX_CONTEXT_TURNS)
+        self._totals = Totals()
         self._preferences = config.turn_taking
         self._captions_only = config.captions_only
         # Everything changed since the start, for an engine that takes another's place.
         self._changes = ai_pb2.ChangeEngineSettings()
-        self._context: deque[ai_pb2.ContextTurn] = deque(config.context, _MAX_CONTEXT_TURNS)
-        self._totals = _Totals()
-        # The learner's utterance over a reply, as far as it is known.
-        self._speaking = False
-        self._unresolved = False
-        self._spoke_at = now
-        self._words = ""
-        self._decide_at: float | None = None
         self._final_shown = ""
         self._hinted = False
         self._typed_at: float | None = None
-        # Where the learner's audio stands: position on the time line, and when it came.
+        # Where the learner's audio stands: its end on the time line, and when that came.
         self._audio_ms = 0.0
         self._audio_at = now
         self._client_at = now
@@ -221,12 +176,19 @@ class Session:
 
     @property
     def learner_speaking(self) -> bool:
-        """Whether an utterance is under way that is no turn yet."""
-        return self._speaking
+        """Whether the learner is heard speaking."""
+        return self._listening.speaking
 
     def context(self) -> list[ai_pb2.ContextTurn]:
-        """Return the finished turns as an engine shall remember them, oldest first."""
-        return list(self._context)
+        """Return the turns as an engine shall remember them, oldest first.
+
+        A reply that is still being played counts as heard: an engine that comes new to it cannot
+        be corrected later.
+        """
+        turns = list(self._context)
+        if self._turn is not None and self._turn.done:
+            turns.append(_context_turn(self._turn.learner_text, self._turn.text))
+        return turns[-_MAX_CONTEXT_TURNS:]
 
     def note_audio(self, end_ms: float, now: float) -> None:
         """The learner's audio has come up to `end_ms` of the time line. Called for every frame."""
@@ -235,15 +197,7 @@ class Session:
 
     def summary(self, now: float) -> conversation_pb2.SessionSummary:
         """Return what has happened so far."""
-        totals = self._totals
-        return conversation_pb2.SessionSummary(
-            turns=totals.turns,
-            turns_saved=totals.saved,
-            learner_speech_ms=totals.learner_ms,
-            tutor_speech_ms=totals.tutor_ms,
-            duration_ms=max(0, int((now - self._origin) * 1000)),
-            median_silence_ms=int(median(totals.silences)) if totals.silences else 0,
-        )
+        return self._totals.summary((now - self._origin) * 1000)
 
     def deadline(self) -> float | None:
         """Return when `Tick` is due next; None after the end."""
@@ -254,95 +208,93 @@ class Session:
             times.append(self._client_at + self._config.idle_s)
         else:
             times.append(self._gone_at + self._config.resume_s)
-        times += [
-            at for at in (self._decide_at, self._drain_at, self._closing_at) if at is not None
-        ]
+        waited_for = (
+            self._listening.decide_at,
+            self._patience_ends_at(),
+            self._drain_at,
+            self._closing_at,
+        )
+        times.extend(at for at in waited_for if at is not None)
         if self._turn is not None:
-            times += self._turn_deadlines(self._turn)
+            times.extend(self._turn.deadlines())
         return min(times)
-
-    def _turn_deadlines(self, turn: OpenTurn) -> list[float]:
-        found: list[float | None] = []
-        if not turn.engine_began and self._engine_up:
-            found.append(turn.opened_at + self._config.reply_timeout_s)
-        position = turn.pacer.next_position_ms
-        if position is not None:
-            found.append(turn.playback.reaches_at(position))
-        elif turn.engine_done:
-            found.append(turn.playback.over_at(turn.audio_ms))
-        return [at for at in found if at is not None]
 
     # --- events -------------------------------------------------------------------------------
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event; return what is to be done, in order."""
         self._effects = []
-        if self._state is State.ENDED and not isinstance(event, TurnStored):
-            return []
-        match event:
-            case FromClient(request):
-                self._client_at = now
-                self._on_client(request, now)
-            case FromEngine(response):
-                self._on_engine(response, now)
-            case Tick():
-                self._on_tick(now)
-            case TurnStored(turn_id, number):
-                self._totals.saved += 1
-                self._send(turn=number, turn_saved={"turn_id": turn_id, "number": number})
-            case Opened():
-                self._on_opened()
-            case ClientGone():
-                self._on_client_gone(now)
-            case ClientBack():
-                self._on_client_back(now)
-            case ClientDone():
-                self._on_client_done(now)
-            case EngineLost(error):
-                self._on_engine_lost(error, now)
-            case EngineBack():
-                self._on_engine_back(now)
-            case EngineGivenUp(error):
-                self._notice(error, fatal=True)
-                self._end(now, error)
-            case EngineDone():
-                self._engine_finished = True
-                self._end_if_finished(now)
-            case Failing(error):
-                self._notice_once(error)
-            case Refused(error, cause_seq, fatal):
-                self._notice(error, cause_seq=cause_seq, fatal=fatal)
-                if fatal:
-                    self._end(now, error)
-            case Draining(time_left):
-                self._on_draining(time_left, now)
+        if self._state is not State.ENDED or isinstance(event, events.TurnStored):
+            self._dispatch(event, now)
         return self._effects
 
-    def _on_opened(self) -> None:
-        if self._config.tutor_opens and self._next_number == 1:
-            self._engine(request_reply={"purpose": ai_pb2.REPLY_PURPOSE_OPENING})
+    def _dispatch(self, event: Event, now: float) -> None:
+        match event:
+            case events.FromClient(request):
+                self._client_at = now
+                self._on_client(request, now)
+            case events.FromEngine(response):
+                self._on_engine(response, now)
+            case events.Tick():
+                self._on_tick(now)
+            case events.TurnStored(turn_id, number):
+                self._on_stored(turn_id, number)
+            case events.Opened():
+                if self._config.tutor_opens and self._next_number == 1:
+                    self._engine(request_reply={"purpose": ai_pb2.REPLY_PURPOSE_OPENING})
+            case events.ClientGone():
+                self._on_client_gone(now)
+            case events.ClientBack():
+                self._on_client_back(now)
+            case events.ClientDone():
+                self._on_client_done(now)
+            case events.EngineLost(error):
+                self._on_engine_lost(error, now)
+            case events.EngineBack():
+                self._on_engine_back(now)
+            case events.EngineGivenUp(error):
+                self._stop(error, now)
+            case events.EngineDone():
+                self._engine_finished = True
+                self._end_if_finished(now)
+            case events.Failing(error):
+                self._tell_once(error)
+            case events.Refused(error, cause_seq, fatal):
+                self._tell(error, cause_seq=cause_seq, fatal=fatal)
+                if fatal:
+                    self._end(error, now)
+            case events.Draining(time_left):
+                self._on_draining(time_left, now)
 
     def _on_tick(self, now: float) -> None:
-        if now >= self._origin + self._config.session_s:
-            self._stop(now, problems.too_long())
-            return
-        if self._gone_at is not None and now >= self._gone_at + self._config.resume_s:
-            self._end(now, None)
-            return
-        if self._gone_at is None and now >= self._client_at + self._config.idle_s:
-            self._stop(now, problems.idle())
-            return
-        if self._closing_at is not None and now >= self._closing_at:
-            self._end(now, None)
-            return
-        if self._decide_at is not None and now >= self._decide_at:
-            self._decide_without_words(now)
-        turn = self._turn
-        waiting = turn is not None and not turn.engine_began and self._engine_up
-        if turn and waiting and now >= turn.opened_at + self._config.reply_timeout_s:
-            self._effects.append(RestartEngine())
+        config = self._config
+        if now >= self._origin + config.session_s:
+            return self._stop(problems.too_long(), now)
+        if self._gone_at is not None and now >= self._gone_at + config.resume_s:
+            return self._end(None, now)
+        if self._gone_at is None and now >= self._client_at + config.idle_s:
+            return self._stop(problems.idle(), now)
+        if _due(self._closing_at, now):
+            return self._end(None, now)
+        if _due(self._listening.decide_at, now):
+            self._act_on(self._listening.meaning_without_words(), now)
+        elif _due(self._patience_ends_at(), now):
+            self._engine_up = False
+            self._effects.append(events.RestartEngine())
         self._play(now)
-        self._drain_if_due(now)
+        return self._drain_if_due(now)
+
+    def _patience_ends_at(self) -> float | None:
+        """Return when an engine that has not begun to answer counts as lost."""
+        turn = self._turn
+        if turn is None or turn.began or not self._engine_up:
+            return None
+        return turn.opened_at + self._config.reply_timeout_s
+
+    def _on_stored(self, turn_id: str, number: int) -> None:
+        self._totals.saved += 1
+        saved = conversation_pb2.TurnSaved(turn_id=turn_id, number=number)
+        self._send(messages.Response(turn=number, turn_saved=saved))
 
     # --- the client ---------------------------------------------------------------------------
 
@@ -359,11 +311,13 @@ class Session:
         elif kind == "settings":
             self._on_settings(request.settings)
         elif kind == "ping":
-            self._on_ping(request.ping.nonce, now)
+            pong = conversation_pb2.Pong(nonce=request.ping.nonce)
+            pong.server_time.FromDatetime(self._time_of_day(now))
+            self._send(messages.Response(pong=pong))
         elif kind == "finish":
-            self._end(now, None)
+            self._end(None, now)
         elif kind == "start":
-            self._notice(problems.already_started(), cause_seq=request.seq)
+            self._tell(problems.already_started(), cause_seq=request.seq)
 
     def _on_heard(self, heard: conversation_pb2.Heard, now: float) -> None:
         turn = self._turn
@@ -383,7 +337,7 @@ class Session:
         elif len(self._held_texts) < _MAX_HELD_TEXTS:
             self._held_texts.append(text)
         else:
-            self._notice(problems.engine_unavailable(), cause_seq=seq)
+            self._tell(problems.engine_unavailable(), cause_seq=seq)
 
     def _on_interrupt(self, interrupt: conversation_pb2.Interrupt, now: float) -> None:
         turn = self._turn
@@ -392,11 +346,11 @@ class Session:
         if interrupt.heard_ms:
             turn.playback.report(interrupt.heard_ms, now)
         # Who stops the tutor while speaking wants what is being said to count.
-        self._interrupt(now, take=self._unresolved)
+        self._interrupt(now, take=True)
 
     def _on_end_turn(self, now: float) -> None:
         if self._turn is not None:
-            if not self._unresolved:
+            if not self._listening.unresolved:
                 return
             self._interrupt(now, take=True)
         self._engine(end_turn={})
@@ -415,12 +369,7 @@ class Session:
             change.captions_only = settings.captions_only
         if change.ByteSize():
             self._changes.MergeFrom(change)
-            self._effects.append(ToEngine(ai_pb2.ConverseRequest(settings=change)))
-
-    def _on_ping(self, nonce: int, now: float) -> None:
-        pong = conversation_pb2.Pong(nonce=nonce)
-        pong.server_time.FromDatetime(self._time_of_day(now))
-        self._send(pong=pong)
+            self._engine(settings=change)
 
     def _on_client_gone(self, now: float) -> None:
         self._gone_at = now
@@ -436,7 +385,7 @@ class Session:
 
     def _on_client_done(self, now: float) -> None:
         if not self._engine_up:
-            self._end(now, None)
+            self._end(None, now)
             return
         self._closing_at = now + _CLOSING_S
         self._engine(end_turn={})
@@ -447,10 +396,7 @@ class Session:
     def _on_engine(self, response: ai_pb2.ConverseResponse, now: float) -> None:
         kind = response.WhichOneof("message")
         if kind in ("reply_text", "reply_audio", "reply_ended"):
-            turn = self._turn_of(response.generation, now)
-            if turn is not None:
-                turn.engine_began = True
-                self._on_reply(kind, response, turn, now)
+            self._on_reply(kind, response, now)
         elif kind == "transcript":
             self._on_transcript(response.transcript, now)
         elif kind == "speech_started":
@@ -464,53 +410,58 @@ class Session:
         elif kind == "long_silence":
             self._on_long_silence()
         elif kind == "notice":
-            self._send(notice={"status": response.notice.status})
+            notice = conversation_pb2.Notice(status=response.notice.status)
+            self._send(messages.Response(notice=notice))
 
-    def _turn_of(self, generation: int, now: float) -> OpenTurn | None:
-        """Return the turn that a piece of reply belongs to; None when it comes too late."""
-        if generation <= self._silenced:
-            return None
-        if self._turn is None or generation > self._turn.generation:
+    def _on_reply(self, kind: str, response: ai_pb2.ConverseResponse, now: float) -> None:
+        if response.generation <= self._silenced:
+            return
+        if self._turn is None or response.generation > self._turn.generation:
             # The tutor speaks without having been asked, and the engine saw no need to say so.
-            self._on_committed(
-                generation,
-                ai_pb2.TurnCommitted(source=turn_pb2.UTTERANCE_SOURCE_NONE),
-                now,
-            )
+            unasked = ai_pb2.TurnCommitted(source=_NONE)
+            self._on_committed(response.generation, unasked, now)
         turn = self._turn
-        return turn if turn is not None and turn.generation == generation else None
+        if turn is None or response.generation != turn.generation:
+            return
+        if kind == "reply_text":
+            turn.add_text(response.reply_text)
+        elif kind == "reply_ended":
+            turn.finish(response.reply_ended)
+        elif not turn.add_audio(response.reply_audio, now):
+            self._tell_once(problems.reply_too_long())
+        self._play(now)
 
     def _on_committed(self, generation: int, message: ai_pb2.TurnCommitted, now: float) -> None:
-        if generation <= self._silenced:
+        if generation <= self.generation:
             return
-        if self._retrying and self._turn is not None:
+        if self._turn is not None and self._retrying:
             self._adopt(self._turn, generation, now)
             return
         if self._turn is not None:
-            if generation <= self._turn.generation:
-                return
-            self._end_reply(turn_pb2.REPLY_END_REASON_INTERRUPTED, now, tell_engine=True)
-        self._move(Trigger.COMMITTED)
-        self._speaking = self._unresolved = False
-        self._turn = self._opened_turn(generation, message, now)
-        if message.source == turn_pb2.UTTERANCE_SOURCE_SPEECH:
-            self._hinted = False
-        self._typed_at = None
-        if message.source != turn_pb2.UTTERANCE_SOURCE_NONE:
+            # A newer turn takes the place of the reply under way.
+            self._end_reply(_INTERRUPTED, now, tell_engine=True)
+        if message.source != _NONE:
             self._show_final(message)
-        self._send_reply_started(self._turn)
-        self._engine(floor={"floor": ai_pb2.FLOOR_TUTOR})
+        self._turn = self._opened_turn(generation, message, now)
+        if self._gone_at is not None:
+            self._turn.playback.hold("disconnected", now)
+        self._move(Trigger.COMMITTED)
+        self._listening.forget()
+        self._typed_at = None
+        self._hinted = self._hinted and message.source == _NONE
+        self._start_reply(self._turn)
 
     def _opened_turn(self, generation: int, message: ai_pb2.TurnCommitted, now: float) -> OpenTurn:
-        spoken = message.source == turn_pb2.UTTERANCE_SOURCE_SPEECH
-        speech_ended_at = self._arrival(message.end_ms, now) if spoken else self._typed_at
-        unasked = message.source == turn_pb2.UTTERANCE_SOURCE_NONE
+        speech_ended_at = None
         kind = conversation_pb2.REPLY_KIND_ANSWER
-        if unasked:
-            opening = self._next_number == 1 and self._config.tutor_opens
-            kind = (
-                conversation_pb2.REPLY_KIND_OPENING if opening else conversation_pb2.REPLY_KIND_HINT
-            )
+        if message.source == _SPEECH:
+            speech_ended_at = self._arrival(message.end_ms, now)
+        elif message.source != _NONE:
+            speech_ended_at = self._typed_at
+        elif self._config.tutor_opens and self._next_number == 1:
+            kind = conversation_pb2.REPLY_KIND_OPENING
+        else:
+            kind = conversation_pb2.REPLY_KIND_HINT
         return OpenTurn(
             turn_id=new_id(),
             number=self._next_number,
@@ -521,71 +472,23 @@ class Session:
             start_ms=message.start_ms,
             end_ms=max(message.start_ms, message.end_ms),
             opened_at=now,
-            speech_ended_at=None if unasked else speech_ended_at,
+            speech_ended_at=speech_ended_at,
             captions_only=self._captions_only,
+            rate_hz=self._config.output_rate_hz,
         )
 
-    def _adopt(self, turn: OpenTurn, generation: int, now: float) -> None:
-        """The new engine has taken up the turn that the lost one had not begun to answer."""
-        self._retrying = False
-        self._silenced = turn.generation
-        turn.generation = generation
-        turn.opened_at = max(turn.opened_at, now)
-        self._send_reply_started(turn)
+    def _show_final(self, message: ai_pb2.TurnCommitted) -> None:
+        shown, self._final_shown = self._final_shown, ""
+        if not shown or shown != message.transcript.verbatim:
+            self._send(messages.transcript(self._next_number, message, final=True))
+
+    def _start_reply(self, turn: OpenTurn) -> None:
+        rate_hz = None if turn.captions_only else turn.rate_hz
+        self._send(messages.reply_started(turn.number, turn.generation, turn.kind, rate_hz))
         self._engine(floor={"floor": ai_pb2.FLOOR_TUTOR})
 
-    def _show_final(self, message: ai_pb2.TurnCommitted) -> None:
-        if self._final_shown != message.transcript.verbatim or not self._final_shown:
-            update = conversation_pb2.TranscriptUpdate(
-                transcript=message.transcript,
-                final=True,
-                start_ms=message.start_ms,
-                end_ms=message.end_ms,
-            )
-            self._send(turn=self._next_number, transcript=update)
-        self._final_shown = ""
-
-    def _send_reply_started(self, turn: OpenTurn) -> None:
-        started = conversation_pb2.ReplyStarted(kind=turn.kind)
-        if not turn.captions_only:
-            started.format.CopyFrom(
-                audio_pb2.AudioFormat(
-                    encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE,
-                    sample_rate_hz=self._config.output_rate_hz,
-                    channels=1,
-                )
-            )
-        self._send(turn=turn.number, generation=turn.generation, reply_started=started)
-
-    def _on_reply(
-        self, kind: str, response: ai_pb2.ConverseResponse, turn: OpenTurn, now: float
-    ) -> None:
-        if kind == "reply_text":
-            text = response.reply_text
-            index = turn.add_text(text)
-            turn.pacer.push(Piece(text.audio_offset_ms, 0, text_index=index))
-        elif kind == "reply_audio":
-            self._on_reply_audio(response.reply_audio, turn, now)
-        else:
-            turn.engine_done = True
-            turn.engine_text = response.reply_ended.text
-            turn.outcome = response.reply_ended.reason
-        self._play(now)
-
-    def _on_reply_audio(self, audio: ai_pb2.EngineReplyAudio, turn: OpenTurn, now: float) -> None:
-        if turn.captions_only:
-            return
-        if turn.first_audio_at is None:
-            turn.first_audio_at = now
-            turn.engine_stages = list(audio.stages)
-        duration_ms = len(audio.pcm) // 2 * 1000 // self._config.output_rate_hz
-        if turn.pacer.push(Piece(audio.offset_ms, duration_ms, audio.pcm)):
-            turn.audio_ms = max(turn.audio_ms, audio.offset_ms + duration_ms)
-        else:
-            self._notice_once(problems.reply_too_long())
-
     def _on_long_silence(self) -> None:
-        busy = self._turn is not None or self._speaking or self._gone_at is not None
+        busy = self._turn is not None or self._listening.speaking or self._gone_at is not None
         if busy or self._hinted or self._preferences.no_hints:
             return
         # Once, until the learner speaks again: a tutor that goes on alone is no help.
@@ -594,132 +497,129 @@ class Session:
 
     def _on_engine_lost(self, error: ParleyError, now: float) -> None:
         self._engine_up = False
-        self._speaking = self._unresolved = False
-        if self._closing_at is not None:
-            self._notice(error)
-            self._end(now, None)
-            return
         turn = self._turn
-        if turn is not None and turn.engine_done:
-            # Nothing is missing of this reply: it is played to its end.
-            self._resume_if_paused(now, resolve=False)
-        elif turn is not None and turn.engine_began:
-            self._end_reply(turn_pb2.REPLY_END_REASON_FAILED, now)
-        elif turn is not None:
-            self._retrying = True
-            self._resume_if_paused(now, resolve=False)
-        self._notice(error)
+        if self._state is State.PAUSED:
+            # Nobody will tell any more what the learner says.
+            self._act_on(Meaning.BACKCHANNEL, now)
+        self._listening.forget()
+        self._tell(error)
+        if self._closing_at is not None:
+            self._end(None, now)
+        elif turn is not None and not turn.done:
+            if turn.began or turn.retried:
+                self._end_reply(turn_pb2.REPLY_END_REASON_FAILED, now)
+            else:
+                self._retrying = turn.retried = True
 
     def _on_engine_back(self, now: float) -> None:
         self._engine_up = True
         if self._changes.ByteSize():
-            self._effects.append(ToEngine(ai_pb2.ConverseRequest(settings=self._changes)))
+            self._engine(settings=self._changes)
         turn = self._turn
-        if turn is None:
-            while self._held_texts:
-                self._engine(text={"text": self._held_texts.popleft()})
-        elif self._retrying:
-            turn.opened_at = now
-            if turn.source == turn_pb2.UTTERANCE_SOURCE_NONE:
-                opening = turn.kind == conversation_pb2.REPLY_KIND_OPENING
-                purpose = ai_pb2.REPLY_PURPOSE_OPENING if opening else ai_pb2.REPLY_PURPOSE_HINT
-                self._engine(request_reply={"purpose": purpose})
-            else:
-                words = turn.utterance.clean or turn.utterance.verbatim
-                self._engine(text={"text": words[:2000]})
-        else:
+        if turn is not None and self._retrying:
+            turn.opened_at = max(turn.opened_at, now)
+            self._ask_again(turn)
+        elif turn is not None:
             self._engine(floor={"floor": ai_pb2.FLOOR_TUTOR})
+        while self._held_texts:
+            self._engine(text={"text": self._held_texts.popleft()})
+
+    def _ask_again(self, turn: OpenTurn) -> None:
+        """Ask the new engine for the reply that the lost one had not begun."""
+        if turn.source == _NONE:
+            opening = turn.kind == conversation_pb2.REPLY_KIND_OPENING
+            purpose = ai_pb2.REPLY_PURPOSE_OPENING if opening else ai_pb2.REPLY_PURPOSE_HINT
+            self._engine(request_reply={"purpose": purpose})
+        else:
+            self._engine(text={"text": turn.learner_text[:_MAX_TYPED_CHARACTERS]})
+
+    def _adopt(self, turn: OpenTurn, generation: int, now: float) -> None:
+        """The new engine has taken up the turn that the lost one had not begun to answer."""
+        self._retrying = False
+        self._silenced = turn.generation
+        turn.generation = generation
+        turn.opened_at = max(turn.opened_at, now)
+        self._start_reply(turn)
 
     # --- speech over a reply ------------------------------------------------------------------
 
     def _on_speech_started(self, at_ms: int, now: float) -> None:
-        self._speaking = True
-        self._spoke_at = now
-        self._words = ""
         turn = self._turn
-        number = self._next_number if turn is None else turn.number + 1
-        self._send(turn=number, speech_started={"at_ms": at_ms})
-        if turn is None:
+        started = conversation_pb2.SpeechStarted(at_ms=at_ms)
+        self._send(messages.Response(turn=self._spoken_turn, speech_started=started))
+        almost_over = turn is not None and turn.all_sent and turn.left_ms(now) <= _ALMOST_OVER_MS
+        self._listening.began(now, over_reply=turn is not None, counts=almost_over)
+        if turn is None or almost_over or self._preferences.no_barge_in:
             return
-        self._unresolved = True
-        if self._preferences.no_barge_in or self._state is not State.REPLYING:
-            return
-        left_ms = turn.audio_ms - turn.playback.position_ms(now)
-        if turn.engine_done and not turn.pacer and left_ms <= _ALMOST_OVER_MS:
-            return
-        self._move(Trigger.SPEECH_OVER_REPLY)
-        turn.playback.hold("speech", now)
-        self._decide_at = now + _WORDLESS_LIMIT_S
-        self._send(turn=turn.number, generation=turn.generation, reply_paused={"reason": "speech"})
+        if self._state is State.REPLYING:
+            self._move(Trigger.SPEECH_OVER_REPLY)
+            turn.playback.hold("speech", now)
+            paused = conversation_pb2.ReplyPaused(reason="speech")
+            self._send_of(turn, reply_paused=paused)
+        self._listening.wait_for_words(now)
 
     def _on_speech_ended(self, at_ms: int, now: float) -> None:
-        number = self._next_number if self._turn is None else self._turn.number + 1
-        self._send(turn=number, speech_ended={"at_ms": at_ms})
-        self._speaking = False
+        ended = conversation_pb2.SpeechEnded(at_ms=at_ms)
+        self._send(messages.Response(turn=self._spoken_turn, speech_ended=ended))
+        self._listening.stopped()
         if self._state is State.PAUSED:
-            self._decide_at = now + _WORDS_WAIT_S
+            self._listening.wait_for_words(now)
             self._decide(now, final=False)
 
     def _on_transcript(self, message: ai_pb2.EngineTranscript, now: float) -> None:
-        if self._turn is not None and not self._unresolved:
+        if self._turn is not None and not self._listening.unresolved:
             # Late words of an utterance that was dismissed, or is the turn under way.
             return
-        number = self._next_number if self._turn is None else self._turn.number + 1
-        update = conversation_pb2.TranscriptUpdate(
-            transcript=message.transcript,
-            final=message.final,
-            start_ms=message.start_ms,
-            end_ms=message.end_ms,
-        )
-        self._send(turn=number, transcript=update)
+        self._send(messages.transcript(self._spoken_turn, message, final=message.final))
         self._final_shown = message.transcript.verbatim if message.final else ""
         if self._state is State.PAUSED:
-            self._words = message.transcript.verbatim
-            self._decide(now, final=message.final or not self._speaking)
+            self._listening.hear(message.transcript.verbatim)
+            self._decide(now, final=message.final or not self._listening.speaking)
+
+    @property
+    def _spoken_turn(self) -> int:
+        """The turn that what the learner says now will be."""
+        return self._next_number if self._turn is None else self._turn.number + 1
 
     def _decide(self, now: float, *, final: bool) -> None:
-        turn = self._turn
-        if turn is None:
-            return
-        spoke_ms = (now - self._spoke_at) * 1000
-        said = turn.heard(turn.playback.sent_ms) if turn.pieces else ""
-        found = meaning(self._words, said=said, final=final, speech_ms=spoke_ms)
-        if found is Meaning.INTERRUPTION:
-            self._interrupt(now, take=True)
-        elif found is Meaning.BACKCHANNEL and not self._speaking and (final or self._words):
-            self._resume_if_paused(now, resolve=True)
+        if self._turn is not None:
+            said = self._turn.in_the_air(now)
+            self._act_on(self._listening.meaning(now, said=said, final=final), now)
 
-    def _decide_without_words(self, now: float) -> None:
-        if self._speaking:
+    def _act_on(self, meaning: Meaning, now: float) -> None:
+        if meaning is Meaning.INTERRUPTION:
             self._interrupt(now, take=True)
-        else:
-            self._words = ""
-            self._resume_if_paused(now, resolve=True)
+        elif meaning is Meaning.BACKCHANNEL:
+            if self._listening.unresolved:
+                self._engine(resolve={"take": False})
+            self._resume(now)
 
     def _on_dropped(self, now: float) -> None:
-        self._speaking = self._unresolved = False
-        self._resume_if_paused(now, resolve=False)
+        self._listening.unresolved = False
+        self._listening.stopped()
+        self._resume(now)
 
-    def _resume_if_paused(self, now: float, *, resolve: bool) -> None:
-        """It was no interruption: the reply goes on. `resolve`: the engine is to forget it."""
+    def _resume(self, now: float) -> None:
+        """It was no interruption: the reply goes on from where it stopped."""
         turn = self._turn
-        if self._state is not State.PAUSED or turn is None:
+        if turn is None or self._state is not State.PAUSED:
             return
         self._move(Trigger.DISMISSED)
-        self._decide_at = None
-        self._unresolved = False
-        if resolve:
-            self._engine(resolve={"take": False})
-        self._send(turn=turn.number, generation=turn.generation, reply_resumed={})
+        self._listening.forget()
+        self._send_of(turn, reply_resumed=conversation_pb2.ReplyResumed())
         turn.playback.release("speech", now)
         self._play(now)
 
     def _interrupt(self, now: float, *, take: bool) -> None:
         """End the reply for the learner's sake. `take`: what is being said is the next turn."""
-        unresolved = self._unresolved
-        self._end_reply(turn_pb2.REPLY_END_REASON_INTERRUPTED, now, tell_engine=True)
-        if unresolved:
+        self._end_reply(_INTERRUPTED, now, tell_engine=True)
+        self._give_floor(take=take)
+
+    def _give_floor(self, *, take: bool) -> None:
+        if self._listening.unresolved:
             self._engine(resolve={"take": take})
+        self._listening.unresolved = False
+        self._listening.decided()
         self._engine(floor={"floor": ai_pb2.FLOOR_LEARNER})
 
     # --- the reply ----------------------------------------------------------------------------
@@ -729,82 +629,24 @@ class Session:
         turn = self._turn
         if turn is None or self._state is not State.REPLYING or self._gone_at is not None:
             return
-        # Captions wait for no loudspeaker.
-        position = 2**31 if turn.captions_only else turn.playback.position_ms(now)
-        for piece in turn.pacer.release(position):
-            self._send_piece(turn, piece, now)
-        self._record_played(turn, turn.playback.position_ms(now), last=False)
-        if turn.engine_done and not turn.pacer:
-            over_at = turn.playback.over_at(turn.audio_ms)
-            silent = turn.captions_only or turn.audio_ms == 0
-            if silent or (over_at is not None and now >= over_at):
-                self._reply_played(turn, now)
+        silent = turn.silence_ms is None
+        self._effects.extend(turn.send_due(now, self._origin))
+        if silent and turn.silence_ms is not None:
+            self._totals.silences_ms.append(turn.silence_ms)
+        if turn.over(now):
+            self._on_played(turn, now)
 
-    def _send_piece(self, turn: OpenTurn, piece: Piece, now: float) -> None:
-        if not piece.pcm:
-            text = turn.pieces[piece.text_index]
-            words = [
-                speech_pb2.Word(
-                    text=word.text,
-                    start_ms=word.start_ms,
-                    end_ms=word.end_ms,
-                    times_estimated=word.estimated,
-                )
-                for word in text.words
-            ]
-            self._send(
-                turn=turn.number,
-                generation=turn.generation,
-                reply_text={
-                    "text": text.text,
-                    "audio_offset_ms": text.audio_offset_ms,
-                    "words": words,
-                },
-            )
-            return
-        if not turn.playback.started:
-            self._first_audio(turn, now)
-        turn.playback.sent(piece.offset_ms + piece.duration_ms, now)
-        at_ms = turn.reply_start_ms + piece.offset_ms + turn.playback.held_ms
-        turn.record_sent(at_ms, piece.offset_ms, piece.pcm)
-        self._effects.append(
-            Send(
-                conversation_pb2.ConverseResponse(
-                    turn=turn.number,
-                    generation=turn.generation,
-                    reply_audio=conversation_pb2.ReplyAudio(
-                        pcm=piece.pcm, offset_ms=piece.offset_ms
-                    ),
-                )
-            )
-        )
-
-    def _first_audio(self, turn: OpenTurn, now: float) -> None:
-        turn.reply_start_ms = (now + ASSUMED_DELAY_S - self._origin) * 1000
-        if turn.speech_ended_at is None or turn.first_audio_at is None:
-            return
-        silence_ms = max(0.0, now - turn.speech_ended_at) * 1000
-        sent_ms = (now - turn.first_audio_at) * 1000
-        turn.stages = join_stages(turn.engine_stages, sent_ms=sent_ms, silence_ms=silence_ms)
-        self._totals.silences.append(silence_of(turn.stages))
-
-    def _record_played(self, turn: OpenTurn, heard_ms: int, *, last: bool) -> None:
-        for at_ms, pcm in turn.played_audio(heard_ms, self._config.output_rate_hz, last=last):
-            self._effects.append(RecordTutor(pcm, at_ms))
-
-    def _reply_played(self, turn: OpenTurn, now: float) -> None:
+    def _on_played(self, turn: OpenTurn, now: float) -> None:
         if turn.playback.stalled(turn.audio_ms):
             # The loudspeaker stopped, though nobody asked it to: the rest was not heard.
-            self._end_reply(turn_pb2.REPLY_END_REASON_INTERRUPTED, now, tell_engine=True)
+            self._end_reply(_INTERRUPTED, now, tell_engine=True)
         else:
             self._end_reply(turn.outcome, now)
             if turn.outcome == turn_pb2.REPLY_END_REASON_COMPLETED:
                 self._engine(reply_heard={"generation": turn.generation})
-        if self._unresolved:
-            # What began over the last words, or was not allowed to interrupt them.
-            self._engine(resolve={"take": self._speaking})
-            self._unresolved = False
-        self._engine(floor={"floor": ai_pb2.FLOOR_LEARNER})
+        # What began over the last words is a turn; what was not allowed to interrupt is one if it
+        # goes on now.
+        self._give_floor(take=self._listening.counts or self._listening.speaking)
         self._end_if_finished(now)
         self._drain_if_due(now)
 
@@ -814,129 +656,100 @@ class Session:
         now: float,
         *,
         tell_engine: bool = False,
-        move: bool = True,
     ) -> None:
         """The reply is over for everybody: told, remembered, and given to storage."""
         turn = self._turn
         if turn is None:
             return
-        completed = reason == turn_pb2.REPLY_END_REASON_COMPLETED
-        heard_ms = turn.audio_ms if completed else turn.playback.position_ms(now)
-        heard = turn.text if completed else turn.heard(heard_ms)
-        self._record_played(turn, heard_ms, last=True)
-        turn.pacer.clear()
         self._turn = None
         self._silenced = turn.generation
         self._next_number = turn.number + 1
-        self._decide_at = None
         self._retrying = False
-        if move:
-            self._move(Trigger.REPLY_OVER)
-        if not completed:
-            self._effects.append(Silence(turn.generation))
+        self._move(Trigger.REPLY_OVER)
+        if reason == turn_pb2.REPLY_END_REASON_COMPLETED:
+            heard_ms, heard = turn.audio_ms, turn.text
+        else:
+            heard_ms = turn.playback.position_ms(now)
+            heard = turn.heard(heard_ms)
+            self._effects.append(events.Silence(turn.generation))
+        self._effects.extend(turn.record_played(heard_ms, last=True))
         self._send(
-            turn=turn.number,
-            generation=turn.generation,
-            reply_ended={
-                "reason": reason,
-                "heard_text": heard,
-                "heard_ms": heard_ms,
-                "stages": turn.stages,
-            },
+            messages.reply_ended(turn.number, turn.generation, reason, heard, heard_ms, turn.stages)
         )
         if tell_engine:
             self._engine(
-                interrupt={
-                    "generation": turn.generation,
-                    "heard_text": heard,
-                    "heard_ms": heard_ms,
-                }
-            )
-        self._keep(turn, reason, heard_ms, heard, now)
-
-    def _keep(
-        self,
-        turn: OpenTurn,
-        reason: turn_pb2.ReplyEndReason.ValueType,
-        heard_ms: int,
-        heard: str,
-        now: float,
-    ) -> None:
-        learner = turn.utterance.clean or turn.utterance.verbatim
-        self._context.append(ai_pb2.ContextTurn(learner=learner[:8000], tutor=heard[:16000]))
-        self._totals.turns += 1
-        self._totals.tutor_ms += heard_ms
-        if turn.source == turn_pb2.UTTERANCE_SOURCE_SPEECH:
-            self._totals.learner_ms += turn.end_ms - turn.start_ms
-        self._effects.append(
-            SaveTurn(
-                turn.to_turn(
-                    reason,
-                    heard_ms,
-                    heard,
-                    now,
-                    engine=self._config.engine,
-                    started_at=self._time_of_day(turn.opened_at),
+                interrupt=ai_pb2.InterruptReply(
+                    generation=turn.generation,
+                    heard_text=heard[:_MAX_TUTOR_CHARACTERS],
+                    heard_ms=heard_ms,
                 )
             )
+        self._context.append(_context_turn(turn.learner_text, heard))
+        finished = turn.to_turn(
+            reason,
+            heard_ms,
+            heard,
+            now,
+            engine=self._config.engine,
+            started_at=self._time_of_day(turn.opened_at),
         )
+        self._totals.add(finished)
+        self._effects.append(events.SaveTurn(finished))
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _stop(self, now: float, error: ParleyError) -> None:
-        self._notice(error, fatal=True)
-        self._end(now, error)
+    def _stop(self, error: ParleyError, now: float) -> None:
+        self._tell(error, fatal=True)
+        self._end(error, now)
 
-    def _end(self, now: float, error: ParleyError | None) -> None:
-        self._end_reply(turn_pb2.REPLY_END_REASON_SESSION_ENDED, now, move=False)
+    def _end(self, error: ParleyError | None, now: float) -> None:
+        self._finish(lambda: events.End(error), now)
+
+    def _finish(self, last: Callable[[], Effect], now: float) -> None:
+        self._end_reply(_SESSION_ENDED, now)
         self._move(Trigger.END)
-        self._effects.append(End(error))
+        self._effects.append(last())
 
     def _end_if_finished(self, now: float) -> None:
+        """End when the client has closed its side and everything was answered."""
         if self._closing_at is not None and self._engine_finished and self._turn is None:
-            self._end(now, None)
+            self._end(None, now)
 
     def _on_draining(self, time_left: float, now: float) -> None:
         self._drain_at = now + max(0.0, time_left - _DRAIN_RESERVE_S)
-        self._send(go_away={"time_left_ms": int(time_left * 1000)})
+        go_away = conversation_pb2.GoAway(time_left_ms=int(time_left * 1000))
+        self._send(messages.Response(go_away=go_away))
         self._drain_if_due(now)
 
     def _drain_if_due(self, now: float) -> None:
         """Let go between two turns; in the middle of one only when the time is up."""
         if self._drain_at is None or self._state is State.ENDED:
             return
-        quiet = self._turn is None and not self._speaking
-        if not quiet and now < self._drain_at:
-            return
-        error = problems.stopping()
-        self._end_reply(turn_pb2.REPLY_END_REASON_SESSION_ENDED, now, move=False)
-        self._move(Trigger.END)
-        self._effects.append(Suspend(error))
+        quiet = self._turn is None and not self._listening.speaking
+        if quiet or now >= self._drain_at:
+            self._finish(lambda: events.Suspend(problems.stopping()), now)
 
     # --- small things -------------------------------------------------------------------------
 
     def _move(self, trigger: Trigger) -> None:
         self._state = TRANSITIONS[self._state, trigger]
 
-    def _send(self, *, turn: int = 0, generation: int = 0, **message: object) -> None:
-        response = conversation_pb2.ConverseResponse(
-            turn=turn,
-            generation=generation,
-            **message,  # type: ignore[arg-type]
-        )
-        self._effects.append(Send(response))
+    def _send(self, response: messages.Response) -> None:
+        self._effects.append(events.Send(response))
 
-    def _engine(self, **message: object) -> None:
-        request = ai_pb2.ConverseRequest(**message)  # type: ignore[arg-type]
-        self._effects.append(ToEngine(request))
+    def _send_of(self, turn: OpenTurn, **message: Any) -> None:
+        self._send(messages.Response(turn=turn.number, generation=turn.generation, **message))
 
-    def _notice(self, error: ParleyError, *, cause_seq: int = 0, fatal: bool = False) -> None:
-        self._effects.append(Tell(error, cause_seq, fatal))
+    def _engine(self, **message: Any) -> None:
+        self._effects.append(events.ToEngine(ai_pb2.ConverseRequest(**message)))
 
-    def _notice_once(self, error: ParleyError) -> None:
+    def _tell(self, error: ParleyError, *, cause_seq: int = 0, fatal: bool = False) -> None:
+        self._effects.append(events.Tell(error, cause_seq, fatal))
+
+    def _tell_once(self, error: ParleyError) -> None:
         if error.reason not in self._told:
             self._told.add(error.reason)
-            self._notice(error)
+            self._tell(error)
 
     def _arrival(self, position_ms: float, now: float) -> float:
         """Return when the learner's audio at `position_ms` of the time line came."""
@@ -944,3 +757,13 @@ class Session:
 
     def _time_of_day(self, now: float) -> datetime:
         return self._config.started_at + timedelta(seconds=now - self._origin)
+
+
+def _context_turn(learner: str, tutor: str) -> ai_pb2.ContextTurn:
+    return ai_pb2.ContextTurn(
+        learner=learner[:_MAX_LEARNER_CHARACTERS], tutor=tutor[:_MAX_TUTOR_CHARACTERS]
+    )
+
+
+def _due(at: float | None, now: float) -> bool:
+    return at is not None and now >= at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,14 +11,25 @@ from datetime import datetime, timedelta
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import speech_pb2, turn_pb2
-from services.conversation.heard import SpokenWord, TextPiece, heard_text, word_times
-from services.conversation.pacing import Pacer
-from services.conversation.playback import Playback
-from services.conversation.stages import with_playing
+from services.conversation import messages
+from services.conversation.events import Effect, RecordTutor, Send
+from services.conversation.heard import (
+    SpokenWord,
+    TextPiece,
+    heard_text,
+    text_between,
+    word_times,
+)
+from services.conversation.pacing import Pacer, Piece
+from services.conversation.playback import ASSUMED_DELAY_S, Playback
+from services.conversation.stages import join_stages, with_playing
 
 # The contract's bounds of a stored turn; what is longer is cut, never refused.
 _MAX_REPLY_CHARACTERS = 16_000
 _MAX_REPLY_WORDS = 4_000
+
+# An echo is heard again within a room's and a device's delay, and recognised a little later.
+_ECHO_MS = 4_000
 
 
 @dataclass(slots=True)
@@ -27,9 +39,11 @@ class OpenTurn:
     Times named `…_at` are monotonic seconds; those named `…_ms` lie on the session's time line
     or, for `audio_ms` and `heard_ms`, in the reply's audio.
 
-    engine_done: everything of the reply has come from the engine.
+    began: something of the reply has come from the engine. done: all of it has.
     outcome: how the reply ended at the engine; COMPLETED until it says otherwise.
+    retried: another engine was asked for the reply.
     speech_ended_at: when the end of the learner's speech arrived here; None without an utterance.
+    silence_ms: between that and the sending of the first audio; None until then.
     """
 
     turn_id: str
@@ -43,34 +57,147 @@ class OpenTurn:
     opened_at: float
     speech_ended_at: float | None
     captions_only: bool
+    rate_hz: int
     pacer: Pacer = field(default_factory=Pacer)
     playback: Playback = field(default_factory=Playback)
     pieces: list[TextPiece] = field(default_factory=list)
     audio_ms: int = 0
-    engine_text: str = ""
-    engine_done: bool = False
-    engine_began: bool = False
+    began: bool = False
+    done: bool = False
+    retried: bool = False
     outcome: turn_pb2.ReplyEndReason.ValueType = turn_pb2.REPLY_END_REASON_COMPLETED
-    first_audio_at: float | None = None
-    engine_stages: Sequence[turn_pb2.Stage] = ()
     stages: list[turn_pb2.Stage] = field(default_factory=list)
-    reply_start_ms: float = 0.0
+    silence_ms: float | None = None
     play_delay_ms: float | None = None
-    unrecorded: deque[tuple[float, int, bytes]] = field(default_factory=deque)
+    reply_start_ms: float = 0.0
+    _whole_text: str = ""
+    _first_audio_at: float | None = None
+    _engine_stages: Sequence[turn_pb2.Stage] = ()
+    _unrecorded: deque[tuple[float, Piece]] = field(default_factory=deque)
 
-    def add_text(self, message: ai_pb2.EngineReplyText) -> int:
-        """Keep a piece of the reply's text; return its index."""
-        words = tuple(
-            SpokenWord(word.text, word.start_ms, word.end_ms, word.times_estimated)
-            for word in message.words
-        )
-        self.pieces.append(TextPiece(message.text, message.audio_offset_ms, words))
-        return len(self.pieces) - 1
+    @property
+    def learner_text(self) -> str:
+        """What the learner said, as the language model sees it."""
+        return self.utterance.clean or self.utterance.verbatim
 
     @property
     def text(self) -> str:
         """The reply as far as the engine has made it."""
-        return self.engine_text or "".join(piece.text for piece in self.pieces).strip()
+        return self._whole_text or "".join(piece.text for piece in self.pieces).strip()
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether the whole reply has come, and was sent."""
+        return self.done and not self.pacer
+
+    # --- from the engine ----------------------------------------------------------------------
+
+    def add_text(self, message: ai_pb2.EngineReplyText) -> None:
+        """Take a piece of the reply's text."""
+        words = tuple(
+            SpokenWord(word.text, word.start_ms, word.end_ms, word.times_estimated)
+            for word in message.words
+        )
+        self.began = True
+        self.pieces.append(TextPiece(message.text, message.audio_offset_ms, words))
+        self.pacer.push(Piece(message.audio_offset_ms, 0, text_index=len(self.pieces) - 1))
+
+    def add_audio(self, message: ai_pb2.EngineReplyAudio, now: float) -> bool:
+        """Take a piece of the reply's audio; False when it is longer than is ever played."""
+        self.began = True
+        if self.captions_only:
+            return True
+        if self._first_audio_at is None:
+            self._first_audio_at = now
+            self._engine_stages = list(message.stages)
+        duration_ms = len(message.pcm) // 2 * 1000 // self.rate_hz
+        if not self.pacer.push(Piece(message.offset_ms, duration_ms, message.pcm)):
+            return False
+        self.audio_ms = max(self.audio_ms, message.offset_ms + duration_ms)
+        return True
+
+    def finish(self, message: ai_pb2.EngineReplyEnded) -> None:
+        """All of the reply has come."""
+        self.began = self.done = True
+        self._whole_text = message.text
+        self.outcome = message.reason
+
+    # --- to the client ------------------------------------------------------------------------
+
+    def send_due(self, now: float, origin: float) -> Iterator[Effect]:
+        """Send what may be sent by `now`, and record what was played."""
+        while (piece := self.pacer.pop_due(self._pacing_ms(now))) is not None:
+            if piece.pcm:
+                self._audio_sent(piece, now, origin)
+                yield Send(
+                    messages.reply_audio(self.number, self.generation, piece.pcm, piece.offset_ms)
+                )
+            else:
+                text = self.pieces[piece.text_index]
+                yield Send(messages.reply_text(self.number, self.generation, text))
+        yield from self.record_played(self.playback.position_ms(now), last=False)
+
+    def _pacing_ms(self, now: float) -> float:
+        # Captions wait for no loudspeaker.
+        return math.inf if self.captions_only else self.playback.running_ms(now)
+
+    def _audio_sent(self, piece: Piece, now: float, origin: float) -> None:
+        if not self.playback.started:
+            self.reply_start_ms = (now + ASSUMED_DELAY_S - origin) * 1000
+            self._join_stages(now)
+        self.playback.sent(piece.offset_ms + piece.duration_ms, now)
+        at_ms = self.reply_start_ms + piece.offset_ms + self.playback.held_ms
+        self._unrecorded.append((at_ms, piece))
+
+    def _join_stages(self, now: float) -> None:
+        if self.speech_ended_at is None or self._first_audio_at is None:
+            return
+        self.silence_ms = max(0.0, now - self.speech_ended_at) * 1000
+        sent_ms = (now - self._first_audio_at) * 1000
+        self.stages = join_stages(self._engine_stages, sent_ms=sent_ms, silence_ms=self.silence_ms)
+
+    def record_played(self, heard_ms: int, *, last: bool) -> Iterator[Effect]:
+        """Record what was played up to `heard_ms`.
+
+        `last`: no more will be played, so a piece that was played in part is cut there.
+        """
+        while self._unrecorded:
+            at_ms, piece = self._unrecorded[0]
+            if piece.offset_ms + piece.duration_ms <= heard_ms:
+                self._unrecorded.popleft()
+                yield RecordTutor(piece.pcm, at_ms)
+                continue
+            played = (heard_ms - piece.offset_ms) * self.rate_hz // 1000 * 2
+            if last and played > 0:
+                yield RecordTutor(piece.pcm[:played], at_ms)
+            break
+        if last:
+            self._unrecorded.clear()
+
+    def over(self, now: float) -> bool:
+        """Whether the whole reply was played, as far as one can know."""
+        if not self.all_sent:
+            return False
+        if self.captions_only or self.audio_ms == 0:
+            return True
+        over_at = self.playback.over_at(self.audio_ms)
+        return over_at is not None and now >= over_at
+
+    def deadlines(self) -> Iterator[float]:
+        """Return when there will be something to send, or to end."""
+        position = self.pacer.next_position_ms
+        if position is not None:
+            at = self.playback.reaches_at(position)
+        else:
+            at = self.playback.over_at(self.audio_ms) if self.done else None
+        if at is not None:
+            yield at
+
+    def left_ms(self, now: float) -> int:
+        """How much of what has come of the reply's audio was not played by `now`."""
+        return self.audio_ms - self.playback.position_ms(now)
+
+    # --- what was heard -----------------------------------------------------------------------
 
     def heard(self, heard_ms: int) -> str:
         """Return what was heard of the reply's text after `heard_ms` of its audio."""
@@ -79,29 +206,10 @@ class OpenTurn:
             return "".join(piece.text for piece in self.pieces).strip()
         return heard_text(self.pieces, self.audio_ms, heard_ms)
 
-    def record_sent(self, at_ms: float, offset_ms: int, pcm: bytes) -> None:
-        """Remember sent audio until it is heard. `at_ms` is its place on the session's line."""
-        self.unrecorded.append((at_ms, offset_ms, pcm))
-
-    def played_audio(
-        self, heard_ms: int, rate_hz: int, *, last: bool
-    ) -> Iterator[tuple[float, bytes]]:
-        """Take out the audio that was played up to `heard_ms`, with its place.
-
-        `last`: no more will be played, so a piece that was played in part is cut there.
-        """
-        while self.unrecorded:
-            at_ms, offset_ms, pcm = self.unrecorded[0]
-            length_ms = len(pcm) // 2 * 1000 / rate_hz
-            if offset_ms + length_ms <= heard_ms + 1:
-                self.unrecorded.popleft()
-                yield at_ms, pcm
-                continue
-            if last and heard_ms > offset_ms:
-                yield at_ms, pcm[: (heard_ms - offset_ms) * rate_hz // 1000 * 2]
-            break
-        if last:
-            self.unrecorded.clear()
+    def in_the_air(self, now: float) -> str:
+        """Return the tutor's words that a microphone may be hearing."""
+        position = self.playback.position_ms(now)
+        return text_between(self.pieces, self.audio_ms, position - _ECHO_MS, position)
 
     def to_turn(
         self,
@@ -130,21 +238,13 @@ class OpenTurn:
             generation=self.generation,
             stages=with_playing(self.stages, self.play_delay_ms),
             engine=engine,
+            reply_words=messages.words(word_times(self.pieces, self.audio_ms)[:_MAX_REPLY_WORDS]),
         )
         # The utterance began before the turn was committed, by its own length and the wait.
-        spoke = timedelta(seconds=0)
+        spoke = timedelta()
         if self.speech_ended_at is not None:
             waited = self.opened_at - self.speech_ended_at
             spoke = timedelta(seconds=max(0.0, waited), milliseconds=self.end_ms - self.start_ms)
         turn.started_at.FromDatetime(started_at - spoke)
         turn.ended_at.FromDatetime(started_at + timedelta(seconds=now - self.opened_at))
-        turn.reply_words.extend(
-            speech_pb2.Word(
-                text=word.text,
-                start_ms=word.start_ms,
-                end_ms=word.end_ms,
-                times_estimated=word.estimated,
-            )
-            for word in word_times(self.pieces, self.audio_ms)[:_MAX_REPLY_WORDS]
-        )
         return turn

@@ -1,0 +1,75 @@
+"""The learner's utterance while the tutor has the floor: shall it stop the tutor? Pure."""
+
+from __future__ import annotations
+
+from services.conversation.interruption import Meaning, meaning
+
+# After speech over a reply ended, this long for its words to come. Recognition takes 150-250 ms,
+# several times that on a busy machine; a stop that comes late is worse than a pause after a cough.
+_WORDS_WAIT_S = 1.2
+
+# Speech this long over a reply is no "mhm", whether or not an engine that gives no partial
+# transcripts has words for it.
+_WORDLESS_LIMIT_S = 2.5
+
+
+class Listening:
+    """What is known of the utterance under way.
+
+    speaking: the learner is heard.
+    unresolved: it began while the tutor had the floor, so the engine waits for a decision.
+    counts: it is the learner's next turn if the reply ends before it was decided.
+    decide_at: when a decision is due without words; None while none is waited for.
+    """
+
+    def __init__(self) -> None:
+        self.speaking = False
+        self.unresolved = False
+        self.counts = False
+        self.decide_at: float | None = None
+        self._began_at = 0.0
+        self._words = ""
+
+    def began(self, now: float, *, over_reply: bool, counts: bool = False) -> None:
+        """Speech began."""
+        self.speaking = True
+        self.unresolved = over_reply
+        self.counts = counts
+        self._began_at = now
+        self._words = ""
+
+    def stopped(self) -> None:
+        """Speech stopped, perhaps only for a pause."""
+        self.speaking = False
+
+    def wait_for_words(self, now: float) -> None:
+        """A decision is due some time from now, if no words make it before."""
+        self.decide_at = now + (_WORDLESS_LIMIT_S if self.speaking else _WORDS_WAIT_S)
+
+    def decided(self) -> None:
+        """No decision is waited for any more."""
+        self.decide_at = None
+
+    def forget(self) -> None:
+        """The utterance is a turn now, or nothing."""
+        self.speaking = self.unresolved = self.counts = False
+        self.decide_at = None
+
+    def hear(self, words: str) -> None:
+        """These are its words so far."""
+        self._words = words
+
+    def meaning(self, now: float, *, said: str, final: bool) -> Meaning:
+        """Say what the words so far mean; `said` are the tutor's words in the air.
+
+        A backchannel is one only when it is over: more may follow "yeah".
+        """
+        spoke_ms = (now - self._began_at) * 1000
+        found = meaning(self._words, said=said, final=final, speech_ms=spoke_ms)
+        if found is Meaning.BACKCHANNEL and (self.speaking or not (final or self._words)):
+            return Meaning.UNCLEAR
+        return found
+
+    def meaning_without_words(self) -> Meaning:
+        """Say what it means that no words came in time."""
+        return Meaning.INTERRUPTION if self.speaking else Meaning.BACKCHANNEL

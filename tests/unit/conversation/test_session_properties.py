@@ -1,0 +1,259 @@
+"""Whatever happens in whatever order, a session keeps its promises."""
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from parley.types.v1 import learner_pb2, turn_pb2
+from services.conversation import events, problems
+from services.conversation.events import Effect
+from services.conversation.session import TRANSITIONS, State, Trigger
+from tests.unit.conversation.driving import Drive
+
+ENDED_EARLY = {
+    turn_pb2.REPLY_END_REASON_INTERRUPTED,
+    turn_pb2.REPLY_END_REASON_FAILED,
+    turn_pb2.REPLY_END_REASON_SESSION_ENDED,
+}
+SPEECH = turn_pb2.UTTERANCE_SOURCE_SPEECH
+TEXT = turn_pb2.UTTERANCE_SOURCE_TEXT
+NONE = turn_pb2.UTTERANCE_SOURCE_NONE
+WORDS = ["", "mhm", "yeah", "wait", "no I mean", "tea", "really good", "one two three"]
+
+
+class SessionPromises(RuleBasedStateMachine):
+    """Clients, engines, storage and time, at random, against one session."""
+
+    @initialize(
+        captions_only=st.booleans(),
+        tutor_opens=st.booleans(),
+        no_barge_in=st.booleans(),
+        next_turn=st.sampled_from([1, 7]),
+    )
+    def begin(
+        self, captions_only: bool, tutor_opens: bool, no_barge_in: bool, next_turn: int
+    ) -> None:
+        self.first_turn = next_turn
+        self.drive = Drive(
+            captions_only=captions_only,
+            tutor_opens=tutor_opens,
+            next_turn=next_turn,
+            last_generation=5,
+            turn_taking=learner_pb2.TurnTakingPreferences(no_barge_in=no_barge_in),
+            session_s=900,
+            idle_s=120,
+            resume_s=60,
+            reply_timeout_s=20,
+        )
+        self.engine_up = True
+        self.gone = False
+        self.over_generation = 5
+        self.newest_generation = 5
+        self.finished: list[tuple[int, int]] = []
+        self.unstored: list[turn_pb2.Turn] = []
+        self.stored = 0
+        self.checked = 0
+        self.ended = 0
+        self.drive.give(events.Opened())
+
+    # --- what may happen ----------------------------------------------------------------------
+
+    @rule(source=st.sampled_from([SPEECH, SPEECH, TEXT, NONE]), step=st.sampled_from([1, 1, 3, -1]))
+    @precondition(lambda self: self.engine_up)
+    def commit(self, source: Any, step: int) -> None:
+        self.drive.generation += step - 1
+        self.drive.commit(source=source)
+
+    @rule(text=st.sampled_from(["Yes", "That is very good", "one two three four five six seven"]))
+    @precondition(lambda self: self.engine_up)
+    def speak(self, text: str) -> None:
+        self.drive.speak(text, end=False)
+
+    @rule(late=st.integers(0, 3))
+    @precondition(lambda self: self.engine_up)
+    def speak_late(self, late: int) -> None:
+        generation = max(1, self.drive.generation - late)
+        self.drive.speak("too late", generation, end=False)
+
+    @rule(reason=st.sampled_from([turn_pb2.REPLY_END_REASON_COMPLETED] * 3 + [3]))
+    @precondition(lambda self: self.engine_up)
+    def end_reply(self, reason: Any) -> None:
+        self.drive.end("That is very good", reason=reason)
+
+    @rule()
+    @precondition(lambda self: self.engine_up)
+    def learner_begins(self) -> None:
+        self.drive.learner_begins()
+
+    @rule()
+    @precondition(lambda self: self.engine_up)
+    def learner_stops(self) -> None:
+        self.drive.learner_stops()
+
+    @rule(text=st.sampled_from(WORDS), final=st.booleans())
+    @precondition(lambda self: self.engine_up)
+    def words(self, text: str, final: bool) -> None:
+        self.drive.words(text, final=final)
+
+    @rule()
+    @precondition(lambda self: self.engine_up)
+    def dropped(self) -> None:
+        self.drive.engine(utterance_dropped={"reason": "noise"})
+
+    @rule()
+    @precondition(lambda self: self.engine_up)
+    def long_silence(self) -> None:
+        self.drive.engine(long_silence={"silence_ms": 9000})
+
+    @rule(ms=st.integers(0, 3000), back=st.integers(0, 2))
+    def heard(self, ms: int, back: int) -> None:
+        generation = max(0, self.drive.session.generation - back)
+        self.drive.client(heard={"generation": generation, "audio_ms": ms, "play_delay_ms": 20})
+
+    @rule(ms=st.integers(0, 3000))
+    def interrupt(self, ms: int) -> None:
+        self.drive.client(interrupt={"generation": 0, "heard_ms": ms})
+
+    @rule()
+    def text(self) -> None:
+        self.drive.client(text={"text": "I typed this"})
+
+    @rule()
+    def end_turn(self) -> None:
+        self.drive.client(end_turn={})
+
+    @rule(flag=st.booleans())
+    def change(self, flag: bool) -> None:
+        self.drive.client(settings={"captions_only": flag, "turn_taking": {"no_barge_in": flag}})
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0, 3.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        self.drive.advance(seconds)
+
+    @rule(seconds=st.sampled_from([30.0, 100.0]))
+    def wait_long(self, seconds: float) -> None:
+        self.drive.advance(seconds)
+
+    @rule()
+    @precondition(lambda self: not self.gone)
+    def disconnect(self) -> None:
+        self.gone = True
+        self.drive.give(events.ClientGone())
+
+    @rule()
+    @precondition(lambda self: self.gone)
+    def reconnect(self) -> None:
+        self.gone = False
+        self.drive.give(events.ClientBack())
+
+    @rule()
+    @precondition(lambda self: self.engine_up)
+    def lose_engine(self) -> None:
+        self.engine_up = False
+        self.drive.lose_engine(problems.engine_unavailable())
+
+    @rule()
+    @precondition(lambda self: not self.engine_up)
+    def engine_back(self) -> None:
+        self.engine_up = True
+        self.drive.generation = max(self.drive.generation, self.drive.session.generation)
+        self.drive.give(events.EngineBack())
+
+    @rule()
+    @precondition(lambda self: self.unstored)
+    def store(self) -> None:
+        turn = self.unstored.pop(0)
+        self.stored += 1
+        self.drive.give(events.TurnStored(turn.turn_id, turn.number))
+
+    @rule(which=st.integers(0, 40))
+    def something_final(self, which: int) -> None:
+        if which == 0:
+            self.drive.client(finish={})
+        elif which == 1:
+            self.drive.give(events.ClientDone())
+        elif which == 2:
+            self.drive.give(events.Draining(5.0))
+        elif which == 3:
+            self.drive.give(events.EngineGivenUp(problems.engine_gone()))
+        elif which == 4:
+            self.drive.give(events.Refused(problems.audio_too_fast(), 3, fatal=True))
+
+    # --- what must hold -----------------------------------------------------------------------
+
+    @invariant()
+    def promises(self) -> None:
+        if not hasattr(self, "drive"):
+            return
+        new = self.drive.effects[self.checked :]
+        self.checked = len(self.drive.effects)
+        for effect in new:
+            self._check(effect)
+        # A tick never asks for another at the same moment for ever: `advance` counts them.
+        state = self.drive.session.state
+        assert (self.drive.session.deadline() is None) == (state is State.ENDED)
+        assert self.drive.session.unsaved_turns == len(self.unstored)
+
+    def _check(self, effect: Effect) -> None:
+        match effect:
+            case events.Send(response):
+                self._check_response(response)
+            case events.SaveTurn(turn):
+                self._check_turn(turn)
+            case events.Silence(generation):
+                self.over_generation = max(self.over_generation, generation)
+            case events.ToEngine(request) if request.HasField("interrupt"):
+                # The engine remembers exactly what the learner was told was heard.
+                assert request.interrupt.heard_text == self.last_heard
+            case events.End() | events.Suspend():
+                self.ended += 1
+                assert self.ended == 1, "a session ends once"
+
+    def _check_response(self, response: Any) -> None:
+        kind = response.WhichOneof("message")
+        if self.ended:
+            assert kind == "turn_saved", f"{kind} after the end"
+        if not response.generation:
+            return
+        if kind != "reply_ended":
+            assert response.generation > self.over_generation, f"{kind} of a silenced generation"
+        assert response.generation >= self.newest_generation, "generations only grow"
+        self.newest_generation = response.generation
+        if kind == "reply_ended":
+            self.over_generation = max(self.over_generation, response.generation)
+            self.last_heard = response.reply_ended.heard_text
+            self.finished.append((response.turn, response.generation))
+
+    def _check_turn(self, turn: turn_pb2.Turn) -> None:
+        assert turn.number == self.first_turn + len(self.finished) - 1, "numbered without gaps"
+        assert (turn.number, turn.generation) == self.finished[-1], "told, then saved"
+        assert turn.heard_ms <= turn.reply_ms
+        assert turn.heard_text == self.last_heard
+        if turn.reply_end_reason in ENDED_EARLY:
+            whole = " ".join(word.text for word in turn.reply_words)
+            assert whole.startswith(turn.heard_text)
+        assert turn.started_at.ToNanoseconds() <= turn.ended_at.ToNanoseconds()
+        total = sum(stage.duration_ms for stage in turn.stages)
+        assert total >= 0
+        self.unstored.append(turn)
+
+
+TestSessionPromises = SessionPromises.TestCase
+TestSessionPromises.settings = settings(
+    max_examples=200, stateful_step_count=50, deadline=None, print_blob=True
+)
+
+
+def test_every_state_but_the_last_can_be_left_and_the_last_cannot():
+    sources = {state for state, _ in TRANSITIONS}
+    assert sources == set(State) - {State.ENDED}
+    assert set(TRANSITIONS.values()) == set(State)
+    assert {trigger for _, trigger in TRANSITIONS} == set(Trigger)
