@@ -88,7 +88,10 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
     }
     services = _service_settings(environment)
     for name, each in services.items():
-        environment.setdefault(f"PARLEY_{name.upper()}_ADDRESS", f"{_near(each.host)}:{each.port}")
+        # A moved port moves its peers with it. Nobody calls the conversation service from inside.
+        if f"{name}_address" in ServiceSettings.model_fields:
+            variable = f"PARLEY_{name.upper()}_ADDRESS"
+            environment.setdefault(variable, f"{_near(each.host)}:{each.port}")
     gateway = _gateway_settings(services, environment)
     envoy = _envoy_program(folder, gateway, environment)
     ai_engines = getattr(services["ai"], "engines", ())
@@ -170,6 +173,8 @@ def _envoy_program(
         "-c": str(folder.envoy_config),
         "--concurrency": str(gateway.workers),
         "--log-level": "warning",
+        # Twice a second until the user service is there, and no harm.
+        "--component-log-level": "jwt:error",
         # Access lines appear within a second instead of ten.
         "--file-flush-interval-msec": "1000",
     }

@@ -113,6 +113,8 @@ async def _phase(
         return Phase.WAITING
     if program.name == GATEWAY:
         behind = [name for name in progress if name != GATEWAY]
+        if any(progress[name].phase is not Phase.READY for name in behind):
+            return Phase.STARTING
         reached = await asyncio.gather(*(healthy(program.address, name) for name in behind))
         return Phase.READY if all(reached) else Phase.STARTING
     return Phase.READY if await healthy(program.address) else Phase.STARTING

@@ -80,7 +80,7 @@ async def _run(chosen: Plan) -> None:
             if await _unless(asked_to_stop, _start(chosen, supervision)):
                 await _unless(asked_to_stop, _watch(chosen, supervision))
         finally:
-            print("\nStopping. Live conversations are ended in good order.", flush=True)
+            print("\nStopping.", flush=True)
             if not await _unless(impatient, _stop(chosen, supervision)):
                 # Asked twice: no more waiting.
                 leftovers.kill(leftovers.find(chosen.folder.root))

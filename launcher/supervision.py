@@ -24,6 +24,8 @@ from launcher.programs import Plan, Program
 _START_SECONDS = 3
 # In a row, before supervisord gives a program up; the launcher then tries again less often.
 _START_ATTEMPTS = 3
+# Sessions end while the services that save them still run.
+_PRIORITY, _FIRST_TO_STOP = 500, 900
 _LOG_BYTES = 10_000_000
 _LOG_COPIES = 3
 # Beyond the programs' own times to stop, which supervisord respects one after another.
@@ -33,6 +35,7 @@ _HEADER: Final = """\
 ; Rendered by the launcher at every start; changes are lost.
 [supervisord]
 nodaemon=true
+silent=true
 identifier=parley
 umask=077
 logfile={log}
@@ -53,6 +56,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 _PROGRAM: Final = """
 [program:{name}]
 command={command}
+priority={priority}
 autostart=true
 autorestart=true
 startsecs={start_seconds}
@@ -105,6 +109,8 @@ def render(folder: Folder, programs: tuple[Program, ...]) -> str:
         _PROGRAM.format(
             name=each.name,
             command=_escaped(shlex.join(each.command)),
+            # supervisord, when it must end by itself, stops the highest number first.
+            priority=_FIRST_TO_STOP if each.name == "conversation" else _PRIORITY,
             start_seconds=_START_SECONDS,
             start_attempts=_START_ATTEMPTS,
             stop_seconds=round(each.stop_seconds),

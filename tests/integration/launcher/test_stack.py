@@ -1,0 +1,164 @@
+"""The real launcher with the real services and the real gateway."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import psutil
+import pytest
+
+from parley.user.v1 import user_pb2, user_pb2_grpc
+from tests.stack import Stack, free_ports
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack") / "data") as running:
+        yield running
+
+
+def register(stack: Stack) -> user_pb2.RegisterResponse:
+    request = user_pb2.RegisterRequest(username=f"u{uuid4().hex[:12]}", password="a long pass word")
+    with grpc.insecure_channel(stack.address) as channel:
+        return user_pb2_grpc.UserServiceStub(channel).Register(request, timeout=20)
+
+
+def launcher(stack: Stack, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "launcher", *arguments],
+        env={**stack.environment, **settings},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_says_where_it_is_and_what_to_type_next(stack: Stack):
+    assert f"Parley is ready at {stack.address}" in stack.said()
+    assert re.search(r"bin/parley talk", stack.said())
+    assert "Ctrl-C" in stack.said()
+
+
+def test_a_token_is_good_at_the_gateway_at_once(stack: Stack):
+    token = register(stack).tokens.access_token
+    with grpc.insecure_channel(stack.address) as channel:
+        response = user_pb2_grpc.UserServiceStub(channel).GetProfile(
+            user_pb2.GetProfileRequest(),
+            metadata=(("authorization", f"Bearer {token}"),),
+            timeout=20,
+        )
+    assert response.account.user_id
+
+
+def test_its_folder_is_its_owners_alone(stack: Stack):
+    assert stack.folder.root.stat().st_mode & 0o777 == 0o700
+
+
+def test_status_lists_what_runs(stack: Stack):
+    done = launcher(stack, "status")
+    assert done.returncode == 0
+    for name in ("user", "conversation", "ai", "history", "media", "gateway"):
+        assert re.search(rf"{name}\s+running", done.stdout)
+
+
+def test_a_second_launcher_on_its_folder_is_refused(stack: Stack):
+    done = launcher(stack)
+    assert done.returncode == 4
+    assert stack.address in done.stderr
+
+
+def test_a_taken_port_is_told_with_its_setting(stack: Stack, tmp_path: Path):
+    done = launcher(stack, PARLEY_DATA_DIR=str(tmp_path / "other"))
+    assert done.returncode == 3
+    assert f"{stack.port} (the gateway) is in use by" in done.stderr
+    assert "PARLEY_GATEWAY_PORT" in done.stderr
+
+
+def test_wrong_settings_of_all_services_are_told_together(stack: Stack, tmp_path: Path):
+    done = launcher(
+        stack,
+        PARLEY_DATA_DIR=str(tmp_path / "other"),
+        PARLEY_LOG_LEVEL="loud",
+        PARLEY_AI_PROT="1",
+    )
+    assert done.returncode == 2
+    assert "PARLEY_LOG_LEVEL" in done.stderr
+    assert "PARLEY_AI_PROT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+restarts = pytest.mark.leaves_behind("the shared stack's program, started again")
+
+
+@restarts
+@pytest.mark.parametrize("name", ["history", "user", "gateway"])
+def test_a_killed_program_comes_back(stack: Stack, name: str):
+    killed = stack.kill(name)
+    stack.wait_until_healthy(name)
+    assert stack.pid(name) != killed
+
+
+@restarts
+def test_accounts_survive_a_killed_user_service(stack: Stack):
+    token = register(stack).tokens.access_token
+    stack.kill("user")
+    stack.wait_until_healthy("user")
+    with grpc.insecure_channel(stack.address) as channel:
+        response = user_pb2_grpc.UserServiceStub(channel).GetProfile(
+            user_pb2.GetProfileRequest(),
+            metadata=(("authorization", f"Bearer {token}"),),
+            timeout=20,
+        )
+    assert response.account.user_id
+
+
+def test_stopping_leaves_no_process_and_no_port(tmp_path: Path):
+    with Stack(tmp_path / "data") as stack:
+        below = psutil.Process(stack.launcher_pid).children(recursive=True)
+        assert len(below) >= 7
+        assert stack.stop() == 0
+        assert not [each for each in below if each.is_running()]
+        assert stack.processes() == []
+        for port in (stack.port, stack.admin_port, *stack.service_ports.values()):
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", port)) != 0
+        assert stack.said().rstrip().endswith("Stopped.")
+
+
+def test_stop_from_another_terminal(tmp_path: Path):
+    with Stack(tmp_path / "data") as stack:
+        assert launcher(stack, "stop").returncode == 0
+        assert stack.processes() == []
+        assert launcher(stack, "status").returncode == 3
+
+
+def test_a_killed_launcher_leaves_nothing_and_the_next_starts(tmp_path: Path):
+    with Stack(tmp_path / "data") as stack:
+        stack.kill_launcher()
+        deadline = time.monotonic() + 30
+        while stack.processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert stack.processes() == []
+        stack.start()
+
+
+@pytest.mark.models
+def test_it_starts_with_real_models(tmp_path: Path):
+    with Stack(tmp_path / "data", engine="local") as stack:
+        assert '"event": "serving"' in stack.log("ai")
+
+
+def test_ports_of_one_stack_differ_from_each_other():
+    ports = free_ports(12)
+    assert len(set(ports)) == 12
