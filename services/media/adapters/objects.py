@@ -35,7 +35,7 @@ class Objects:
         """
         parts = urlsplit(url)
         if parts.scheme == "file":
-            return cls(LocalStore(unquote(parts.path), mkdir=True))
+            return cls(LocalStore(unquote(parts.path), mkdir=True, automatic_cleanup=True))
         try:
             return cls(from_url(url))
         except BaseError as error:
