@@ -1,0 +1,91 @@
+"""What is decided before anything is started."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import LauncherError, WrongSettingsError
+from launcher.leftovers import MARK
+from launcher.programs import plan
+
+
+def test_wrong_settings_of_every_service_are_told_together(tmp_path: Path):
+    environment = {
+        "PARLEY_DATA_DIR": str(tmp_path),
+        "PARLEY_USER_PORT": "many",
+        "PARLEY_HISTORY_PROT": "1",
+    }
+    with pytest.raises(WrongSettingsError) as caught:
+        plan(environment)
+    assert "PARLEY_USER_PORT" in str(caught.value)
+    assert "did you mean PARLEY_HISTORY_PORT?" in str(caught.value)
+
+
+def test_a_service_needs_a_port_that_others_know():
+    with pytest.raises(WrongSettingsError, match="PARLEY_AI_PORT: must name a port"):
+        plan({"PARLEY_AI_PORT": "0"})
+
+
+def test_a_wrong_setting_of_the_gateway_is_named():
+    with pytest.raises(WrongSettingsError, match="PARLEY_GATEWAY_PORT"):
+        plan({"PARLEY_GATEWAY_PORT": "http"})
+
+
+def test_a_missing_envoy_is_told():
+    with pytest.raises(LauncherError, match="PARLEY_ENVOY"):
+        plan({"PARLEY_ENVOY": "/nowhere/envoy"})
+
+
+def test_everything_runs_with_this_python_and_is_marked_with_its_folder(tmp_path: Path):
+    chosen = plan({"PARLEY_DATA_DIR": str(tmp_path)})
+    assert [each.name for each in chosen.programs] == [
+        "user",
+        "conversation",
+        "ai",
+        "history",
+        "media",
+        "gateway",
+    ]
+    assert chosen.program("ai").command == (sys.executable, "-m", "services.ai")
+    assert chosen.environment[MARK] == str(tmp_path)
+    assert chosen.address == "127.0.0.1:8080"
+
+
+def test_a_moved_port_moves_its_peers_and_the_gateway_with_it():
+    chosen = plan({"PARLEY_USER_PORT": "40051", "PARLEY_USER_METRICS_PORT": "40052"})
+    assert chosen.environment["PARLEY_USER_ADDRESS"] == "127.0.0.1:40051"
+    assert chosen.gateway.user_addresses == ("127.0.0.1:40051",)
+    assert chosen.gateway.jwks_address == "127.0.0.1:40052"
+    assert {40051, 40052} <= {port.number for port in chosen.ports}
+
+
+def test_what_listens_everywhere_is_reached_from_here():
+    chosen = plan({"PARLEY_GATEWAY_HOST": "0.0.0.0", "PARLEY_AI_HOST": "0.0.0.0"})
+    assert chosen.program("gateway").address == "127.0.0.1:8080"
+    assert chosen.environment["PARLEY_AI_ADDRESS"] == "127.0.0.1:50053"
+
+
+def test_each_port_names_the_setting_that_moves_it():
+    ports = {port.number: port.setting for port in plan({}).ports}
+    assert ports == {
+        8080: "PARLEY_GATEWAY_PORT",
+        9901: "PARLEY_GATEWAY_ADMIN_PORT",
+        50051: "PARLEY_USER_PORT",
+        51051: "PARLEY_USER_METRICS_PORT",
+        50052: "PARLEY_CONVERSATION_PORT",
+        51052: "PARLEY_CONVERSATION_METRICS_PORT",
+        50053: "PARLEY_AI_PORT",
+        51053: "PARLEY_AI_METRICS_PORT",
+        50054: "PARLEY_HISTORY_PORT",
+        51054: "PARLEY_HISTORY_METRICS_PORT",
+        50055: "PARLEY_MEDIA_PORT",
+        51055: "PARLEY_MEDIA_METRICS_PORT",
+    }
+
+
+def test_models_are_needed_only_where_the_local_engine_is_on_offer():
+    assert plan({}).needs_models
+    assert not plan({"PARLEY_AI_ENGINES": '["scripted"]'}).needs_models
