@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parley_cli.app import app, hoist_globals
 from typer.testing import CliRunner
 
+from parley_cli.app import app, hoist_globals
 from tests.unit.cli.fake_parley import FakeParley, serve
 
 PASSWORD = "correct horse"
@@ -41,8 +41,8 @@ class Parley:
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeParley]:
-    yield FakeParley()
+def fake() -> FakeParley:
+    return FakeParley()
 
 
 @pytest.fixture

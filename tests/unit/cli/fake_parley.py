@@ -106,7 +106,8 @@ class FakeParley:
         logins, refreshes, logouts: how often.
         starts: every `start` received.
         requests: every other message of conversations, by kind.
-        profile: of the only account there is.
+        account: the only one there is.
+        never_ends: whether `finish` is ignored.
     """
 
     users: dict[str, str] = field(default_factory=dict)
@@ -124,6 +125,7 @@ class FakeParley:
     downloads: list[media_pb2.DownloadRecordingRequest] = field(default_factory=list)
     synthesized: list[ai_pb2.SynthesizeRequest] = field(default_factory=list)
     transcribed_samples: int = 0
+    never_ends: bool = False
     sessions: dict[str, FakeConversation] = field(default_factory=dict)
     counter: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -218,7 +220,7 @@ class FakeConversation:
                 yield from self._utterance(HEARD_UTTERANCE)
             case "ping":
                 yield self._say(pong=conversation_pb2.Pong(nonce=request.ping.nonce))
-            case "finish":
+            case "finish" if not self._fake.never_ends:
                 if self._replying:
                     yield from self._end(turn_pb2.REPLY_END_REASON_SESSION_ENDED)
                 yield self._say(
@@ -272,7 +274,7 @@ class FakeConversation:
         yield from self._reply()
 
     def _reply(
-        self, kind: conversation_pb2.ReplyKind = conversation_pb2.REPLY_KIND_ANSWER
+        self, kind: conversation_pb2.ReplyKind.ValueType = conversation_pb2.REPLY_KIND_ANSWER
     ) -> Iterator[conversation_pb2.ConverseResponse]:
         self._generation += 1
         self._replying = True
@@ -325,7 +327,9 @@ class FakeConversation:
         if current and heard.audio_ms >= self._reply_ms:
             yield from self._end(turn_pb2.REPLY_END_REASON_COMPLETED)
 
-    def _end(self, reason: turn_pb2.ReplyEndReason) -> Iterator[conversation_pb2.ConverseResponse]:
+    def _end(
+        self, reason: turn_pb2.ReplyEndReason.ValueType
+    ) -> Iterator[conversation_pb2.ConverseResponse]:
         if not self._replying:
             return
         self._replying = False
@@ -418,7 +422,7 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
         try:
             for request in request_iterator:
                 yield from session.handle(request)
-                if request.HasField("finish"):
+                if request.HasField("finish") and not self._fake.never_ends:
                     return
         except ConnectionError as error:
             if str(error) == "dying":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from parley.conversation.v1 import conversation_pb2
 from parley.user.v1 import user_pb2
 from parley_cli.client.converse import ConverseStream
@@ -17,7 +18,6 @@ from parley_cli.client.credentials import Credentials, CredentialStore
 from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure, ExitCode, refusal_from_status
-
 from tests.unit.cli.conftest import PASSWORD
 from tests.unit.cli.fake_parley import REPLY, FakeParley, status_of
 

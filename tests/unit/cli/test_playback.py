@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from parley.conversation.v1 import conversation_pb2 as pb
 from parley.types.v1 import speech_pb2, turn_pb2
 from parley_cli.session import (
@@ -22,7 +23,6 @@ from parley_cli.session import (
     Typed,
     reduce,
 )
-
 from tests.unit.cli.fake_parley import feedback, status_of
 
 TURN_ID = "0197c3a2-1111-7000-8000-000000000001"
@@ -229,6 +229,7 @@ EVENTS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=40))
 def test_whatever_comes_the_view_stays_sound(events: list[Event]) -> None:
     """Turn numbers are unique and in order, generations and what was heard only grow, and what has

@@ -7,6 +7,7 @@ conversation goes on, so what was said is there even where the program dies.
 
 from __future__ import annotations
 
+import contextlib
 import wave
 from pathlib import Path
 from types import TracebackType
@@ -40,8 +41,11 @@ class SessionRecorder:
         tutor_path: Path | None,
         mix_path: Path | None,
     ) -> None:
-        self._tutor = _open(tutor_path, tutor_rate_hz, channels=1) if tutor_path else None
-        self._mix = _open(mix_path, tutor_rate_hz, channels=2) if mix_path else None
+        self._files = contextlib.ExitStack()
+        with contextlib.ExitStack() as opening:
+            self._tutor = _open(opening, tutor_path, tutor_rate_hz, channels=1)
+            self._mix = _open(opening, mix_path, tutor_rate_hz, channels=2)
+            self._files = opening.pop_all()
         self._upsample = soxr.ResampleStream(
             learner_rate_hz, tutor_rate_hz, 1, dtype="int16", quality="HQ"
         )
@@ -81,11 +85,8 @@ class SessionRecorder:
             self._left = np.pad(self._left, (0, length - len(self._left)))
             self._right = np.pad(self._right, (0, length - len(self._right)))
             self._write_mix()
-            self._mix.close()
-            self._mix = None
-        if self._tutor is not None:
-            self._tutor.close()
-            self._tutor = None
+        self._mix = self._tutor = None
+        self._files.close()
 
     def _write_mix(self) -> None:
         length = min(len(self._left), len(self._right))
@@ -95,14 +96,19 @@ class SessionRecorder:
             self._left, self._right = self._left[length:], self._right[length:]
 
 
-def _open(path: Path, rate_hz: int, *, channels: int) -> wave.Wave_write:
+def _open(
+    files: contextlib.ExitStack, path: Path | None, rate_hz: int, *, channels: int
+) -> wave.Wave_write | None:
+    if path is None:
+        return None
     try:
         # Opened here, not by `wave`: a path that cannot be written must not leave a half-made
         # writer whose finalizer complains.
-        handle = path.open("wb")
+        handle = files.enter_context(path.open("wb"))
     except OSError as error:
         raise cannot_write(path, error) from error
-    writer = wave.open(handle, "wb")  # noqa: SIM115  closed by close()
+    writer: wave.Wave_write = wave.open(handle, "wb")  # noqa: SIM115  `files` closes it
+    files.enter_context(writer)
     writer.setnchannels(channels)
     writer.setsampwidth(2)
     writer.setframerate(rate_hz)

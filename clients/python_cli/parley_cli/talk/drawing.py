@@ -23,14 +23,14 @@ _STAGES = {
     "unaccounted": ("?", "red"),
 }
 _STAGE_WORDS = {
-    "endpoint": "deciding you had finished",
-    "transcript": "recognising",
+    "endpoint": "turn end",
+    "transcript": "words",
     "first_token": "thinking",
-    "first_clause": "first clause",
+    "first_clause": "clause",
     "first_audio": "voice",
     "sent": "sending",
     "received": "network",
-    "played": "loudspeaker",
+    "played": "playing",
     "unaccounted": "unaccounted",
 }
 
@@ -70,7 +70,7 @@ def stage_bar(stages: tuple[StageView, ...], silence_ms: float | None, width: in
     if not shown or total <= 0:
         return text
     text.append("  ")
-    bar = max(8, min(24, width // 4))
+    bar = max(8, min(24, width // 5))
     for stage in shown:
         letter, style = _STAGES.get(stage.name, ("·", "white"))
         text.append(letter * max(1, round(bar * stage.duration_ms / total)), style=style)

@@ -118,13 +118,13 @@ class LivePresenter:
     def _print_turn(self, turn: TurnView) -> None:
         if turn.utterance:
             self._print(learner_line(turn))
-        self._print(tutor_line(turn, whole=True))
         measured = self._measures.get(turn.generation)
         silence_ms = measured.silence_ms if measured is not None else turn.silence_ms
         stages = measured.stages if measured is not None else turn.stages
         bar = stage_bar(stages, silence_ms, self._console.width - 8)
         if bar.plain:
             self._print(Text("       ").append_text(bar))
+        self._print(tutor_line(turn, whole=True))
         self._print_corrections()
 
     def _print_corrections(self) -> None:
@@ -168,10 +168,10 @@ def draw(
         if turn.utterance or not turn.generation:
             lines.append(learner_line(turn))
         if turn.generation:
-            lines.append(tutor_line(turn, whole=view.captions_only))
             bar = stage_bar(turn.stages, turn.silence_ms, width - 8)
             if bar.plain:
                 lines.append(Text("       ").append_text(bar))
+            lines.append(tutor_line(turn, whole=view.captions_only))
     body = _fit(lines, width, max(3, height - 5))
     status = floor_text(view)
     if file:

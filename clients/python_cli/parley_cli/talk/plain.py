@@ -64,8 +64,11 @@ class PlainPresenter:
                 self._print(Text(words, style="yellow"))
             case Remarked(text=text):
                 self._print(Text(text, style="yellow"))
-            case Typed(text=text) if not self._prompt:
-                self._print(Text("you    ", style="green").append(text, style="default"))
+            case Typed() if view.current is not None:
+                # The server says it back as a transcript; and who typed at a prompt sees it.
+                self._finals.add(view.current.number)
+                if not self._prompt:
+                    self._print(learner_line(view.current))
             case _:
                 pass
 
@@ -84,8 +87,7 @@ class PlainPresenter:
                 self._ask()
             case "transcript" if response.transcript.final:
                 turn = _turn(view, response.turn)
-                typed = self._prompt and turn is not None
-                if turn is not None and turn.number not in self._finals and not typed:
+                if turn is not None and turn.number not in self._finals:
                     self._finals.add(turn.number)
                     self._print(learner_line(turn))
             case "reply_ended":
