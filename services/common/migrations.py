@@ -74,7 +74,7 @@ def _upgrade(url: URL, script_location: Path) -> None:
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     newest = ScriptDirectory.from_config(config).get_current_head()
-    with _connect(url) as connection, _alone(url, connection, script_location):
+    with _file_lock(url), _connect(url) as connection, _session_lock(connection, script_location):
         current = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
         if current == newest:
@@ -119,16 +119,26 @@ def _sync(url: URL) -> URL:
 
 
 @contextmanager
-def _alone(url: URL, connection: Connection, script_location: Path) -> Iterator[None]:
-    """Hold the right to migrate this database, waiting for it."""
-    if url.get_backend_name() == "sqlite":
-        if in_memory(url):
-            yield
-            return
-        # A lock on a file of its own: locks on the database file are SQLite's.
-        with Path(f"{url.database}.migrating").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+def _file_lock(url: URL) -> Iterator[None]:
+    """Hold the right to touch a SQLite file, waiting for it.
+
+    SQLite's own locks would order the revisions; but the first connections of two processes,
+    switching a new file to WAL, can refuse each other without waiting.
+    """
+    if url.get_backend_name() != "sqlite" or in_memory(url):
+        yield
+        return
+    prepare_sqlite_folder(url)
+    with Path(f"{url.database}.migrating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _session_lock(connection: Connection, script_location: Path) -> Iterator[None]:
+    """Hold the right to migrate on a database server, waiting for it."""
+    if connection.dialect.name == "sqlite":
+        yield
         return
     # An advisory lock lives as long as the session that holds it, so a dead process frees it.
     key = zlib.crc32(script_location.parent.name.encode())

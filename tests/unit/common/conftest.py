@@ -47,6 +47,7 @@ class Echo:
     access: dict[str, Access] = field(default_factory=dict)
     handlers: dict[str, Callable[..., Any]] = field(default_factory=dict)
     background: tuple[Background, ...] = ()
+    while_draining: tuple[str, ...] = ()
     warm_up: Callable[[], Awaitable[None]] | None = None
     runtime: Runtime | None = None
     clock: ManualClock = field(default_factory=ManualClock)
@@ -92,7 +93,8 @@ class Echo:
             if method in methods:
                 setattr(servicer, method, handler)
         access = {method: self.access.get(method, PUBLIC) for method in methods}
-        return GrpcService.of(servicer, add, file, name, access)
+        draining = [method for method in self.while_draining if method in methods]
+        return GrpcService.of(servicer, add, file, name, access, while_draining=draining)
 
     def token(self, **changes: Any) -> str:
         """Return an access token of the test's user, with claims or headers changed."""

@@ -184,6 +184,16 @@ async def test_a_withdrawn_key_stops_working_even_for_remembered_tokens(verifier
     assert caught.value.reason == "TOKEN_INVALID"
 
 
+async def test_a_withdrawn_key_stops_working_as_soon_as_that_is_known(verifier, source, clock):
+    token = sign(clock, source.keys["one"])
+    await verifier.verify(token)
+    source.keys = {"two": Ed25519PrivateKey.generate()}
+    await clock.advance(11)
+    await verifier.verify(sign(clock, source.keys["two"], kid="two"))
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(token)
+
+
 async def test_while_the_source_is_away_known_keys_go_on_working(verifier, source, clock):
     await verifier.verify(sign(clock, source.keys["one"]))
     source.error = Unavailable("away", reason="PEER_UNAVAILABLE")

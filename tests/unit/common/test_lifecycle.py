@@ -15,6 +15,7 @@ from parley.conversation.v1.conversation_pb2_grpc import ConversationServiceStub
 from parley.user.v1 import user_pb2 as user
 from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.grpc_server import PortTakenError
+from services.common.ids import new_id
 from services.common.lifecycle import BackgroundEndedError, serve
 from services.common.status import from_rpc_error
 
@@ -117,6 +118,48 @@ async def test_draining_tells_health_and_handlers_and_waits_for_live_streams(ech
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_the_end_of_the_last_stream_ends_the_drain(echo, settings):
+    echo.handle("Converse", hold)
+    patient = settings.model_copy(update={"drain_seconds": 3600.0})
+    async with (
+        serve("echo", patient, echo.bootstrap) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        run = asyncio.create_task(service.run_until_stopped())
+        await service.ready.wait()
+        calls = [ConversationServiceStub(channel).Converse() for _ in range(2)]
+        for call in calls:
+            await call.write(ping(1))
+            await call.read()
+        service.stop()
+        await until_draining(service)
+        await calls[0].done_writing()
+        assert await calls[0].code() is grpc.StatusCode.OK
+        assert not run.done()
+        await calls[1].done_writing()
+        await asyncio.wait_for(run, 5)
+        assert await calls[1].code() is grpc.StatusCode.OK
+
+
+async def test_a_method_that_live_streams_need_still_passes_while_draining(echo, serve_echo):
+    async def pushed(request: Any, context: Any) -> Any:
+        return conversation.PushResponse()
+
+    echo.handle("Converse", hold)
+    echo.handle("Push", pushed)
+    echo.while_draining = ("Push",)
+    async with serve_echo() as (service, channel):
+        talks = ConversationServiceStub(channel)
+        call = talks.Converse()
+        await call.write(ping(1))
+        await call.read()
+        service.stop()
+        await until_draining(service)
+        push = conversation.PushRequest(conversation_id=new_id(), requests=[ping(2)])
+        await talks.Push(push)
+        await call.done_writing()
 
 
 async def test_new_calls_are_refused_while_draining(echo, serve_echo):

@@ -1,6 +1,7 @@
 """Schemas are brought to their newest revision once, however many start together."""
 
 import asyncio
+import fcntl
 import sqlite3
 from pathlib import Path
 
@@ -75,6 +76,19 @@ async def test_a_second_time_finds_nothing_to_do(file, scripts):
 
 async def test_many_that_start_at_once_migrate_once(file, scripts):
     await asyncio.gather(*(migrate(url(file), scripts) for _ in range(4)))
+    assert "things" in tables(file)
+
+
+async def test_a_second_process_waits_for_the_first(file, scripts):
+    file.parent.mkdir()
+    with Path(f"{file}.migrating").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = asyncio.create_task(migrate(url(file), scripts))
+        # A whole migration takes a tenth of it.
+        await asyncio.wait({second}, timeout=0.5)
+        assert not second.done()
+        assert not file.exists()
+    await second
     assert "things" in tables(file)
 
 

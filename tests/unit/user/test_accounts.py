@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgument
@@ -25,6 +25,7 @@ def test_any_text_is_a_name_or_a_typed_refusal(text):
 
 
 @given(st.text(max_size=80))
+@example("\u03d3")  # folds to a capital letter unless it is normalised before folding, too
 def test_comparing_forms_is_stable(text):
     """A name must equal itself however often it is folded, or it could be taken twice."""
     assert comparable(comparable(text)) == comparable(text)
