@@ -97,6 +97,7 @@ class Catalogue:
             yield session
         finally:
             entry.sessions -= 1
+            session.close()
 
     def recognizer(self, name: str) -> tuple[str, Recognizer]:
         """Return a recognizer and its name. Raises ``NotFound``."""

@@ -361,6 +361,9 @@ class EngineSession(Protocol):
     async def output(self) -> EngineOutput | None:
         """Return the next output, or None once the session has ended. One reader only."""
 
+    def close(self) -> None:
+        """Give back what the session holds, even if it never ran. Idempotent."""
+
 
 class Engine(Protocol):
     """Opens live sessions."""

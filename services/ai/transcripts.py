@@ -16,6 +16,7 @@ FILLERS = frozenset({"um", "umm", "uh", "uhh", "er", "err", "erm", "hmm", "hm", 
 _EDGES = re.compile(r"^[^\w']+|[^\w']+$")
 # 20 ms: short enough to place a word, long enough to hold two periods of a low voice.
 _ENERGY_FRAME = LEARNER_RATE_HZ // 50
+_ROUNDING = 1e-6
 
 
 def bare(word: str) -> str:
@@ -65,14 +66,18 @@ def time_words(
         voiced = np.ones(max(1, len(energies)))
     else:
         # The square root keeps a quiet last syllable from vanishing beside a loud stressed one.
-        floor = max(float(np.percentile(energies, 20)) * 1.5, float(energies.max()) * 0.05)
+        loudest = float(energies.max())
+        floor = max(float(np.percentile(energies, 20)) * 1.5, loudest * 0.05)
+        # In even noise the floor must not lie above everything.
+        floor = min(floor, loudest * 0.5)
         voiced = np.where(energies >= floor, np.sqrt(energies), 0.0)
     progress = np.concatenate([[0.0], np.cumsum(voiced)])
     progress /= progress[-1]
     letters = np.array([max(1, len(bare(text))) for text, _ in words], float)
     edges = np.concatenate([[0.0], np.cumsum(letters)]) / letters.sum()
-    starts = np.searchsorted(progress, edges[:-1], side="right") - 1
-    ends = np.searchsorted(progress, edges[1:], side="left")
+    # Rounding must not carry a word over the silence that follows it, or begin it before.
+    starts = np.searchsorted(progress, edges[:-1] + _ROUNDING, side="right") - 1
+    ends = np.searchsorted(progress, edges[1:] - _ROUNDING, side="left")
     frame_ms = 1000 * _ENERGY_FRAME // LEARNER_RATE_HZ
     return tuple(
         Word(text, offset_ms + int(start) * frame_ms, offset_ms + int(end) * frame_ms, confidence)

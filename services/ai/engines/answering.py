@@ -196,7 +196,7 @@ class Answering:
     def close(self) -> None:
         """Stop everything and give the language model's place back."""
         self.silence()
-        self._stop_priming()
+        self.stop_priming()
         self._model.close()
 
     # --- inside -----------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Answering:
             await attempt.run(self._model, self._reply_messages(known.clean))
 
     def _new_attempt(self, marks: Marks) -> ReplyAttempt:
-        self._stop_priming()
+        self.stop_priming()
         self._generation += 1
         generation = self._generation
         return ReplyAttempt(
@@ -228,10 +228,11 @@ class Answering:
 
     def _prime(self, messages: Sequence[Message]) -> None:
         if self._language_model.capabilities.prompt_cache:
-            self._stop_priming()
+            self.stop_priming()
             self._priming = self._spawn(self._model.prime(messages))
 
-    def _stop_priming(self) -> None:
+    def stop_priming(self) -> None:
+        """Leave what is being evaluated ahead."""
         if self._priming is not None:
             self._priming.cancel()
             self._priming = None

@@ -198,8 +198,13 @@ class PipelineSession:
                 await self._drain()
         finally:
             self._tasks = None
-            self._forget_utterance()
-            self._outbox.close()
+            self.close()
+
+    def close(self) -> None:
+        """Give back what the session holds. Idempotent; ``run`` does it at its end."""
+        self._forget_utterance()
+        self._answering.close()
+        self._outbox.close()
 
     async def output(self) -> EngineOutput | None:
         """Return the next output, or None once the session has ended."""
@@ -448,7 +453,7 @@ class PipelineSession:
         if self._commit is not None:
             await asyncio.wait([self._commit])
         await self._answering.finish()
-        self._answering.close()
+        self._answering.stop_priming()
         if self._caption is not None:
             self._caption.cancel()
 

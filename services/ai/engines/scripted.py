@@ -136,12 +136,16 @@ class ScriptedSession:
             if self._reply is not None:
                 await asyncio.wait([self._reply])
         finally:
-            self._stop_reply()
-            self._outbox.close()
+            self.close()
 
     async def output(self) -> EngineOutput | None:
         """Return the next output, or None once the session has ended."""
         return await self._outbox.get()
+
+    def close(self) -> None:
+        """Stop a slow reply; there is nothing else to give back."""
+        self._stop_reply()
+        self._outbox.close()
 
     def handle(self, event: EngineInput) -> None:
         """Take one input."""

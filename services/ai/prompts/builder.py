@@ -66,7 +66,7 @@ class PromptContext:
 
 def system_message(context: PromptContext) -> Message:
     """Return the rules and what is known of the learner: the prompt's unchanging beginning."""
-    return Message(Role.SYSTEM, f"{_template('tutor')}\n{_session_text(context)}")
+    return Message(Role.SYSTEM, f"{_template('tutor')}\n\n{_session_text(context)}")
 
 
 def turn_messages(turns: Sequence[PastTurn]) -> list[Message]:

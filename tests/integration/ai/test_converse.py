@@ -16,7 +16,7 @@ ENGINES = ("scripted", "scripted-pipeline")
 
 async def until(call, kind: str) -> list[ai_pb2.ConverseResponse]:
     """Read responses up to the first of ``kind``."""
-    seen = []
+    seen: list[ai_pb2.ConverseResponse] = []
     while True:
         response = await call.read()
         assert response is not grpc.aio.EOF, [each.WhichOneof("message") for each in seen]
@@ -27,7 +27,7 @@ async def until(call, kind: str) -> list[ai_pb2.ConverseResponse]:
 
 async def to_the_end(call) -> list[ai_pb2.ConverseResponse]:
     """Read all the responses that are left."""
-    seen = []
+    seen: list[ai_pb2.ConverseResponse] = []
     while (response := await call.read()) is not grpc.aio.EOF:
         seen.append(response)
     return seen

@@ -1,0 +1,69 @@
+"""How long a pause must last."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ai.endpointing import PauseEstimate, holds_floor, pause_policy, wait_ms
+
+MIDDLE = pause_policy(0.5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I went to the",
+        "I like it because",
+        "My name is",
+        "Um",
+        "I think, um",
+        "Well, let me think.",
+        "How do you say?",
+        "I bought apples,",
+        "I bought apples and...",
+        "Wait a minute",
+    ],
+)
+def test_words_that_promise_more_hold_the_floor(words: str):
+    assert holds_floor(words)
+
+
+@pytest.mark.parametrize(
+    "words", ["", "I like to cook.", "Yes.", "I think so.", "This one is for you.", "Who is he?"]
+)
+def test_finished_words_do_not(words: str):
+    assert not holds_floor(words)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_surer_score_never_waits_longer(patience: float, one: float, other: float):
+    policy = pause_policy(patience)
+    low, high = sorted((one, other))
+    assert wait_ms(policy, high, "I do.", 0) <= wait_ms(policy, low, "I do.", 0)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_more_patience_never_waits_shorter(score: float, one: float, other: float):
+    low, high = sorted((one, other))
+    short, long = pause_policy(low), pause_policy(high)
+    assert wait_ms(short, score, "I do.", 0) <= wait_ms(long, score, "I do.", 0)
+
+
+@given(st.integers(0, 20_000))
+def test_a_learners_pauses_stretch_only_unsure_waits_and_never_without_end(typical: int):
+    assert wait_ms(MIDDLE, 1.0, "I do.", typical) == MIDDLE.sure_ms
+    assert MIDDLE.unsure_ms <= wait_ms(MIDDLE, 0.0, "I do.", typical) <= 4000
+
+
+def test_nothing_known_waits_as_if_unsure():
+    assert wait_ms(MIDDLE, None, None, 0) == MIDDLE.unsure_ms
+    assert wait_ms(MIDDLE, 0.99, None, 0) == MIDDLE.unsure_ms
+    assert wait_ms(MIDDLE, None, "I do.", 0) == MIDDLE.unsure_ms
+
+
+def test_the_pause_estimate_settles_above_most_pauses():
+    estimate = PauseEstimate()
+    for _ in range(50):
+        for pause in (300, 400, 500, 600, 1000):
+            estimate = estimate.with_pause(pause)
+    assert 500 <= estimate.typical_ms <= 900

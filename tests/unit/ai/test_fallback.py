@@ -1,0 +1,120 @@
+"""When one provider fails, the next is asked, if nothing was said yet."""
+
+import numpy as np
+import pytest
+
+from services.ai.adapters.scripted import (
+    ScriptedLanguageModel,
+    ScriptedRecognizer,
+    ScriptedSynthesizer,
+)
+from services.ai.capabilities import (
+    GenerationOptions,
+    LanguageModelSession,
+    ProviderBusyError,
+    ProviderError,
+)
+from services.ai.fallback import (
+    Capability,
+    FallbackLanguageModel,
+    FallbackRecognizer,
+    FallbackSynthesizer,
+    Named,
+    Switch,
+    record_switches,
+)
+from services.ai.script import Script
+
+
+def script(where: str, **fault: object) -> Script:
+    return Script.model_validate(
+        {
+            "language_model": {"replies": ["Hello from the first."]},
+            "fault": [{"where": where, "every": True, **fault}],
+        }
+    )
+
+
+def second() -> Script:
+    return Script.model_validate({"language_model": {"replies": ["Hello from the second."]}})
+
+
+async def written(session: LanguageModelSession) -> str:
+    return "".join([piece async for piece in session.stream([], GenerationOptions())])
+
+
+def models(first: Script) -> FallbackLanguageModel:
+    return FallbackLanguageModel(
+        [
+            Named("first", ScriptedLanguageModel(first)),
+            Named("second", ScriptedLanguageModel(second())),
+        ]
+    )
+
+
+async def test_a_retryable_failure_before_any_output_goes_on_to_the_next():
+    switches: list[Switch] = []
+    record_switches(switches)
+    session = models(script("language_model")).open()
+    assert await written(session) == "Hello from the second."
+    assert switches == [Switch(Capability.LANGUAGE_MODEL, "first", "second", "scripted fault")]
+    session.close()
+
+
+async def test_a_failure_after_output_is_raised():
+    session = models(script("language_model", after_pieces=2)).open()
+    with pytest.raises(ProviderError):
+        await written(session)
+
+
+async def test_a_failure_that_is_not_retryable_is_raised():
+    session = models(script("language_model", retryable=False)).open()
+    with pytest.raises(ProviderError):
+        await written(session)
+
+
+async def test_the_last_providers_failure_is_raised():
+    broken = ScriptedLanguageModel(script("language_model"))
+    session = FallbackLanguageModel([Named("only", broken)]).open()
+    with pytest.raises(ProviderError):
+        await written(session)
+
+
+async def test_a_full_model_is_passed_over_when_a_place_is_taken():
+    class Full(ScriptedLanguageModel):
+        def open(self):
+            raise ProviderBusyError("full")
+
+    session = FallbackLanguageModel(
+        [Named("full", Full(Script())), Named("second", ScriptedLanguageModel(second()))]
+    ).open()
+    assert await written(session) == "Hello from the second."
+
+
+async def test_a_synthesizer_that_fails_is_replaced_with_the_others_own_voice():
+    switches: list[Switch] = []
+    record_switches(switches)
+    synthesizer = FallbackSynthesizer(
+        [
+            Named("first", ScriptedSynthesizer(script("synthesizer"))),
+            Named("second", ScriptedSynthesizer(Script())),
+        ]
+    )
+    chunks = [chunk async for chunk in synthesizer.stream("one two", "tone", 1.0)]
+    assert [word.text for chunk in chunks for word in chunk.words] == ["one", "two"]
+    assert [switch.served for switch in switches] == ["second"]
+
+
+async def test_a_recognizer_that_fails_is_replaced_by_one_that_heard_everything():
+    recognizer = FallbackRecognizer(
+        [
+            Named("first", ScriptedRecognizer(script("recognizer"))),
+            Named("second", ScriptedRecognizer(Script())),
+        ]
+    )
+    session = recognizer.open()
+    session.feed(np.zeros(16_000, np.int16))
+    transcript = await session.final()
+    session.close()
+    assert transcript.verbatim == "Hello, my name is Ana."
+    assert transcript.audio_ms == 1000

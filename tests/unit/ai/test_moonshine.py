@@ -1,0 +1,123 @@
+"""Cutting audio for Moonshine and reading its tokens, with a model that only counts."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.ai.adapters.moonshine import MoonshineRecognizer, piece_bounds, without_loop
+from services.ai.adapters.moonshine_model import Token, text_of, words_of
+from services.ai.compute import ComputePool
+
+SECOND = 16_000
+
+
+class Counting:
+    """Says how many tenths of a second it heard, once for each call."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def decode(self, audio: np.ndarray, stopped: Callable[[], bool]) -> tuple[Token, ...]:
+        self.lengths.append(len(audio))
+        return (Token("▁heard".encode(), -0.1),)
+
+
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(3).normal(0, 3000, int(seconds * SECOND)).astype(np.int16)
+
+
+@pytest.fixture
+def pool():
+    pool = ComputePool(2, 8)
+    yield pool
+    pool.close()
+
+
+@given(st.integers(0, 60 * SECOND), st.sampled_from([8.0, 14.0]))
+def test_pieces_cover_the_audio_and_none_is_too_long(samples: int, limit_s: float):
+    audio = np.resize(noise(1.0), samples)
+    bounds = piece_bounds(audio, limit_s)
+    assert bounds[0][0] == 0
+    assert bounds[-1][1] == samples
+    assert all(end == start for (_, end), (start, _) in itertools.pairwise(bounds))
+    assert all(end - start <= limit_s * SECOND for start, end in bounds)
+
+
+@given(st.integers(8 * SECOND, 40 * SECOND), st.integers(0, 20 * SECOND))
+def test_a_cut_stays_where_it_is_when_audio_is_added(samples: int, more: int):
+    audio = np.resize(noise(2.0), samples + more)
+    before = piece_bounds(audio[:samples], 8.0)[:-1]
+    assert piece_bounds(audio, 8.0)[: len(before)] == before
+
+
+def test_a_cut_falls_into_the_pause():
+    audio = noise(12.0)
+    audio[6 * SECOND : 6 * SECOND + 4000] = 0
+    ((_, cut), _) = piece_bounds(audio, 8.0)
+    assert 6 * SECOND <= cut <= 6 * SECOND + 4000
+
+
+async def test_a_finished_piece_is_decoded_once(pool: ComputePool):
+    model = Counting()
+    session = MoonshineRecognizer(model, model, pool, final_piece_s=8.0).open()
+    model.lengths.clear()
+    session.feed(noise(10.0))
+    await session.final()
+    session.feed(noise(1.0))
+    transcript = await session.final()
+    first, tail, longer = model.lengths
+    assert first <= 8 * SECOND
+    assert longer == tail + SECOND
+    assert transcript.verbatim == "heard heard"
+    assert transcript.audio_ms == 11_000
+
+
+async def test_silence_is_not_given_to_the_model(pool: ComputePool):
+    model = Counting()
+    session = MoonshineRecognizer(model, model, pool).open()
+    model.lengths.clear()
+    session.feed(np.zeros(SECOND, np.int16))
+    assert (await session.final()).is_empty
+    assert model.lengths == []
+
+
+async def test_no_partial_is_made_while_the_pool_works(pool: ComputePool):
+    model = Counting()
+    session = MoonshineRecognizer(model, model, pool).open()
+    session.feed(noise(1.0))
+    working = asyncio.create_task(pool.run(lambda: 1))
+    await asyncio.sleep(0)
+    assert await session.partial() is None
+    await working
+    while not pool.is_idle:
+        await asyncio.sleep(0)
+    assert await session.partial() == "heard"
+
+
+def tokens(text: str) -> tuple[Token, ...]:
+    return tuple(Token(("▁" + word).encode(), -0.5) for word in text.split())
+
+
+@pytest.mark.parametrize(
+    ("decoded", "kept"),
+    [
+        ("no no no", "no no no"),
+        ("the the the the the the", "the"),
+        ("I go home and so and so and so and so and so", "I go home and so"),
+        ("", ""),
+    ],
+)
+def test_a_decoders_loop_is_cut(decoded: str, kept: str):
+    assert text_of(without_loop(tokens(decoded))) == kept
+
+
+def test_a_word_is_as_sure_as_its_pieces():
+    pieces = (Token("▁cook".encode(), -0.1), Token(b"ing", -0.3), Token("▁now".encode(), 0.0))
+    words = words_of(pieces)
+    assert [text for text, _ in words] == ["cooking", "now"]
+    assert words[0][1] == pytest.approx(np.exp(-0.2))

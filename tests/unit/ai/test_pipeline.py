@@ -1,0 +1,373 @@
+"""The pipeline engine over scripted models: what a session says, and when it keeps silent."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from services.ai.adapters.scripted import (
+    ScriptedLanguageModel,
+    ScriptedRecognizer,
+    ScriptedSynthesizer,
+    ScriptedTurnDetector,
+    ScriptedVad,
+    ScriptedWriting,
+)
+from services.ai.capabilities import Role
+from services.ai.compute import ComputePool
+from services.ai.engine import (
+    Audio,
+    ChangeSettings,
+    EndInput,
+    EngineOutput,
+    Heard,
+    Interrupt,
+    Notice,
+    ReplyAudio,
+    ReplyEnded,
+    ReplyEndReason,
+    ReplyHeard,
+    ReplyPurpose,
+    ReplyText,
+    RequestReply,
+    SessionConfig,
+    SpeechEnded,
+    TurnCommitted,
+    TypedText,
+    UtteranceDropped,
+)
+from services.ai.engines.pipeline import PipelineEngine, PipelineModels, PipelineSession
+from services.ai.learner import PastTurn
+from services.ai.script import Script
+
+FRAME = 640
+LOUD = (np.sin(np.arange(320) / 5) * 8000).astype("<i2").tobytes()
+QUIET = bytes(FRAME)
+# Far more turns of the loop than any reply of a script without delays takes.
+TURNS_OF_THE_LOOP = 200
+
+
+class Watched(ScriptedLanguageModel):
+    """A scripted model whose sessions the test can look at."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(script)
+        self.sessions: list[ScriptedWriting] = []
+
+    def open(self) -> ScriptedWriting:
+        session = super().open()
+        self.sessions.append(session)
+        return session
+
+
+class Talk:
+    """One session and everything that it has said."""
+
+    def __init__(self, session: PipelineSession, model: Watched) -> None:
+        self.session = session
+        self.model = model
+        self.said: list[EngineOutput] = []
+
+    async def read(self) -> None:
+        while (output := await self.session.output()) is not None:
+            self.said.append(output)
+
+    async def hear(self, frame: bytes, ms: int) -> None:
+        for _ in range(ms // 20):
+            self.session.handle(Audio(frame))
+            await asyncio.sleep(0)
+        await settle()
+
+    async def voice(self, ms: int) -> None:
+        await self.hear(LOUD, ms)
+
+    async def silence(self, ms: int) -> None:
+        await self.hear(QUIET, ms)
+
+    def of(self, kind: type) -> list:
+        return [each for each in self.said if isinstance(each, kind)]
+
+    @property
+    def prompt(self) -> list[tuple[Role, str]]:
+        """The last prompt without its system message."""
+        messages = self.model.sessions[-1].prompts[-1]
+        return [(message.role, message.text) for message in messages[1:]]
+
+
+async def settle() -> None:
+    for _ in range(TURNS_OF_THE_LOOP):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def talk(script: dict[str, object] | None = None, **config: object) -> AsyncIterator[Talk]:
+    made = Script.model_validate(script or {})
+    pool = ComputePool(1, 4)
+    model = Watched(made)
+    engine = PipelineEngine(
+        "test",
+        "Test",
+        PipelineModels(
+            voice_activity=ScriptedVad(),
+            turn_detector=ScriptedTurnDetector(made),
+            recognizer=ScriptedRecognizer(made),
+            language_model=model,
+            synthesizer=ScriptedSynthesizer(made),
+            pool=pool,
+        ),
+    )
+    session = engine.open(SessionConfig(**config))
+    talk = Talk(session, model)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(session.run())
+            tasks.create_task(talk.read())
+            await settle()
+            yield talk
+            session.handle(EndInput())
+    finally:
+        pool.close()
+
+
+def position(said: Sequence[EngineOutput], kind: type) -> int:
+    return next(i for i, each in enumerate(said) if isinstance(each, kind))
+
+
+async def test_a_turn_is_heard_committed_and_answered_in_this_order():
+    async with talk() as t:
+        await t.voice(1000)
+        await t.silence(800)
+    order = [position(t.said, kind) for kind in (SpeechEnded, TurnCommitted, ReplyText)]
+    assert order == sorted(order)
+    (committed,) = t.of(TurnCommitted)
+    (ended,) = t.of(ReplyEnded)
+    assert ended.generation == committed.generation
+    assert ended.reason is ReplyEndReason.COMPLETED
+    assert "".join(each.text for each in t.of(ReplyText)) == ended.text
+
+
+async def test_a_speculation_is_silent_until_the_turn_is_committed():
+    async with talk({"turn_detector": {"score": 0.4}}) as t:
+        await t.voice(1000)
+        await t.silence(240)
+        assert len(t.model.sessions[0].prompts) == 1
+        assert t.of(ReplyText) == []
+        assert t.of(ReplyAudio) == []
+        await t.silence(2000)
+    assert len(t.model.sessions[0].prompts) == 1
+    assert t.of(ReplyEnded)[0].usage.speculations == 1
+
+
+async def test_nothing_of_a_discarded_speculation_is_ever_said():
+    async with talk({"turn_detector": {"score": 0.4}}) as t:
+        await t.voice(600)
+        await t.silence(240)
+        await t.voice(600)
+        await t.silence(2000)
+    (committed,) = t.of(TurnCommitted)
+    replies = [*t.of(ReplyText), *t.of(ReplyAudio), *t.of(ReplyEnded)]
+    assert {each.generation for each in replies} == {committed.generation}
+    assert committed.generation == 2
+    assert t.of(ReplyEnded)[0].usage.speculations_discarded == 1
+
+
+async def test_a_speculation_that_holds_has_its_work_done_before_the_decision():
+    async with talk({"turn_detector": {"score": 0.4}}) as t:
+        await t.voice(1000)
+        await t.silence(2000)
+    stages = {stage.kind.value: stage for stage in t.of(ReplyAudio)[0].stages}
+    assert stages["first_token"].duration_ms == 0
+    assert stages["first_token"].at_ms <= stages["endpoint"].at_ms
+
+
+async def test_of_an_interrupted_reply_the_next_prompt_holds_what_was_heard():
+    async with talk() as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        generation = t.of(TurnCommitted)[0].generation
+        t.session.handle(Interrupt(generation, "Nice to"))
+        t.session.handle(TypedText("And you?"))
+        await settle()
+    assert t.prompt == [
+        (Role.USER, "Hello"),
+        (Role.ASSISTANT, "Nice to"),
+        (Role.USER, "And you?"),
+    ]
+
+
+async def test_a_reply_that_was_never_heard_is_never_remembered():
+    async with talk() as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        t.session.handle(Interrupt(t.of(TurnCommitted)[0].generation, ""))
+        t.session.handle(TypedText("my friend"))
+        await settle()
+    assert t.prompt == [(Role.USER, "Hello my friend")]
+
+
+async def test_an_interrupted_reply_says_nothing_more():
+    slow = {"language_model": {"replies": ["One. " * 12], "token_ms": 1}}
+    async with talk(slow) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        generation = t.of(TurnCommitted)[0].generation
+        t.session.handle(Interrupt(generation, ""))
+        said = len(t.said)
+        await settle()
+    assert [each for each in t.said[said:] if getattr(each, "generation", 0) == generation] == []
+
+
+async def test_a_new_turn_silences_the_reply_before_it():
+    slow = {"language_model": {"replies": ["One. " * 12], "token_ms": 1}}
+    async with talk(slow) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        t.session.handle(TypedText("Stop"))
+        await settle()
+    first, second = t.of(TurnCommitted)
+    after = t.said[t.said.index(second) :]
+    assert {getattr(each, "generation", 0) for each in after} == {second.generation}
+    assert first.generation < second.generation
+
+
+async def test_a_turn_in_which_nothing_was_recognised_is_dropped():
+    async with talk({"recognizer": {"texts": ["um"]}}) as t:
+        await t.voice(400)
+        await t.silence(4000)
+        await t.voice(400)
+        await t.silence(4000)
+    assert [each.reason for each in t.of(UtteranceDropped)] == ["empty", "empty"]
+    assert t.of(TurnCommitted) == []
+
+
+async def test_a_failing_recognizer_is_told_and_the_next_utterance_is_heard():
+    fault = {"fault": [{"where": "recognizer", "on_call": 1}]}
+    async with talk(fault) as t:
+        await t.voice(400)
+        await t.silence(2000)
+        await t.voice(400)
+        await t.silence(2000)
+    assert [notice.reason.value for notice in t.of(Notice)] == ["RECOGNIZER_FAILED"]
+    assert len(t.of(TurnCommitted)) == 1
+
+
+async def test_a_failing_turn_detector_only_makes_the_turn_longer():
+    async with talk({"fault": [{"where": "turn_detector", "every": True}]}) as t:
+        await t.voice(400)
+        await t.silence(2500)
+    assert len(t.of(ReplyEnded)) == 1
+
+
+async def test_a_failing_synthesizer_leaves_the_words():
+    async with talk({"fault": [{"where": "synthesizer", "every": True}]}) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+    (ended,) = t.of(ReplyEnded)
+    assert ended.text == "Nice to meet you! What do you like to do?"
+    assert ended.audio_ms == 0
+    assert [notice.reason.value for notice in t.of(Notice)] == ["SYNTHESIZER_FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("after_pieces", "reason"), [(0, ReplyEndReason.FAILED), (5, ReplyEndReason.COMPLETED)]
+)
+async def test_a_failing_language_model_ends_the_reply_with_what_there_is(
+    after_pieces: int, reason: ReplyEndReason
+):
+    fault = {"fault": [{"where": "language_model", "after_pieces": after_pieces}]}
+    async with talk(fault) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+    assert t.of(ReplyEnded)[0].reason is reason
+    assert [notice.reason.value for notice in t.of(Notice)] == ["LANGUAGE_MODEL_FAILED"]
+
+
+async def test_words_and_audio_of_a_reply_stand_on_one_time_line():
+    async with talk() as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+    words = [word for each in t.of(ReplyText) for word in each.words]
+    assert [word.text for word in words] == t.of(ReplyEnded)[0].text.split()
+    assert [word.start_ms for word in words] == [300 * i for i in range(len(words))]
+    offsets = [each.offset_ms for each in t.of(ReplyAudio)]
+    assert offsets == sorted(offsets)
+
+
+async def test_captions_only_makes_no_audio():
+    async with talk(captions_only=True) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        t.session.handle(ChangeSettings(captions_only=False))
+        t.session.handle(TypedText("Hello again"))
+        await settle()
+    assert {each.turn for each in t.of(ReplyAudio)} == {2}
+    assert {each.turn for each in t.of(ReplyText)} == {1, 2}
+
+
+async def test_a_hint_does_not_put_words_into_the_learners_mouth():
+    async with talk(history=(PastTurn("Hi", "Hello!"),)) as t:
+        t.session.handle(RequestReply(ReplyPurpose.HINT))
+        await settle()
+        t.session.handle(ReplyHeard(t.of(TurnCommitted)[0].generation))
+        t.session.handle(TypedText("Yes"))
+        await settle()
+    assert (Role.USER, "Yes") in t.prompt
+    assert not any("silent" in text for _, text in t.prompt)
+
+
+async def test_captions_come_while_the_learner_speaks():
+    async with talk() as t:
+        await t.voice(2000)
+        captions = [each for each in t.of(Heard) if not each.final]
+        assert len(captions) >= 2
+        assert "Hello, my name is Ana.".startswith(captions[0].transcript.verbatim)
+
+
+async def test_input_before_the_session_runs_is_not_lost():
+    pool = ComputePool(1, 4)
+    script = Script()
+    engine = PipelineEngine(
+        "test",
+        "Test",
+        PipelineModels(
+            voice_activity=ScriptedVad(),
+            turn_detector=ScriptedTurnDetector(script),
+            recognizer=ScriptedRecognizer(script),
+            language_model=ScriptedLanguageModel(script),
+            synthesizer=ScriptedSynthesizer(script),
+            pool=pool,
+        ),
+    )
+    session = engine.open(SessionConfig())
+    session.handle(TypedText("Hello"))
+    session.handle(EndInput())
+    await session.run()
+    outputs = []
+    while (output := await session.output()) is not None:
+        outputs.append(output)
+    pool.close()
+    assert isinstance(outputs[-1], ReplyEnded)
+
+
+async def test_a_cancelled_session_gives_its_place_back():
+    model = Watched(Script())
+    pool = ComputePool(1, 4)
+    script = Script()
+    models = PipelineModels(
+        voice_activity=ScriptedVad(),
+        turn_detector=ScriptedTurnDetector(script),
+        recognizer=ScriptedRecognizer(script),
+        language_model=model,
+        synthesizer=ScriptedSynthesizer(script),
+        pool=pool,
+    )
+    session = PipelineEngine("test", "Test", models).open(SessionConfig())
+    running = asyncio.create_task(session.run())
+    await settle()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    pool.close()
+    assert not model.sessions[0].is_open

@@ -1,0 +1,359 @@
+"""The turn-taking machine: tables of what must happen, and thousands of random sessions."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ai.audio import ms_of_samples, samples_of_ms
+from services.ai.engine import Floor, TurnTakingPreferences
+from services.ai.turn_taking import (
+    MAX_SPECULATIONS,
+    AskAgain,
+    Committed,
+    Dropped,
+    Effect,
+    EndRequested,
+    Event,
+    FloorChanged,
+    Paused,
+    PauseWords,
+    PreferencesChanged,
+    Resumed,
+    SilentLong,
+    Speculate,
+    Started,
+    TurnScore,
+    TurnTaking,
+    UtteranceResolved,
+    VoiceFrame,
+)
+
+FRAME = 512
+
+
+@dataclass
+class Session:
+    """Drives a machine with stretches of voice and silence, keeping every effect."""
+
+    machine: TurnTaking
+    now: int = 0
+    pause: int = 0
+
+    def frames(self, ms: float, probability: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for _ in range(samples_of_ms(ms) // FRAME):
+            self.now += FRAME
+            effects += self.tell(VoiceFrame(probability, FRAME))
+        return effects
+
+    def tell(self, event: Event) -> list[Effect]:
+        effects = self.machine.handle(event, self.now)
+        for effect in effects:
+            if isinstance(effect, Paused):
+                self.pause = effect.pause
+        return effects
+
+    def voice(self, ms: float) -> list[Effect]:
+        return self.frames(ms, 0.95)
+
+    def silence(self, ms: float) -> list[Effect]:
+        return self.frames(ms, 0.02)
+
+    def answers(self, score: float, words: str) -> list[Effect]:
+        return [
+            *self.tell(TurnScore(self.pause, score)),
+            *self.tell(PauseWords(self.pause, words)),
+        ]
+
+
+def session(**preferences: object) -> Session:
+    return Session(TurnTaking(TurnTakingPreferences(**preferences)))
+
+
+def of(kind: type, effects: list[Effect]) -> list:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def test_a_click_is_no_speech():
+    talk = session()
+    assert talk.voice(64) + talk.silence(500) == []
+
+
+def test_speech_is_reported_from_its_first_voiced_frame():
+    talk = session()
+    talk.silence(320)
+    (started,) = of(Started, talk.voice(200))
+    assert started.start == samples_of_ms(320)
+
+
+def test_a_closed_consonant_is_no_pause():
+    talk = session()
+    talk.voice(500)
+    assert of(Paused, talk.silence(120) + talk.voice(300)) == []
+
+
+def test_a_sure_pause_ends_the_turn_soon():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    early = talk.answers(0.99, "I like to cook.")
+    assert of(Speculate, early) != []
+    assert of(Committed, early) == []
+    (committed,) = of(Committed, talk.silence(200))
+    assert committed.pause == talk.pause
+    assert ms_of_samples(talk.now - committed.speech_end) <= 400
+
+
+def test_an_unsure_pause_waits_longer_than_a_sure_one():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    talk.answers(0.02, "I like to")
+    assert of(Committed, talk.silence(1000)) == []
+
+
+def test_no_turn_ends_before_its_words_are_known_unless_they_never_come():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    talk.tell(TurnScore(talk.pause, 0.99))
+    assert of(Committed, talk.silence(800)) == []
+    assert of(Committed, talk.silence(800)) != []
+
+
+def test_a_turn_that_says_it_goes_on_is_waited_for():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    talk.answers(0.99, "I went there because")
+    assert of(Committed, talk.silence(2000)) == []
+
+
+def test_more_speech_takes_back_the_speculation():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    (speculate,) = of(Speculate, talk.answers(0.5, "I like to cook."))
+    (resumed,) = of(Resumed, talk.voice(200))
+    assert resumed.pause == speculate.pause
+
+
+def test_an_answer_about_an_older_pause_is_ignored():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    old = talk.pause
+    talk.voice(500)
+    talk.silence(170)
+    assert talk.tell(TurnScore(old, 0.99)) == []
+    assert talk.tell(PauseWords(old, "old words")) == []
+    assert of(Committed, talk.silence(600)) == []
+
+
+def test_a_turn_is_speculated_on_at_most_twice():
+    talk = session()
+    speculations = 0
+    for _ in range(5):
+        talk.voice(500)
+        talk.silence(170)
+        speculations += len(of(Speculate, talk.answers(0.6, "and")))
+    assert speculations == MAX_SPECULATIONS
+
+
+def test_the_detector_is_asked_again_in_a_long_pause_once():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    talk.answers(0.1, "I like")
+    assert len(of(AskAgain, talk.silence(1100))) == 1
+
+
+def test_a_learner_who_pauses_long_is_given_more_time():
+    quick, slow = session(), session()
+    for _ in range(4):
+        slow.voice(500)
+        slow.silence(1200)
+        slow.voice(500)
+    for talk in (quick, slow):
+        talk.voice(1000)
+        talk.silence(170)
+        talk.answers(0.05, "I like to")
+    assert slow.machine.typical_pause_ms > 1000
+    assert of(Committed, quick.silence(1300)) != []
+    assert of(Committed, slow.silence(1300)) == []
+
+
+def test_patience_moves_the_end_of_the_turn():
+    ends = []
+    for patience in (0.0, 0.5, 1.0):
+        talk = session(patience=patience)
+        talk.voice(1000)
+        talk.silence(170)
+        effects = talk.answers(0.99, "I like to cook.") + talk.silence(2000)
+        (committed,) = of(Committed, effects)
+        index = effects.index(committed)
+        ends.append(index)
+        assert committed.start == 0
+    assert ends == sorted(ends)
+
+
+def test_push_to_talk_ends_by_the_button_alone():
+    talk = session(push_to_talk=True)
+    talk.voice(1000)
+    talk.silence(170)
+    talk.answers(0.99, "I like to cook.")
+    assert of(Committed, talk.silence(5000)) == []
+    assert of(Committed, talk.tell(EndRequested())) != []
+
+
+def test_the_button_in_the_middle_of_a_word_pauses_then_commits():
+    talk = session()
+    talk.voice(1000)
+    paused, committed = talk.tell(EndRequested())
+    assert isinstance(paused, Paused)
+    assert isinstance(committed, Committed)
+    assert committed.pause == paused.pause
+
+
+def test_the_button_without_speech_does_nothing():
+    assert session().tell(EndRequested()) == []
+
+
+def test_speech_under_the_tutors_floor_is_no_turn_until_it_is_taken():
+    talk = session()
+    talk.tell(FloorChanged(Floor.TUTOR))
+    assert of(Started, talk.voice(500)) != []
+    talk.silence(170)
+    effects = talk.answers(0.99, "Wait a second.") + talk.silence(4000)
+    assert of(Committed, effects) == []
+    assert of(Speculate, effects) == []
+    assert of(Committed, talk.tell(UtteranceResolved(take=True))) != []
+
+
+def test_a_dismissed_utterance_is_forgotten():
+    talk = session()
+    talk.tell(FloorChanged(Floor.TUTOR))
+    talk.voice(300)
+    assert of(Dropped, talk.tell(UtteranceResolved(take=False))) != []
+    assert of(Committed, talk.silence(4000)) == []
+    assert not talk.machine.is_speaking
+
+
+def test_speech_that_outlives_the_reply_is_the_learners_turn():
+    talk = session()
+    talk.tell(FloorChanged(Floor.TUTOR))
+    talk.voice(300)
+    talk.tell(FloorChanged(Floor.LEARNER))
+    talk.voice(500)
+    talk.silence(170)
+    assert of(Committed, talk.answers(0.99, "I see.") + talk.silence(300)) != []
+
+
+def test_a_dismissal_never_forgets_the_learners_own_turn():
+    talk = session()
+    talk.voice(500)
+    assert talk.tell(UtteranceResolved(take=False)) == []
+    assert talk.machine.is_speaking
+
+
+def test_the_tutor_has_the_floor_after_a_commit():
+    talk = session()
+    talk.voice(500)
+    talk.tell(EndRequested())
+    assert talk.machine.floor is Floor.TUTOR
+
+
+def test_long_silence_is_told_once_and_only_while_the_learner_has_the_floor():
+    talk = session()
+    assert len(of(SilentLong, talk.silence(30_000))) == 1
+    talk.tell(FloorChanged(Floor.TUTOR))
+    assert of(SilentLong, talk.silence(30_000)) == []
+    talk.tell(FloorChanged(Floor.LEARNER))
+    assert of(SilentLong, talk.silence(5_000)) == []
+    assert len(of(SilentLong, talk.silence(30_000))) == 1
+
+
+def test_no_hints_means_none():
+    assert session(no_hints=True).silence(60_000) == []
+
+
+def test_a_turn_without_any_pause_ends_at_the_limit():
+    talk = session()
+    assert len(of(Committed, talk.voice(95_000))) == 1
+
+
+EVENTS = st.one_of(
+    st.tuples(st.just("frames"), st.integers(1, 40), st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])),
+    st.tuples(st.just("score"), st.integers(-1, 1), st.floats(0, 1)),
+    st.tuples(
+        st.just("words"), st.integers(-1, 1), st.sampled_from(["", "I like", "I do.", "and", "um"])
+    ),
+    st.tuples(st.just("floor"), st.sampled_from(list(Floor))),
+    st.tuples(st.just("resolve"), st.booleans()),
+    st.tuples(st.just("end")),
+    st.tuples(st.just("patience"), st.floats(0, 1), st.booleans()),
+)
+
+
+def play(talk: Session, step: tuple) -> list[Effect]:
+    match step:
+        case ("frames", count, probability):
+            return talk.frames(count * 32, probability)
+        case ("score", older, probability):
+            return talk.tell(TurnScore(talk.pause + older, probability))
+        case ("words", older, text):
+            return talk.tell(PauseWords(talk.pause + older, text))
+        case ("floor", floor):
+            return talk.tell(FloorChanged(floor))
+        case ("resolve", take):
+            return talk.tell(UtteranceResolved(take))
+        case ("end",):
+            return talk.tell(EndRequested())
+        case ("patience", patience, push_to_talk):
+            wanted = TurnTakingPreferences(patience=patience, push_to_talk=push_to_talk)
+            return talk.tell(PreferencesChanged(wanted))
+    raise AssertionError(step)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(EVENTS, max_size=60))
+def test_whatever_happens_effects_come_in_an_order_that_makes_sense(steps: list[tuple]):
+    """Start, then pauses that resume or commit; every commit ends exactly one utterance."""
+    talk = session()
+    speaking = False
+    open_pause: int | None = None
+    last_pause = 0
+    speculations = 0
+    for step in steps:
+        for effect in play(talk, step):
+            match effect:
+                case Started(start):
+                    assert not speaking
+                    assert 0 <= start <= talk.now
+                    speaking, open_pause, speculations = True, None, 0
+                case Paused(pause, speech_end):
+                    assert speaking
+                    assert open_pause is None
+                    assert pause > last_pause
+                    assert speech_end <= talk.now
+                    open_pause = last_pause = pause
+                case Speculate(pause) | AskAgain(pause):
+                    assert pause == open_pause
+                    speculations += isinstance(effect, Speculate)
+                    assert speculations <= MAX_SPECULATIONS
+                case Resumed(pause):
+                    assert pause == open_pause
+                    open_pause = None
+                case Committed(start, speech_end, pause):
+                    assert speaking
+                    assert pause == open_pause
+                    assert start <= speech_end <= talk.now
+                    assert talk.machine.floor is Floor.TUTOR
+                    speaking, open_pause = False, None
+                case Dropped():
+                    assert speaking
+                    speaking, open_pause = False, None
+                case SilentLong():
+                    assert not speaking
+        assert talk.machine.is_speaking == speaking
