@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -40,7 +41,7 @@ def _checked_address(address: str) -> str:
 Addresses = Annotated[
     tuple[Annotated[str, AfterValidator(_checked_address)], ...], NoDecode, Field(min_length=1)
 ]
-"""One or more `host:port`, separated by commas in the environment."""
+"""One or more `host:port`; in the environment a JSON list, or simply with commas between."""
 
 
 class GatewaySettings(BaseSettings):
@@ -123,18 +124,14 @@ class GatewaySettings(BaseSettings):
     max_connections: int = Field(
         10_000, ge=1, description="Connections from outside; more are closed at once."
     )
-    max_request_bytes: int = Field(
-        4 * 1024 * 1024 + 16 * 1024,
-        ge=1024,
-        description="Largest body of a unary request: the services' largest message and its "
-        "framing. Streams are limited message by message, by the services.",
-    )
 
     @field_validator("*", mode="before")
     @classmethod
     def _split_lists(cls, value: Any, info: Any) -> Any:
         listed = info.field_name.endswith("_addresses") or info.field_name == "cors_origins"
         if listed and isinstance(value, str):
+            if value.lstrip().startswith("["):
+                return json.loads(value)
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from launcher.errors import WrongSettingsError
 
 
-class LauncherSettings(BaseModel):
+class LauncherSettings(BaseSettings):
     """Each field is read from `PARLEY_<FIELD>`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PARLEY_", frozen=True, extra="forbid", validate_default=True
+    )
 
     data_dir: Path = Field(
         user_data_path("parley"), description="Folder below which everything Parley writes lives."
@@ -52,7 +55,7 @@ class LauncherSettings(BaseModel):
         Raises:
             WrongSettingsError: listing every wrong one.
         """
-        found = {
+        found: dict[str, Any] = {
             field: environment[f"PARLEY_{field.upper()}"]
             for field in cls.model_fields
             if environment.get(f"PARLEY_{field.upper()}")
@@ -65,3 +68,15 @@ class LauncherSettings(BaseModel):
                 for each in error.errors()
             ]
             raise WrongSettingsError("Settings of the launcher:\n" + "\n".join(lines)) from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor alone: `load` is what reads the environment."""
+        return (init_settings,)

@@ -42,6 +42,18 @@ def test_a_wrong_setting_is_refused(monkeypatch: pytest.MonkeyPatch, variable: s
         GatewaySettings()
 
 
+def test_lists_may_be_json_as_everywhere(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PARLEY_GATEWAY_CORS_ORIGINS", '["https://a.example"]')
+    assert GatewaySettings().cors_origins == ("https://a.example",)
+
+
+@pytest.mark.parametrize("value", ["[", '[1, {"a": 2}]'])
+def test_a_broken_list_is_refused(monkeypatch: pytest.MonkeyPatch, value: str):
+    monkeypatch.setenv("PARLEY_GATEWAY_CORS_ORIGINS", value)
+    with pytest.raises(ValidationError):
+        GatewaySettings()
+
+
 def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PARLEY_GATEWAY_CORS_ORIGINS", "https://a.example, https://b.example")
     monkeypatch.setenv("PARLEY_GATEWAY_AI_ADDRESSES", "10.0.0.1:1,10.0.0.2:2")
