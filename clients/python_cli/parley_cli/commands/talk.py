@@ -191,8 +191,10 @@ def talk(
         output_mix=output_mix,
     )
     card, driver, latency_ms = _sound(recordings, options, text=text)
-    keys = not files and not text
-    presenter = _presenter(options, as_json=as_json, plain=plain, text=text, keys=keys)
+    microphone = not files and not text
+    # Reading keys also keeps the terminal from echoing them (and ^C) into what is drawn.
+    keys = stdout().is_terminal and not (as_json or plain or text)
+    presenter = _presenter(options, as_json=as_json, text=text, live=keys, microphone=microphone)
 
     async def work() -> tuple[TalkResult, bool]:
         async with state.client() as client:
@@ -241,18 +243,18 @@ def _sound(
 
 
 def _presenter(
-    options: TalkOptions, *, as_json: bool, plain: bool, text: bool, keys: bool
+    options: TalkOptions, *, as_json: bool, text: bool, live: bool, microphone: bool
 ) -> Callable[[], Presenter]:
     console = stdout()
 
     def make() -> Presenter:
         if as_json:
             return JsonPresenter(sys.stdout)
-        if text or plain or not console.is_terminal:
+        if not live:
             asking = text and sys.stdin.isatty()
             return PlainPresenter(console, prompt="you    " if asking else "")
         space = "space speak/done" if options.push_to_talk else "space stop the tutor"
-        names = f"{space} · m mute · q quit" if keys else "Ctrl-C ends"
+        names = f"{space} · m mute · q quit" if microphone else "space stop the tutor · q quit"
         return LivePresenter(console, keys=names)
 
     return make

@@ -27,6 +27,7 @@ from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.session import (
     ConnectionChanged,
+    Event,
     Floor,
     MuteChanged,
     Played,
@@ -156,7 +157,7 @@ class Talk:
 
     def emit(self, event: TalkEvent) -> None:
         """Show an event, and take it into the view where it changes it."""
-        if isinstance(event, conversation_pb2.ConverseResponse | _REDUCED):
+        if isinstance(event, Event):
             self.view = reduce(self.view, event)
         self._presenter.on_event(event, self.view, (self.now() - self._begin) * 1000)
 
@@ -219,9 +220,12 @@ class Talk:
         async for response in stream:
             at = self.now()
             self._last_answer_at = at
-            if not is_stale(self.view, response):
+            fresh = not is_stale(self.view, response)
+            if fresh:
                 self._act(response, at)
             self.emit(response)
+            if fresh and response.HasField("reply_ended"):
+                self._measure(response)
             async with self.changed:
                 self.changed.notify_all()
 
@@ -338,6 +342,8 @@ class Talk:
             self._playback.complete(response.generation)
         else:
             self._playback.stop(response.generation)
+
+    def _measure(self, response: conversation_pb2.ConverseResponse) -> None:
         measured = self.meter.measured(
             response.generation,
             stage_views(list(response.reply_ended.stages)),
@@ -356,9 +362,6 @@ class Talk:
     def _connection_changed(self, connected: bool) -> None:
         self._last_answer_at = self.now()
         self.emit(ConnectionChanged(connected))
-
-
-_REDUCED = ConnectionChanged | MuteChanged | Played | ReplySounded | StagesKnown
 
 
 def _level_dbfs(samples: Samples) -> float:

@@ -39,6 +39,7 @@ class PlainPresenter:
         self._console = console
         self._prompt = prompt
         self._measures: dict[int, TurnMeasured] = {}
+        self._asking = False
         self._finals: set[int] = set()
         self._notices: tuple[NoticeView, ...] = ()
 
@@ -53,6 +54,9 @@ class PlainPresenter:
                 bar = stage_bar(event.stages, event.silence_ms, self._console.width - 10)
                 if bar.plain:
                     self._print(Text("       ").append_text(bar))
+                ended = view.turn_of(event.generation)
+                if ended is not None:
+                    self._print(tutor_line(ended, whole=True))
                 self._ask()
             case UtteranceBegan(index=index, file=file):
                 self._print(Text(f"[{index + 1}] {Path(file).name}", style="dim"))
@@ -67,6 +71,7 @@ class PlainPresenter:
             case Typed() if view.current is not None:
                 # The server says it back as a transcript; and who typed at a prompt sees it.
                 self._finals.add(view.current.number)
+                self._asking = False
                 if not self._prompt:
                     self._print(learner_line(view.current))
             case _:
@@ -77,6 +82,8 @@ class PlainPresenter:
 
     def close(self, view: SessionView) -> None:
         """Print the table of turns and the summary."""
+        if self._asking:
+            self._console.print()
         print_ending(self._console, view, self._measures)
 
     def _response(self, response: conversation_pb2.ConverseResponse, view: SessionView) -> None:
@@ -90,10 +97,6 @@ class PlainPresenter:
                 if turn is not None and turn.number not in self._finals:
                     self._finals.add(turn.number)
                     self._print(learner_line(turn))
-            case "reply_ended":
-                ended = view.turn_of(response.generation)
-                if ended is not None:
-                    self._print(tutor_line(ended, whole=True))
             case "feedback":
                 for turn in view.turns:
                     if turn.turn_id == response.feedback.turn_id:
@@ -106,10 +109,17 @@ class PlainPresenter:
 
     def _ask(self) -> None:
         if self._prompt:
+            self._asking = True
             self._console.print(self._prompt, end="", style="green", highlight=False)
 
     def _print(self, text: Text) -> None:
+        asked, self._asking = self._asking, False
+        if asked:
+            # What comes late must not stand on the line where somebody types.
+            self._console.print()
         self._console.print(text, highlight=False, soft_wrap=not self._console.is_terminal)
+        if asked:
+            self._ask()
 
 
 def notice_text(notice: NoticeView) -> Text:
