@@ -1,4 +1,8 @@
-"""`python -m bench.recognition`: how well learners are understood, in word error rates."""
+"""`make bench-recognition`: how well learners are understood, in word error rates.
+
+Two sides hear the same recordings: Parley's whole path, one conversation a recording, and the same
+recognizer on the whole file. The difference is what the way there and endpointing cost.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.live import RATE_HZ, Answer, converse
 from bench.recognition_direct import recognize_directly
 from bench.recognition_score import ErrorRates, error_rates
 from bench.report import table, write
-from bench.speech import DEFAULT_FOLDER, read_utterances
+from bench.server import Server, running_server
+from bench.speech import DEFAULT_FOLDER, Utterance, read_utterances
 from parley_models import ModelsError
+
+# Conversations at once: as many as the local engine takes on a small machine.
+_AT_ONCE = 2
 
 
 def main(
@@ -21,25 +30,61 @@ def main(
     preset: Annotated[str, typer.Option(help="Models to measure.")] = os.environ.get(
         "PRESET", "default"
     ),
+    server: Annotated[str, typer.Option(help="host:port of a running Parley.")] = os.environ.get(
+        "SERVER", ""
+    ),
 ) -> None:
-    """Print and write the word error rate on the recordings of DATA."""
+    """Print and write the word error rates on the recordings of DATA."""
     try:
         utterances = read_utterances(data)
         direct = error_rates(utterances, asyncio.run(recognize_directly(preset, utterances)))
     except (OSError, ValueError, ModelsError) as error:
         raise SystemExit(f"bench-recognition: {error}") from error
-    seconds = sum(len(each.samples) for each in utterances) / 16_000
+    with running_server(preset, server) as running:
+        answers = asyncio.run(recognize_through_parley(running, utterances))
+    parley = error_rates(utterances, {name: each.transcript for name, each in answers.items()})
+    answered = sum(each.reply is not None for each in answers.values())
+    cut = sum(each.was_cut for each in answers.values())
+    difference = parley.everybody - direct.everybody
+    seconds = sum(len(each.samples) for each in utterances) / RATE_HZ
     table(
-        f"Word error rate, preset {preset}: {len(utterances)} recordings, {seconds:.0f} s",
+        f"Word error rate, preset {preset}: {len(utterances)} recordings, {seconds:.0f} s; "
+        f"{answered} answered, {cut} cut in two",
         ("", "all", "adults", "children"),
-        [_row("recognizer alone, whole files", direct)],
+        [
+            _row("through Parley", parley),
+            _row("recognizer alone, whole files", direct),
+            ("difference, points", f"{100 * difference:+.1f}", "", ""),
+        ],
     )
     result: dict[str, Any] = {
         "preset": preset,
         "recordings": len(utterances),
+        "answered": answered,
+        "cut": cut,
+        "parley": parley.fields(),
         "direct": direct.fields(),
+        "difference": round(difference, 4),
     }
     write("recognition", result)
+
+
+async def recognize_through_parley(
+    server: Server, utterances: list[Utterance]
+) -> dict[str, Answer]:
+    """Hold one conversation a recording; return what became of each, by its name."""
+    answers: dict[str, Answer] = {}
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(utterance: Utterance) -> None:
+        async with places:
+            _, (answer,) = await converse(client, [utterance.samples])
+            answers[utterance.name] = answer
+
+    async with server.client() as client, asyncio.TaskGroup() as group:
+        for each in utterances:
+            group.create_task(one(each))
+    return answers
 
 
 def _row(side: str, rates: ErrorRates) -> tuple[str, ...]:

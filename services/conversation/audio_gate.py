@@ -9,17 +9,25 @@ from services.conversation import problems
 MAX_HELD_BACK_S = 30.0
 
 
+# What piled up while a network or a busy machine stood still may come at once, up to this much: the
+# longest break that a client resumes after. It must not be held against the client.
+MAX_CATCH_UP_S = 30.0
+
+
 class AudioGate:
     """Tells how long the reader must wait before it takes the next audio message.
 
-    Full policy: more than `ahead_ms` before real time slows the reader, and more than
-    `MAX_HELD_BACK_S` of that is refused.
+    Real time earns credit, audio spends it. Full policy: without credit the reader waits for it,
+    and more than `MAX_HELD_BACK_S` of waiting is refused.
+
+    Args:
+        ahead_ms: the credit to begin with: how far ahead of real time a steady sender may be.
     """
 
     def __init__(self, ahead_ms: int) -> None:
-        self._ahead_s = ahead_ms / 1000
-        self._sound_s = 0.0
-        self._since: float | None = None
+        self._credit_s = ahead_ms / 1000
+        self._most_s = max(self._credit_s, MAX_CATCH_UP_S)
+        self._at: float | None = None
         self._held_back_s = 0.0
 
     def admit(self, audio_ms: float, now: float) -> float:
@@ -28,13 +36,13 @@ class AudioGate:
         Raises:
             ResourceExhausted: AUDIO_TOO_FAST.
         """
-        if self._since is None or now - self._since > self._sound_s:
-            # The first, or real time has caught up: count from here.
-            self._since, self._sound_s = now, 0.0
-        self._sound_s += audio_ms / 1000
-        wait = self._sound_s - (now - self._since) - self._ahead_s
-        if wait <= 0:
+        if self._at is not None:
+            self._credit_s = min(self._credit_s + now - self._at, self._most_s)
+        self._at = now
+        self._credit_s -= audio_ms / 1000
+        if self._credit_s >= 0:
             return 0.0
+        wait = -self._credit_s
         self._held_back_s += wait
         if self._held_back_s > MAX_HELD_BACK_S:
             raise problems.audio_too_fast()
