@@ -206,12 +206,21 @@ class OutboxRelay(Generic[Row]):
             return 0
         places = asyncio.Semaphore(self._policy.concurrency)
 
+        failures: list[ParleyError] = []
+
         async def one(rows: Sequence[Row]) -> int:
             async with places:
-                return await self._send(rows)
+                try:
+                    return await self._send(rows)
+                except ParleyError as error:
+                    # Raised below, out of the group: `run` waits for a database that is away.
+                    failures.append(error)
+                    return 0
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(rows)) for rows in batches]
+        if failures:
+            raise failures[0]
         return sum(task.result() for task in tasks)
 
     async def pending(self) -> int:
