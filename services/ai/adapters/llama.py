@@ -8,14 +8,13 @@ turns before, and whatever ``prime`` put there while the learner was still speak
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import xllamacpp
 
 from services.ai.capabilities import (
     GenerationOptions,
@@ -25,6 +24,14 @@ from services.ai.capabilities import (
     ProviderError,
     Role,
 )
+
+# llama.cpp's threads meet at a barrier hundreds of times a token, and GNU OpenMP by default spins
+# there for milliseconds. That wins nothing on free cores (22 against 25 ms a token of the 0.5B
+# model on two), and where any other process wants one of them it costs an order of magnitude (53
+# against 645 ms). The library reads the variable when it is loaded, so it is set before.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import xllamacpp
 
 # English text takes about 4.5 characters a token in these vocabularies, learners' less; a budget
 # must never be exceeded, so tokens are counted high.
