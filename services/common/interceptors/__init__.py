@@ -1,6 +1,6 @@
 """What happens around every call, in this order.
 
-1. `request_id`: the id is taken or made, and echoed in the metadata.
+1. `request_id`: the id is taken or made, and sent back with streams and failures.
 2. `metrics` (in `services.common.metrics`): the call is counted.
 3. `failures`: whatever is raised below becomes a status.
 4. `gate`: nothing is let in before the service is ready.

@@ -113,8 +113,10 @@ class Pipeline:
         metadata = dict(context.invocation_metadata() or ())
         request_id = choose_request_id(metadata.get(REQUEST_ID_KEY))
         request_id_var.set(request_id)
-        # It goes out with the first message or the status: no message of its own.
-        context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+        if not method.unary:
+            # A unary call gets it back with a failure alone: a header that is new each time costs
+            # gRPC 30 us, a sixth of the call. The gateway can add it to every response for less.
+            context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         rule = method.rule
         inside = False
         try:

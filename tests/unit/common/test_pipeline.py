@@ -400,20 +400,30 @@ async def test_a_rule_that_admits_nobody_denies(echo, serve_echo):
 @pytest.mark.parametrize(
     ("given", "kept"), [("abc-1.2_3", True), ("has space", False), ("x" * 129, False)]
 )
-async def test_a_request_id_is_taken_or_made_and_always_comes_back(echo, serve_echo, given, kept):
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_request_id_is_taken_or_made_and_comes_back(echo, serve_echo, given, kept, fails):
     seen: list[str] = []
 
     async def note(request: Any, context: Any) -> Any:
         seen.append(call_context.request_id())
-        return user.LoginResponse()
+        if fails:
+            raise NotFound("Gone.", reason="USER_NOT_FOUND")
 
     echo.handle("Login", note)
+    echo.handle("Converse", note)
+    metadata = (("x-request-id", given),)
     async with serve_echo() as (_, channel):
-        call = UserServiceStub(channel).Login(LOGIN, metadata=(("x-request-id", given),))
-        await call
-        echoed = dict(await call.trailing_metadata())["x-request-id"]
-    assert seen == [echoed]
-    assert (echoed == given) is kept
+        stream = ConversationServiceStub(channel).Converse(pings(1), metadata=metadata)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await stream.read()
+        returned = [dict(await stream.trailing_metadata())["x-request-id"]]
+        if fails:
+            call = UserServiceStub(channel).Login(LOGIN, metadata=metadata)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            returned.append(dict(caught.value.trailing_metadata() or ())["x-request-id"])
+    assert seen == returned
+    assert all((each == given) is kept for each in returned)
 
 
 async def test_a_unary_call_without_a_deadline_gets_one(echo, serve_echo):
