@@ -166,15 +166,15 @@ class Surroundings:
 class Connection:
     """A client's connection: what to write to it, in order.
 
-    `aborted` is set by the transport: it is called when the connection must end at once, even in
-    the middle of a write; `error` says why.
+    `aborted` is set by the transport: it is called when the connection must end, though it may be
+    in the middle of a write; `error` says why.
     """
 
     def __init__(self, responses: Responses, first: list[Response]) -> None:
         self._responses = responses
         self._first = deque(first)
         self.error: ParleyError | None = None
-        self.aborted: Callable[[], None] = responses.wake
+        self.aborted: Callable[[], None] = _nothing
 
     async def next(self) -> Response | None:
         """Return the next response to write; None after the last. Safe to cancel.
@@ -200,6 +200,7 @@ class Connection:
         """End the connection with `error`."""
         if self.error is None:
             self.error = error
+            self._responses.wake()
             self.aborted()
 
 
@@ -279,10 +280,11 @@ class LiveSession:
             self._connection = None
             self.handle(ClientGone())
 
-    def client_done(self) -> None:
-        """The client has closed its side in good order."""
-        self._input_ended = True
-        self.handle(ClientDone())
+    def client_done(self, connection: Connection) -> None:
+        """The client has closed its side in good order. A connection that is gone has not."""
+        if connection is self._connection:
+            self._input_ended = True
+            self.handle(ClientDone())
 
     async def receive(self, request: conversation_pb2.ConverseRequest) -> None:
         """Take one message of the client's. Waits where audio comes too fast or an engine is slow.
@@ -308,7 +310,9 @@ class LiveSession:
         """Open the engine, be live, put everything away. Cancelling it drops the session."""
         try:
             try:
-                self._engine = await self._open_engine(self._start_engine(0))
+                self._engine = await self._open_engine(
+                    self._start_engine(self._audio.engine_position)
+                )
             except ParleyError as error:
                 self._fail(error)
                 return
@@ -419,10 +423,10 @@ class LiveSession:
         for effect in self._session.handle(event, self._clock.monotonic()):
             self._apply(effect)
         self._arm()
-        connection = self._connection
-        if connection is not None and self.responses.overflowing:
-            self.responses.drop_waiting_audio()
-            connection.abort(problems.client_too_slow())
+        if self.responses.overflowing:
+            self.responses.shelve()
+            if self._connection is not None:
+                self._connection.abort(problems.client_too_slow())
 
     def _apply(self, effect: Effect) -> None:
         match effect:
@@ -523,7 +527,7 @@ class LiveSession:
             turn_taking=plan.turn_taking,
             last_generation=plan.last_generation,
             next_turn=plan.next_turn,
-            first_sample=first_sample or self._audio.engine_position,
+            first_sample=first_sample,
             captions_only=plan.start.captions_only,
         )
         if plan.start.HasField("speech_rate"):
@@ -677,3 +681,7 @@ class LiveSession:
                     self._clock.now(),
                 )
             )
+
+
+def _nothing() -> None:
+    """What an abort calls before the transport has said what it wants called."""

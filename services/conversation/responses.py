@@ -3,9 +3,9 @@
 Pure, but for the event that wakes the writer.
 
 Full policies. Waiting: audio of a reply that was stopped is taken out before it is written; a
-client that lets more than the bounds wait is disconnected (CLIENT_TOO_SLOW) and can resume. Kept:
-the oldest reply audio goes first, then the oldest of all; a client that resumes sees a gap in `seq`
-where audio is gone.
+client that lets more than the bounds wait is disconnected (CLIENT_TOO_SLOW) and can resume; what
+waited is kept. Kept: the oldest reply audio goes first, then the oldest of all; a client that
+resumes sees a gap in `seq` where something is gone.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Responses:
     def put(self, response: Response) -> None:
         """Add a response to those that wait."""
         self._waiting.append(response)
-        self._waiting_bytes += _audio_bytes(response)
+        self._waiting_bytes += _size(response)
         self._wake.set()
 
     def silence(self, generation: int) -> None:
         """Take out waiting text and audio of `generation` and older: they were stopped."""
         left = [each for each in self._waiting if not _is_reply(each, generation)]
         self._waiting = deque(left)
-        self._waiting_bytes = sum(map(_audio_bytes, left))
+        self._waiting_bytes = sum(map(_size, left))
 
     def close(self, error: ParleyError | None = None) -> None:
         """No more will be put; what waits is still written, and then `error` ends the stream."""
@@ -85,7 +85,7 @@ class Responses:
                 self._wake.clear()
             return None
         response = self._waiting.popleft()
-        self._waiting_bytes -= _audio_bytes(response)
+        self._waiting_bytes -= _size(response)
         self._seq += 1
         response.seq = self._seq
         self._keep(response)
@@ -100,30 +100,28 @@ class Responses:
         """Return what was written after `last_seq` and is still kept, in order."""
         return [each for each, _ in self._kept if each.seq > last_seq]
 
-    def drop_waiting_audio(self) -> None:
-        """Take out all waiting reply audio: it will not be written in time to be played."""
-        left = [each for each in self._waiting if not each.HasField("reply_audio")]
-        self._waiting = deque(left)
-        self._waiting_bytes = 0
+    def shelve(self) -> None:
+        """Nobody reads: number what waits and keep it like what was written, within its bounds."""
+        while self.next() is not None:
+            pass
 
     def _keep(self, response: Response) -> None:
-        size = _audio_bytes(response)
+        size = _size(response)
         self._kept.append((response, size))
         self._kept_bytes += size
         while len(self._kept) > self._max_kept or self._kept_bytes > MAX_KEPT_BYTES:
             self._let_go()
 
     def _let_go(self) -> None:
-        for index, (response, size) in enumerate(self._kept):
-            if response.HasField("reply_audio"):
-                del self._kept[index]
-                self._kept_bytes -= size
-                return
-        self._kept.popleft()
+        index = next(
+            (at for at, (each, _) in enumerate(self._kept) if each.HasField("reply_audio")), 0
+        )
+        self._kept_bytes -= self._kept[index][1]
+        del self._kept[index]
 
 
-def _audio_bytes(response: Response) -> int:
-    return len(response.reply_audio.pcm) if response.HasField("reply_audio") else 0
+def _size(response: Response) -> int:
+    return response.ByteSize()
 
 
 def _is_reply(response: Response, generation: int) -> bool:

@@ -35,6 +35,12 @@ WHILE_DRAINING = ("Upload", "Push", "GetConversationState")
 # short would cut the engine's stream.
 _LAST_MESSAGE_S = 0.5
 
+# A client that is cut off for not reading may still take the write it is in.
+_LAST_WRITE_S = 1.0
+
+# Between the end of a cut stream's messages and its cancellation lie two turns of the event loop.
+_CUT_IS_KNOWN_S = 0.05
+
 _STATES = {
     State.LISTENING: conversation_pb2.SESSION_STATE_LISTENING,
     State.REPLYING: conversation_pb2.SESSION_STATE_REPLYING,
@@ -156,16 +162,24 @@ async def _carry(
         ParleyError: what the stream ends with.
     """
     writer = asyncio.create_task(_write(connection, write))
-    reader = asyncio.create_task(_client_side(live, reading)) if reading is not None else None
-    connection.aborted = lambda: _cancel(writer)
+    reader = None
+    if reading is not None:
+        reader = asyncio.create_task(_client_side(live, connection, reading))
+    loop = asyncio.get_running_loop()
+    patience: asyncio.TimerHandle | None = None
+
+    def aborted() -> None:
+        nonlocal patience
+        patience = loop.call_later(_LAST_WRITE_S, writer.cancel)
+
+    connection.aborted = aborted
     try:
-        if connection.error is None:
-            await asyncio.wait({writer})
-        if connection.error is not None:
-            raise connection.error
-        writer.result()
+        # Raises what the stream ends with; CancelledError where not even that could be written.
+        await writer
     finally:
         live.detach(connection)
+        if patience is not None:
+            patience.cancel()
         writer.cancel()
         if reader is not None:
             await asyncio.wait({reader}, timeout=_LAST_MESSAGE_S)
@@ -178,10 +192,10 @@ async def _write(connection: Connection, write: Any) -> None:
         await write(response)
 
 
-async def _client_side(live: LiveSession, reading: Coroutine[Any, Any, None]) -> None:
+async def _client_side(
+    live: LiveSession, connection: Connection, reading: Coroutine[Any, Any, None]
+) -> None:
     await reading
-    live.client_done()
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
+    # A stream that was cut ends the same way as one that was closed; a moment later it is known.
+    await asyncio.sleep(_CUT_IS_KNOWN_S)
+    live.client_done(connection)

@@ -140,6 +140,7 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
         self.error: ParleyError | None = None
         self.opened: asyncio.Queue[EngineSession] = asyncio.Queue()
         self.live = 0
+        self.refused = 0
         self.on_text: Callable[[EngineSession, str], Awaitable[None]] | None = None
 
     async def session(self) -> EngineSession:
@@ -150,6 +151,7 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
     async def Converse(self, _requests: Any, context: Any) -> None:
         first = await context.read()
         if self.error is not None:
+            self.refused += 1
             await refuse(context, self.error)
         session = EngineSession(first.start, context, self.answer)
         await session.send(

@@ -1,0 +1,222 @@
+"""What dies around a session does not take it along, nor anything that was said."""
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from parley.types.v1 import turn_pb2
+from services.common.database import Database
+from services.common.errors import Unavailable
+from services.common.status import from_rpc_error, from_status
+from services.conversation import live as live_module
+from tests.integration.conversation.conftest import Talk, World
+from tests.integration.conversation.fakes import EngineSession
+
+FAILED = turn_pb2.REPLY_END_REASON_FAILED
+
+
+def reasons(talk: Talk) -> list[str]:
+    return [from_status(each.status).reason for each in talk.of_kind("notice")]
+
+
+async def test_an_engine_that_dies_in_a_reply_ends_it_and_the_next_one_remembers(world: World):
+    async def die(session: EngineSession, text: str) -> None:
+        generation = await session.commit(text, turn_pb2.UTTERANCE_SOURCE_TEXT)
+        await session.speak(generation, "I begin and then", end=False)
+        await asyncio.sleep(0.5)
+        session.kill.set()
+
+    world.ai.on_text = die
+    talk = world.talk()
+    await talk.start()
+    await world.ai.session()
+    await talk.send(text={"text": "Hello"})
+    ended = await talk.until("reply_ended")
+    assert ended.reply_ended.reason == FAILED
+    assert "I begin and then".startswith(ended.reply_ended.heard_text)
+    assert "ENGINE_UNAVAILABLE" in reasons(talk)
+    notice = talk.of_kind("notice")[0]
+    assert from_status(notice.status).retryable
+    assert not notice.fatal
+    world.ai.on_text = None
+    second = await world.ai.session()
+    [past] = second.start.history
+    assert (past.learner, past.tutor) == ("Hello", ended.reply_ended.heard_text)
+    assert second.start.last_generation == ended.generation
+    assert second.start.next_turn == 2
+    await talk.send(text={"text": "Again"})
+    again = await talk.until("reply_ended")
+    assert again.turn == 2
+    assert again.generation > ended.generation
+    talk.call.cancel()
+
+
+async def test_a_reply_that_had_not_begun_is_asked_for_again_and_nobody_notices(world: World):
+    async def die(session: EngineSession, text: str) -> None:
+        await session.commit(text, turn_pb2.UTTERANCE_SOURCE_TEXT)
+        session.kill.set()
+        world.ai.on_text = None
+
+    world.ai.on_text = die
+    talk = world.talk()
+    started = await talk.start()
+    await talk.send(text={"text": "Hello"})
+    ended = await talk.until("reply_ended")
+    assert ended.reply_ended.reason == turn_pb2.REPLY_END_REASON_COMPLETED
+    assert ended.turn == 1
+    assert ended.generation > 1
+    [turn] = await world.history.wait_for(started.conversation_id, "turn")
+    assert (turn.number, turn.utterance.clean) == (1, "Hello")
+    talk.call.cancel()
+
+
+async def test_the_utterance_that_an_engine_did_not_finish_is_heard_by_the_next(world: World):
+    talk = world.talk()
+    await talk.start()
+    first = await world.ai.session()
+    for _ in range(10):
+        await talk.send(audio={"pcm": b"\1\0" * 1600})
+    async with asyncio.timeout(5):
+        while len(first.audio) < 32_000:
+            first.audio_came.clear()
+            await first.audio_came.wait()
+    await first.send(speech_started={"at_ms": 200})
+    await talk.until("speech_started")
+    first.kill.set()
+    second = await world.ai.session()
+    async with asyncio.timeout(5):
+        while len(second.audio) < 32_000 - second.start.first_sample * 2:
+            second.audio_came.clear()
+            await second.audio_came.wait()
+    assert second.start.first_sample == 0
+    assert bytes(second.audio) == bytes(first.audio)
+    talk.call.cancel()
+
+
+async def test_an_engine_that_stays_away_ends_the_session_with_a_retryable_error(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live_module, "ENGINE_AWAY_S", 0.3)
+    talk = world.talk()
+    started = await talk.start()
+    await talk.send(text={"text": "Hello"})
+    await talk.until("turn_saved")
+    world.ai.error = Unavailable("Down.", reason="ENGINE_FAILED")
+    (await world.ai.session()).kill.set()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.to_end()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    error = from_rpc_error(caught.value)
+    assert (error.reason, error.retryable) == ("ENGINE_UNAVAILABLE", True)
+    assert talk.of_kind("notice")[-1].fatal
+    assert talk.of_kind("ended")[0].summary.turns_saved == 1
+    await world.history.wait_for(started.conversation_id, "ended")
+
+
+async def test_an_engine_that_stops_answering_is_replaced(empty_world: World):
+    async def hang(session: EngineSession, text: str) -> None:
+        await session.commit(text, turn_pb2.UTTERANCE_SOURCE_TEXT)
+        world.ai.on_text = None
+
+    world = empty_world
+    await world.start(reply_timeout_seconds=0.3)
+    world.ai.on_text = hang
+    talk = world.talk()
+    await talk.start()
+    await talk.send(text={"text": "Hello"})
+    ended = await talk.until("reply_ended")
+    assert ended.reply_ended.reason == turn_pb2.REPLY_END_REASON_COMPLETED
+    talk.call.cancel()
+
+
+async def test_no_engine_at_the_start_is_unavailable_and_retryable(world: World):
+    world.ai.error = Unavailable("Loading.", reason="SERVICE_STARTING", retry_after=1)
+    talk = world.talk()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.start()
+    error = from_rpc_error(caught.value)
+    assert (error.reason, error.retryable) == ("ENGINE_UNAVAILABLE", True)
+
+
+async def test_without_the_user_service_the_tutor_goes_on_with_defaults(world: World):
+    world.user.away = True
+    talk = world.talk()
+    await talk.start()
+    await talk.send(text={"text": "Hello"})
+    await talk.until("turn_saved")
+    assert reasons(talk) == ["PROFILE_UNAVAILABLE"]
+    talk.call.cancel()
+
+
+async def test_the_profile_reaches_the_engine(world: World):
+    world.user.account.profile.display_name = "Ana"
+    world.user.account.turn_taking.patience = 0.9
+    world.user.account.voice = "bea"
+    talk = world.talk()
+    started = await talk.start(turn_taking={"push_to_talk": True})
+    engine = await world.ai.session()
+    assert engine.start.profile.display_name == "Ana"
+    assert round(engine.start.turn_taking.patience, 3) == 0.9
+    assert engine.start.turn_taking.push_to_talk
+    assert started.voice == "bea"
+    talk.call.cancel()
+
+
+async def test_while_history_is_away_turns_are_acknowledged_and_arrive_later(world: World):
+    world.history.away = True
+    talk = world.talk()
+    started = await talk.start()
+    await talk.send(text={"text": "Hello"})
+    await talk.until("turn_saved")
+    world.history.away = False
+    await world.history.wait_for(started.conversation_id, "turn")
+    assert reasons(talk) == []
+    talk.call.cancel()
+
+
+async def test_while_media_is_away_the_talk_goes_on_and_the_recording_is_whole_after(world: World):
+    world.media.away = True
+    talk = world.talk()
+    started = await talk.start()
+    for index in range(20):
+        await talk.send(audio={"pcm": bytes([index + 1, 0]) * 640})
+    await talk.send(text={"text": "Hello"})
+    await talk.until("turn_saved")
+    assert reasons(talk) == ["RECORDING_UNAVAILABLE"]
+    world.media.away = False
+    await talk.send(finish={})
+    await talk.to_end()
+    [kept] = await world.history.wait_for(started.conversation_id, "recording")
+    learner = bytes(world.media.tracks[kept.recording_id][1])
+    assert learner == b"".join(bytes([index + 1, 0]) * 640 for index in range(20))
+
+
+async def test_failing_storage_never_blocks_the_talk_and_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    failing = True
+    transaction = Database.transaction
+
+    def sometimes(self: Database) -> Any:
+        if failing:
+            raise Unavailable("The disk is full.", reason="DATABASE_UNAVAILABLE")
+        return transaction(self)
+
+    talk = world.talk()
+    started = await talk.start()
+    monkeypatch.setattr(Database, "transaction", sometimes)
+    for text in ("One", "Two", "Three"):
+        await talk.send(text={"text": text})
+        await talk.until("reply_ended")
+    assert talk.of_kind("turn_saved") == []
+    assert reasons(talk) == ["STORAGE_UNAVAILABLE"]
+    failing = False
+    for _ in range(3):
+        await talk.until("turn_saved")
+    assert [each.number for each in talk.of_kind("turn_saved")] == [1, 2, 3]
+    turns = await world.history.wait_for(started.conversation_id, "turn", 3)
+    assert [turn.utterance.clean for turn in turns] == ["One", "Two", "Three"]
+    assert len({turn.turn_id for turn in turns}) == 3
+    talk.call.cancel()

@@ -1,0 +1,199 @@
+"""A client that was cut off goes on where it was."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from parley.conversation.v1 import conversation_pb2
+from services.common.limits import DEFAULT_LIMITS
+from services.common.status import from_rpc_error
+from tests.integration.conversation.conftest import OTHER_ID, Talk, World
+
+QUICK = {"resume_seconds": 0.3}
+
+
+async def cut(talk: Talk) -> None:
+    """Break the connection without a word."""
+    talk.call.cancel()
+    await asyncio.sleep(0.05)
+
+
+async def resume(world: World, handle: str, last_seq: int, user_id: str | None = None) -> Talk:
+    talk = world.talk(user_id=user_id) if user_id else world.talk()
+    await talk.send(start={"resume_handle": handle, "last_seq": last_seq})
+    return talk
+
+
+async def fails(talk: Talk, code: grpc.StatusCode, reason: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.to_end()
+    assert (caught.value.code(), from_rpc_error(caught.value).reason) == (code, reason)
+
+
+async def test_what_was_missed_comes_again_in_order_and_the_reply_goes_on(world: World):
+    world.ai.answer = "one two three four five six seven eight"
+    first = world.talk()
+    started = await first.start()
+    await first.send(text={"text": "Hello"})
+    await first.until("reply_audio")
+    last_seq = first.seen[-1].seq
+    await cut(first)
+    second = await resume(world, started.resume_handle, last_seq)
+    again = (await second.until("started")).started
+    assert again.resumed
+    assert again.conversation_id == started.conversation_id
+    ended = await second.until("reply_ended")
+    assert ended.reply_ended.heard_text == world.ai.answer
+    await second.until("turn_saved")
+    numbered = [each.seq for each in [*first.seen, *second.seen] if each.seq]
+    assert numbered == list(range(1, numbered[-1] + 1))
+    offsets = [each.offset_ms for each in first.of_kind("reply_audio")]
+    offsets += [each.offset_ms for each in second.of_kind("reply_audio")]
+    assert offsets == list(range(0, 8 * 300, 100))
+    second.call.cancel()
+
+
+async def test_nothing_is_said_to_nobody(world: World):
+    """While the client is away the reply waits: its words would count as heard."""
+    world.ai.answer = "one two three four five six seven eight"
+    first = world.talk()
+    started = await first.start()
+    await first.send(text={"text": "Hello"})
+    await first.until("reply_audio")
+    await cut(first)
+    await asyncio.sleep(1.0)
+    state = await _state(world, started.conversation_id)
+    assert (state.connected, state.turn, state.unsaved_turns) == (False, 1, 0)
+    assert state.state == 2
+    second = await resume(world, started.resume_handle, first.seen[-1].seq)
+    await second.until("reply_ended")
+    second.call.cancel()
+
+
+async def test_a_second_connection_takes_the_session_over(world: World):
+    first = world.talk()
+    started = await first.start()
+    second = await resume(world, started.resume_handle, 1)
+    await second.until("started")
+    await fails(first, grpc.StatusCode.ABORTED, "TAKEN_OVER")
+    await second.send(text={"text": "Hello"})
+    await second.until("turn_saved")
+    second.call.cancel()
+
+
+async def test_another_users_handle_resumes_nothing(world: World):
+    first = world.talk()
+    started = await first.start()
+    thief = await resume(world, started.resume_handle, 0, OTHER_ID)
+    await fails(thief, grpc.StatusCode.INVALID_ARGUMENT, "RESUME_HANDLE_INVALID")
+    wrong = started.resume_handle[:-2] + "00"
+    await fails(
+        await resume(world, wrong, 0), grpc.StatusCode.INVALID_ARGUMENT, "RESUME_HANDLE_INVALID"
+    )
+    garbage = await resume(world, "garbage", 0)
+    await fails(garbage, grpc.StatusCode.INVALID_ARGUMENT, "RESUME_HANDLE_INVALID")
+    await first.send(text={"text": "Hello"})
+    await first.until("turn_saved")
+    first.call.cancel()
+
+
+async def test_a_client_that_stays_away_ends_its_session(empty_world: World):
+    world = empty_world
+    await world.start(**QUICK)
+    first = world.talk()
+    started = await first.start()
+    await cut(first)
+    await world.history.wait_for(started.conversation_id, "ended")
+    late = await resume(world, started.resume_handle, 0)
+    await fails(late, grpc.StatusCode.INVALID_ARGUMENT, "RESUME_HANDLE_INVALID")
+    assert world.ai.live == 0
+
+
+async def test_after_a_restart_the_session_goes_on_from_what_was_saved(world: World):
+    first = world.talk()
+    started = await first.start(scenario_id="restaurant")
+    await first.send(text={"text": "Hello"})
+    await first.until("turn_saved")
+    await world.ai.session()
+    await world.stop()
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        await first.to_end()
+    await world.start()
+    last_seq = first.seen[-1].seq
+    second = await resume(world, started.resume_handle, last_seq)
+    again = (await second.until("started")).started
+    assert again.resumed
+    assert again.next_turn == 2
+    assert again.scenario.scenario_id == "restaurant"
+    engine = await world.ai.session()
+    assert [turn.learner for turn in engine.start.history] == ["Hello"]
+    await second.send(text={"text": "Again"})
+    ended = await second.until("reply_ended")
+    assert ended.turn == 2
+    assert ended.generation > 1
+    assert ended.seq > last_seq
+    await second.send(finish={})
+    await second.to_end()
+    turns = await world.history.wait_for(started.conversation_id, "turn", 2)
+    assert [turn.number for turn in turns] == [1, 2]
+    starts = {start.recording_id for start in world.media.starts}
+    assert len(starts) == 1
+
+
+async def test_draining_says_so_and_lets_go_between_turns(world: World):
+    talk = world.talk()
+    started = await talk.start()
+    await talk.send(text={"text": "Hello"})
+    await talk.until("reply_started")
+    stopping = asyncio.create_task(world.stop())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.to_end()
+    await stopping
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert talk.of_kind("go_away")
+    await world.start()
+    again = await resume(world, started.resume_handle, talk.seen[-1].seq)
+    assert (await again.until("started")).started.next_turn == 2
+    again.call.cancel()
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_can_resume(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.conversation.responses.MAX_WAITING", 64)
+    talk = world.talk()
+    started = await talk.start()
+    engine = await world.ai.session()
+    # It reads none of these; flow control takes the first few hundred kilobytes.
+    for _ in range(1_000):
+        await engine.words("a" * 8_000)
+    async with asyncio.timeout(10):
+        while await _connected(world, started.conversation_id):
+            await asyncio.sleep(0.01)
+    second = await resume(world, started.resume_handle, 0)
+    await second.until("started")
+    await second.send(text={"text": "Hello"})
+    await second.until("turn_saved")
+    second.call.cancel()
+
+
+async def test_limits_of_a_resumed_session_are_told_again(empty_world: World):
+    await empty_world.start(replace(DEFAULT_LIMITS, conversation_idle_seconds=77))
+    first = empty_world.talk()
+    started = await first.start()
+    await cut(first)
+    second = await resume(empty_world, started.resume_handle, 1)
+    assert (await second.until("started")).started.limits.idle_s == 77
+    second.call.cancel()
+
+
+async def _state(world: World, conversation_id: str) -> Any:
+    request = conversation_pb2.GetConversationStateRequest(conversation_id=conversation_id)
+    return await world.stub.GetConversationState(request, metadata=world.metadata())
+
+
+async def _connected(world: World, conversation_id: str) -> bool:
+    return bool((await _state(world, conversation_id)).connected)
