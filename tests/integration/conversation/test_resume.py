@@ -148,10 +148,11 @@ async def test_draining_says_so_and_lets_go_between_turns(world: World):
     started = await talk.start()
     await talk.send(text={"text": "Hello"})
     await talk.until("reply_started")
-    stopping = asyncio.create_task(world.stop())
+    world.running.stop()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await talk.to_end()
-    await stopping
+    assert talk.of_kind("reply_ended")[0].heard_text == world.ai.answer
+    await world.stop()
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert talk.of_kind("go_away")
     await world.start()
