@@ -92,7 +92,7 @@ def encode(path: Path, encoding: Encoding, rate_hz: int, pieces: Iterable[Sample
 
 def decode_flac(file: BinaryIO, start: int, stop: int) -> Iterator[Samples]:
     """Yield the samples from `start` up to `stop` of an original."""
-    with av.open(_PlainBytes(file), "r", format="flac") as container:
+    with av.open(file, "r", format="flac") as container:
         stream = container.streams.audio[0]
         if start:
             container.seek(start, stream=stream, backward=True)
@@ -176,19 +176,3 @@ def _sample_format(context: AudioCodecContext) -> str:
     """Return the codec's own form of 16-bit samples."""
     formats = [each.name for each in context.codec.audio_formats or ()]
     return next(name for name in ("s16", "s16p") if name in formats)
-
-
-class _PlainBytes:
-    """A file for PyAV, which takes bytes alone; the object store's reader gives its own type."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        return bytes(self._file.read(size))
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -57,7 +58,7 @@ class Objects:
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading and seeking. Blocks, as reading from it does."""
         with _typed_failures():
-            return cast(BinaryIO, obstore.open_reader(self._store, key))
+            return io.BufferedReader(_Reader(obstore.open_reader(self._store, key)))
 
     async def delete_below(self, prefix: str) -> None:
         """Delete every object whose key begins with `prefix` (which ends in a slash)."""
@@ -90,6 +91,36 @@ class Objects:
                 "Recordings are in a local folder, which has no links: use DownloadRecording.",
                 reason="LINKS_NOT_SUPPORTED",
             )
+
+
+class _Reader(io.RawIOBase):
+    """The store's reader as an ordinary file, which gives bytes and can be left with `with`."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _typed_failures():
+            data = bytes(self._reader.read(len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.close()
+        super().close()
 
 
 @contextmanager
