@@ -49,6 +49,8 @@ dev: ## install what developing needs as well
 .PHONY: test
 test: dev ## run the tests (ARGS="tests/unit -k name" chooses)
 	@$(BIN)/parley models fetch --preset test
+	@# The tests' own ear: reads back what the tutor says.
+	@$(BIN)/parley models fetch moonshine-base-en-int8
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check
