@@ -174,8 +174,10 @@ def failure_from_refusal(refusal: Refusal, *, server: str = "") -> CliFailure:
         exit_code = ExitCode.UNREACHABLE
         message = f"Parley at {server} took too long to answer." if server else "Too slow."
         advice = "Try again; `parley doctor` tells which part is slow or down."
-    elif refusal.violations:
+    elif refusal.violations and refusal.reason in ("", "INVALID_REQUEST"):
+        # A reason of its own has a sentence of its own; this one only says that fields are wrong.
         message = "; ".join(f"{path}: {text}" for path, text in refusal.violations)
+    if refusal.code is grpc.StatusCode.INVALID_ARGUMENT:
         exit_code = ExitCode.USAGE
     if refusal.retry_after_s is not None:
         wait = f"Try again in {refusal.retry_after_s:.0f} s."

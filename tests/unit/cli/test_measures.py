@@ -116,6 +116,18 @@ def test_a_typed_utterance_ends_when_it_is_sent() -> None:
     assert meter.silence_ms(1) == pytest.approx(250)
 
 
+def test_the_first_stage_is_counted_from_the_true_end_of_speech() -> None:
+    meter = meter_with_speech(end_ms=1000)
+    meter.server_end(970)
+    meter.reply_started(1, 1, at=11.25)
+    meter.reply_audio(1, tone(40), RATE, at=11.25)
+    measured = meter.measured(1, (StageView("endpoint", 280.0),), None)
+    assert measured is not None
+    stages = {stage.name: stage.duration_ms for stage in measured.stages}
+    assert stages["endpoint"] == pytest.approx(250)
+    assert stages["unaccounted"] == pytest.approx(0, abs=1)
+
+
 def test_nothing_known_is_told_as_unknown() -> None:
     meter = SilenceMeter(RATE)
     meter.reply_started(1, 1, at=1.0)

@@ -192,7 +192,7 @@ def test_a_notice_is_shown_and_the_talk_goes_on(parley: Parley, write_wav: Write
 
 @pytest.mark.parametrize(
     ("engine", "code", "words"),
-    [("full", 1, "Try again in 7 s."), ("imaginary", 1, "parley engines")],
+    [("full", 1, "Try again in 7 s."), ("imaginary", 2, "parley engines")],
 )
 def test_a_session_that_is_refused_says_what_to_do(
     parley: Parley, write_wav: WriteWav, engine: str, code: int, words: str

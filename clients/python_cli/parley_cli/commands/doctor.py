@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import platform
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import grpc.aio
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
@@ -223,15 +226,28 @@ def _local_findings() -> list[Finding]:
         if names:
             findings.append(Finding(what, True, ", ".join(names)))
         else:
-            findings.append(Finding(what, None, "none", NO_DEVICE_ADVICE))
+            advised = any(finding.advice == NO_DEVICE_ADVICE for finding in findings)
+            findings.append(Finding(what, None, "none", "" if advised else NO_DEVICE_ADVICE))
     findings.append(_models())
     return findings
 
 
 def _models() -> Finding:
-    if not any(entry.name == "models" for entry in entry_points(group="parley.commands")):
-        return Finding("models", None, "not looked after on this machine")
-    return Finding("models", None, "looked after here", "`parley models list` tells which.")
+    """Look at the models folder where the distribution that fills it is installed.
+
+    By name, not by import: this client stands without it, and a server elsewhere brings its own.
+    """
+    try:
+        models = importlib.import_module("parley_models")
+    except ImportError:
+        return Finding("models", None, "not kept on this machine")
+    folder = models.default_models_dir()
+    preset = os.environ.get("PARLEY_PRESET", "default")
+    try:
+        models.ModelStore(folder).require(preset)
+    except models.ModelsError as error:
+        return Finding("models", None, str(error), "Only needed where the server runs.")
+    return Finding("models", True, f"preset {preset} is complete in {folder}")
 
 
 def _print(findings: list[Finding], endpoint: Endpoint) -> None:
@@ -239,8 +255,10 @@ def _print(findings: list[Finding], endpoint: Endpoint) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"Parley at {endpoint.target}")
     table.add_column("")
     table.add_column("what", no_wrap=True)
-    table.add_column("found")
-    table.add_column("what to do")
+    table.add_column("found, and what to do")
     for finding in findings:
-        table.add_row(marks[finding.ok], finding.what, finding.found, finding.advice)
+        found = Text(finding.found)
+        if finding.advice:
+            found.append(f"\n→ {finding.advice}", style="" if finding.ok is False else "dim")
+        table.add_row(marks[finding.ok], finding.what, found)
     stdout().print(table)

@@ -19,7 +19,7 @@ from parley_cli.commands.printing import duration, local_time, print_json_lines,
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.session import corrections, stage_views
 from parley_cli.state import run, state_of, stdout
-from parley_cli.talk.drawing import stage_bar
+from parley_cli.talk.drawing import hung, stage_bar
 
 _PANEL = "What was said"
 _FULL_ID_LENGTH = 36
@@ -355,7 +355,7 @@ def _print_conversation(found: history_pb2.GetConversationResponse) -> None:
     console.rule(about.scenario_title or about.scenario_id or "Conversation", align="left")
     facts = [
         local_time(about.started_at),
-        f"{about.turns} turns",
+        f"{about.turns} turn{'' if about.turns == 1 else 's'}",
         f"you spoke {duration(about.learner_speech_ms)}",
         f"engine {about.engine}" if about.engine else "",
         "recorded" if about.recording_id else "not recorded",
@@ -367,7 +367,8 @@ def _print_conversation(found: history_pb2.GetConversationResponse) -> None:
         turn = record.turn
         said = turn.utterance.verbatim or turn.utterance.clean
         if said:
-            console.print(Text(f"{turn.number:>3}  you    ", style="green").append(said, "default"))
+            you = Text(f"{turn.number:>3}  you    ", style="green").append(said, "default")
+            console.print(hung(you, console.width - 1, indent=12))
         for correction in corrections(record.feedback):
             line = Text("            ✎ ", style="yellow")
             line.append(correction.original, style="dim strike").append(" → ", style="default")
@@ -377,7 +378,7 @@ def _print_conversation(found: history_pb2.GetConversationResponse) -> None:
         heard = Text(f"{turn.number:>3}  tutor  ", style="cyan").append(turn.heard_text, "default")
         if turn.reply_end_reason == turn_pb2.REPLY_END_REASON_INTERRUPTED:
             heard.append("  — interrupted", style="yellow")
-        console.print(heard)
+        console.print(hung(heard, console.width - 1, indent=12))
         stages = stage_views(list(turn.stages))
         if stages:
             silence_ms = sum(stage.duration_ms for stage in stages)

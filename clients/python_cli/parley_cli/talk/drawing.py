@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -105,6 +108,22 @@ def tutor_line(turn: TurnView, *, whole: bool) -> Text:
     else:
         text.append(spoken or "…", style="" if spoken else "dim")
     return text
+
+
+def hung(line: Text, width: int, indent: int = 7) -> Text:
+    """Wrap a line so that what follows its first row stands under its text, not its label.
+
+    Args:
+        line: a label of `indent` columns and a text.
+        width: columns there are.
+        indent: columns of the label.
+    """
+    label, text = line[:indent], line[indent:]
+    console = Console(width=max(20, width), file=io.StringIO())
+    rows = text.wrap(console, max(10, width - indent))
+    return Text("\n").join(
+        [Text.assemble(label if n == 0 else " " * indent, row) for n, row in enumerate(rows)]
+    )
 
 
 def correction_lines(turn: TurnView) -> list[Text]:

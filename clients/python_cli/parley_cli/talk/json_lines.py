@@ -141,7 +141,8 @@ def _numbers(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_numbers(inner) for inner in value]
-    return value
+    # Microseconds are the finest that any clock here tells.
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _rounded(value: Any) -> Any:

@@ -18,6 +18,7 @@ from parley_cli.session import Remarked, SessionView, TurnView
 from parley_cli.talk.drawing import (
     correction_lines,
     floor_text,
+    hung,
     learner_line,
     level_meter,
     stage_bar,
@@ -117,14 +118,14 @@ class LivePresenter:
 
     def _print_turn(self, turn: TurnView) -> None:
         if turn.utterance:
-            self._print(learner_line(turn))
+            self._print(hung(learner_line(turn), self._console.width - 1))
         measured = self._measures.get(turn.generation)
         silence_ms = measured.silence_ms if measured is not None else turn.silence_ms
         stages = measured.stages if measured is not None else turn.stages
         bar = stage_bar(stages, silence_ms, self._console.width - 8)
         if bar.plain:
             self._print(Text("       ").append_text(bar))
-        self._print(tutor_line(turn, whole=True))
+        self._print(hung(tutor_line(turn, whole=True), self._console.width - 1))
         self._print_corrections()
 
     def _print_corrections(self) -> None:
@@ -166,12 +167,12 @@ def draw(
         if turn.number in printed:
             continue
         if turn.utterance or not turn.generation:
-            lines.append(learner_line(turn))
+            lines.append(hung(learner_line(turn), width - 1))
         if turn.generation:
             bar = stage_bar(turn.stages, turn.silence_ms, width - 8)
             if bar.plain:
                 lines.append(Text("       ").append_text(bar))
-            lines.append(tutor_line(turn, whole=view.captions_only))
+            lines.append(hung(tutor_line(turn, whole=view.captions_only), width - 1))
     body = _fit(lines, width, max(3, height - 5))
     status = floor_text(view)
     if file:
@@ -191,14 +192,12 @@ def draw(
 
 
 def _fit(lines: list[Text], width: int, rows: int) -> list[Text]:
-    """Drop the oldest rows until what is left fits: a moving part taller than the screen smears."""
-    wrapped: list[Text] = []
+    """Keep the newest rows that fit: a moving part taller than the screen smears."""
+    newest: list[Text] = []
     for line in lines:
-        # Measured without a console: words are short beside a line, so this is near enough.
-        count = max(1, -(-line.cell_len // max(1, width - 1)))
-        wrapped.append(line)
-        rows -= count
-    while rows < 0 and len(wrapped) > 1:
-        dropped = wrapped.pop(0)
-        rows += max(1, -(-dropped.cell_len // max(1, width - 1)))
-    return wrapped
+        newest.extend(row for part in line.split("\n") for row in _cut(part, width - 1))
+    return newest[-rows:]
+
+
+def _cut(line: Text, width: int) -> list[Text]:
+    return [line[begin : begin + width] for begin in range(0, max(1, len(line)), width)]

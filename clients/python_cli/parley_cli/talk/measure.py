@@ -7,7 +7,7 @@ is a recording) its own end of speech counts; otherwise the server's estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley_cli.audio.files import Samples
 from parley_cli.audio.speech_end import first_sounding_sample
@@ -133,6 +133,7 @@ class SilenceMeter:
         # Only this side sees these three; what the server put there is a guess.
         stages = tuple(stage for stage in stages if stage.name not in _OWN_STAGES)
         if silence_ms is not None and stages:
+            stages = _from_true_end(stages, reply)
             played_ms = silence_ms - (voice_to_voice_ms or 0.0)
             received_ms = (round_trip_ms or 0.0) / 2
             explained = sum(stage.duration_ms for stage in stages) + received_ms + played_ms
@@ -169,3 +170,20 @@ class SilenceMeter:
             end_at = self._origin + server_end_ms / 1000
             return _Reply(turn, end_at, server_end_ms, "server", server_end_ms)
         return _Reply(turn, None, None, "unknown", None)
+
+
+def _from_true_end(stages: tuple[StageView, ...], reply: _Reply) -> tuple[StageView, ...]:
+    """Count the first stage from the waveform's end of speech, where the server took another.
+
+    Deciding that the learner has finished begins when the learner has finished. A voice activity
+    detector that hears the end 30 ms late has not made the wait 30 ms shorter.
+    """
+    if reply.source != "waveform" or reply.server_end_ms is None or reply.end_ms is None:
+        return stages
+    shift_ms = reply.server_end_ms - reply.end_ms
+    return tuple(
+        replace(stage, duration_ms=stage.duration_ms + shift_ms)
+        if stage.name == "endpoint" and stage.duration_ms + shift_ms >= 0
+        else stage
+        for stage in stages
+    )
