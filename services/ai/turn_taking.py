@@ -23,14 +23,16 @@ VOICE_OFF = 0.35
 _ONSET = samples_of_ms(90)
 _RESUME = samples_of_ms(60)
 # A stop consonant closes for up to 120 ms: a shorter silence is inside a word.
-_PAUSE = samples_of_ms(160)
+_PAUSE = samples_of_ms(128)
 # A pause that the detector thinks unfinished is speculated on only once it has lasted this long.
 _SPECULATE_LATE = samples_of_ms(450)
 # From this score a speculation is worth its cost at once: below it three of four are thrown away.
 _SPECULATE_SCORE = 0.35
 MAX_SPECULATIONS = 2
-# After this much more silence the detector is asked again: its score grows with the silence.
-_ASK_AGAIN = samples_of_ms(600)
+# After so much silence the detector is asked again, for its score grows with the silence. On 45
+# finished sentences of learners it accepts 71 % after 130 ms and 87 % after 450 ms, on the same
+# sentences cut in the middle 27 % and 44 %.
+_ASK_AGAIN = tuple(samples_of_ms(ms) for ms in (300, 450, 700, 1000))
 # A turn may last this long; then its next pause ends it, and at the limit nothing is waited for.
 _LONG_TURN = samples_of_ms(60_000)
 _LONGEST_TURN = samples_of_ms(90_000)
@@ -193,7 +195,7 @@ class _Utterance:
     score: float | None = None
     words: str | None = None
     speculated: bool = False
-    asked_again: bool = False
+    asked_again: int = 0
 
 
 class TurnTaking:
@@ -282,7 +284,7 @@ class TurnTaking:
         utterance.score = None
         utterance.words = None
         utterance.speculated = False
-        utterance.asked_again = False
+        utterance.asked_again = 0
         return [
             Paused(self._pause, utterance.speech_end),
             *self._commit_if_due(utterance, now),
@@ -302,8 +304,8 @@ class TurnTaking:
         silence = now - utterance.speech_end
         if silence >= _SPECULATE_LATE:
             effects += self._speculate(utterance)
-        if silence >= _ASK_AGAIN and not utterance.asked_again:
-            utterance.asked_again = True
+        if silence >= next(iter(_ASK_AGAIN[utterance.asked_again :]), silence + 1):
+            utterance.asked_again += 1
             effects.append(AskAgain(self._pause))
         return effects + self._commit_if_due(utterance, now)
 
