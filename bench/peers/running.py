@@ -77,10 +77,16 @@ def running_pipecat(options: PipecatOptions) -> Iterator[PipecatServer]:
             process.stdout.close()
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+def peers_environment() -> dict[str, str]:
+    """Return the environment for the peer's Python: ours, with this repository to import from."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "models")])
-    environment = dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1")
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    return dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", PYTHONWARNINGS="ignore")
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, cwd=ROOT, env=peers_environment(), stdout=subprocess.PIPE, text=True
+    )
 
 
 def _ready_port(process: subprocess.Popen[str]) -> int:

@@ -1,0 +1,77 @@
+"""The models that take turns, with a stopwatch on their computing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from parley_models import ModelStore, Role
+from services.ai.adapters.moonshine import MoonshineRecognizer
+from services.ai.adapters.registry import (
+    MOONSHINES,
+    TURN_DETECTORS,
+    VOICE_ACTIVITY,
+    LocalRuntime,
+)
+from services.ai.capabilities import Pcm16, Recognizer, TurnDetector, VoiceActivityDetector
+from services.ai.compute import ComputePool
+from services.ai.turn_taking import VOICE_ON
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class MeteredPool(ComputePool):
+    """Runs each call at once, and remembers what it cost: seconds of its own thread's CPU.
+
+    The models are single-threaded, so on a free core that is how long the call takes; and unlike
+    the clock it is not moved by what else the machine does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(size=1, max_waiting=1)
+        self.cost_s = 0.0
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `call` on this thread."""
+        started = time.thread_time()
+        result = call(*args, **kwargs)
+        self.cost_s = time.thread_time() - started
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class TurnModels:
+    """The models that take turns, and the pool that measures them."""
+
+    voice_activity: VoiceActivityDetector
+    turn_detector: TurnDetector
+    recognizer: Recognizer
+    pool: MeteredPool
+
+    def voice_end(self, samples: Pcm16) -> int | None:
+        """Return one past the last frame that holds voice; None where none does."""
+        frame = self.voice_activity.capabilities.frame_samples
+        stream = self.voice_activity.open()
+        frames = samples[: len(samples) - len(samples) % frame].reshape(-1, frame)
+        voiced = [stream.probability(each) >= VOICE_ON for each in frames]
+        return (len(voiced) - voiced[::-1].index(True)) * frame if any(voiced) else None
+
+
+def load_turn_models(store: ModelStore, preset: str) -> TurnModels:
+    """Load what taking turns needs of a preset. Raises `parley_models.ModelsError`."""
+    names = store.require(preset).roles
+    pool = MeteredPool()
+    runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
+
+    voice, turn, words = (names[role] for role in (Role.VAD, Role.END_OF_TURN, Role.RECOGNIZER))
+    # No captions are shown here, so the model of the finals stands in for that of the partials.
+    final = MOONSHINES[words](store.path(words))
+    return TurnModels(
+        voice_activity=VOICE_ACTIVITY[voice](store.path(voice), runtime),
+        turn_detector=TURN_DETECTORS[turn](store.path(turn), runtime),
+        recognizer=MoonshineRecognizer(final, final, pool),
+        pool=pool,
+    )

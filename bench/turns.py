@@ -1,0 +1,205 @@
+"""`make bench-turns`: who is cut off, and who waits how long, beside Pipecat on the same speech.
+
+A system that waits long cuts nobody off, so neither number means anything alone: they are shown
+as points of a plane, one a setting of patience. `bench.turns_cases` says what is heard,
+`bench.turns_parley` and `bench.peers.pipecat_turns` how it is heard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.peers.environment import ROOT, peers_python
+from bench.peers.running import peers_environment
+from bench.report import RESULTS, Spread, table, write
+from bench.speech import DEFAULT_FOLDER, read_utterances
+from bench.turn_models import TurnModels, load_turn_models
+from bench.turns_cases import Case, build_cases
+from bench.turns_parley import HeardCase, hear
+from parley_models import ModelStore, default_models_dir
+
+PATIENCE = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
+_SEED = 20_260_101
+_PARLEY, _PIPECAT = "parley", "pipecat"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """How one system did with one setting."""
+
+    system: str
+    setting: str
+    cutoff_rate: float
+    """The share of all cases in which a turn was ended before the speech had."""
+    cutoff_rate_paused: float
+    """The same among the cases with pauses cut in."""
+    delays: Spread
+    """From the true end of speech until the turn had ended and its words were known."""
+    missed: int
+    """Cases whose end was not seen before the audio ended; they count as the longest wait."""
+
+    def fields(self) -> dict[str, object]:
+        """Return the point as JSON fields."""
+        return {
+            "system": self.system,
+            "setting": self.setting,
+            "cutoff_rate": round(self.cutoff_rate, 4),
+            "cutoff_rate_paused": round(self.cutoff_rate_paused, 4),
+            "median_delay_ms": round(self.delays.p50, 1),
+            "p90_delay_ms": round(self.delays.p90, 1),
+            "missed": self.missed,
+        }
+
+
+def judge(
+    system: str, setting: str, cases: Sequence[Case], ended: Mapping[str, Sequence[float]]
+) -> Point:
+    """Compare when turns ended with the truth.
+
+    A turn that ends before the speech does is a cut-off; the wait is always that of the turn that
+    ends the speech, whatever was cut off before it.
+    """
+    delays, cut, missed = [], [], 0
+    for case in cases:
+        ends = ended[case.name]
+        cut.append(any(end < case.speech_end_s for end in ends))
+        after = [end for end in ends if end >= case.speech_end_s]
+        missed += not after
+        last = min(after, default=case.duration_s)
+        delays.append(1000 * (last - case.speech_end_s))
+    paused = [was_cut for was_cut, case in zip(cut, cases, strict=True) if case.pauses]
+    return Point(
+        system=system,
+        setting=setting,
+        cutoff_rate=statistics.mean(cut),
+        cutoff_rate_paused=statistics.mean(paused) if paused else 0.0,
+        delays=Spread.of(delays),
+        missed=missed,
+    )
+
+
+def parley_points(models: TurnModels, cases: Sequence[Case]) -> list[Point]:
+    """Hear every case with every setting of patience."""
+    ended: dict[float, dict[str, list[float]]] = {patience: {} for patience in PATIENCE}
+    for case in cases:
+        heard = HeardCase(models, case)
+        for patience in PATIENCE:
+            ended[patience][case.name] = hear(heard, patience)
+    return [
+        judge(_PARLEY, f"patience {patience:g}", cases, ended[patience]) for patience in PATIENCE
+    ]
+
+
+def pipecat_point(cases: Sequence[Case], models_dir: Path, preset: str) -> Point:
+    """Hear every case with Pipecat's defaults.
+
+    Raises `PeersUnavailableError`, or `CalledProcessError` when it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "cases.npz"
+        np.savez(file, allow_pickle=False, **{case.name: case.audio for case in cases})
+        command = [str(peers_python()), "-m", "bench.peers.pipecat_turns", str(file)]
+        command += [f"--models-dir={models_dir}", f"--preset={preset}"]
+        result = subprocess.run(
+            command, cwd=ROOT, env=peers_environment(), stdout=subprocess.PIPE, check=True
+        )
+    return judge(_PIPECAT, "its defaults", cases, json.loads(result.stdout))
+
+
+def beaten(points: Sequence[Point]) -> bool:
+    """Whether a point of Parley's is better than Pipecat's in both numbers."""
+    peers = [point for point in points if point.system == _PIPECAT]
+    return all(
+        any(
+            own.system == _PARLEY
+            and own.cutoff_rate < peer.cutoff_rate
+            and own.delays.p50 < peer.delays.p50
+            for own in points
+        )
+        for peer in peers
+    )
+
+
+def report(cases: Sequence[Case], points: Sequence[Point]) -> None:
+    """Print the table, write the result and draw the plot."""
+    paused = sum(bool(case.pauses) for case in cases)
+    table(
+        f"Turn-taking on {len(cases)} cases, {paused} of them with pauses cut in",
+        ("system", "cut off", "with pauses", "median wait", "p90 wait", "missed"),
+        [
+            (
+                f"{point.system}, {point.setting}",
+                f"{point.cutoff_rate:.1%}",
+                f"{point.cutoff_rate_paused:.1%}",
+                f"{point.delays.p50:.0f} ms",
+                f"{point.delays.p90:.0f} ms",
+                str(point.missed),
+            )
+            for point in points
+        ],
+    )
+    write(
+        "turns",
+        {
+            "cases": len(cases),
+            "paused": paused,
+            "points": [point.fields() for point in points],
+            "better_in_both": beaten(points),
+        },
+    )
+    plot(points, RESULTS / "turns.png")
+
+
+def plot(points: Sequence[Point], path: Path) -> None:
+    """Draw the points: further to the lower left is better."""
+    import matplotlib as mpl  # noqa: PLC0415 - slow to import, and only needed here
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    for system, style in ((_PARLEY, "o-"), (_PIPECAT, "X")):
+        own = [point for point in points if point.system == system]
+        waits = [point.delays.p50 for point in own]
+        cuts = [100 * point.cutoff_rate for point in own]
+        axes.plot(waits, cuts, style, label=system)
+        for point, wait, cut in zip(own, waits, cuts, strict=True):
+            axes.annotate(point.setting, (wait, cut), (5, 5), textcoords="offset points", size=8)
+    axes.set(xlabel="median wait after the end of speech (ms)", ylabel="cut off (% of cases)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder of recordings")
+    parser.add_argument("--preset", default="default", help="the recognizer and turn detector")
+    parser.add_argument("--paused", type=int, default=3, help="cases with pauses a recording")
+    parser.add_argument("--no-peer", action="store_true", help="Parley alone")
+    arguments = parser.parse_args()
+    models_dir = default_models_dir()
+    models = load_turn_models(ModelStore(models_dir), arguments.preset)
+    utterances = read_utterances(arguments.data)
+    cases = build_cases(utterances, arguments.paused, _SEED, models.voice_end)
+    points = []
+    if not arguments.no_peer:
+        points.append(pipecat_point(cases, models_dir, arguments.preset))
+    points += parley_points(models, cases)
+    report(cases, points)
+
+
+if __name__ == "__main__":
+    main()
