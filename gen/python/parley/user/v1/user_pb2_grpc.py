@@ -109,7 +109,8 @@ class UserServiceServicer:
 
     def Register(self, request, context):
         """Creates an account and signs it in. Needs no token.
-        ALREADY_EXISTS (USERNAME_TAKEN); INVALID_ARGUMENT with the field's violation.
+        ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
+        name or password); INVALID_ARGUMENT with the field's violation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,7 +126,8 @@ class UserServiceServicer:
 
     def Refresh(self, request, context):
         """Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
-        up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID).
+        up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID,
+        REFRESH_TOKEN_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +148,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProfile(self, request, context):
-        """Changes the fields of the profile that the mask names.
+        """Changes the fields of the profile that the mask names. INVALID_ARGUMENT
+        (PROFILE_FIELD_UNKNOWN) for a path that cannot be changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,8 @@ class UserServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UserServiceAsyncStub: ...
     Register: _grpc.UnaryUnaryMultiCallable[_user_pb2.RegisterRequest, _user_pb2.RegisterResponse]
     """Creates an account and signs it in. Needs no token.
-    ALREADY_EXISTS (USERNAME_TAKEN); INVALID_ARGUMENT with the field's violation.
+    ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
+    name or password); INVALID_ARGUMENT with the field's violation.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
@@ -47,14 +48,17 @@ class UserServiceStub:
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_user_pb2.RefreshRequest, _user_pb2.RefreshResponse]
     """Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
-    up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID).
+    up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID,
+    REFRESH_TOKEN_REUSED).
     """
     Logout: _grpc.UnaryUnaryMultiCallable[_user_pb2.LogoutRequest, _user_pb2.LogoutResponse]
     """Ends the session of a refresh token. Idempotent: an unknown token succeeds."""
     GetProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetProfileRequest, _user_pb2.GetProfileResponse]
     """Returns the caller's account and profile."""
     UpdateProfile: _grpc.UnaryUnaryMultiCallable[_user_pb2.UpdateProfileRequest, _user_pb2.UpdateProfileResponse]
-    """Changes the fields of the profile that the mask names."""
+    """Changes the fields of the profile that the mask names. INVALID_ARGUMENT
+    (PROFILE_FIELD_UNKNOWN) for a path that cannot be changed.
+    """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]
     """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
     old password is wrong.
@@ -81,7 +85,8 @@ class UserServiceAsyncStub(UserServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_user_pb2.RegisterRequest, _user_pb2.RegisterResponse]  # type: ignore[assignment]
     """Creates an account and signs it in. Needs no token.
-    ALREADY_EXISTS (USERNAME_TAKEN); INVALID_ARGUMENT with the field's violation.
+    ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
+    name or password); INVALID_ARGUMENT with the field's violation.
     """
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]  # type: ignore[assignment]
     """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
@@ -89,14 +94,17 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_user_pb2.RefreshRequest, _user_pb2.RefreshResponse]  # type: ignore[assignment]
     """Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
-    up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID).
+    up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID,
+    REFRESH_TOKEN_REUSED).
     """
     Logout: _aio.UnaryUnaryMultiCallable[_user_pb2.LogoutRequest, _user_pb2.LogoutResponse]  # type: ignore[assignment]
     """Ends the session of a refresh token. Idempotent: an unknown token succeeds."""
     GetProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.GetProfileRequest, _user_pb2.GetProfileResponse]  # type: ignore[assignment]
     """Returns the caller's account and profile."""
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateProfileRequest, _user_pb2.UpdateProfileResponse]  # type: ignore[assignment]
-    """Changes the fields of the profile that the mask names."""
+    """Changes the fields of the profile that the mask names. INVALID_ARGUMENT
+    (PROFILE_FIELD_UNKNOWN) for a path that cannot be changed.
+    """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
     old password is wrong.
@@ -126,7 +134,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.RegisterResponse, _abc.Awaitable[_user_pb2.RegisterResponse]]:
         """Creates an account and signs it in. Needs no token.
-        ALREADY_EXISTS (USERNAME_TAKEN); INVALID_ARGUMENT with the field's violation.
+        ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
+        name or password); INVALID_ARGUMENT with the field's violation.
         """
 
     @_abc_1.abstractmethod
@@ -146,7 +155,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.RefreshResponse, _abc.Awaitable[_user_pb2.RefreshResponse]]:
         """Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
-        up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID).
+        up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID,
+        REFRESH_TOKEN_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -171,7 +181,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.UpdateProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.UpdateProfileResponse, _abc.Awaitable[_user_pb2.UpdateProfileResponse]]:
-        """Changes the fields of the profile that the mask names."""
+        """Changes the fields of the profile that the mask names. INVALID_ARGUMENT
+        (PROFILE_FIELD_UNKNOWN) for a path that cannot be changed.
+        """
 
     @_abc_1.abstractmethod
     def ChangePassword(

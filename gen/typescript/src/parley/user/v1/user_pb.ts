@@ -752,7 +752,8 @@ export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
 export const UserService: GenService<{
   /**
    * Creates an account and signs it in. Needs no token.
-   * ALREADY_EXISTS (USERNAME_TAKEN); INVALID_ARGUMENT with the field's violation.
+   * ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
+   * name or password); INVALID_ARGUMENT with the field's violation.
    *
    * @generated from rpc parley.user.v1.UserService.Register
    */
@@ -774,7 +775,8 @@ export const UserService: GenService<{
   },
   /**
    * Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
-   * up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID).
+   * up; using it again later ends its session. UNAUTHENTICATED (REFRESH_TOKEN_INVALID,
+   * REFRESH_TOKEN_REUSED).
    *
    * @generated from rpc parley.user.v1.UserService.Refresh
    */
@@ -804,7 +806,8 @@ export const UserService: GenService<{
     output: typeof GetProfileResponseSchema;
   },
   /**
-   * Changes the fields of the profile that the mask names.
+   * Changes the fields of the profile that the mask names. INVALID_ARGUMENT
+   * (PROFILE_FIELD_UNKNOWN) for a path that cannot be changed.
    *
    * @generated from rpc parley.user.v1.UserService.UpdateProfile
    */
