@@ -119,6 +119,10 @@ class Finisher:
             return Finished(0, {}, failure="Nothing was recorded.")
         for track, file in made.files.items():
             await self._objects.put(object_key(recording_id, track), file)
+        size = sum(stored.size_bytes for stored in made.tracks.values())
+        _log.info(
+            "recording_stored", recording_id=recording_id, ms=made.duration_ms, size_bytes=size
+        )
         return Finished(made.duration_ms, made.tracks, made.waveform, delete_at=self._delete_at())
 
     def _delete_at(self) -> datetime | None:

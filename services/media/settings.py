@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from services.common.settings import ServiceSettings
+
+_STORE_SCHEMES = frozenset({"file", "s3", "gs", "az", "abfs", "abfss"})
+"""Local folders, and the stores that sign links."""
 
 
 class MediaSettings(ServiceSettings):
@@ -66,6 +70,13 @@ class MediaSettings(ServiceSettings):
         ge=0,
         description="Transcoded files are kept for the next download up to this size together.",
     )
+
+    @field_validator("store_url")
+    @classmethod
+    def _known_kind(cls, url: str) -> str:
+        if url and urlsplit(url).scheme not in _STORE_SCHEMES:
+            raise ValueError(f"must begin with one of {', '.join(sorted(_STORE_SCHEMES))}")
+        return url
 
     @property
     def media_dir(self) -> Path:
