@@ -83,7 +83,22 @@ class Refusal:
             return True
         return self.metadata.get("retryable") == "true"
 
+    @property
+    def connection_lost(self) -> bool:
+        """Whether the way there broke, rather than the server having refused.
 
+        Parley's refusals carry a reason. A stream that a gateway resets, because what is behind
+        it died, comes as INTERNAL or UNKNOWN without one.
+        """
+        return not self.reason and self.code in _CODES_OF_A_BROKEN_WAY
+
+
+_CODES_OF_A_BROKEN_WAY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.CANCELLED,
+)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 # What to do, by reason. Reasons that the server's own sentence explains fully are left out.
@@ -170,6 +185,10 @@ def failure_from_refusal(refusal: Refusal, *, server: str = "") -> CliFailure:
         exit_code = ExitCode.UNREACHABLE
         message = f"No answer from Parley at {server}." if server else "Parley does not answer."
         advice = _UNREACHABLE_ADVICE
+    elif refusal.connection_lost:
+        exit_code = ExitCode.UNREACHABLE
+        message = f"The connection to Parley at {server} broke." if server else "It broke off."
+        advice = "Try again; `parley doctor` tells which part is down."
     elif refusal.code is grpc.StatusCode.DEADLINE_EXCEEDED and not refusal.reason:
         exit_code = ExitCode.UNREACHABLE
         message = f"Parley at {server} took too long to answer." if server else "Too slow."

@@ -34,11 +34,18 @@ ENGINES = {
     "interrupting": "breaks its first reply off and begins another generation",
     "pausing": "holds its reply back for a while and goes on",
     "flaky": "loses the connection in the middle of the first reply",
+    "reset": "has its stream reset by a gateway in the middle of the first reply",
     "stale": "sends audio of an old generation after a new one began",
     "noticing": "sends a notice about every utterance",
     "full": "refuses every session: no room",
     "dying": "fails in the middle of the first reply",
     "token-expiring": "refuses the first token it sees as expired",
+}
+
+# How a broken way looks: the network itself, and a gateway whose server died.
+BREAKS = {
+    "flaky": (grpc.StatusCode.UNAVAILABLE, "connection reset"),
+    "reset": (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
 }
 
 TUTOR_RATE_HZ = 24_000
@@ -319,7 +326,7 @@ class FakeConversation:
             yield self._say(
                 generation=generation - 1, reply_audio=conversation_pb2.ReplyAudio(pcm=loud)
             )
-        if self.engine in ("flaky", "dying") and generation == 1:
+        if self.engine in (*BREAKS, "dying") and generation == 1:
             self._lost = True
 
     def _heard(self, heard: conversation_pb2.Heard) -> Iterator[conversation_pb2.ConverseResponse]:
@@ -427,7 +434,8 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
         except ConnectionError as error:
             if str(error) == "dying":
                 refuse(context, grpc.StatusCode.INTERNAL, "INTERNAL", "A bug in Parley.")
-            context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            code, text = BREAKS[str(error)]
+            context.abort(code, text)
 
     def ListScenarios(self, request: Any, context: Any) -> Any:
         self._fake.check(context)

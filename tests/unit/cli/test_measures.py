@@ -108,6 +108,22 @@ def test_a_reply_to_the_first_half_of_a_cut_utterance_is_not_negative() -> None:
     )
 
 
+def test_a_reply_to_half_of_the_second_recording_is_not_counted_from_the_first() -> None:
+    meter = meter_with_speech(end_ms=1000)
+    meter.speech_ends_at(9000 * RATE // 1000)
+    meter.server_end(6000)
+    meter.reply_started(2, 2, at=16.4)
+    meter.reply_audio(2, tone(40), RATE, at=16.5)
+    assert meter.silence_ms(2) == pytest.approx(500)
+
+
+def test_nobody_waited_for_a_hint() -> None:
+    meter = meter_with_speech()
+    meter.reply_started(1, 1, at=14.0, answers=False)
+    meter.reply_audio(1, tone(40), RATE, at=14.1)
+    assert meter.silence_ms(1) is None
+
+
 def test_a_typed_utterance_ends_when_it_is_sent() -> None:
     meter = SilenceMeter(RATE)
     meter.typed(20.0)

@@ -78,7 +78,7 @@ def test_the_moving_lines_fit_the_screen_whatever_is_said(width: int, height: in
     turns = tuple(TurnView(n, utterance=LONG, generation=n) for n in range(1, 5))
     lines = rendered(SessionView(floor=Floor.THINKING, turns=turns), width, height)
     assert len(lines) <= height
-    assert LONG.split()[-1] in "".join(lines), "the newest words are the ones to see"
+    assert LONG.rsplit(maxsplit=1)[-1] in "".join(lines), "the newest words are the ones to see"
     short = tuple(TurnView(n, utterance="Hello there", generation=n) for n in range(1, 60))
     assert len(rendered(SessionView(floor=Floor.THINKING, turns=short), width, height)) <= height
 

@@ -13,7 +13,7 @@ import pytest
 from parley_cli.audio import devices
 from parley_cli.talk import conversation
 from tests.unit.cli.conftest import Outcome, Parley, WriteWav
-from tests.unit.cli.fake_parley import CONVERSATION_ID, HEARD_UTTERANCE, REPLY
+from tests.unit.cli.fake_parley import BREAKS, CONVERSATION_ID, HEARD_UTTERANCE, REPLY
 
 REPLY_MS = 1320
 
@@ -145,11 +145,12 @@ def test_a_reply_held_back_goes_on(parley: Parley, write_wav: WriteWav) -> None:
     assert parley.fake.heard()[-1] == (1, REPLY_MS)
 
 
+@pytest.mark.parametrize("engine", BREAKS)
 def test_a_lost_connection_is_resumed_and_the_reply_played_to_its_end(
-    parley: Parley, write_wav: WriteWav
+    parley: Parley, write_wav: WriteWav, engine: str
 ) -> None:
     parley.register()
-    outcome = parley.run("talk", "-i", str(write_wav()), "--engine", "flaky", "--json")
+    outcome = parley.run("talk", "-i", str(write_wav()), "--engine", engine, "--json")
     assert outcome.code == 0, outcome.err
     assert [e["connected"] for e in events(outcome, "connection")] == [False, True]
     assert parley.fake.heard()[-1] == (1, REPLY_MS)

@@ -237,7 +237,7 @@ class ConverseStream:
 
     async def _reconnect(self, error: grpc.aio.AioRpcError | None) -> ConverseResponse:
         """Come back with the resume handle, or raise what ended the session."""
-        lost = error is None or error.code() is grpc.StatusCode.UNAVAILABLE or self._dropped
+        lost = error is None or self._dropped or _worth_another_try(error)
         if not lost or not self._resume_handle:
             if error is None:
                 raise CliFailure("The server closed the conversation without a word.")
@@ -252,9 +252,7 @@ class ConverseStream:
                 response = await self._open()
             except CliFailure as failure:
                 cause = failure.__cause__
-                again = (
-                    isinstance(cause, grpc.aio.AioRpcError) and refusal_from_error(cause).retryable
-                )
+                again = isinstance(cause, grpc.aio.AioRpcError) and _worth_another_try(cause)
                 if not again or time.monotonic() + pause > deadline:
                     raise CliFailure(
                         "The connection was lost and the conversation could not be resumed.",
@@ -288,6 +286,11 @@ class ConverseStream:
     def _cancel_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
+
+
+def _worth_another_try(error: grpc.aio.AioRpcError) -> bool:
+    refusal = refusal_from_error(error)
+    return refusal.connection_lost or refusal.retryable
 
 
 def _audio(pcm: bytes, first_sample: int) -> conversation_pb2.LearnerAudio:

@@ -313,7 +313,8 @@ class Talk:
                 self.meter.server_end(response.transcript.end_ms)
             case "reply_started":
                 self._playback.begin(generation)
-                self.meter.reply_started(response.turn, generation, at)
+                answers = response.reply_started.kind in _ANSWERS
+                self.meter.reply_started(response.turn, generation, at, answers=answers)
             case "reply_text" if self.options.captions_only:
                 self.meter.reply_text(generation, at)
                 self._sounded(generation)
@@ -362,6 +363,9 @@ class Talk:
     def _connection_changed(self, connected: bool) -> None:
         self._last_answer_at = self.now()
         self.emit(ConnectionChanged(connected))
+
+
+_ANSWERS = (conversation_pb2.REPLY_KIND_UNSPECIFIED, conversation_pb2.REPLY_KIND_ANSWER)
 
 
 def _level_dbfs(samples: Samples) -> float:

@@ -41,7 +41,7 @@ class SilenceMeter:
     def __init__(self, sample_rate_hz: int) -> None:
         self._rate = sample_rate_hz
         self._origin: float | None = None
-        self._waveform_ends: list[int] = []
+        self._waveform_end: int | None = None
         self._typed_at: float | None = None
         self._server_end_ms: float | None = None
         self._replies: dict[int, _Reply] = {}
@@ -55,8 +55,8 @@ class SilenceMeter:
         self._origin = origin if self._origin is None else min(self._origin, origin)
 
     def speech_ends_at(self, sample: int) -> None:
-        """Note a true end of speech in the sent waveform."""
-        self._waveform_ends.append(sample)
+        """Note where the utterance that begins now truly ends in the sent waveform."""
+        self._waveform_end = sample
         self._typed_at = None
 
     def typed(self, at: float) -> None:
@@ -67,9 +67,19 @@ class SilenceMeter:
         """Note where the server put the end of speech."""
         self._server_end_ms = end_ms
 
-    def reply_started(self, turn: int, generation: int, at: float) -> None:
-        """Note that a reply begins, and decide what its silence is counted from."""
-        self._replies[generation] = self._reply(turn, at)
+    def reply_started(self, turn: int, generation: int, at: float, *, answers: bool = True) -> None:
+        """Note that a reply begins, and decide what its silence is counted from.
+
+        Args:
+            turn: its turn.
+            generation: its generation.
+            at: when the message came.
+            answers: False for an opening or a hint: nobody had asked, so nobody waited.
+        """
+        if answers:
+            self._replies[generation] = self._reply(turn, at)
+        else:
+            self._replies[generation] = _Reply(turn, None, None, "unknown", None)
 
     def reply_audio(self, generation: int, samples: Samples, rate_hz: int, at: float) -> None:
         """Note audio of a reply that has arrived."""
@@ -162,9 +172,9 @@ class SilenceMeter:
         if self._origin is None:
             return _Reply(turn, None, None, "unknown", server_end_ms)
         # A reply to the first half of an utterance that was cut comes before the waveform's end.
-        past = [end for end in self._waveform_ends if self._origin + end / self._rate <= at]
-        if past:
-            end_ms = past[-1] * 1000 / self._rate
+        end = self._waveform_end
+        if end is not None and self._origin + end / self._rate <= at:
+            end_ms = end * 1000 / self._rate
             return _Reply(turn, self._origin + end_ms / 1000, end_ms, "waveform", server_end_ms)
         if server_end_ms is not None:
             end_at = self._origin + server_end_ms / 1000
