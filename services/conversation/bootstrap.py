@@ -68,6 +68,20 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         )
         housekeeping = Housekeeping(store, journal, relay, clock, session_limits)
 
+        async def keep() -> None:
+            writing = asyncio.create_task(journal.run())
+            sending = asyncio.create_task(relay.run())
+            try:
+                await asyncio.wait({writing, sending}, return_when=asyncio.FIRST_EXCEPTION)
+            finally:
+                # The journal writes its last entries while the relay is still whole: cancelled
+                # in the middle of a transaction it could leave SQLite locked.
+                for task in (writing, sending):
+                    task.cancel()
+                    await asyncio.wait({task})
+            for task in (writing, sending):
+                task.result()
+
         async def drain() -> None:
             await runtime.draining.wait()
             for live in directory:
@@ -86,5 +100,5 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                     while_draining=WHILE_DRAINING,
                 ),
             ),
-            background=(journal.run, relay.run, directory.run, drain, housekeeping.run),
+            background=(keep, directory.run, drain, housekeeping.run),
         )

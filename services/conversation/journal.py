@@ -181,21 +181,25 @@ class Journal:
             await self._changed.wait()
 
     async def run(self) -> None:
-        """Write until cancelled; what is left then is tried once more."""
+        """Write until cancelled; what waits then is written first, if it takes no second try.
+
+        A transaction is never cancelled half-way: SQLite would stay locked by it.
+        """
         failures = 0
+        writing: asyncio.Task[bool] | None = None
         try:
             while True:
                 await self._wake.wait()
-                if await self._write_some():
+                writing = asyncio.create_task(self._write_some())
+                if await asyncio.shield(writing):
                     failures = 0
                     continue
                 wait = min(_FIRST_RETRY_S * 2 ** min(failures, 10), _LONGEST_RETRY_S)
                 failures += 1
                 await self._clock.sleep(wait)
-        except asyncio.CancelledError:
-            if self._queue:
-                await asyncio.shield(self._write_some())
-            raise
+        finally:
+            if writing is None or await writing:
+                await self._write_some()
 
     async def _write_some(self) -> bool:
         """Write the first entries; False when nothing could be written."""
