@@ -1,0 +1,284 @@
+"""Talking live: the device's callbacks, the keys, and Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import miniaudio
+import numpy as np
+import pytest
+
+from parley_cli.audio.cards import VirtualCard
+from parley_cli.audio.devices import AudioDevices, DeviceCard
+from parley_cli.audio.files import Samples
+from parley_cli.audio.playback import PlaybackBuffer
+from parley_cli.client.endpoint import parse_endpoint
+from parley_cli.client.parley_client import ParleyClient
+from parley_cli.failures import CliFailure, ExitCode
+from parley_cli.session import SessionView
+from parley_cli.talk.conversation import Talk
+from parley_cli.talk.events import TalkEvent
+from parley_cli.talk.options import TalkOptions
+from tests.unit.cli.conftest import PASSWORD, Parley, WriteWav
+from tests.unit.cli.fake_parley import FakeParley
+
+PERIOD = 320
+
+
+class FakeDevice:
+    """A device of miniaudio's shape, driven by a thread as a real one is."""
+
+    opened: ClassVar[list[FakeDevice]]
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.closed = threading.Event()
+        self.thread: threading.Thread | None = None
+        type(self).opened.append(self)
+
+    def start(self, callback: Generator[Any, Any, None]) -> None:
+        self.thread = threading.Thread(target=self._drive, args=(callback,))
+        self.thread.start()
+
+    def _drive(self, callback: Generator[Any, Any, None]) -> None:
+        while not self.closed.wait(0.001):
+            self.period(callback)
+
+    def period(self, callback: Generator[Any, Any, None]) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.closed.set()
+        assert self.thread is not None
+        self.thread.join()
+
+
+class FakeSpeaker(FakeDevice):
+    opened: ClassVar[list[FakeDevice]] = []
+    played: ClassVar[list[bytes]] = []
+
+    def period(self, callback: Generator[Any, Any, None]) -> None:
+        data = callback.send(PERIOD)
+        assert len(data) == PERIOD * 2
+        self.played.append(data)
+
+
+class FakeMicrophone(FakeDevice):
+    opened: ClassVar[list[FakeDevice]] = []
+
+    def period(self, callback: Generator[Any, Any, None]) -> None:
+        # Not a whole number of frames: devices have periods of their own.
+        callback.send(np.full(PERIOD - 7, 5, dtype="<i2").tobytes())
+
+
+@pytest.fixture
+def hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = AudioDevices("fake", ("mic",), ("speaker",))
+    monkeypatch.setattr("parley_cli.audio.devices.list_devices", lambda: found)
+    monkeypatch.setattr(miniaudio, "PlaybackDevice", FakeSpeaker)
+    monkeypatch.setattr(miniaudio, "CaptureDevice", FakeMicrophone)
+    monkeypatch.setattr(FakeSpeaker, "opened", [])
+    monkeypatch.setattr(FakeSpeaker, "played", [])
+    monkeypatch.setattr(FakeMicrophone, "opened", [])
+
+
+async def test_a_device_hears_whole_frames_and_plays_the_buffer(hardware: None) -> None:
+    playback = PlaybackBuffer(24_000, prebuffer_ms=0)
+    playback.push(1, 0, np.full(2000, 9, dtype=np.int16))
+    frames: list[Samples] = []
+    enough = asyncio.Event()
+
+    async def captured(samples: Samples, at: float) -> None:
+        assert at <= time.monotonic()
+        frames.append(samples)
+        if len(frames) >= 10 and playback.position().dry:
+            enough.set()
+
+    card = DeviceCard(capture_rate_hz=16_000, frame_ms=20)
+    running = asyncio.create_task(card.run(playback, captured, lambda _samples, _at: None))
+    async with asyncio.timeout(10):
+        await enough.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert {len(frame) for frame in frames} == {320}
+    sounding = np.frombuffer(b"".join(FakeSpeaker.played), dtype="<i2")
+    assert np.count_nonzero(sounding == 9) == 2000
+    assert all(d.closed.is_set() for d in (*FakeSpeaker.opened, *FakeMicrophone.opened))
+
+
+async def test_a_device_that_cannot_be_opened_is_told_and_the_other_closed(
+    hardware: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(**_options: Any) -> None:
+        raise miniaudio.MiniaudioError("failed to init device", -401)
+
+    monkeypatch.setattr(miniaudio, "CaptureDevice", busy)
+    card = DeviceCard(capture_rate_hz=16_000, frame_ms=20)
+
+    async def captured(_samples: Samples, _at: float) -> None:
+        raise AssertionError
+
+    with pytest.raises(CliFailure, match="microphone") as caught:
+        await card.run(PlaybackBuffer(24_000), captured, lambda _samples, _at: None)
+    assert caught.value.exit_code is ExitCode.NO_AUDIO_DEVICE
+    assert [d.closed.is_set() for d in FakeSpeaker.opened] == [True]
+
+
+# -- keys -----------------------------------------------------------------------------------------
+
+
+class Hum:
+    """A microphone in front of somebody who hums without an end."""
+
+    def next_frame(self, count: int) -> Samples:
+        return np.full(count, 3000, dtype=np.int16)
+
+
+class LevelsOnly:
+    """A presenter that shows nothing and keeps the levels."""
+
+    def __init__(self, levels: list[float]) -> None:
+        self._levels = levels
+
+    def on_event(self, event: TalkEvent, view: SessionView, at_ms: float) -> None:
+        pass
+
+    def on_level(self, level_dbfs: float) -> None:
+        self._levels.append(level_dbfs)
+
+    def close(self, view: SessionView) -> None:
+        pass
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for the clock of the virtual card to make something true."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def live_talk(
+    address: str,
+    options: TalkOptions,
+    script: Callable[[Talk], Awaitable[None]],
+    levels: list[float] | None = None,
+) -> Talk:
+    """Hold a talk with a humming microphone; `script` presses the keys."""
+    presenter = LevelsOnly([] if levels is None else levels)
+    async with ParleyClient(parse_endpoint(address)) as client:
+        await client.register("ana", PASSWORD)
+        card = VirtualCard(Hum(), sample_rate_hz=16_000, frame_ms=20, now=time.monotonic)
+        talk = Talk(client, options, card=card, driver=script, presenter=presenter)
+        async with asyncio.timeout(20):
+            await talk.run()
+    return talk
+
+
+async def test_push_to_talk_sends_only_between_the_presses(fake: FakeParley, address: str) -> None:
+    async def press(talk: Talk) -> None:
+        await until(lambda: len(levels) > 3)
+        assert "audio" not in fake.requests
+        await talk.space_pressed()
+        assert await talk.wait_until(lambda: len(fake.requests.get("audio", [])) > 3, 5)
+        await talk.space_pressed()
+        assert await talk.wait_until(lambda: any(t.end for t in talk.view.turns), 5)
+
+    levels: list[float] = []
+    talk = await live_talk(address, TalkOptions(push_to_talk=True), press, levels)
+    assert len(fake.requests["end_turn"]) == 1
+    first = fake.requests["audio"][0].audio
+    assert first.first_sample > 0, "what was not sent counts as time"
+    assert (levels[0], max(levels) > -30) == (-100.0, True)
+    assert [turn.end for turn in talk.view.turns if turn.generation] == ["completed"]
+
+
+async def test_muting_stops_the_microphone_and_tells_the_server(
+    fake: FakeParley, address: str
+) -> None:
+    counts: list[int] = []
+
+    async def press(talk: Talk) -> None:
+        assert await talk.wait_until(lambda: bool(fake.requests.get("audio")), 5)
+        await talk.toggle_mute()
+        # A frame may be on its way already.
+        await asyncio.sleep(0.05)
+        counts.append(len(fake.requests["audio"]))
+        await asyncio.sleep(0.2)
+        counts.append(len(fake.requests["audio"]))
+        await talk.toggle_mute()
+        assert await talk.wait_until(lambda: len(fake.requests["audio"]) > counts[1], 5)
+
+    await live_talk(address, TalkOptions(), press)
+    assert counts[0] == counts[1]
+    assert [r.settings.muted for r in fake.requests["settings"]] == [True, False]
+
+
+async def test_space_stops_the_tutor_at_once(fake: FakeParley, address: str) -> None:
+    async def press(talk: Talk) -> None:
+        assert await talk.wait_until(lambda: any(t.heard_ms for t in talk.view.turns), 5)
+        await talk.space_pressed()
+        assert talk.drained
+        assert await talk.wait_until(lambda: any(t.end for t in talk.view.turns), 5)
+
+    talk = await live_talk(address, TalkOptions(tutor_opens=True), press)
+    (interrupt,) = [r.interrupt for r in fake.requests["interrupt"]]
+    assert interrupt.generation == 1
+    assert 0 < interrupt.heard_ms < 1320
+    assert talk.view.turns[0].end == "interrupted"
+
+
+# -- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+def start_talk(parley: Parley, config: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "parley_cli", "talk", *arguments],
+        env={**os.environ, "PARLEY_SERVER": parley.address, "PARLEY_CONFIG_DIR": str(config)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_ends_in_good_order(parley: Parley, config_dir: Path, write_wav: WriteWav) -> None:
+    parley.register()
+    long = write_wav(speech_ms=30_000)
+    with start_talk(parley, config_dir, "-i", str(long), "--json") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if '"speech_started"' in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=20)
+    assert '"ended"' in rest
+    assert (process.returncode, errors) == (0, "")
+    assert len(parley.fake.requests["finish"]) == 1
+
+
+def test_a_second_ctrl_c_ends_at_once(
+    parley: Parley, config_dir: Path, write_wav: WriteWav
+) -> None:
+    parley.register()
+    parley.fake.never_ends = True
+    long = write_wav(speech_ms=30_000)
+    with start_talk(parley, config_dir, "-i", str(long), "--json") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if '"speech_started"' in line:
+                break
+        process.send_signal(signal.SIGINT)
+        while "finish" not in parley.fake.requests:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (130, "")
