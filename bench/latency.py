@@ -1,131 +1,152 @@
-"""`make bench-latency`: how long a learner waits for the answer, stage by stage."""
+"""`make bench-latency`: how long a learner waits for the answer, stage by stage, and with Pipecat.
+
+Parley and Pipecat run side by side on the same models, with the same threads; a group of
+recordings is said to the one, then to the other, and so on, so that whatever else the machine does
+meets both. Never do two conversations run at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from bench.latency_plot import plot
+from bench.latency_stages import STAGES, MeasuredTurn, stages_of
 from bench.live import Answer, converse
-from bench.report import Spread, table, write
+from bench.peers import pipecat_client
+from bench.peers.environment import PeersUnavailableError
+from bench.peers.running import PipecatOptions, running_pipecat
+from bench.report import RESULTS, Spread, table, write
 from bench.server import Server, running_server
 from bench.speech import DEFAULT_FOLDER, Utterance, read_utterances
-from parley.types.v1 import turn_pb2
+from parley_models import default_models_dir
+from services.ai.settings import AiSettings
 
 # Recordings said in one conversation: enough for the prompt to grow as it does in a real talk.
 _PER_CONVERSATION = 5
+# Fewer say nothing about the 95th percentile.
+_TURNS = 40
 
-_END_DETECTED = "end_detected"
-_RECEIVED = "received"
-_UNACCOUNTED = "unaccounted"
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredTurn:
-    """One answered recording: the wait and its parts, which add up to it, in milliseconds."""
-
-    recording: str
-    voice_to_voice_ms: float
-    stages: dict[str, float]
+Said = list[tuple[str, Answer]]
+"""Recordings by name, and what became of each."""
 
 
-def stages_of(answer: Answer) -> dict[str, float]:
-    """Split the wait into its parts.
+@dataclass(slots=True)
+class Measured:
+    """What one run measured."""
 
-    Raises:
-        ValueError: the recording was not answered.
+    parley: Said = field(default_factory=list)
+    pipecat: Said = field(default_factory=list)
+
+
+async def measure(server: Server, pipecat_url: str, utterances: Sequence[Utterance]) -> Measured:
+    """Say every recording to both, a few a conversation, one conversation at a time.
+
+    An empty `pipecat_url` leaves Pipecat out.
     """
-    reply, silence_ms = answer.reply, answer.silence_ms
-    if reply is None or silence_ms is None or reply.first_audio_at is None:
-        raise ValueError("not answered")
-    turn = next(each for each in answer.turns if each.number == reply.turn)
-    parts = {_END_DETECTED: turn.end_ms - answer.speech_end_ms}
-    for stage in reply.stages:
-        if stage.kind in _SERVER_STAGES:
-            name = _SERVER_STAGES[stage.kind]
-            parts[name] = parts.get(name, 0.0) + stage.duration_ms
-    assert reply.sounding_at is not None
-    # What the client alone sees: the reply's own lead-in before its first audible sample.
-    parts[_RECEIVED] = (reply.sounding_at - reply.first_audio_at) * 1000
-    parts[_UNACCOUNTED] = silence_ms - sum(parts.values())
-    return parts
-
-
-_SERVER_STAGES = {
-    turn_pb2.STAGE_KIND_ENDPOINT: "endpoint",
-    turn_pb2.STAGE_KIND_TRANSCRIPT: "transcript",
-    turn_pb2.STAGE_KIND_FIRST_TOKEN: "first_token",
-    turn_pb2.STAGE_KIND_FIRST_CLAUSE: "first_clause",
-    turn_pb2.STAGE_KIND_FIRST_AUDIO: "first_audio",
-    turn_pb2.STAGE_KIND_SENT: "sent",
-}
-_ORDER = (_END_DETECTED, *_SERVER_STAGES.values(), _RECEIVED, _UNACCOUNTED)
-
-
-async def measure(server: Server, utterances: list[Utterance]) -> list[tuple[str, Answer]]:
-    """Say every recording, a few a conversation, one conversation at a time."""
-    answers: list[tuple[str, Answer]] = []
+    measured = Measured()
     async with server.client() as client:
         for first in range(0, len(utterances), _PER_CONVERSATION):
             group = utterances[first : first + _PER_CONVERSATION]
-            _, said = await converse(client, [each.samples for each in group])
-            answers += [(each.name, answer) for each, answer in zip(group, said, strict=True)]
-    return answers
+            names, recordings = [u.name for u in group], [u.samples for u in group]
+            _, said = await converse(client, recordings)
+            measured.parley += zip(names, said, strict=True)
+            if pipecat_url:
+                said = await pipecat_client.converse(pipecat_url, recordings)
+                measured.pipecat += zip(names, said, strict=True)
+    return measured
 
 
-def report(preset: str, answers: list[tuple[str, Answer]]) -> None:
-    """Print the table and write the result."""
+def waits_of(said: Said) -> list[float]:
+    """Return the waits of the recordings that were answered, in milliseconds."""
+    return [answer.silence_ms for _, answer in said if answer.silence_ms is not None]
+
+
+def summary(said: Said) -> dict[str, Any]:
+    """Return one system's numbers as JSON fields."""
+    waits = waits_of(said)
+    return {
+        **Spread.of(waits).fields(),
+        "turns": len(waits),
+        "unanswered": len(said) - len(waits),
+        "cut": sum(answer.was_cut for _, answer in said),
+    }
+
+
+def report(preset: str, measured: Measured) -> None:
+    """Print the tables, write the result and draw the plot."""
     turns = [
         MeasuredTurn(name, answer.silence_ms, stages_of(answer))
-        for name, answer in answers
+        for name, answer in measured.parley
         if answer.silence_ms is not None
     ]
-    waits = Spread.of([turn.voice_to_voice_ms for turn in turns])
-    spreads = {name: Spread.of([turn.stages.get(name, 0.0) for turn in turns]) for name in _ORDER}
-    cut = sum(answer.was_cut for _, answer in answers)
-    table(
-        f"Voice to voice, preset {preset}: {len(turns)} of {len(answers)} recordings answered, "
-        f"{cut} cut in two",
-        ("milliseconds", "p50", "p90", "p95", "min", "max"),
-        [
-            (
-                label,
-                *(
-                    f"{value:.0f}"
-                    for value in (
-                        spread.p50,
-                        spread.p90,
-                        spread.p95,
-                        spread.smallest,
-                        spread.largest,
-                    )
-                ),
-            )
-            for label, spread in (("voice to voice", waits), *spreads.items())
-        ],
-    )
+    stages = {name: Spread.of([turn.stages.get(name, 0.0) for turn in turns]) for name in STAGES}
+    result: dict[str, Any] = {"preset": preset, "parley": summary(measured.parley)}
+    spreads = {"parley": Spread.of(waits_of(measured.parley))}
+    if measured.pipecat:
+        result["pipecat"] = summary(measured.pipecat)
+        spreads["pipecat"] = Spread.of(waits_of(measured.pipecat))
+        result["ratio_p50"] = round(spreads["parley"].p50 / spreads["pipecat"].p50, 3)
+    _show(f"Voice to voice, preset {preset}", spreads)
+    for system in spreads:
+        numbers = result[system]
+        print(
+            f"{system}: {numbers['turns']} answered, {numbers['unanswered']} not, "
+            f"{numbers['cut']} cut in two"
+        )
+    if "ratio_p50" in result:
+        print(f"p50 of parley is {result['ratio_p50']:.2f} of pipecat's")
+    _show("Where Parley's wait goes", stages)
     write(
         "latency",
         {
-            "preset": preset,
-            "recordings": len(answers),
-            "answered": len(turns),
-            "cut": cut,
-            "voice_to_voice": waits.fields(),
-            "stages": {name: spread.fields() for name, spread in spreads.items()},
-            "turns": [
-                {
-                    "recording": turn.recording,
-                    "voice_to_voice_ms": round(turn.voice_to_voice_ms, 1),
-                    "stages": {name: round(value, 1) for name, value in turn.stages.items()},
-                }
-                for turn in turns
+            **result,
+            "stages": {name: spread.fields() for name, spread in stages.items()},
+            "turns": [turn.fields() for turn in turns],
+            "pipecat_turns": [
+                {"recording": name, "voice_to_voice_ms": round(answer.silence_ms, 1)}
+                for name, answer in measured.pipecat
+                if answer.silence_ms is not None
             ],
         },
+    )
+    plot(turns, waits_of(measured.pipecat), RESULTS / "latency.png")
+
+
+def _show(title: str, spreads: dict[str, Spread]) -> None:
+    table(
+        title,
+        ("milliseconds", "p50", "p90", "p95", "min", "max"),
+        [
+            (
+                name,
+                *(
+                    f"{value:.0f}"
+                    for value in (each.p50, each.p90, each.p95, each.smallest, each.largest)
+                ),
+            )
+            for name, each in spreads.items()
+        ],
+    )
+
+
+def pipecat_options(preset: str) -> PipecatOptions:
+    """Return Pipecat's share of the machine: just that of Parley's ai service."""
+    settings = AiSettings()
+    return PipecatOptions(
+        models_dir=default_models_dir(),
+        preset=preset,
+        speech_threads=settings.speech_threads,
+        language_model_threads=settings.language_model_threads,
+        context_tokens=settings.context_tokens,
     )
 
 
@@ -137,15 +158,21 @@ def main(
     server: Annotated[str, typer.Option(help="host:port of a running Parley.")] = os.environ.get(
         "SERVER", ""
     ),
+    turns: Annotated[int, typer.Option(help="Recordings said; they repeat as needed.")] = _TURNS,
+    peer: Annotated[bool, typer.Option(help="Measure Pipecat as well.")] = True,
 ) -> None:
     """Print and write how long the answers to the recordings of DATA take."""
     try:
-        utterances = read_utterances(data)
-    except (OSError, ValueError) as error:
+        utterances = list(islice(cycle(read_utterances(data)), turns))
+        with ExitStack() as running:
+            parley = running.enter_context(running_server(preset, server))
+            url = ""
+            if peer:
+                url = running.enter_context(running_pipecat(pipecat_options(preset))).url
+            measured = asyncio.run(measure(parley, url, utterances))
+    except (OSError, ValueError, PeersUnavailableError) as error:
         raise SystemExit(f"bench-latency: {error}") from error
-    with running_server(preset, server) as running:
-        answers = asyncio.run(measure(running, utterances))
-    report(running.preset, answers)
+    report(parley.preset, measured)
 
 
 if __name__ == "__main__":

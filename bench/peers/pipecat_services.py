@@ -24,6 +24,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings, STTSettings, TTSSettings
+from pipecat.services.stt_latency import DEFAULT_TTFS_P99
 from pipecat.services.stt_service import SegmentedSTTService
 from pipecat.services.tts_service import TTSService
 from pipecat.transcriptions.language import Language
@@ -58,8 +59,11 @@ class RecognizerService(SegmentedSTTService):
     """Recognises each segment that the voice activity detector cuts out."""
 
     def __init__(self, recognizer: Recognizer) -> None:
+        # The latency counts only for services that do not mark a transcript as final.
         super().__init__(
-            sample_rate=16_000, settings=STTSettings(model="local", language=Language.EN)
+            sample_rate=16_000,
+            ttfs_p99_latency=DEFAULT_TTFS_P99,
+            settings=STTSettings(model="local", language=Language.EN),
         )
         self._recognizer = recognizer
 
