@@ -48,6 +48,8 @@ _MAX_SENTENCES = 3
 _FIRST_TOKEN_TIMEOUT_S = 20.0
 # The synthesizer's own pause after a sentence is short when sentences are made one by one.
 _SENTENCE_GAP_MS = 180
+# What a person says who has nothing to answer.
+_NOTHING_TO_SAY = "Hmm, could you say that in another way?"
 
 TUTOR_OPTIONS = GenerationOptions(
     temperature=0.4,
@@ -166,6 +168,9 @@ class ReplyAttempt:
         # Half a sentence is better than silence, and worse than the sentences before it.
         if rest and not (cut_off and self._progress.sentences):
             await self._add_clause(rest)
+        if self.marks.first_clause is None:
+            # The model wrote nothing that can be said: silence would leave the learner waiting.
+            await self._add_clause(_NOTHING_TO_SAY)
 
     async def _recite(self, text: str) -> None:
         splitter = ClauseSplitter()

@@ -284,6 +284,22 @@ async def test_a_failing_language_model_ends_the_reply_with_what_there_is(
     assert [notice.reason.value for notice in t.of(Notice)] == ["LANGUAGE_MODEL_FAILED"]
 
 
+@pytest.mark.parametrize("reply", ["```print(1)```", "...", "Learner: Hello"])
+async def test_a_model_with_nothing_to_say_does_not_leave_the_learner_in_silence(reply: str):
+    async with talk({"language_model": {"replies": [reply]}}) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+    assert t.of(ReplyEnded)[0].text == "Hmm, could you say that in another way?"
+    assert t.of(ReplyAudio) != []
+
+
+async def test_a_model_that_does_not_stop_is_stopped_after_three_sentences():
+    async with talk({"language_model": {"replies": ["Yes. " * 40]}}) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+    assert t.of(ReplyEnded)[0].text == "Yes. Yes. Yes."
+
+
 async def test_words_and_audio_of_a_reply_stand_on_one_time_line():
     async with talk() as t:
         t.session.handle(TypedText("Hello"))
