@@ -33,8 +33,11 @@ _ROLES: Final = {
 
 
 @contextmanager
-def starting(stream: TextIO = sys.stdout) -> Iterator[Callable[[Mapping[str, Progress]], None]]:
-    """Yield what shows the progress of a start on `stream`."""
+def starting(
+    stream: TextIO | None = None,
+) -> Iterator[Callable[[Mapping[str, Progress]], None]]:
+    """Yield what shows the progress of a start on `stream`, standard output by default."""
+    stream = stream or sys.stdout
     console = Console(file=stream)
     if not console.is_terminal:
         yield _Lines(stream)

@@ -82,7 +82,7 @@ async def _run(chosen: Plan) -> None:
         finally:
             print("\nStopping.", flush=True)
             if not await _unless(impatient, _stop(chosen, supervision)):
-                # Asked twice: no more waiting.
+                print("Asked twice: ending everything at once.", flush=True)
                 leftovers.kill(leftovers.find(chosen.folder.root))
     print("Stopped.", flush=True)
 

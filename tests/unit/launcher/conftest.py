@@ -50,7 +50,8 @@ def make_plan(tmp_path: Path) -> MakePlan:
         return Plan(
             folder=folder,
             settings=LauncherSettings(data_dir=folder.root, ready_seconds=ready_seconds),
-            gateway=GatewaySettings(),
+            # Nobody listens there: stopping must not drain some other Parley on this machine.
+            gateway=GatewaySettings(admin_port=free_ports(1)[0]),
             programs=programs,
             ports=(),
             environment={**os.environ, MARK: str(folder.root)},

@@ -1,0 +1,137 @@
+"""From start to stop, with fake programs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import psutil
+import pytest
+
+from launcher import leftovers
+from launcher import run as run_module
+from launcher.errors import LauncherError, NotReadyError
+from launcher.programs import Plan
+from launcher.supervision import State, statuses_now
+from tests.unit.launcher.conftest import MakePlan
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not met():
+            await asyncio.sleep(0.05)
+
+
+async def running(plan: Plan, then: Callable[[], Awaitable[None]]) -> None:
+    """Run the plan, and `then` once it is ready."""
+    ready = asyncio.Event()
+    greet = run_module._greet
+
+    def greeted(chosen: Plan, seconds: float) -> None:
+        greet(chosen, seconds)
+        ready.set()
+
+    async def act() -> None:
+        await ready.wait()
+        await then()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "_greet", greeted)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_module._run(plan))
+            group.create_task(act())
+
+
+async def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_ctrl_c_ends_the_sessions_before_what_they_need(
+    make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
+):
+    plan = make_plan(user="serve", conversation="serve", history="serve")
+    await running(plan, interrupt)
+    stopped = [
+        line.split()[4]
+        for line in plan.folder.log("supervisord").read_text().splitlines()
+        if " stopped: " in line
+    ]
+    assert stopped[0] == "conversation"
+    assert set(stopped) == {"user", "conversation", "history"}
+    assert leftovers.find(plan.folder.root) == []
+    told = capsys.readouterr().out
+    assert "Parley is ready at" in told
+    assert told.rstrip().endswith("Stopped.")
+
+
+async def test_a_second_ctrl_c_ends_everything_at_once(make_plan: MakePlan):
+    plan = make_plan(conversation="ignore", stop_seconds=600)
+    started = 0.0
+
+    async def twice() -> None:
+        nonlocal started
+        started = time.monotonic()
+        await interrupt()
+        await until(lambda: statuses_now(plan.folder)["conversation"].state is State.STOPPING)
+        await interrupt()
+
+    await running(plan, twice)
+    assert leftovers.find(plan.folder.root) == []
+    assert time.monotonic() - started < 60
+
+
+async def test_a_failed_start_leaves_nothing(make_plan: MakePlan):
+    plan = make_plan(user="serve", ai="quit:3")
+    with pytest.raises(NotReadyError, match="it cannot have a port"):
+        await run_module._run(plan)
+    assert leftovers.find(plan.folder.root) == []
+
+
+async def test_a_dead_supervisor_is_told_and_its_programs_are_ended(make_plan: MakePlan):
+    plan = make_plan(user="serve")
+
+    async def kill_supervisor() -> None:
+        for each in leftovers.find(plan.folder.root):
+            if "launcher.supervisord" in each.cmdline():
+                each.kill()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await running(plan, kill_supervisor)
+    assert isinstance(caught.value.exceptions[0], LauncherError)
+    assert "supervisor ended" in str(caught.value.exceptions[0])
+    # What `run` does when it leaves: the programs had nobody else to end them.
+    run_module._clear_leftovers(plan)
+    assert leftovers.find(plan.folder.root) == []
+
+
+async def test_a_program_that_ended_is_told(
+    make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
+):
+    plan = make_plan(user="serve")
+
+    async def kill_user() -> None:
+        # The watch must have seen the first process to notice the second.
+        await asyncio.sleep(1.5 * run_module._WATCH_SECONDS)
+        first = statuses_now(plan.folder)["user"].pid
+        psutil.Process(first).kill()
+        await until(lambda: statuses_now(plan.folder)["user"].pid not in (0, first))
+        await until(lambda: "user ended" in "".join(said))
+        await interrupt()
+
+    said: list[str] = []
+
+    async def collect() -> None:
+        while True:
+            said.append(capsys.readouterr().out)
+            await asyncio.sleep(0.1)
+
+    collecting = asyncio.create_task(collect())
+    try:
+        await running(plan, kill_user)
+    finally:
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
+    assert f"see {plan.folder.log('user')}" in "".join(said)
