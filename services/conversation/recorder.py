@@ -37,6 +37,10 @@ _SPOOL_MS = 60_000
 _FIRST_RETRY_S = 0.25
 _LONGEST_RETRY_S = 5.0
 
+# A media service that is started again is back within this time, and nothing is missing then: there
+# is nothing to tell the learner.
+TOLD_AFTER_S = 5.0
+
 # After the end of a session: time for media to come back and take the rest.
 _FINISH_TIMEOUT_S = 15.0
 
@@ -93,7 +97,7 @@ class Recorder:
         *,
         failing: Callable[[], None],
     ) -> None:
-        """`failing` is called once, when the first stream breaks or cannot be opened."""
+        """`failing` is called, perhaps again, when there has been no stream for some time."""
         self._recordings = recordings
         self._start = start
         self._clock = clock
@@ -138,6 +142,7 @@ class Recorder:
     async def run(self) -> None:
         """Send until `finish`; never raises for a media service that is away."""
         failures = 0
+        failing_since = 0.0
         deadline: float | None = None
         while self.recording is None:
             if self._finish_ms is not None:
@@ -150,8 +155,10 @@ class Recorder:
                 failures = 0
             except ParleyError as error:
                 if not failures:
+                    failing_since = self._clock.monotonic()
                     _log.warning("recording_broken", reason=error.reason)
-                self._failing()
+                if self._clock.monotonic() - failing_since >= TOLD_AFTER_S:
+                    self._failing()
                 wait = min(_FIRST_RETRY_S * 2 ** min(failures, 10), _LONGEST_RETRY_S)
                 failures += 1
                 await self._clock.sleep(wait)
