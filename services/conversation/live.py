@@ -24,7 +24,7 @@ from parley.conversation.v1 import conversation_pb2
 from parley.media.v1 import media_pb2
 from parley.types.v1 import learner_pb2, scenario_pb2
 from services.common.clock import Clock
-from services.common.errors import Internal, ParleyError, ResourceExhausted
+from services.common.errors import Internal, ParleyError, ResourceExhausted, Unavailable
 from services.common.limits import Limits
 from services.common.status import to_status
 from services.conversation import problems
@@ -75,6 +75,9 @@ _log = structlog.get_logger(__name__)
 
 # A supervised ai process is back, its models loaded, within this time; a learner waits no longer.
 ENGINE_AWAY_S = 15.0
+
+# A connection to a service that was started again is found within 2 s; a start waits so long.
+START_PATIENCE_S = 2.5
 
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 1.0
@@ -310,9 +313,7 @@ class LiveSession:
         """Open the engine, be live, put everything away. Cancelling it drops the session."""
         try:
             try:
-                self._engine = await self._open_engine(
-                    self._start_engine(self._audio.engine_position)
-                )
+                self._engine = await self._first_engine()
             except ParleyError as error:
                 self._fail(error)
                 return
@@ -533,6 +534,16 @@ class LiveSession:
         if plan.start.HasField("speech_rate"):
             start.speech_rate = plan.start.speech_rate
         return start
+
+    async def _first_engine(self) -> Engine:
+        until = self._clock.monotonic() + START_PATIENCE_S
+        while True:
+            try:
+                return await self._open_engine(self._start_engine(self._audio.engine_position))
+            except Unavailable:
+                if self._clock.monotonic() + _FIRST_RETRY_S > until:
+                    raise
+                await self._clock.sleep(_FIRST_RETRY_S)
 
     async def _open_engine(self, start: ai_pb2.StartEngine) -> Engine:
         return await self._around.engines.open(start)

@@ -47,7 +47,7 @@ async def test_words_over_a_reply_end_it_where_it_was_heard(world: World):
 
 
 async def test_a_backchannel_only_holds_the_reply_for_a_moment(world: World):
-    talk, engine, generation = await replying(world)
+    talk, engine, _ = await replying(world)
     await engine.send(speech_started={"at_ms": 2000})
     await talk.until("reply_paused")
     await engine.words("mhm")

@@ -11,6 +11,7 @@ from services.common.database import Database
 from services.common.errors import Unavailable
 from services.common.status import from_rpc_error, from_status
 from services.conversation import live as live_module
+from services.conversation import recorder as recorder_module
 from tests.integration.conversation.conftest import Talk, World
 from tests.integration.conversation.fakes import EngineSession
 
@@ -131,13 +132,28 @@ async def test_an_engine_that_stops_answering_is_replaced(empty_world: World):
     talk.call.cancel()
 
 
-async def test_no_engine_at_the_start_is_unavailable_and_retryable(world: World):
+async def test_no_engine_at_the_start_is_unavailable_and_retryable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(live_module, "START_PATIENCE_S", 0.3)
     world.ai.error = Unavailable("Loading.", reason="SERVICE_STARTING", retry_after=1)
     talk = world.talk()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await talk.start()
     error = from_rpc_error(caught.value)
     assert (error.reason, error.retryable) == ("ENGINE_UNAVAILABLE", True)
+
+
+async def test_an_engine_that_is_just_starting_is_waited_for(world: World):
+    world.ai.error = Unavailable("Loading.", reason="SERVICE_STARTING", retry_after=1)
+    talk = world.talk()
+    starting = asyncio.create_task(talk.start())
+    async with asyncio.timeout(10):
+        while not world.ai.refused:
+            await asyncio.sleep(0.01)
+    world.ai.error = None
+    assert (await starting).engine == "scripted"
+    talk.call.cancel()
 
 
 async def test_without_the_user_service_the_tutor_goes_on_with_defaults(world: World):
@@ -176,7 +192,10 @@ async def test_while_history_is_away_turns_are_acknowledged_and_arrive_later(wor
     talk.call.cancel()
 
 
-async def test_while_media_is_away_the_talk_goes_on_and_the_recording_is_whole_after(world: World):
+async def test_while_media_is_away_the_talk_goes_on_and_the_recording_is_whole_after(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(recorder_module, "TOLD_AFTER_S", 0.5)
     world.media.away = True
     talk = world.talk()
     started = await talk.start()
