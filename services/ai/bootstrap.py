@@ -120,6 +120,7 @@ class _Builder:
             sessions=settings.max_sessions,
             context_tokens=settings.context_tokens,
             language_model_threads=settings.language_model_threads,
+            cache_dir=settings.data_dir / "cache" / "prompts",
         )
         try:
             models = load_local_models(store, settings.preset, runtime)

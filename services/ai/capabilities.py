@@ -254,6 +254,9 @@ class LanguageModel(Protocol):
     def open(self) -> LanguageModelSession:
         """Take a place for one conversation. Raises ``ProviderBusyError`` when all are taken."""
 
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Evaluate what every conversation begins with, before there is one. A hint."""
+
     def count_tokens(self, text: str) -> int:
         """Return how many tokens ``text`` takes at most, closely enough for a budget."""
 

@@ -105,6 +105,10 @@ class FallbackLanguageModel:
         writing.take_place()
         return writing
 
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Warm the first choice, which is the one that is expected to serve."""
+        await self._models[0].provider.warm(messages)
+
     def count_tokens(self, text: str) -> int:
         """Return the largest count."""
         return max(model.provider.count_tokens(text) for model in self._models)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.ai.adapters.llama_slots import SlotFiles
 from services.ai.capabilities import (
     GenerationOptions,
     LanguageModelCapabilities,
@@ -49,9 +51,13 @@ _MAX_QUEUED_PIECES = 4096
 
 @dataclass(frozen=True, slots=True)
 class LlamaSettings:
-    """How to run the model. ``context_tokens`` is what one session has."""
+    """How to run the model. ``context_tokens`` is what one session has.
+
+    ``cache_dir`` is where evaluated prompts are kept; None keeps none.
+    """
 
     model: Path
+    cache_dir: Path | None = None
     sessions: int = 1
     context_tokens: int = 2048
     threads: int = 2
@@ -80,7 +86,18 @@ class LlamaLanguageModel:
         params.cpuparams_batch.poll = 0
         params.verbosity = -1
         params.ui = False
+        # The library opens an HTTP port on loopback whether it is wanted or not.
+        key = secrets.token_hex(16)
+        params.api_keys = [key]
+        if settings.cache_dir is not None:
+            settings.cache_dir.mkdir(parents=True, exist_ok=True)
+            params.slot_save_path = f"{settings.cache_dir}/"
         self._server = xllamacpp.Server(params)
+        self._files = (
+            SlotFiles(settings.cache_dir, self._server.listening_address, key, settings.model)
+            if settings.cache_dir is not None
+            else None
+        )
         self._free = list(range(slots))
         # One blocking call a slot at most, so one thread each; a second for the call that a
         # cancelled one is still leaving.
@@ -100,6 +117,30 @@ class LlamaLanguageModel:
         if not self._free:
             raise ProviderBusyError("every slot of the language model is taken")
         return LlamaSession(self, self._free.pop(0))
+
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Have every slot hold the evaluated ``messages``: from the file, or evaluated once."""
+        loop = asyncio.get_running_loop()
+        files = self._files
+        if files is None:
+            await self._prime_first(messages)
+            return
+        name = files.name_of(messages, self._settings.context_tokens)
+        first, *others = list(self._free)
+        if not (
+            files.exists(name) and await loop.run_in_executor(None, files.restore, first, name)
+        ):
+            await self._prime_first(messages)
+            await loop.run_in_executor(None, files.save, first, name)
+        for slot in others:
+            await loop.run_in_executor(None, files.restore, slot, name)
+
+    async def _prime_first(self, messages: Sequence[Message]) -> None:
+        session = self.open()
+        try:
+            await session.prime(messages)
+        finally:
+            session.close()
 
     def count_tokens(self, text: str) -> int:
         """Return an upper estimate of the tokens in ``text``."""

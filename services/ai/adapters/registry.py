@@ -32,12 +32,14 @@ class LocalRuntime:
     sessions: int
     context_tokens: int
     language_model_threads: int
+    cache_dir: Path | None = None
 
 
 def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
     return LlamaLanguageModel(
         LlamaSettings(
             model=next(folder.glob("*.gguf")),
+            cache_dir=runtime.cache_dir,
             # One more than live sessions: Generate must work while all of them talk.
             sessions=runtime.sessions + 1,
             context_tokens=runtime.context_tokens,

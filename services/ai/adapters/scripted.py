@@ -207,6 +207,9 @@ class ScriptedLanguageModel:
         """Begin a conversation at the first reply."""
         return ScriptedWriting(self._script, self._sleep)
 
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Do nothing."""
+
     def count_tokens(self, text: str) -> int:
         """A token a word."""
         return len(text.split())

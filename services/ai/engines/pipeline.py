@@ -139,16 +139,8 @@ class PipelineEngine:
         )
 
     async def warm(self) -> None:
-        """Have the language model evaluate the prompt that every session begins with.
-
-        Only the place that is given out first gets warm; the others have it from their first
-        session on.
-        """
-        session = self._models.language_model.open()
-        try:
-            await session.prime([system_message(PromptContext())])
-        finally:
-            session.close()
+        """Have the language model evaluate the rules that every session's prompt begins with."""
+        await self._models.language_model.warm([system_message(PromptContext())])
 
     def open(self, config: SessionConfig) -> PipelineSession:
         """Start a session. Raises ``ProviderBusyError`` when the language model has no room."""
