@@ -80,7 +80,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> ParleyError:
 
     With details it is what that service raised. Without, nobody of ours answered: UNAVAILABLE
     and DEADLINE_EXCEEDED keep their code (PEER_UNAVAILABLE, DEADLINE_EXCEEDED), both retryable;
-    other codes get PEER_FAILED.
+    a stream that was reset on the way is PEER_UNAVAILABLE too; other codes get PEER_FAILED.
     """
     status = _details(error)
     if status is not None:
@@ -89,8 +89,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> ParleyError:
         return found
     metadata = {"peer": peer} if peer else {}
     code = Code(error.code().value[0])
-    if code is Code.UNAVAILABLE:
-        return error_for_code(code)(
+    if code is Code.UNAVAILABLE or _was_reset(code, error):
+        return error_for_code(Code.UNAVAILABLE)(
             f"The {peer or 'called'} service does not answer.",
             reason="PEER_UNAVAILABLE",
             retry_after=_DEAD_PEER_RETRY_SECONDS,
@@ -108,6 +108,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> ParleyError:
         retryable=code in (Code.RESOURCE_EXHAUSTED, Code.ABORTED),
         metadata=metadata,
     )
+
+
+def _was_reset(code: Code, error: grpc.aio.AioRpcError) -> bool:
+    """Whether a proxy cut the stream because the process behind it went away.
+
+    gRPC reports that as INTERNAL. Our own INTERNAL has details, so this is none of ours.
+    """
+    return code is Code.INTERNAL and "RST_STREAM" in (error.details() or "")
 
 
 @contextmanager

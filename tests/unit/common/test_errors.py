@@ -127,3 +127,20 @@ def test_the_page_of_errors_is_the_table():
 
 def test_the_page_of_limits_is_the_table():
     assert (ROOT / "docs/limits.md").read_text("utf-8") == render_limits()
+
+
+def test_a_stream_that_a_proxy_reset_is_worth_another_try() -> None:
+    """Envoy resets a stream whose process died; gRPC calls that INTERNAL, like a bug of ours."""
+    error = from_rpc_error(
+        grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL,
+            grpc.aio.Metadata(),
+            grpc.aio.Metadata(),
+            details="Received RST_STREAM with error code 2",
+        )
+    )
+    assert (error.code, error.reason, error.retryable) == (
+        Code.UNAVAILABLE,
+        "PEER_UNAVAILABLE",
+        True,
+    )
