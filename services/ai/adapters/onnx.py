@@ -10,8 +10,8 @@ import onnxruntime as ort
 def open_session(path: Path) -> ort.InferenceSession:
     """Open a model for one core: a single thread, and no spinning while there is nothing to do.
 
-    Spinning threads of several models on two cores cost more than they win (measured: the plain
-    chain of speech models slows by about a third).
+    Several models share few cores here: a thread that spins takes its core from the model that has
+    something to do.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1

@@ -46,8 +46,6 @@ _AUDIO_MESSAGE_MS = 200
 _MAX_SENTENCES = 3
 # A local model that has not begun by then never will; a learner has given up long before.
 _FIRST_TOKEN_TIMEOUT_S = 20.0
-# The synthesizer's own pause after a sentence is short when sentences are made one by one.
-_SENTENCE_GAP_MS = 180
 # What a person says who has nothing to answer.
 _NOTHING_TO_SAY = "Hmm, could you say that in another way?"
 
