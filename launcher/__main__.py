@@ -54,7 +54,8 @@ def _status(folder: Folder, holder: Holder) -> int:
     statuses = statuses_now(folder)
     for status in statuses.values():
         print(f"  {status.name:<14}{status.state.lower():<10}{status.what}")
-    well = statuses and all(each.state is State.RUNNING for each in statuses.values())
+    up = (State.STARTING, State.RUNNING)
+    well = statuses and all(each.state in up for each in statuses.values())
     return 0 if well else 1
 
 

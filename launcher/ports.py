@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psutil
 
 from launcher.errors import PortsTakenError
+from launcher.leftovers import MARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,9 @@ def _by_whom(number: int) -> str:
                 if connection.pid is None:
                     return " by another user's program"
                 process = psutil.Process(connection.pid)
+                other = process.environ().get(MARK)
+                if other:
+                    return f" by another Parley, whose data is in {other}"
                 return f" by {process.name()} (process {process.pid})"
     except psutil.Error:
         # Some systems tell nobody but root.

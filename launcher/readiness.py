@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from launcher.errors import NotReadyError
 from launcher.programs import GATEWAY, Plan, Program
-from launcher.supervision import State, Status, Supervision
+from launcher.supervision import START_ATTEMPTS, State, Status, Supervision
 
 _POLL_SECONDS = 0.1
 # A starting service answers at once that it is not ready; longer means that it is very busy.
@@ -125,15 +125,15 @@ def _judge(plan: Plan, supervision: Supervision, statuses: Mapping[str, Status])
     if supervision.exit_code is not None:
         tail = tail_of(plan.folder.log("supervisord-output"))
         raise NotReadyError(f"supervisord ended with status {supervision.exit_code}.\n{tail}")
-    exits = supervision.exit_statuses()
-    for status in statuses.values():
-        if status.state not in (State.BACKOFF, State.EXITED, State.FATAL):
+    ends = supervision.ends()
+    for name, status in statuses.items():
+        ended = ends.get(name, [])
+        if not ended or status.state is State.RUNNING:
             continue
-        final = _FINAL_EXITS.get(exits.get(status.name, 0)) if status.name != GATEWAY else None
-        if final is None and status.state is State.FATAL:
-            final = "it ends as soon as it is started"
-        if final is not None:
-            raise NotReadyError(_failed(plan, status.name, f"does not start: {final}"))
+        if name != GATEWAY and ended[-1] in _FINAL_EXITS:
+            raise NotReadyError(_failed(plan, name, f"does not start: {_FINAL_EXITS[ended[-1]]}"))
+        if status.state is State.FATAL or len(ended) > START_ATTEMPTS:
+            raise NotReadyError(_failed(plan, name, "does not start: it ends again and again"))
 
 
 def _too_late(plan: Plan, late: list[str]) -> str:

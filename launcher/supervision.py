@@ -19,11 +19,12 @@ from supervisor.xmlrpc import SupervisorTransport
 from launcher.folder import Folder
 from launcher.programs import Plan, Program
 
-# A program that lives this long has started: its settings were right and its ports free. One that
-# ends sooner is started again after a pause that grows by a second each time.
-_START_SECONDS = 3
+# A program that lives this long has started. Importing a service takes seconds on a busy machine,
+# and what ends before its first call must not be started again without a pause: the pause grows by
+# a second each time.
+_START_SECONDS = 10
 # In a row, before supervisord gives a program up; the launcher then tries again less often.
-_START_ATTEMPTS = 3
+START_ATTEMPTS = 3
 # Sessions end while the services that save them still run.
 _PRIORITY, _FIRST_TO_STOP = 500, 900
 _LOG_BYTES = 10_000_000
@@ -112,7 +113,7 @@ def render(folder: Folder, programs: tuple[Program, ...]) -> str:
             # supervisord, when it must end by itself, stops the highest number first.
             priority=_FIRST_TO_STOP if each.name == "conversation" else _PRIORITY,
             start_seconds=_START_SECONDS,
-            start_attempts=_START_ATTEMPTS,
+            start_attempts=START_ATTEMPTS,
             stop_seconds=round(each.stop_seconds),
             log=_escaped(folder.log(each.name)),
             log_bytes=_LOG_BYTES,
@@ -195,8 +196,8 @@ class Supervision:
             return {}
         return {each["name"]: _status(each) for each in listed}
 
-    def exit_statuses(self) -> dict[str, int]:
-        """Return with which status each program ended last in this run, if it ended by itself.
+    def ends(self) -> dict[str, list[int]]:
+        """Return with which statuses each program ended by itself in this run, the last one last.
 
         Read from the log: supervisord tells a caller nothing of a program that ends too soon.
         """
@@ -204,7 +205,10 @@ class Supervision:
             text = self._plan.folder.log("supervisord").read_text("utf-8", "replace")
         except FileNotFoundError:
             return {}
-        return {name: int(status) for name, status in _EXITED.findall(text)}
+        found: dict[str, list[int]] = {}
+        for name, status in _EXITED.findall(text):
+            found.setdefault(name, []).append(int(status))
+        return found
 
     async def start(self, name: str) -> None:
         """Start a program that was given up. It may be up already."""

@@ -69,7 +69,7 @@ def test_status_lists_what_runs(stack: Stack):
     done = launcher(stack, "status")
     assert done.returncode == 0
     for name in ("user", "conversation", "ai", "history", "media", "gateway"):
-        assert re.search(rf"{name}\s+running", done.stdout)
+        assert re.search(rf"{name}\s+(starting|running)", done.stdout)
 
 
 def test_a_second_launcher_on_its_folder_is_refused(stack: Stack):
@@ -81,7 +81,8 @@ def test_a_second_launcher_on_its_folder_is_refused(stack: Stack):
 def test_a_taken_port_is_told_with_its_setting(stack: Stack, tmp_path: Path):
     done = launcher(stack, PARLEY_DATA_DIR=str(tmp_path / "other"))
     assert done.returncode == 3
-    assert f"{stack.port} (the gateway) is in use by" in done.stderr
+    assert f"{stack.port} (the gateway) is in use by another Parley" in done.stderr
+    assert str(stack.folder.root) in done.stderr
     assert "PARLEY_GATEWAY_PORT" in done.stderr
 
 

@@ -31,8 +31,10 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture
-def make_plan(tmp_path: Path) -> MakePlan:
+def make_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
     """Return a maker of plans: `make_plan(user="serve", ai="quit:2", ready_seconds=5)`."""
+
+    monkeypatch.setattr("launcher.supervision._START_SECONDS", 1)
 
     def make(*, ready_seconds: float = 30, stop_seconds: float = 5, **modes: str) -> Plan:
         folder = Folder(tmp_path / "data")

