@@ -17,9 +17,11 @@ from services.common.ids import new_id
 from services.conversation import problems
 from services.conversation.adapters.learners import Learners
 from services.conversation.adapters.store import SqlStore, StoredConversation
+from services.conversation.connection import Connection
 from services.conversation.directory import Directory
 from services.conversation.learner_audio import input_format
-from services.conversation.live import Connection, LiveSession, Plan, SessionLimits, Surroundings
+from services.conversation.live import LiveSession
+from services.conversation.plan import Plan, SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
 
 # 192 bits: nobody guesses it, and it fits a line.

@@ -29,7 +29,7 @@ from services.conversation.application import Conversations
 from services.conversation.directory import Directory
 from services.conversation.housekeeping import Housekeeping
 from services.conversation.journal import Journal
-from services.conversation.live import SessionLimits, Surroundings
+from services.conversation.plan import SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
 from services.conversation.servicer import ACCESS, WHILE_DRAINING, ConversationServicer
 from services.conversation.settings import ConversationSettings

@@ -12,7 +12,7 @@ from services.common.errors import ParleyError
 from services.common.outbox import OutboxRelay
 from services.conversation.adapters.store import SqlStore
 from services.conversation.journal import ConversationOver, Journal
-from services.conversation.live import SessionLimits
+from services.conversation.plan import SessionLimits
 
 _log = structlog.get_logger(__name__)
 

@@ -15,7 +15,8 @@ from services.common.errors import ParleyError
 from services.common.timestamps import to_timestamp
 from services.conversation import problems
 from services.conversation.application import Conversations
-from services.conversation.live import Connection, LiveSession
+from services.conversation.connection import Connection
+from services.conversation.live import LiveSession
 from services.conversation.push_order import PushOrder
 from services.conversation.session import State
 

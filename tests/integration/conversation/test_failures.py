@@ -10,7 +10,7 @@ from parley.types.v1 import turn_pb2
 from services.common.database import Database
 from services.common.errors import Unavailable
 from services.common.status import from_rpc_error, from_status
-from services.conversation import live as live_module
+from services.conversation import engine_link
 from services.conversation import recorder as recorder_module
 from tests.integration.conversation.conftest import Talk, World
 from tests.integration.conversation.fakes import EngineSession
@@ -99,7 +99,7 @@ async def test_the_utterance_that_an_engine_did_not_finish_is_heard_by_the_next(
 async def test_an_engine_that_stays_away_ends_the_session_with_a_retryable_error(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(live_module, "ENGINE_AWAY_S", 0.3)
+    monkeypatch.setattr(engine_link, "ENGINE_AWAY_S", 0.3)
     talk = world.talk()
     started = await talk.start()
     await talk.send(text={"text": "Hello"})
@@ -135,7 +135,7 @@ async def test_an_engine_that_stops_answering_is_replaced(empty_world: World):
 async def test_no_engine_at_the_start_is_unavailable_and_retryable(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(live_module, "START_PATIENCE_S", 0.3)
+    monkeypatch.setattr(engine_link, "START_PATIENCE_S", 0.3)
     world.ai.error = Unavailable("Loading.", reason="SERVICE_STARTING", retry_after=1)
     talk = world.talk()
     with pytest.raises(grpc.aio.AioRpcError) as caught:

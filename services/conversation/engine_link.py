@@ -1,0 +1,198 @@
+"""A session's tie to its engine: opened, listened to, and opened again when it breaks.
+
+The session goes on meanwhile. A new engine is told what was said and heard so far, and hears again
+what the learner was saying when the old one was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from parley.ai.v1 import ai_pb2
+from services.common.clock import Clock
+from services.common.errors import ParleyError, Unavailable
+from services.conversation import problems
+from services.conversation.adapters.engine import Engine, Engines
+from services.conversation.events import (
+    EngineBack,
+    EngineDone,
+    EngineGivenUp,
+    EngineLost,
+    Event,
+    FromEngine,
+)
+from services.conversation.learner_audio import LearnerAudio
+
+_log = structlog.get_logger(__name__)
+
+# A supervised ai process is back, its models loaded, within this time; a learner waits no longer.
+ENGINE_AWAY_S = 15.0
+
+# A connection to a service that was started again is found within 2 s; a start waits so long.
+START_PATIENCE_S = 2.5
+
+_FIRST_RETRY_S = 0.1
+_LONGEST_RETRY_S = 1.0
+
+
+class Session(Protocol):
+    """What the link asks of the session that it serves."""
+
+    @property
+    def learner_speaking(self) -> bool:
+        """Whether the learner is heard speaking."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether the session has ended, so that no engine is needed any more."""
+        ...
+
+    def start_message(self) -> ai_pb2.StartEngine:
+        """Return what an engine that is opened now must know, but for the audio's position."""
+        ...
+
+    def handle(self, event: Event) -> None:
+        """Take an event about the engine."""
+        ...
+
+
+class EngineLink:
+    """The engine of one session. `open`, then `listen` in a task of its own."""
+
+    def __init__(
+        self, engines: Engines, clock: Clock, audio: LearnerAudio, session: Session
+    ) -> None:
+        self._engines = engines
+        self._clock = clock
+        self._audio = audio
+        self._session = session
+        self._engine: Engine | None = None
+        self._receiving: asyncio.Task[bool] | None = None
+        self._input_ended = False
+
+    async def open(self) -> ai_pb2.EngineReady:
+        """Open the first engine; return what it is.
+
+        Raises:
+            ParleyError: there is none to be had.
+        """
+        until = self._clock.monotonic() + START_PATIENCE_S
+        while True:
+            try:
+                self._engine = await self._open_at(self._audio.engine_position)
+            except Unavailable:
+                if self._clock.monotonic() + _FIRST_RETRY_S > until:
+                    raise
+                await self._clock.sleep(_FIRST_RETRY_S)
+            else:
+                return self._engine.ready
+
+    def post(self, request: ai_pb2.ConverseRequest) -> None:
+        """Send something other than audio; without an engine it is dropped."""
+        self._input_ended = self._input_ended or request.HasField("end_input")
+        if self._engine is not None:
+            self._engine.post(request)
+
+    async def send_audio(self, pieces: tuple[bytes, ...]) -> None:
+        """Send audio; without an engine it is kept for the next one."""
+        engine = self._engine
+        if engine is None:
+            self._audio.trim_kept(speaking=True)
+            return
+        for piece in pieces:
+            await engine.send_audio(piece)
+        self._audio.trim_kept(speaking=self._session.learner_speaking)
+
+    async def listen(self) -> None:
+        """Hand the engine's messages to the session until its end, through as many as it takes."""
+        while not self._session.over:
+            receiving = self._receiving = asyncio.create_task(self._receive())
+            try:
+                await asyncio.wait({receiving})
+            finally:
+                receiving.cancel()
+                await asyncio.gather(receiving, return_exceptions=True)
+            # Cancelled: the engine was silent, and is left.
+            if not receiving.cancelled() and receiving.result():
+                self._session.handle(EngineDone())
+                return
+            if not self._session.over and not await self._reconnect():
+                return
+
+    def restart(self) -> None:
+        """The engine has stopped answering: leave it, and open another."""
+        _log.warning("engine_silent")
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+    async def close(self) -> None:
+        """Leave the engine."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+
+    async def _receive(self) -> bool:
+        """Hand messages over; return whether the engine ended because its input did."""
+        engine = self._engine
+        assert engine is not None
+        try:
+            while (message := await engine.receive()) is not None:
+                self._to_session_time(message)
+                self._session.handle(FromEngine(message))
+        except ParleyError as broken:
+            _log.warning("engine_lost", reason=broken.reason)
+            return False
+        return self._input_ended
+
+    async def _reconnect(self) -> bool:
+        """Open another engine; False when there is none, and the session was told."""
+        speaking = self._session.learner_speaking
+        # What the learner was saying is heard again; what a turn was made of is not.
+        position = self._audio.kept_from if speaking else self._audio.engine_position
+        await self.close()
+        self._session.handle(EngineLost(problems.engine_unavailable()))
+        until = self._clock.monotonic() + ENGINE_AWAY_S
+        wait = _FIRST_RETRY_S
+        while not self._session.over:
+            position = max(position, self._audio.kept_from)
+            try:
+                engine = await self._open_at(position)
+            except ParleyError as failed:
+                if not failed.retryable or self._clock.monotonic() + wait > until:
+                    self._session.handle(EngineGivenUp(problems.engine_gone()))
+                    return False
+            else:
+                await self._take_up(engine, position)
+                return True
+            await self._clock.sleep(wait)
+            wait = min(wait * 2, _LONGEST_RETRY_S)
+        return False
+
+    async def _open_at(self, position: int) -> Engine:
+        start = self._session.start_message()
+        start.first_sample = position
+        return await self._engines.open(start)
+
+    async def _take_up(self, engine: Engine, position: int) -> None:
+        """Give the new engine what it has missed, then let everything go to it again."""
+        while pieces := self._audio.kept_since(position):
+            for piece in pieces:
+                await engine.send_audio(piece)
+                position += len(piece) // 2
+        self._engine = engine
+        self._session.handle(EngineBack())
+        _log.info("engine_back")
+
+    def _to_session_time(self, message: ai_pb2.ConverseResponse) -> None:
+        kind = message.WhichOneof("message")
+        if kind in ("speech_started", "speech_ended"):
+            part = getattr(message, kind)
+            part.at_ms = self._audio.session_ms(part.at_ms)
+        elif kind in ("transcript", "turn_committed"):
+            part = getattr(message, kind)
+            part.start_ms = self._audio.session_ms(part.start_ms)
+            part.end_ms = self._audio.session_ms(part.end_ms)
