@@ -120,7 +120,7 @@ class EngineLink:
             if not receiving.cancelled() and receiving.result():
                 self._session.handle(EngineDone())
                 return
-            if not self._session.over and not await self._reconnect():
+            if not await self._reconnect():
                 return
 
     def restart(self) -> None:

@@ -63,6 +63,12 @@ class Playback:
         if self._holds:
             self._held_at = now
 
+    def give_up(self, now: float) -> None:
+        """The reports stopped: what was not reported was not heard."""
+        if self.reported_ms is not None:
+            self._base_ms, self._base_at = float(self.reported_ms), now
+            self.hold("stalled", now)
+
     def hold(self, why: str, now: float) -> None:
         """The loudspeaker stands still, for one of several reasons at once."""
         if not self._holds:

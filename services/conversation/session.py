@@ -639,6 +639,7 @@ class Session:
     def _on_played(self, turn: OpenTurn, now: float) -> None:
         if turn.playback.stalled(turn.audio_ms):
             # The loudspeaker stopped, though nobody asked it to: the rest was not heard.
+            turn.playback.give_up(now)
             self._end_reply(_INTERRUPTED, now, tell_engine=True)
         else:
             self._end_reply(turn.outcome, now)

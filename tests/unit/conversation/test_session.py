@@ -1,0 +1,334 @@
+"""What the session machine does, case by case."""
+
+import pytest
+
+from parley.types.v1 import learner_pb2, turn_pb2
+from services.conversation import events, problems
+from services.conversation.pacing import LEAD_MS
+from services.conversation.session import State
+from tests.unit.conversation.driving import Drive
+
+COMPLETED = turn_pb2.REPLY_END_REASON_COMPLETED
+INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
+FAILED = turn_pb2.REPLY_END_REASON_FAILED
+SESSION_ENDED = turn_pb2.REPLY_END_REASON_SESSION_ENDED
+TEN = "one two three four five six seven eight nine ten"
+
+
+def replying(**config: object) -> Drive:
+    """Return a session one second into a reply of three."""
+    drive = Drive(**config)
+    drive.commit()
+    drive.speak(TEN)
+    drive.advance(1.15)
+    return drive
+
+
+class TestReply:
+    def test_it_is_sent_no_further_ahead_than_the_lead(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak(TEN)
+        assert drive.audio_ms in range(LEAD_MS, LEAD_MS + 101)
+        drive.advance(1.0)
+        assert drive.audio_ms in range(LEAD_MS + 800, LEAD_MS + 1001)
+
+    def test_it_ends_when_it_was_played_not_when_it_was_sent(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak(TEN)
+        drive.advance(2.6)
+        assert drive.audio_ms == 3000
+        assert drive.sent("reply_ended") == []
+        drive.advance(1.0)
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_ms, ended.heard_text) == (COMPLETED, 3000, TEN)
+        assert drive.recorded_ms == 3000
+
+    def test_reports_of_the_client_beat_the_estimate(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak("one two")
+        drive.advance(0.3)
+        drive.client(heard={"generation": 1, "audio_ms": 600})
+        assert drive.sent("reply_ended")[0].reason == COMPLETED
+
+    def test_a_loudspeaker_that_stalls_was_not_heard_to_the_end(self):
+        drive = replying()
+        drive.client(heard={"generation": 1, "audio_ms": 650})
+        drive.advance(10.0)
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_text) == (INTERRUPTED, "one two")
+
+    def test_the_engine_is_told_who_has_the_floor_and_that_it_was_heard(self):
+        drive = Drive()
+        effects = drive.effects
+        drive.commit()
+        drive.speak("one two")
+        drive.advance(2.0)
+        assert drive.engine_kinds(effects) == ["floor", "reply_heard", "floor"]
+        assert [each.floor for each in drive.told_engine("floor")] == [2, 1]
+
+    def test_captions_do_not_wait_for_a_loudspeaker(self):
+        drive = Drive(captions_only=True)
+        drive.commit()
+        drive.speak(TEN)
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_text) == (COMPLETED, TEN)
+        assert drive.sent("reply_audio") == []
+
+    def test_a_reply_without_audio_ends_with_its_text(self):
+        drive = Drive()
+        drive.commit()
+        drive.engine(1, reply_text={"text": "Only words"})
+        drive.end("Only words")
+        assert drive.sent("reply_ended")[0].heard_text == "Only words"
+
+    def test_a_failed_reply_keeps_what_was_heard(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak("one two three", end=False)
+        drive.end("one two three", reason=FAILED)
+        drive.advance(2.0)
+        [turn] = drive.saved
+        assert (turn.reply_end_reason, turn.heard_text) == (FAILED, "one two three")
+
+    def test_the_silence_is_the_sum_of_its_stages(self):
+        drive = Drive()
+        drive.advance(2.0)
+        drive.session.note_audio(2_000, drive.now)
+        drive.advance(0.2)
+        drive.commit()
+        drive.advance(0.3)
+        stage = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_ENDPOINT, duration_ms=1200, at_ms=1200)
+        pcm = bytes(4800)
+        drive.engine(1, reply_audio={"pcm": pcm, "offset_ms": 0, "stages": [stage]})
+        drive.end("Hm")
+        drive.advance(2.0)
+        [turn] = drive.saved
+        # Speech ended at 900 ms of the audio; the last of it came 1.1 s later, and then 0.5 s.
+        assert sum(each.duration_ms for each in turn.stages) == pytest.approx(1600)
+        assert turn.stages[-1].kind == turn_pb2.STAGE_KIND_UNACCOUNTED
+        assert turn.stages[-1].duration_ms == pytest.approx(400)
+
+
+class TestBargeIn:
+    def test_speech_pauses_the_reply_and_nothing_more_is_sent(self):
+        drive = replying()
+        drive.learner_begins()
+        assert drive.session.state is State.PAUSED
+        sent = drive.audio_ms
+        drive.advance(1.0)
+        assert drive.audio_ms == sent
+        assert len(drive.sent("reply_paused")) == 1
+
+    @pytest.mark.parametrize("words", ["wait", "no I mean something else", "hold on", "what"])
+    def test_words_take_the_floor_before_they_are_final(self, words: str):
+        drive = replying()
+        drive.learner_begins()
+        effects = drive.words(words)
+        [ended] = drive.sent("reply_ended", effects)
+        assert (ended.reason, ended.heard_text) == (INTERRUPTED, "one two three")
+        assert drive.engine_kinds(effects) == ["interrupt", "resolve", "floor"]
+        assert drive.told_engine("resolve", effects)[0].take
+        assert drive.told_engine("interrupt", effects)[0].heard_text == ended.heard_text
+
+    @pytest.mark.parametrize("words", ["mhm", "yeah", "uh huh", "okay right", ""])
+    def test_a_backchannel_lets_it_go_on_from_where_it_stopped(self, words: str):
+        drive = replying()
+        drive.learner_begins()
+        if words:
+            drive.words(words)
+        drive.advance(0.3)
+        drive.learner_stops()
+        drive.advance(1.3)
+        assert len(drive.sent("reply_resumed")) == 1
+        assert not drive.told_engine("resolve")[0].take
+        drive.advance(4.0)
+        offsets = [each.offset_ms for each in drive.sent("reply_audio")]
+        assert offsets == list(range(0, 3000, 100))
+        assert drive.saved[0].reply_end_reason == COMPLETED
+
+    def test_the_tutors_own_echo_is_no_interruption(self):
+        drive = replying()
+        drive.learner_begins()
+        drive.words("one two three")
+        drive.learner_stops()
+        assert drive.session.state is State.REPLYING
+
+    def test_long_speech_without_words_takes_the_floor(self):
+        drive = replying()
+        drive.learner_begins()
+        drive.advance(3.0)
+        assert drive.sent("reply_ended")[0].reason == INTERRUPTED
+
+    def test_a_report_after_the_pause_says_what_was_heard(self):
+        drive = replying()
+        drive.learner_begins()
+        drive.client(heard={"generation": 1, "audio_ms": 1250})
+        drive.words("wait please")
+        [turn] = drive.saved
+        assert (turn.heard_ms, turn.heard_text) == (1250, "one two three four")
+        assert drive.recorded_ms == 1250
+
+    def test_nothing_of_the_old_reply_follows(self):
+        drive = replying()
+        drive.learner_begins()
+        drive.words("wait please")
+        effects = drive.effects[:]
+        drive.speak("stale words", 1)
+        assert drive.effects == effects
+        drive.commit("wait please")
+        drive.speak("Of course")
+        assert {each.offset_ms for each in drive.sent("reply_audio")[-6:]} == set(range(0, 600, 100))
+
+    def test_speech_in_the_last_moment_does_not_stop_it_and_counts(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak("one two")
+        drive.advance(0.55)
+        drive.learner_begins()
+        drive.learner_stops()
+        assert drive.session.state is State.REPLYING
+        drive.advance(1.0)
+        assert drive.told_engine("resolve")[0].take
+
+    def test_without_barge_in_speech_changes_nothing(self):
+        preferences = learner_pb2.TurnTakingPreferences(no_barge_in=True)
+        drive = replying(turn_taking=preferences)
+        drive.learner_begins()
+        drive.words("wait stop no")
+        drive.learner_stops()
+        assert drive.session.state is State.REPLYING
+        drive.advance(5.0)
+        assert drive.saved[0].reply_end_reason == COMPLETED
+        assert not drive.told_engine("resolve")[0].take
+
+    def test_typing_stops_it_at_once(self):
+        drive = replying()
+        effects = drive.client(text={"text": "Stop"})
+        assert drive.engine_kinds(effects) == ["interrupt", "floor", "text"]
+
+    def test_a_stop_for_an_older_reply_is_too_late(self):
+        drive = replying(last_generation=4)
+        drive.client(interrupt={"generation": 4})
+        assert drive.session.state is State.REPLYING
+
+    def test_a_newer_turn_takes_the_place_of_a_reply(self):
+        drive = replying()
+        drive.commit("Something else")
+        assert drive.saved[0].reply_end_reason == INTERRUPTED
+        assert drive.session.turn_number == 2
+
+
+class TestEngineLost:
+    LOST = problems.engine_unavailable()
+
+    def test_a_reply_that_had_begun_fails_and_keeps_what_was_heard(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak(TEN, end=False)
+        drive.advance(1.15)
+        drive.lose_engine(self.LOST)
+        [turn] = drive.saved
+        assert (turn.reply_end_reason, turn.heard_text) == (FAILED, "one two three")
+        assert drive.session.context()[0].tutor == "one two three"
+
+    def test_a_reply_that_has_come_whole_is_played_to_its_end(self):
+        drive = replying()
+        drive.lose_engine(self.LOST)
+        drive.advance(4.0)
+        assert drive.saved[0].reply_end_reason == COMPLETED
+
+    def test_one_that_had_not_begun_is_asked_for_again_once(self):
+        drive = Drive()
+        drive.commit("I like tea")
+        drive.lose_engine(self.LOST)
+        effects = drive.give(events.EngineBack())
+        assert drive.told_engine("text", effects)[0].text == "I like tea"
+        drive.commit("I like tea")
+        assert drive.session.turn_number == 1
+        drive.lose_engine(self.LOST)
+        assert drive.saved[0].reply_end_reason == FAILED
+
+    def test_texts_typed_meanwhile_are_kept_in_order(self):
+        drive = Drive()
+        drive.lose_engine(self.LOST)
+        for text in ("one", "two"):
+            drive.client(text={"text": text})
+        effects = drive.give(events.EngineBack())
+        assert [each.text for each in drive.told_engine("text", effects)] == ["one", "two"]
+
+    def test_changed_settings_are_told_to_the_new_one(self):
+        drive = Drive()
+        drive.client(settings={"voice": "bea"})
+        drive.client(settings={"speech_rate": 1.5})
+        drive.lose_engine(self.LOST)
+        [settings] = drive.told_engine("settings", drive.give(events.EngineBack()))
+        assert (settings.voice, settings.speech_rate) == ("bea", 1.5)
+
+    def test_an_engine_that_does_not_begin_is_replaced_once(self):
+        drive = Drive(reply_timeout_s=20)
+        drive.commit()
+        drive.advance(60.0)
+        assert sum(isinstance(each, events.RestartEngine) for each in drive.effects) == 1
+
+
+class TestEnds:
+    def test_finish_saves_the_turn_under_way(self):
+        drive = replying()
+        effects = drive.client(finish={})
+        [turn] = drive.saved
+        assert (turn.reply_end_reason, turn.heard_text) == (SESSION_ENDED, "one two three")
+        assert effects[-1] == events.End(None)
+        assert drive.session.state is State.ENDED
+        assert drive.session.deadline() is None
+
+    def test_turns_are_acknowledged_even_after_the_end(self):
+        drive = replying()
+        drive.client(finish={})
+        drive.give(events.TurnStored(drive.saved[0].turn_id, 1))
+        assert drive.sent("turn_saved")[0].number == 1
+        assert drive.session.summary(drive.now).turns_saved == 1
+
+    def test_muted_for_ten_minutes_is_idle_but_silence_is_not(self):
+        drive = Drive(idle_s=300, session_s=7200)
+        for second in range(600):
+            drive.advance(1.0)
+            drive.session.note_audio(second * 1000, drive.now)
+        assert drive.session.state is State.LISTENING
+        assert drive.saved == []
+        drive.advance(301.0)
+        assert drive.told == ["CONVERSATION_IDLE"]
+
+    def test_a_hint_is_asked_for_once_in_a_silence(self):
+        drive = Drive()
+        for _ in range(3):
+            drive.engine(long_silence={"silence_ms": 9000})
+        assert len(drive.told_engine("request_reply")) == 1
+        drive.commit()
+        drive.speak("one")
+        drive.advance(2.0)
+        drive.engine(long_silence={"silence_ms": 9000})
+        assert len(drive.told_engine("request_reply")) == 2
+
+    def test_the_tutor_opens_where_it_is_asked_to(self):
+        drive = Drive(tutor_opens=True)
+        effects = drive.give(events.Opened())
+        assert drive.engine_kinds(effects) == ["request_reply"]
+        drive.commit("", turn_pb2.UTTERANCE_SOURCE_NONE)
+        assert drive.sent("reply_started")[0].kind == 2
+
+    def test_draining_lets_the_reply_finish(self):
+        drive = replying()
+        drive.give(events.Draining(20.0))
+        assert drive.session.state is State.REPLYING
+        drive.advance(3.0)
+        assert isinstance(drive.effects[-1], events.Suspend)
+        assert drive.saved[0].reply_end_reason == COMPLETED
+
+    def test_draining_does_not_wait_for_ever(self):
+        drive = replying()
+        drive.give(events.Draining(2.5))
+        drive.advance(0.6)
+        assert drive.saved[0].reply_end_reason == SESSION_ENDED
