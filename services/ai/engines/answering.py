@@ -38,6 +38,10 @@ Spawn = Callable[[Coroutine[Any, Any, T]], "asyncio.Task[T]"]
 _REPLY_TOKENS = 160
 # Fewer new words than this are evaluated about as fast with the whole prompt.
 _MIN_PRIMED_WORDS = 4
+# Words are evaluated ahead only while that is quick: on a loaded machine it would still be under way
+# when the turn ends, and the reply would wait for it. After a slow one the next turns go without.
+_QUICK_PRIME_S = 0.35
+_TURNS_WITHOUT = 3
 # Words of a caption that may still change when more is heard.
 _UNSETTLED_WORDS = 2
 
@@ -77,6 +81,7 @@ class Answering:
         self._current: _Current | None = None
         self._priming: asyncio.Task[None] | None = None
         self._primed_words = 0
+        self._turns_without_priming = 0
 
     # --- ahead of need ----------------------------------------------------------------------
 
@@ -91,10 +96,10 @@ class Answering:
         """
         settled = len(words) - _UNSETTLED_WORDS
         busy = self._current is not None or (self._priming and not self._priming.done())
-        if busy or settled - self._primed_words < _MIN_PRIMED_WORDS:
+        if busy or self._turns_without_priming or settled - self._primed_words < _MIN_PRIMED_WORDS:
             return
         self._primed_words = settled
-        self._prime(self._reply_messages(" ".join(words[:settled])))
+        self._prime(self._reply_messages(" ".join(words[:settled])), timed=True)
 
     def prepare(
         self, pause: int, transcript: asyncio.Task[Transcript], speech_end_s: float
@@ -127,6 +132,7 @@ class Answering:
         caller announces the turn, then calls ``speak``.
         """
         self._primed_words = 0
+        self._turns_without_priming = max(0, self._turns_without_priming - 1)
         current = self._current
         if current is not None and pause and current.pause == pause:
             attempt = current.attempt
@@ -226,10 +232,20 @@ class Answering:
     def _start(self, attempt: ReplyAttempt, work: Coroutine[Any, Any, None], pause: int) -> None:
         self._current = _Current(attempt, self._spawn(work), pause)
 
-    def _prime(self, messages: Sequence[Message]) -> None:
+    def _prime(self, messages: Sequence[Message], *, timed: bool = False) -> None:
         if self._language_model.capabilities.prompt_cache:
             self.stop_priming()
-            self._priming = self._spawn(self._model.prime(messages))
+            work = self._timed_prime(messages) if timed else self._model.prime(messages)
+            self._priming = self._spawn(work)
+
+    async def _timed_prime(self, messages: Sequence[Message]) -> None:
+        begin = time.monotonic()
+        try:
+            await self._model.prime(messages)
+        finally:
+            # Cancelled counts as well: the turn ended before it was done.
+            if time.monotonic() - begin > _QUICK_PRIME_S:
+                self._turns_without_priming = _TURNS_WITHOUT
 
     def stop_priming(self) -> None:
         """Leave what is being evaluated ahead."""
