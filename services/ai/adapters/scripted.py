@@ -216,17 +216,19 @@ class ScriptedLanguageModel:
 
 
 class ScriptedWriting:
-    """One conversation of a scripted language model. ``prompts`` are those it was given."""
+    """One conversation of a scripted language model. ``prompts`` and ``primed`` are what it was given."""
 
     def __init__(self, script: Script, sleep: Sleep) -> None:
         self._script = script.language_model
         self._faults = _Faults(script, "language_model")
         self._sleep = sleep
         self.prompts: list[tuple[Message, ...]] = []
+        self.primed: list[tuple[Message, ...]] = []
         self.is_open = True
 
     async def prime(self, messages: Sequence[Message]) -> None:
-        """Do nothing."""
+        """Remember what was asked for."""
+        self.primed.append(tuple(messages))
 
     async def stream(
         self, messages: Sequence[Message], options: GenerationOptions

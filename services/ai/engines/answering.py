@@ -38,8 +38,8 @@ Spawn = Callable[[Coroutine[Any, Any, T]], "asyncio.Task[T]"]
 _REPLY_TOKENS = 160
 # Fewer new words than this are evaluated about as fast with the whole prompt.
 _MIN_PRIMED_WORDS = 4
-# Words are evaluated ahead only while that is quick: on a loaded machine it would still be under way
-# when the turn ends, and the reply would wait for it. After a slow one the next turns go without.
+# Words are evaluated ahead only while that is quick: on a loaded machine it would still be under
+# way when the turn ends, and the reply would wait for it. After a slow one some turns go without.
 _QUICK_PRIME_S = 0.35
 _TURNS_WITHOUT = 3
 # Words of a caption that may still change when more is heard.
@@ -95,8 +95,14 @@ class Answering:
         The last words of a caption still change, so they wait.
         """
         settled = len(words) - _UNSETTLED_WORDS
-        busy = self._current is not None or (self._priming and not self._priming.done())
-        if busy or self._turns_without_priming or settled - self._primed_words < _MIN_PRIMED_WORDS:
+        answering = self._current is not None and not self._current.task.done()
+        priming = self._priming is not None and not self._priming.done()
+        if (
+            answering
+            or priming
+            or self._turns_without_priming
+            or settled - self._primed_words < _MIN_PRIMED_WORDS
+        ):
             return
         self._primed_words = settled
         self._prime(self._reply_messages(" ".join(words[:settled])), timed=True)

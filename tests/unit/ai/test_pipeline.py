@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,10 +103,12 @@ async def settle() -> None:
 
 
 @asynccontextmanager
-async def talk(script: dict[str, object] | None = None, **config: object) -> AsyncIterator[Talk]:
+async def talk(
+    script: dict[str, object] | None = None, model_type: type[Watched] = Watched, **config: object
+) -> AsyncIterator[Talk]:
     made = Script.model_validate(script or {})
     pool = ComputePool(1, 4)
-    model = Watched(made)
+    model = model_type(made)
     engine = PipelineEngine(
         "test",
         "Test",
@@ -387,3 +390,21 @@ async def test_a_cancelled_session_gives_its_place_back():
         await running
     pool.close()
     assert not model.sessions[0].is_open
+
+
+async def test_in_every_turn_words_are_evaluated_ahead_while_more_are_said():
+    class Cached(Watched):
+        @property
+        def capabilities(self):
+            return replace(super().capabilities, prompt_cache=True)
+
+    text = "I like to cook with my family and my friends every day of the week"
+    async with talk({"recognizer": {"texts": [text]}}, model_type=Cached) as t:
+        for turn in (1, 2):
+            primed = t.model.sessions[0].primed
+            before = len(primed)
+            await t.voice(4000)
+            assert len(primed) > before, f"turn {turn}"
+            assert text.startswith(primed[-1][-1].text)
+            await t.silence(1000)
+            t.session.handle(ReplyHeard(t.of(TurnCommitted)[-1].generation))
