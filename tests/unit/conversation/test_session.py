@@ -180,7 +180,9 @@ class TestBargeIn:
         assert drive.effects == effects
         drive.commit("wait please")
         drive.speak("Of course")
-        assert {each.offset_ms for each in drive.sent("reply_audio")[-6:]} == set(range(0, 600, 100))
+        assert {each.offset_ms for each in drive.sent("reply_audio")[-6:]} == set(
+            range(0, 600, 100)
+        )
 
     def test_speech_in_the_last_moment_does_not_stop_it_and_counts(self):
         drive = Drive()

@@ -1,0 +1,117 @@
+"""Turns on their way to storage: in order, once, and never in the way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from parley.types.v1 import turn_pb2
+from services.common.clock import ManualClock
+from services.common.ids import new_id
+from services.conversation.journal import MAX_PENDING, Entry, Journal, TurnFinished
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Disk:
+    """A store that fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.failing = False
+        self.poison: set[str] = set()
+        self.written: list[Entry] = []
+        self.transactions = 0
+
+    async def write(self, entries: Sequence[Entry]) -> None:
+        await asyncio.sleep(0)
+        if self.failing or any(entry.conversation_id in self.poison for entry in entries):
+            raise OSError("no space left")
+        self.transactions += 1
+        self.written.extend(entries)
+
+    def numbers(self, conversation_id: str) -> list[int]:
+        return [
+            each.turn.number
+            for each in self.written
+            if isinstance(each, TurnFinished) and each.conversation_id == conversation_id
+        ]
+
+
+def turn(conversation_id: str, number: int) -> TurnFinished:
+    return TurnFinished(
+        conversation_id, "user", turn_pb2.Turn(turn_id=new_id(), number=number), NOW
+    )
+
+
+@asynccontextmanager
+async def running(journal: Journal) -> AsyncIterator[None]:
+    task = asyncio.create_task(journal.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_waits_together_is_written_together_and_told():
+    disk, clock, notified = Disk(), ManualClock(), []
+    journal = Journal(disk, clock, lambda: notified.append(1))
+    told: list[int] = []
+    for number in range(1, 6):
+        journal.submit(turn("a", number), done=lambda number=number: told.append(number))
+    async with running(journal):
+        await journal.settled("a")
+    assert told == [1, 2, 3, 4, 5]
+    assert disk.transactions == 1
+    assert notified == [1]
+
+
+async def test_failing_storage_is_tried_again_in_order_until_it_works():
+    disk, clock = Disk(), ManualClock()
+    disk.failing = True
+    journal = Journal(disk, clock, lambda: None)
+    failures: list[int] = []
+    async with running(journal):
+        journal.submit(turn("a", 1), failed=lambda: failures.append(1))
+        await clock.advance(1.0)
+        journal.submit(turn("a", 2))
+        await clock.advance(1.0)
+        assert disk.written == []
+        assert failures
+        disk.failing = False
+        await clock.advance(6.0)
+        await journal.settled("a")
+    assert disk.numbers("a") == [1, 2]
+
+
+async def test_an_entry_that_cannot_be_written_holds_back_its_own_conversation_only():
+    disk, clock = Disk(), ManualClock()
+    disk.poison = {"bad"}
+    journal = Journal(disk, clock, lambda: None)
+    async with running(journal):
+        for number in range(1, 4):
+            journal.submit(turn("bad", number))
+            journal.submit(turn("good", number))
+        await clock.advance(30.0)
+        assert disk.numbers("good") == [1, 2, 3]
+        assert journal.pending("bad") == 3
+        disk.poison = set()
+        await clock.advance(30.0)
+    assert disk.numbers("bad") == [1, 2, 3]
+
+
+async def test_it_takes_no_more_of_one_conversation_than_it_can_keep():
+    journal = Journal(Disk(), ManualClock(), lambda: None)
+    assert all(journal.submit(turn("a", number)) for number in range(MAX_PENDING))
+    assert not journal.submit(turn("a", MAX_PENDING))
+    assert journal.submit(turn("b", 1))
+
+
+async def test_what_waits_when_the_service_stops_is_written_first():
+    disk = Disk()
+    journal = Journal(disk, ManualClock(), lambda: None)
+    async with running(journal):
+        await asyncio.sleep(0)
+        journal.submit(turn("a", 1))
+        await asyncio.sleep(0)
+    assert disk.numbers("a") == [1]

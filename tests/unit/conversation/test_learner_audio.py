@@ -1,0 +1,88 @@
+"""The learner's samples find their place."""
+
+import numpy as np
+import pytest
+
+from parley.types.v1 import audio_pb2
+from services.common.errors import InvalidArgument
+from services.conversation.learner_audio import LearnerAudio, input_format
+
+
+def frame(value: int = 1, samples: int = 320) -> bytes:
+    return value.to_bytes(2, "little") * samples
+
+
+def test_frames_in_order_pass_unchanged():
+    audio = LearnerAudio(16_000, 200)
+    taken = [audio.take(frame(index + 1), index * 320) for index in range(5)]
+    assert b"".join(b"".join(each.for_engine) for each in taken) == b"".join(
+        frame(index + 1) for index in range(5)
+    )
+    assert audio.end_ms == 100
+
+
+def test_positions_may_be_left_out():
+    audio = LearnerAudio(16_000, 200)
+    for _ in range(3):
+        audio.take(frame(), 0)
+    assert audio.next_sample == 960
+
+
+def test_what_was_received_is_skipped_and_a_gap_is_silence():
+    audio = LearnerAudio(16_000, 200)
+    audio.take(frame(1), 0)
+    again = audio.take(frame(2), 160)
+    assert again.pcm == frame(2, 160)
+    assert audio.take(frame(3), 16).pcm == b""
+    after = audio.take(frame(4), 640)
+    assert b"".join(after.for_engine) == bytes(320) + frame(4)
+    assert after.first_sample == 640
+
+
+def test_long_gaps_are_cut_short_for_the_engine_and_its_times_still_fit():
+    audio = LearnerAudio(16_000, 200)
+    audio.take(frame(), 0)
+    minute = 60 * 16_000
+    taken = audio.take(frame(), minute)
+    heard = sum(map(len, taken.for_engine)) // 2
+    assert heard == 2 * 16_000 + 320
+    assert max(map(len, taken.for_engine)) <= 6_400
+    assert audio.session_ms(10) == 10
+    engine_ms = (audio.engine_position - 320) // 16
+    assert audio.session_ms(engine_ms) == 60_000
+
+
+@pytest.mark.parametrize(
+    ("pcm", "first_sample"), [(bytes(3), 0), (bytes(6_402), 0), (bytes(640), 2**40)]
+)
+def test_what_cannot_be_used_is_refused_and_changes_nothing(pcm: bytes, first_sample: int):
+    audio = LearnerAudio(16_000, 200)
+    with pytest.raises(InvalidArgument) as caught:
+        audio.take(pcm, first_sample)
+    assert caught.value.reason == "AUDIO_FRAME_INVALID"
+    assert audio.next_sample == 0
+
+
+def test_a_tone_survives_resampling():
+    audio = LearnerAudio(48_000, 200)
+    tone = (8_000 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)).astype("<i2")
+    pieces = [audio.take(part.tobytes(), 0).for_engine for part in np.split(tone, 50)]
+    heard = np.frombuffer(b"".join(b"".join(each) for each in pieces), "<i2")
+    spectrum = np.abs(np.fft.rfft(heard[2_000:14_000]))
+    assert round(np.argmax(spectrum) * 16_000 / 12_000) == 440
+
+
+def test_kept_audio_begins_where_a_new_engine_needs_it():
+    audio = LearnerAudio(16_000, 200)
+    for index in range(100):
+        audio.take(frame(index + 1), index * 320)
+        audio.trim_kept(speaking=False)
+    assert audio.engine_position - audio.kept_from in range(16_000, 16_640)
+    kept = b"".join(audio.kept_since(audio.engine_position - 320))
+    assert kept == frame(100)
+
+
+@pytest.mark.parametrize("rate", [0, 8_000, 44_100, 48_000])
+def test_formats_of_live_audio(rate: int):
+    wanted = audio_pb2.AudioFormat(sample_rate_hz=rate)
+    assert input_format(wanted).sample_rate_hz == (rate or 16_000)

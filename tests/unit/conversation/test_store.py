@@ -1,0 +1,139 @@
+"""The database of the conversation service."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from parley.conversation.v1 import conversation_pb2
+from parley.history.v1 import history_pb2
+from parley.types.v1 import turn_pb2
+from services.common.clock import ManualClock
+from services.common.database import Database
+from services.common.ids import new_id
+from services.common.migrations import migrate, schema_drift
+from services.common.outbox import Outbox
+from services.conversation.adapters.store import SqlStore
+from services.conversation.adapters.tables import Base, OutboxRow
+from services.conversation.bootstrap import MIGRATIONS
+from services.conversation.journal import ConversationBegun, ConversationOver, TurnFinished
+
+USER = "01900000-0000-7000-8000-000000000001"
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> str:
+    address = f"sqlite+aiosqlite:///{tmp_path / 'conversation.sqlite3'}"
+    await migrate(address, MIGRATIONS)
+    return address
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def database(url: str):
+    async with Database.open(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(database: Database, clock: ManualClock) -> SqlStore:
+    return SqlStore(database, Outbox(OutboxRow, clock), clock)
+
+
+def begun(clock: ManualClock) -> ConversationBegun:
+    return ConversationBegun(
+        conversation_id=new_id(),
+        user_id=USER,
+        handle_hash=bytes(32),
+        start=conversation_pb2.StartSession(scenario_id="travel"),
+        engine="scripted",
+        voice="ada",
+        scenario_id="travel",
+        scenario_title="At the airport",
+        input_rate_hz=16_000,
+        output_rate_hz=24_000,
+        recording_id=new_id(),
+        at=clock.now(),
+    )
+
+
+def finished(conversation_id: str, number: int, clock: ManualClock) -> TurnFinished:
+    turn = turn_pb2.Turn(turn_id=new_id(), number=number)
+    turn.ended_at.FromDatetime(clock.now() + timedelta(seconds=10 * number))
+    return TurnFinished(conversation_id, USER, turn, clock.now())
+
+
+async def test_the_revisions_make_exactly_the_tables(url: str):
+    assert await asyncio.to_thread(schema_drift, url, Base.metadata) == []
+
+
+async def test_turns_and_their_events_are_written_together_and_once(
+    store: SqlStore, database: Database, clock: ManualClock
+):
+    start = begun(clock)
+    turn = finished(start.conversation_id, 1, clock)
+    await store.write([start, turn])
+    await store.write([start, turn])
+    async with database.snapshot() as session:
+        rows = list(await session.scalars(select(OutboxRow).order_by(OutboxRow.position)))
+    assert [(row.type, row.sequence) for row in rows] == [
+        ("conversation_started", 1),
+        ("turn_finished", 2),
+    ]
+    event = history_pb2.ConversationEvent.FromString(rows[1].payload)
+    assert (event.event_id, event.turn.turn_id) == (turn.event_id, turn.turn.turn_id)
+
+
+async def test_two_turns_of_one_number_are_refused_with_everything_beside_them(
+    store: SqlStore, clock: ManualClock
+):
+    start = begun(clock)
+    await store.write([start, finished(start.conversation_id, 1, clock)])
+    with pytest.raises(IntegrityError):
+        await store.write([finished(start.conversation_id, number, clock) for number in (2, 1)])
+    stored = await store.find_open(start.conversation_id)
+    assert stored is not None
+    assert [turn.number for turn in stored.turns] == [1]
+
+
+async def test_an_open_conversation_can_be_found_and_an_ended_one_not(
+    store: SqlStore, clock: ManualClock
+):
+    start = begun(clock)
+    await store.write([start])
+    stored = await store.find_open(start.conversation_id)
+    assert stored is not None
+    assert stored.start == start.start
+    assert stored.started_at == start.at
+    await store.write([ConversationOver(start.conversation_id, USER, 1000, clock.now())])
+    assert await store.find_open(start.conversation_id) is None
+    assert await store.find_open(new_id()) is None
+
+
+async def test_abandoned_conversations_end_with_their_last_turn(
+    store: SqlStore, clock: ManualClock
+):
+    start = begun(clock)
+    await store.write([start, finished(start.conversation_id, 1, clock)])
+    await clock.advance(3600)
+    later = begun(clock)
+    await store.write([later])
+    found = await store.abandoned(clock.now() - timedelta(seconds=60))
+    assert found == [(start.conversation_id, USER, 10_000)]
+
+
+async def test_what_nobody_can_resume_is_deleted(store: SqlStore, clock: ManualClock):
+    start = begun(clock)
+    await store.write([start, finished(start.conversation_id, 1, clock)])
+    await store.prune()
+    assert await store.find_open(start.conversation_id) is not None
+    await clock.advance(8 * 86_400)
+    await store.prune()
+    assert await store.find_open(start.conversation_id) is None
