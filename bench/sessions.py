@@ -1,0 +1,305 @@
+"""`make bench-sessions`: live sessions a core, Parley's whole stack and Pipecat, instant models.
+
+Everything that serves (the gateway and all services; Pipecat's one process) is held to one core,
+the load to another. Sessions are added until the 99th percentile of frame lateness passes 40 ms;
+`bench.sessions_load` says what lateness is. Parley runs its real pipeline engine over scripted
+models; Pipecat its own pipeline over the same ones, once as it comes and once without the parts
+that a deployment could leave out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import statistics
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+from bench.peers.environment import PeersUnavailableError
+from bench.peers.running import PipecatOptions, running_pipecat
+from bench.report import Spread, table, write
+from bench.sessions_clients import ParleySession, PipecatSession
+from bench.sessions_load import CYCLE_S, Lateness, LoadedSession, Step, step_of
+from bench.sessions_overhead import measure_overhead
+from parley_cli.client.endpoint import parse_endpoint
+from parley_cli.client.parley_client import ParleyClient
+from tests.stack import Stack
+
+# A frame later than this is heard: it is twice what a player holds back.
+_LATE_MS = 40.0
+_FIRST, _GROWTH = 4, 1.5
+# The capacity is found to this share of itself.
+_RESOLUTION = 0.06
+_SETTLE_S = CYCLE_S
+_MEASURE_S = 2 * CYCLE_S
+# Sessions begin this far apart: opening is not what is measured.
+_OPEN_EVERY_S = 0.05
+# What one account may hold at once (docs/limits.md).
+_SESSIONS_A_USER = 3
+
+MakeSession = Callable[[float], LoadedSession]
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Which core serves and which loads; None: the machine has only one, and they share it."""
+
+    server: int | None
+    load: int | None
+
+    @classmethod
+    def of_this_machine(cls) -> Cores:
+        """Take the first two."""
+        cores = sorted(os.sched_getaffinity(0))
+        return cls(cores[0], cores[1]) if len(cores) > 1 else cls(None, None)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Have what is started in the block run on the server's core."""
+        before = os.sched_getaffinity(0)
+        if self.server is not None:
+            os.sched_setaffinity(0, {self.server})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before if self.load is None else {self.load})
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How many sessions one core carried, and all that was tried."""
+
+    sessions: int
+    wait_ms: float
+    """The idle server's wait, from which lateness counts."""
+    steps: tuple[Step, ...]
+
+    def fields(self) -> dict[str, Any]:
+        """Return it as JSON fields."""
+        return {
+            "sessions_per_core": self.sessions,
+            "idle_wait_ms": round(self.wait_ms, 1),
+            "steps": [step.fields() for step in self.steps],
+        }
+
+
+async def find_capacity(name: str, make: MakeSession, server_pid: int, most: int) -> Capacity:
+    """Add sessions until they are late, then find the limit between the last two counts."""
+    alone = Lateness()
+    await _hold(make, 1, alone, 4 * CYCLE_S)
+    if not alone.waits:
+        raise RuntimeError(f"{name} answered nothing")
+    wait_s = statistics.median(alone.waits)
+    steps: list[Step] = []
+
+    async def carries(count: int) -> bool:
+        record = Lateness(wait_s)
+        usage = _CpuMeter(server_pid)
+        failures = await _hold(make, count, record, _MEASURE_S, usage)
+        step = step_of(count, record, failures, usage.cores)
+        steps.append(step)
+        print(
+            f"{name}: {count} sessions, lateness p50 {step.p50_ms:.1f} ms, p99 {step.p99_ms:.1f} "
+            f"ms, server {step.server_cores:.2f} cores, load p99 {step.sender_p99_ms:.1f} ms late"
+            + (f", {failures[0]}" if failures else ""),
+            flush=True,
+        )
+        return step.p99_ms <= _LATE_MS
+
+    good, bad, count = 0, most + 1, _FIRST
+    while count < bad:
+        if await carries(count):
+            good = count
+            count = min(most, int(count * _GROWTH)) if count < most else bad
+        else:
+            bad = count
+    while bad - good > max(1, int(_RESOLUTION * bad)):
+        middle = (good + bad) // 2
+        if await carries(middle):
+            good = middle
+        else:
+            bad = middle
+    return Capacity(good, 1000 * wait_s, tuple(steps))
+
+
+async def _hold(
+    make: MakeSession, count: int, record: Lateness, seconds: float, usage: _CpuMeter | None = None
+) -> list[str]:
+    """Hold `count` sessions, record for `seconds`; return why sessions were lost."""
+    sessions = [make(index / count) for index in range(count)]
+    async with asyncio.TaskGroup() as tasks:
+        running = []
+        for session in sessions:
+            running.append(tasks.create_task(session.run()))
+            await asyncio.sleep(_OPEN_EVERY_S)
+        await asyncio.sleep(_SETTLE_S)
+        for session in sessions:
+            session.record_to(record)
+        if usage is not None:
+            usage.start()
+        await asyncio.sleep(seconds)
+        if usage is not None:
+            usage.stop()
+        for session in sessions:
+            session.record_to(None)
+        for task in running:
+            task.cancel()
+    # What was under way ends before the next count begins.
+    await asyncio.sleep(1.0)
+    return [session.failed for session in sessions if session.failed]
+
+
+class _CpuMeter:
+    """The CPU that a process and all its children use, in cores."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+        self._before: dict[int, float] = {}
+        self._seconds = 0.0
+        self.cores = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._before = self._times()
+        self._seconds = asyncio.get_running_loop().time()
+
+    def stop(self) -> None:
+        """End, and work the share out."""
+        seconds = asyncio.get_running_loop().time() - self._seconds
+        after = self._times()
+        used = sum(time - self._before.get(pid, 0.0) for pid, time in after.items())
+        self.cores = used / seconds
+
+    def _times(self) -> dict[int, float]:
+        times = {}
+        for process in [self._root, *self._root.children(recursive=True)]:
+            try:
+                cpu = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            times[process.pid] = cpu.user + cpu.system
+        return times
+
+
+@asynccontextmanager
+async def new_account(address: str) -> AsyncIterator[ParleyClient]:
+    """Yield a client that is signed in with an account of its own."""
+    async with ParleyClient(parse_endpoint(address)) as client:
+        await client.register(f"bench-{secrets.token_hex(6)}", secrets.token_urlsafe(24))
+        yield client
+
+
+@asynccontextmanager
+async def parley_sessions(address: str, most: int) -> AsyncIterator[MakeSession]:
+    """Yield what makes Parley's sessions, on enough accounts for `most` of them."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(new_account(address))
+            for _ in range(-(-most // _SESSIONS_A_USER))
+        ]
+        made = 0
+
+        def make(phase: float) -> LoadedSession:
+            nonlocal made
+            made += 1
+            return ParleySession(phase, clients[made % len(clients)])
+
+        yield make
+
+
+async def measure_parley(stack: Stack, most: int, turns: int) -> tuple[list[float], Capacity]:
+    """Measure the overhead of a turn, then the capacity."""
+    async with new_account(stack.address) as client:
+        overhead = await measure_overhead(client, turns)
+    async with parley_sessions(stack.address, most) as make:
+        return overhead, await find_capacity("parley", make, stack.launcher_pid, most)
+
+
+def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
+    """Measure Pipecat's capacity."""
+    with running_pipecat(PipecatOptions(scripted=True, lean=lean, cpu=cores.server)) as server:
+
+        def make(phase: float) -> LoadedSession:
+            return PipecatSession(phase, server.url)
+
+        name = "pipecat, lean" if lean else "pipecat"
+        return asyncio.run(find_capacity(name, make, server.pid, most))
+
+
+def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
+    """Print the table and write the result."""
+    spread = Spread.of(overhead)
+    table(
+        "Live sessions on one core",
+        ("system", "sessions", "p99 lateness there", "idle wait"),
+        [
+            (
+                name.replace("_", ", "),
+                str(capacity.sessions),
+                _lateness_at(capacity),
+                f"{capacity.wait_ms:.0f} ms",
+            )
+            for name, capacity in capacities.items()
+        ],
+    )
+    print(f"overhead of a turn: p50 {spread.p50:.1f} ms, p99 {spread.p99:.1f} ms")
+    result: dict[str, Any] = {name: each.fields() for name, each in capacities.items()}
+    if "pipecat" in capacities:
+        result["ratio"] = round(
+            capacities["parley"].sessions / max(1, capacities["pipecat"].sessions), 2
+        )
+    write(
+        "sessions",
+        {
+            **result,
+            "overhead_p50_ms": round(spread.p50, 2),
+            "overhead_p99_ms": round(spread.p99, 2),
+            "overhead_turns": spread.count,
+        },
+    )
+
+
+def _lateness_at(capacity: Capacity) -> str:
+    for step in capacity.steps:
+        if step.sessions == capacity.sessions:
+            return f"{step.p99_ms:.0f} ms"
+    return ""
+
+
+def main(
+    most: Annotated[int, typer.Option(help="Sessions at most.")] = 240,
+    turns: Annotated[int, typer.Option(help="Turns whose overhead is measured.")] = 100,
+    engine: Annotated[str, typer.Option(help="Parley's engine.")] = "scripted-pipeline",
+    peer: Annotated[bool, typer.Option(help="Measure Pipecat as well.")] = True,
+) -> None:
+    """Print and write how many live sessions one core carries."""
+    cores = Cores.of_this_machine()
+    capacities: dict[str, Capacity] = {}
+    with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
+        settings = {"PARLEY_CONVERSATION_MAX_SESSIONS": str(most + 1)}
+        stack = Stack(Path(folder) / "data", engine=engine, settings=settings)
+        with cores.serving():
+            stack.start()
+        try:
+            overhead, capacities["parley"] = asyncio.run(measure_parley(stack, most, turns))
+        finally:
+            stack.stop()
+    if peer:
+        try:
+            capacities["pipecat"] = measure_pipecat(cores, most, lean=False)
+            capacities["pipecat_lean"] = measure_pipecat(cores, most, lean=True)
+        except PeersUnavailableError as error:
+            raise SystemExit(f"bench-sessions: {error}") from error
+    report(overhead, capacities)
+
+
+if __name__ == "__main__":
+    typer.run(main)

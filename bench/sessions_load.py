@@ -1,0 +1,191 @@
+"""Live sessions as load: each speaks and listens in real time, 20 ms at a time, for ever.
+
+A session repeats one cycle: a second and a half of loud tone, then silence while the answer plays.
+The sessions stand at different places of the cycle. Lateness is what the listener hears: how much
+later each 20 ms of an answer sounds than it would on the idle server, whose wait was measured
+first; a player that runs dry sounds everything after that later too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench.live import RATE_HZ
+from bench.report import percentile
+
+FRAME_S = 0.02
+_FRAME_SAMPLES = RATE_HZ // 50
+_SPEECH_FRAMES = 75
+_CYCLE_FRAMES = 300
+CYCLE_S = _CYCLE_FRAMES * FRAME_S
+# An answer that has not begun when the next question does never will; its frames count as this
+# late. Scripted answers are two to three seconds long.
+_MISSING_FRAMES = 125
+# A level that both systems' loudness detectors take for speech.
+_LEVEL = 12_000
+
+
+def _tone() -> bytes:
+    times = np.arange(_FRAME_SAMPLES) / RATE_HZ
+    return (_LEVEL * np.sin(2 * np.pi * 200 * times)).astype("<i2").tobytes()
+
+
+LOUD = _tone()
+QUIET = bytes(2 * _FRAME_SAMPLES)
+
+
+@dataclass(slots=True)
+class Lateness:
+    """What sessions hear while it is measured. `wait_s` is the idle server's wait."""
+
+    wait_s: float = 0.0
+    late: list[tuple[float, int]] = field(default_factory=list)
+    """Lateness in seconds, and how many frames were so late."""
+    waits: list[float] = field(default_factory=list)
+    missing: int = 0
+    sent_late: list[float] = field(default_factory=list)
+    """How late the load itself sent its frames, in seconds."""
+
+
+class LoadedSession(ABC):
+    """One session. A subclass opens the connection, sends frames and calls `heard`."""
+
+    def __init__(self, phase: float) -> None:
+        self._phase_s = phase * CYCLE_S
+        self._record: Lateness | None = None
+        self._spoken_at: float | None = None
+        self._shift_s = 0.0
+        self._heard_s = 0.0
+        self.failed = ""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect."""
+
+    @abstractmethod
+    async def send(self, frame: int, pcm: bytes) -> None:
+        """Send frame number `frame`."""
+
+    @abstractmethod
+    async def listen(self) -> None:
+        """Read until the session ends, and call `heard` for every stretch of reply audio."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Disconnect."""
+
+    async def run(self) -> None:
+        """Speak and listen until cancelled."""
+        try:
+            await self.open()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.listen())
+                tasks.create_task(self._speak())
+        except* Exception as errors:  # one lost session is a result, not an end
+            self.failed = repr(errors.exceptions[0])
+        finally:
+            await self.close()
+
+    def record_to(self, record: Lateness | None) -> None:
+        """Begin to record, from the next question on, or stop."""
+        self._record = record
+        self._spoken_at = None
+
+    async def _speak(self) -> None:
+        started = time.monotonic() - self._phase_s
+        first = math.ceil(self._phase_s / FRAME_S)
+        frame = first
+        while True:
+            place = frame % _CYCLE_FRAMES
+            frame += 1
+            due = started + frame * FRAME_S
+            await asyncio.sleep(due - time.monotonic())
+            if place == 0:
+                self._close_answer()
+            if self._record is not None:
+                self._record.sent_late.append(time.monotonic() - due)
+            await self.send(frame - 1 - first, LOUD if place < _SPEECH_FRAMES else QUIET)
+            if place == _SPEECH_FRAMES - 1 and self._record is not None:
+                self._spoken_at, self._heard_s, self._shift_s = due, 0.0, -math.inf
+
+    def _close_answer(self) -> None:
+        if self._record is not None and self._spoken_at is not None and not self._heard_s:
+            self._record.missing += 1
+            self._record.late.append((math.inf, _MISSING_FRAMES))
+        self._spoken_at = None
+
+    def heard(self, seconds: float) -> None:
+        """Note that this much reply audio has just arrived."""
+        if self._record is None or self._spoken_at is None:
+            return
+        since = time.monotonic() - self._spoken_at
+        if not self._heard_s:
+            self._record.waits.append(since)
+        self._shift_s = max(self._shift_s, since - self._record.wait_s - self._heard_s)
+        self._heard_s += seconds
+        self._record.late.append((self._shift_s, round(seconds / FRAME_S)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What so many sessions at once heard."""
+
+    sessions: int
+    p50_ms: float
+    p99_ms: float
+    """Lateness of the frames."""
+    answers: int
+    missing: int
+    failed: int
+    sender_p99_ms: float
+    """How late the load itself was: near the lateness, it is the load that was measured."""
+    server_cores: float
+
+    def fields(self) -> dict[str, object]:
+        """Return it as JSON fields; a lateness without end is null."""
+        return {
+            "sessions": self.sessions,
+            "lateness_p50_ms": _finite(self.p50_ms),
+            "lateness_p99_ms": _finite(self.p99_ms),
+            "answers": self.answers,
+            "missing": self.missing,
+            "failed": self.failed,
+            "sender_p99_ms": round(self.sender_p99_ms, 2),
+            "server_cores": round(self.server_cores, 2),
+        }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 2) if math.isfinite(value) else None
+
+
+def step_of(sessions: int, record: Lateness, failures: Sequence[str], server_cores: float) -> Step:
+    """Summarise a recording."""
+    p50, p99 = (weighted_percentile(record.late, each) for each in (50, 99))
+    return Step(
+        sessions=sessions,
+        p50_ms=1000 * p50,
+        p99_ms=1000 * p99 if not failures else math.inf,
+        answers=len(record.waits),
+        missing=record.missing,
+        failed=len(failures),
+        sender_p99_ms=1000 * percentile(sorted(record.sent_late) or [math.inf], 99),
+        server_cores=server_cores,
+    )
+
+
+def weighted_percentile(values: Sequence[tuple[float, int]], percent: float) -> float:
+    """Return the nearest-rank percentile of (value, how often); infinity where there is none."""
+    rank = math.ceil(percent / 100 * sum(count for _, count in values))
+    for value, count in sorted(values):
+        rank -= count
+        if rank <= 0:
+            return value
+    return math.inf
