@@ -29,7 +29,7 @@ DISTRIBUTIONS = {
 SHARED = ("server", "models", "client", "build", "dev")
 """The lock files of the main virtual environment, in the order in which they constrain."""
 
-ALONE = ("node", "peers")
+ALONE = ("go", "node", "peers")
 """Lock files that are free of the others: each is installed by itself."""
 
 OLDEST_PYTHON = "3.11"
