@@ -216,7 +216,7 @@ class ScriptedLanguageModel:
 
 
 class ScriptedWriting:
-    """One conversation of a scripted language model. ``prompts`` and ``primed`` are what it was given."""
+    """One conversation of a scripted language model; it keeps the prompts that it was given."""
 
     def __init__(self, script: Script, sleep: Sleep) -> None:
         self._script = script.language_model
