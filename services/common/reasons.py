@@ -270,6 +270,18 @@ _CONVERSATION = (
         "Call ListScenarios.",
     ),
     ReasonEntry(
+        "UNKNOWN_ENGINE",
+        Code.INVALID_ARGUMENT,
+        "`start` names an engine that is not there.",
+        "Call ListEngines, or name none for the default.",
+    ),
+    ReasonEntry(
+        "UNKNOWN_VOICE",
+        Code.INVALID_ARGUMENT,
+        "`start` names a voice that the engine does not have.",
+        "Call ListVoices, or name none for the default.",
+    ),
+    ReasonEntry(
         "AT_CAPACITY",
         Code.RESOURCE_EXHAUSTED,
         "As many live conversations run as this instance can carry.",

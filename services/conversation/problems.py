@@ -145,12 +145,21 @@ def profile_unavailable() -> ParleyError:
     )
 
 
-def unknown_name(kind: str, message: str) -> ParleyError:
-    """No such engine or voice. `kind` is the field of `start` that names it."""
+def unknown_engine(message: str) -> ParleyError:
+    """No such engine."""
     return InvalidArgument(
         message,
-        reason=f"UNKNOWN_{kind.upper()}",
-        fields=[FieldViolation(f"start.{kind}", f"is not a known {kind}")],
+        reason="UNKNOWN_ENGINE",
+        fields=[FieldViolation("start.engine", "is not a known engine")],
+    )
+
+
+def unknown_voice(message: str) -> ParleyError:
+    """No such voice."""
+    return InvalidArgument(
+        message,
+        reason="UNKNOWN_VOICE",
+        fields=[FieldViolation("start.voice", "is not a voice of the engine")],
     )
 
 

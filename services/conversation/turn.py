@@ -171,8 +171,6 @@ class OpenTurn:
             if last and played > 0:
                 yield RecordTutor(piece.pcm[:played], at_ms)
             break
-        if last:
-            self._unrecorded.clear()
 
     def over(self, now: float) -> bool:
         """Whether the whole reply was played, as far as one can know."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
@@ -27,11 +28,9 @@ OPEN_TIMEOUT_S = 15.0
 
 # How the ai service's reasons read to a learner's client.
 _UNAVAILABLE = frozenset({"DEADLINE_EXCEEDED", "PEER_FAILED", "INTERNAL"})
-_UNKNOWN = {
-    "ENGINE_NOT_FOUND": "engine",
-    "UNKNOWN_ENGINE": "engine",
-    "VOICE_NOT_FOUND": "voice",
-    "UNKNOWN_VOICE": "voice",
+_UNKNOWN: dict[str, Callable[[str], ParleyError]] = {
+    "ENGINE_NOT_FOUND": problems.unknown_engine,
+    "VOICE_NOT_FOUND": problems.unknown_voice,
 }
 _BUSY = frozenset({"CAPACITY_EXHAUSTED", "AT_CAPACITY"})
 
@@ -183,7 +182,7 @@ def typed(error: grpc.aio.AioRpcError) -> ParleyError:
     if found.reason in _UNAVAILABLE or isinstance(found, Unavailable):
         return problems.engine_unavailable()
     if found.reason in _UNKNOWN:
-        return problems.unknown_name(_UNKNOWN[found.reason], found.message)
+        return _UNKNOWN[found.reason](found.message)
     if found.reason in _BUSY:
         return problems.at_capacity(found.retry_after)
     return found

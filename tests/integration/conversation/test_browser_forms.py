@@ -1,5 +1,7 @@
 """The forms for browsers: one session, another transport."""
 
+from typing import Any
+
 import grpc.aio
 import pytest
 
@@ -8,7 +10,7 @@ from services.common.status import from_rpc_error
 from tests.integration.conversation.conftest import OTHER_ID, Request, World
 
 
-async def subscribed(world: World, **start: object) -> tuple[object, str]:
+async def subscribed(world: World, **start: object) -> tuple[Any, str]:
     call = world.stub.Subscribe(
         conversation_pb2.SubscribeRequest(start=conversation_pb2.StartSession(**start)),
         metadata=world.metadata(),
@@ -17,7 +19,7 @@ async def subscribed(world: World, **start: object) -> tuple[object, str]:
     return call, first.started.conversation_id
 
 
-async def until(call: object, kind: str) -> conversation_pb2.ConverseResponse:
+async def until(call: Any, kind: str) -> conversation_pb2.ConverseResponse:
     while (message := await call.read()) is not grpc.aio.EOF:
         if message.response.HasField(kind):
             return message.response

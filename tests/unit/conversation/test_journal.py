@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from parley.types.v1 import turn_pb2
 from services.common.clock import ManualClock
@@ -58,7 +59,7 @@ async def test_what_waits_together_is_written_together_and_told():
     journal = Journal(disk, clock, lambda: notified.append(1))
     told: list[int] = []
     for number in range(1, 6):
-        journal.submit(turn("a", number), done=lambda number=number: told.append(number))
+        journal.submit(turn("a", number), done=partial(told.append, number))
     async with running(journal):
         await journal.settled("a")
     assert told == [1, 2, 3, 4, 5]

@@ -71,7 +71,9 @@ class Stream:
         pass
 
 
-async def record(media: Media, seconds: int, *, away_from: int = -1, back_at: int = -1) -> Recorder:
+async def record(
+    media: Media, seconds: int, *, away_from: int = -1, back_at: int = -1
+) -> tuple[Recorder, bool]:
     """Record so many seconds of a rising pattern; media goes and comes back at seconds."""
     clock, told = ManualClock(), []
     recorder = Recorder(media, START, clock, failing=lambda: told.append(1))
@@ -88,8 +90,7 @@ async def record(media: Media, seconds: int, *, away_from: int = -1, back_at: in
     media.away = False
     await clock.advance(6.0)
     await asyncio.wait_for(run, 5)
-    recorder.told = bool(told)
-    return recorder
+    return recorder, bool(told)
 
 
 def pattern(seconds: int) -> bytes:
@@ -98,7 +99,7 @@ def pattern(seconds: int) -> bytes:
 
 async def test_frames_are_joined_into_few_messages():
     media = Media()
-    recorder = await record(media, 5)
+    recorder, _ = await record(media, 5)
     assert recorder.recording is not None
     assert bytes(media.tracks[1]) == pattern(5)
     assert media.messages < 5 * 5 + 2
@@ -106,16 +107,16 @@ async def test_frames_are_joined_into_few_messages():
 
 async def test_a_media_service_that_was_away_misses_nothing():
     media = Media()
-    recorder = await record(media, 10, away_from=2, back_at=5)
+    _, told = await record(media, 10, away_from=2, back_at=5)
     assert bytes(media.tracks[1]) == pattern(10)
-    assert not recorder.told
+    assert not told
 
 
 async def test_a_long_absence_is_told_and_costs_the_oldest_sound_only():
     media = Media()
     seconds = int(60 + TOLD_AFTER_S + 20)
-    recorder = await record(media, seconds, away_from=1, back_at=seconds - 1)
-    assert recorder.told
+    _, told = await record(media, seconds, away_from=1, back_at=seconds - 1)
+    assert told
     whole, kept = pattern(seconds), bytes(media.tracks[1])
     assert kept[-50 * 32_000 :] == whole[-50 * 32_000 :]
     assert len(kept) == len(whole)

@@ -228,6 +228,8 @@ class SessionPromises(RuleBasedStateMachine):
         assert response.generation >= self.newest_generation, "generations only grow"
         self.newest_generation = response.generation
         if kind == "reply_ended":
+            if response.reply_ended.reason in ENDED_EARLY:
+                assert self.over_generation >= response.generation, "silenced, then told"
             self.over_generation = max(self.over_generation, response.generation)
             self.last_heard = response.reply_ended.heard_text
             self.finished.append((response.turn, response.generation))
