@@ -129,7 +129,7 @@ class TestBargeIn:
         effects = drive.words(words)
         [ended] = drive.sent("reply_ended", effects)
         assert (ended.reason, ended.heard_text) == (INTERRUPTED, "one two three")
-        assert effects[0] == events.Silence(1), "before the client is told"
+        assert events.Silence(1) in effects
         assert drive.engine_kinds(effects) == ["interrupt", "resolve", "floor"]
         assert drive.told_engine("resolve", effects)[0].take
         assert drive.told_engine("interrupt", effects)[0].heard_text == ended.heard_text
