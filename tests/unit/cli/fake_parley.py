@@ -34,6 +34,7 @@ ENGINES = {
     "interrupting": "breaks its first reply off and begins another generation",
     "pausing": "holds its reply back for a while and goes on",
     "flaky": "loses the connection in the middle of the first reply",
+    "forgetful": "loses the connection, and the audio sent to it, after 100 ms of audio",
     "reset": "has its stream reset by a gateway in the middle of the first reply",
     "stale": "sends audio of an old generation after a new one began",
     "noticing": "sends a notice about every utterance",
@@ -42,10 +43,14 @@ ENGINES = {
     "token-expiring": "refuses the first token it sees as expired",
 }
 
+# How long a reply is held back, in audio received.
+HOLD_MS = 400
+
 # How a broken way looks: the network itself, and a gateway whose server died.
 BREAKS = {
     "flaky": (grpc.StatusCode.UNAVAILABLE, "connection reset"),
     "reset": (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+    "forgetful": (grpc.StatusCode.UNAVAILABLE, "connection reset"),
 }
 
 TUTOR_RATE_HZ = 24_000
@@ -183,6 +188,7 @@ class FakeConversation:
         self._replying = False
         self._saved = 0
         self._lost = False
+        self._held_until: int | None = None
         self.sent: list[conversation_pb2.ConverseResponse] = []
 
     def started(self, *, resumed: bool) -> conversation_pb2.ConverseResponse:
@@ -244,6 +250,14 @@ class FakeConversation:
     def _audio(
         self, audio: conversation_pb2.LearnerAudio
     ) -> Iterator[conversation_pb2.ConverseResponse]:
+        if self.engine == "forgetful" and not self._lost and audio.first_sample >= 1600:
+            self._lost = True
+            self._fake.requests["audio"].pop()
+            raise ConnectionError(self.engine)
+        if self._held_until is not None and self._samples >= self._held_until:
+            self._held_until = None
+            resumed = conversation_pb2.ReplyResumed()
+            yield self._say(generation=self._generation, reply_resumed=resumed)
         samples = np.frombuffer(audio.pcm, dtype="<i2").astype(np.float64)
         self._samples = audio.first_sample + len(samples)
         if np.sqrt(np.mean(samples**2)) > 300:
@@ -311,7 +325,7 @@ class FakeConversation:
                 yield from self._midway(generation)
             if not self._lost:
                 yield audio
-        if self._lost:
+        if self._lost and self.engine != "forgetful":
             # Everything was said; what came after the loss waits for the client to come back.
             raise ConnectionError(self.engine)
         if self._start.captions_only:
@@ -319,8 +333,8 @@ class FakeConversation:
 
     def _midway(self, generation: int) -> Iterator[conversation_pb2.ConverseResponse]:
         if self.engine == "pausing":
+            self._held_until = self._samples + HOLD_MS * LEARNER_RATE_HZ // 1000
             yield self._say(generation=generation, reply_paused=conversation_pb2.ReplyPaused())
-            yield self._say(generation=generation, reply_resumed=conversation_pb2.ReplyResumed())
         if self.engine == "stale" and generation > 1:
             loud = np.full(TUTOR_RATE_HZ, 32000, dtype="<i2").tobytes()
             yield self._say(
@@ -389,7 +403,7 @@ class FakeConversation:
 
     def resumed(self, last_seq: int) -> Iterator[conversation_pb2.ConverseResponse]:
         """Greet a client that comes back, and send what it did not get."""
-        self._lost = False
+        self._lost = self.engine == "forgetful"
         missed = [response for response in self.sent if response.seq > last_seq]
         yield self.started(resumed=True)
         yield from missed

@@ -136,6 +136,22 @@ async def test_a_lost_connection_is_resumed_and_nothing_comes_twice(
     assert offsets == list(range(0, 33 * 40, 40))
 
 
+async def test_audio_that_a_lost_connection_swallowed_is_sent_again(
+    fake: FakeParley, address: str, tmp_path: Path
+) -> None:
+    async with client_of(address, tmp_path) as client:
+        await client.register("ana", PASSWORD)
+        async with client.converse(conversation_pb2.StartSession(engine="forgetful")) as stream:
+            for frame in range(20):
+                await stream.send_audio(b"\0\0" * 320, frame * 320)
+            await read_to(stream, "started")
+            await read_to(stream, "started")
+            await stream.ping(1)
+            await read_to(stream, "pong")
+    received = [r.audio.first_sample for r in fake.requests["audio"]]
+    assert received == [frame * 320 for frame in range(20)]
+
+
 async def test_a_session_that_is_refused_says_why_and_when_to_come_back(
     address: str, tmp_path: Path
 ) -> None:
