@@ -432,6 +432,8 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
                 "All places are taken.",
                 retry_after_s=7,
             )
+        if start.resume_handle and start.engine == "dying":
+            refuse(context, grpc.StatusCode.INTERNAL, "INTERNAL", "A bug in Parley.")
         if start.resume_handle:
             session = self._fake.sessions[start.resume_handle]
             yield from session.resumed(start.last_seq)

@@ -253,7 +253,11 @@ class ConverseStream:
             except CliFailure as failure:
                 cause = failure.__cause__
                 again = isinstance(cause, grpc.aio.AioRpcError) and _worth_another_try(cause)
-                if not again or time.monotonic() + pause > deadline:
+                if not again:
+                    # What ended the session, in the server's words. (A write that races with
+                    # the end hides it from grpc.aio's first status; it shows here.)
+                    raise
+                if time.monotonic() + pause > deadline:
                     raise CliFailure(
                         "The connection was lost and the conversation could not be resumed.",
                         advice="Turns that were saved are in `parley history`.",
