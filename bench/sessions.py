@@ -101,6 +101,10 @@ async def find_capacity(name: str, make: MakeSession, server_pid: int, most: int
     steps: list[Step] = []
 
     async def carries(count: int) -> bool:
+        # The machine may have stumbled: a count has failed when it has failed twice.
+        return await tried(count) or await tried(count)
+
+    async def tried(count: int) -> bool:
         record = Lateness(wait_s)
         usage = _CpuMeter(server_pid)
         failures = await _hold(make, count, record, _MEASURE_S, usage)
@@ -284,7 +288,7 @@ def main(
     cores = Cores.of_this_machine()
     capacities: dict[str, Capacity] = {}
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-        settings = {"PARLEY_CONVERSATION_MAX_SESSIONS": str(most + 1)}
+        settings = {"PARLEY_CONVERSATION_MAX_SESSIONS": str(2 * most)}
         stack = Stack(Path(folder) / "data", engine=engine, settings=settings)
         with cores.serving():
             stack.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from parley_cli.client.parley_client import ParleyClient
 _FRAME_SAMPLES = RATE_HZ // 50
 # A player reports what was heard five times a second, as the terminal client does.
 _HEARD_EVERY_FRAMES = 10
+_FINISH_TIMEOUT_S = 5.0
 _PCM_BYTES_A_SECOND = 2 * 24_000
 
 Authorize = Callable[[], Awaitable[tuple[tuple[str, str], ...]]]
@@ -71,8 +73,18 @@ class ParleySession(LoadedSession):
         raise ConnectionError("the stream ended")
 
     async def close(self) -> None:
-        """Cancel the stream."""
-        if self._call is not None:
+        """End the session in good order: one that is cut off keeps its place for a while."""
+        if self._call is None:
+            return
+        try:
+            async with asyncio.timeout(_FINISH_TIMEOUT_S):
+                await self._write(finish=conversation_pb2.Finish())
+                while await self._call.read() is not grpc.aio.EOF:
+                    pass
+        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # It is over all the same; why it failed was noted where it did.
+            pass
+        finally:
             self._call.cancel()
 
     async def _write(self, **message: Any) -> None:

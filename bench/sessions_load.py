@@ -88,7 +88,7 @@ class LoadedSession(ABC):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.listen())
                 tasks.create_task(self._speak())
-        except* Exception as errors:  # one lost session is a result, not an end
+        except* Exception as errors:  # noqa: BLE001 - a lost session is a result, not an end
             self.failed = repr(errors.exceptions[0])
         finally:
             await self.close()

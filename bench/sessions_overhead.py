@@ -18,6 +18,8 @@ from parley_cli.client.parley_client import ParleyClient
 _FRAME_SAMPLES = RATE_HZ // 50
 _SPEECH_FRAMES = 25
 _TIMEOUT_S = 5.0
+# The first turns open connections between the services and fill their caches.
+_WARM_UP = 5
 
 
 async def measure_overhead(client: ParleyClient, turns: int) -> list[float]:
@@ -30,9 +32,9 @@ async def measure_overhead(client: ParleyClient, turns: int) -> list[float]:
     async with client.converse(start) as stream, asyncio.TaskGroup() as tasks:
         arrivals: asyncio.Queue[tuple[int, float]] = asyncio.Queue()
         listening = tasks.create_task(_note_replies(stream, arrivals))
-        waits = [await _turn(stream, turn, arrivals) for turn in range(turns)]
+        waits = [await _turn(stream, turn, arrivals) for turn in range(_WARM_UP + turns)]
         listening.cancel()
-    return waits
+    return waits[_WARM_UP:]
 
 
 async def _turn(
