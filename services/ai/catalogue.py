@@ -15,7 +15,7 @@ from services.ai.capabilities import (
     Voice,
 )
 from services.ai.engine import Engine, EngineDescription, EngineSession, SessionConfig
-from services.common.errors import FailedPrecondition, NotFound, ResourceExhausted
+from services.common.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 
 P = TypeVar("P")
 
@@ -61,14 +61,14 @@ class Catalogue:
     def entry(self, name: str) -> EngineEntry:
         """Return the engine ``name``, or the default one where it is empty.
 
-        Raises ``NotFound`` (ENGINE_NOT_FOUND).
+        Raises ``InvalidArgument`` (UNKNOWN_ENGINE).
         """
         entry = self.engines.get(name or next(iter(self.engines), ""))
         if entry is None:
             known = ", ".join(self.engines) or "none"
-            raise NotFound(
+            raise InvalidArgument(
                 f"There is no engine named {name!r}; there are: {known}.",
-                reason="ENGINE_NOT_FOUND",
+                reason="UNKNOWN_ENGINE",
             )
         return entry
 
@@ -76,8 +76,8 @@ class Catalogue:
     def live_session(self, name: str, config: SessionConfig) -> Iterator[EngineSession]:
         """Open a live session that counts against its engine's capacity until the block ends.
 
-        Raises ``NotFound`` (ENGINE_NOT_FOUND, VOICE_NOT_FOUND), ``FailedPrecondition``
-        (MODEL_NOT_INSTALLED), ``ResourceExhausted`` (CAPACITY_EXHAUSTED) with a time to retry.
+        Raises ``InvalidArgument`` (UNKNOWN_ENGINE, UNKNOWN_VOICE), ``FailedPrecondition``
+        (MODEL_NOT_INSTALLED), ``ResourceExhausted`` (AT_CAPACITY) with a time to retry.
         """
         entry = self.entry(name)
         if entry.engine is None:
@@ -100,17 +100,17 @@ class Catalogue:
             session.close()
 
     def recognizer(self, name: str) -> tuple[str, Recognizer]:
-        """Return a recognizer and its name. Raises ``NotFound``."""
+        """Return a recognizer and its name. Raises ``InvalidArgument``."""
         return _pick(self.recognizers, name, "recognizer")
 
     def language_model(self, name: str) -> tuple[str, LanguageModel]:
-        """Return a language model and its name. Raises ``NotFound``."""
+        """Return a language model and its name. Raises ``InvalidArgument``."""
         return _pick(self.language_models, name, "language model")
 
     def synthesizer_for(self, voice: str) -> Synthesizer:
         """Return the first synthesizer that has ``voice``, or the default one where it is empty.
 
-        Raises ``NotFound`` (VOICE_NOT_FOUND).
+        Raises ``InvalidArgument`` (UNKNOWN_VOICE).
         """
         if not voice:
             return _pick(self.synthesizers, "", "synthesizer")[1]
@@ -121,7 +121,7 @@ class Catalogue:
 
 
 def check_voice(voices: tuple[Voice, ...], voice: str) -> None:
-    """Raise ``NotFound`` (VOICE_NOT_FOUND) unless ``voice`` is empty or one of ``voices``."""
+    """Raise ``InvalidArgument`` (UNKNOWN_VOICE) unless ``voice`` is empty or one of ``voices``."""
     if voice and all(known.id != voice for known in voices):
         raise _no_voice(voice)
 
@@ -134,8 +134,8 @@ def _pick(offered: Mapping[str, P], name: str, kind: str) -> tuple[str, P]:
     name = name or next(iter(offered))
     if name not in offered:
         known = ", ".join(offered)
-        raise NotFound(
-            f"There is no {kind} named {name!r}; there are: {known}.", reason="ENGINE_NOT_FOUND"
+        raise InvalidArgument(
+            f"There is no {kind} named {name!r}; there are: {known}.", reason="UNKNOWN_ENGINE"
         )
     return name, offered[name]
 
@@ -143,11 +143,11 @@ def _pick(offered: Mapping[str, P], name: str, kind: str) -> tuple[str, P]:
 def _full(entry: EngineEntry) -> ResourceExhausted:
     return ResourceExhausted(
         f"The engine {entry.name!r} carries as many live conversations as it can.",
-        reason="CAPACITY_EXHAUSTED",
+        reason="AT_CAPACITY",
         retry_after=_RETRY_AFTER_S,
         metadata={"engine": entry.name},
     )
 
 
-def _no_voice(voice: str) -> NotFound:
-    return NotFound(f"There is no voice named {voice!r} here.", reason="VOICE_NOT_FOUND")
+def _no_voice(voice: str) -> InvalidArgument:
+    return InvalidArgument(f"There is no voice named {voice!r} here.", reason="UNKNOWN_VOICE")

@@ -191,7 +191,7 @@ def _provider_errors(reason: FailureReason) -> Iterator[None]:
     except ProviderBusyError as error:
         raise ResourceExhausted(
             "The models have more work than they can carry.",
-            reason="CAPACITY_EXHAUSTED",
+            reason="AT_CAPACITY",
             retry_after=_RETRY_AFTER_S,
         ) from error
     except ProviderError as error:

@@ -272,19 +272,19 @@ _CONVERSATION = (
     ReasonEntry(
         "UNKNOWN_ENGINE",
         Code.INVALID_ARGUMENT,
-        "`start` names an engine that is not there.",
+        "The request names an engine, a recognizer or a model that is not there.",
         "Call ListEngines, or name none for the default.",
     ),
     ReasonEntry(
         "UNKNOWN_VOICE",
         Code.INVALID_ARGUMENT,
-        "`start` names a voice that the engine does not have.",
+        "The request names a voice that the engine does not have.",
         "Call ListVoices, or name none for the default.",
     ),
     ReasonEntry(
         "AT_CAPACITY",
         Code.RESOURCE_EXHAUSTED,
-        "As many live conversations run as this instance can carry.",
+        "As much runs as this instance, its models and its cores can carry.",
         "Retry after the time given.",
     ),
     ReasonEntry(
@@ -333,28 +333,10 @@ _CONVERSATION = (
 
 _AI = (
     ReasonEntry(
-        "ENGINE_NOT_FOUND",
-        Code.NOT_FOUND,
-        "No engine of this name is configured.",
-        "Call ListEngines.",
-    ),
-    ReasonEntry(
-        "VOICE_NOT_FOUND",
-        Code.NOT_FOUND,
-        "The engine has no voice of this name.",
-        "Call ListVoices.",
-    ),
-    ReasonEntry(
         "LANGUAGE_UNSUPPORTED",
         Code.INVALID_ARGUMENT,
         "The engine does not know this language.",
         "Call ListEngines for what each one knows.",
-    ),
-    ReasonEntry(
-        "CAPACITY_EXHAUSTED",
-        Code.RESOURCE_EXHAUSTED,
-        "As many live sessions run as the models and cores can carry.",
-        "Retry after the time given.",
     ),
     ReasonEntry(
         "ENGINE_FAILED",

@@ -29,10 +29,9 @@ OPEN_TIMEOUT_S = 15.0
 # How the ai service's reasons read to a learner's client.
 _UNAVAILABLE = frozenset({"DEADLINE_EXCEEDED", "PEER_FAILED", "INTERNAL"})
 _UNKNOWN: dict[str, Callable[[str], ParleyError]] = {
-    "ENGINE_NOT_FOUND": problems.unknown_engine,
-    "VOICE_NOT_FOUND": problems.unknown_voice,
+    "UNKNOWN_ENGINE": problems.unknown_engine,
+    "UNKNOWN_VOICE": problems.unknown_voice,
 }
-_BUSY = frozenset({"CAPACITY_EXHAUSTED", "AT_CAPACITY"})
 
 
 class Engine(Protocol):
@@ -183,7 +182,7 @@ def typed(error: grpc.aio.AioRpcError) -> ParleyError:
         return problems.engine_unavailable()
     if found.reason in _UNKNOWN:
         return _UNKNOWN[found.reason](found.message)
-    if found.reason in _BUSY:
+    if found.reason == "AT_CAPACITY":
         return problems.at_capacity(found.retry_after)
     return found
 

@@ -53,7 +53,7 @@ async def test_an_unknown_engine_is_refused_by_name(ai: Start):
         call = stub.Converse()
         await call.write(start(engine="nosuch"))
         error = await failure_of(call)
-    assert error.reason == "ENGINE_NOT_FOUND"
+    assert error.reason == "UNKNOWN_ENGINE"
     assert "scripted" in error.message
 
 
@@ -61,7 +61,7 @@ async def test_an_unknown_voice_is_refused(ai: Start):
     async with ai() as stub:
         call = stub.Converse()
         await call.write(start(voice="nosuch"))
-        assert (await failure_of(call)).reason == "VOICE_NOT_FOUND"
+        assert (await failure_of(call)).reason == "UNKNOWN_VOICE"
 
 
 async def test_audio_before_start_is_refused(ai: Start):

@@ -98,7 +98,7 @@ async def test_synthesize_gives_the_format_first_and_words_where_they_begin(ai: 
 async def test_synthesize_refuses_an_unknown_voice(ai: Start):
     async with ai() as stub:
         request = ai_pb2.SynthesizeRequest(text="hello", voice="nosuch")
-        assert await reason_of(stub.Synthesize(request)) == "VOICE_NOT_FOUND"
+        assert await reason_of(stub.Synthesize(request)) == "UNKNOWN_VOICE"
 
 
 async def test_assess_says_that_it_is_not_done_yet(ai: Start):

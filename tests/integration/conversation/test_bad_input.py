@@ -6,7 +6,7 @@ from dataclasses import replace
 import grpc.aio
 import pytest
 
-from services.common.errors import NotFound, ResourceExhausted
+from services.common.errors import InvalidArgument, ResourceExhausted
 from services.common.limits import DEFAULT_LIMITS
 from services.common.status import from_rpc_error, from_status
 from tests.integration.conversation.conftest import Talk, World
@@ -57,27 +57,19 @@ async def test_an_unknown_scenario_is_refused(world: World):
     assert world.ai.live == 0
 
 
-@pytest.mark.parametrize(
-    ("from_ai", "to_client", "code"),
-    [
-        ("ENGINE_NOT_FOUND", "UNKNOWN_ENGINE", grpc.StatusCode.INVALID_ARGUMENT),
-        ("VOICE_NOT_FOUND", "UNKNOWN_VOICE", grpc.StatusCode.INVALID_ARGUMENT),
-    ],
-)
-async def test_an_unknown_engine_or_voice_is_a_wrong_argument(
-    world: World, from_ai: str, to_client: str, code: grpc.StatusCode
-):
-    world.ai.error = NotFound("There is none of that name.", reason=from_ai)
+@pytest.mark.parametrize("reason", ["UNKNOWN_ENGINE", "UNKNOWN_VOICE"])
+async def test_an_unknown_engine_or_voice_is_a_wrong_argument(world: World, reason: str):
+    world.ai.error = InvalidArgument("There is none of that name.", reason=reason)
     talk = world.talk()
     await talk.send(start={"engine": "nobody", "voice": "nobody"})
-    await fails(talk, code, to_client)
+    await fails(talk, grpc.StatusCode.INVALID_ARGUMENT, reason)
     world.ai.error = None
     await still_serves(world)
 
 
 async def test_a_voice_of_the_profile_that_the_engine_lacks_is_left_out(world: World):
     world.user.account.voice = "of-another-engine"
-    world.ai.error = NotFound("No such voice.", reason="VOICE_NOT_FOUND")
+    world.ai.error = InvalidArgument("No such voice.", reason="UNKNOWN_VOICE")
 
     opening = asyncio.create_task(still_serves(world))
     async with asyncio.timeout(10):
@@ -89,7 +81,7 @@ async def test_a_voice_of_the_profile_that_the_engine_lacks_is_left_out(world: W
 
 
 async def test_a_full_engine_is_told_with_a_time_to_retry(world: World):
-    world.ai.error = ResourceExhausted("Full.", reason="CAPACITY_EXHAUSTED", retry_after=3)
+    world.ai.error = ResourceExhausted("Full.", reason="AT_CAPACITY", retry_after=3)
     talk = world.talk()
     await talk.send(start={})
     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -6,7 +6,7 @@ from services.ai.catalogue import Catalogue, EngineEntry
 from services.ai.engine import SessionConfig
 from services.ai.engines.scripted import ScriptedEngine
 from services.ai.script import Script
-from services.common.errors import FailedPrecondition, NotFound, ResourceExhausted
+from services.common.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 
 
 def catalogue(capacity: int = 1) -> Catalogue:
@@ -23,7 +23,7 @@ async def test_the_session_over_capacity_is_refused_with_a_time_to_retry():
             offered.live_session("scripted", SessionConfig()),
         ):
             pass
-        assert caught.value.reason == "CAPACITY_EXHAUSTED"
+        assert caught.value.reason == "AT_CAPACITY"
         assert caught.value.retry_after is not None
     with offered.live_session("", SessionConfig()):
         assert offered.entry("").sessions == 1
@@ -37,7 +37,7 @@ async def test_a_session_that_fails_gives_its_place_back():
 
 
 def test_an_unknown_engine_is_not_found_and_the_known_are_named():
-    with pytest.raises(NotFound, match="scripted"):
+    with pytest.raises(InvalidArgument, match="scripted"):
         catalogue().entry("nosuch")
 
 
@@ -52,7 +52,7 @@ def test_an_engine_that_cannot_serve_says_why():
 
 async def test_a_voice_of_nobody_is_not_found():
     with (
-        pytest.raises(NotFound, match="nosuch"),
+        pytest.raises(InvalidArgument, match="nosuch"),
         catalogue().live_session("", SessionConfig(voice="nosuch")),
     ):
         pass

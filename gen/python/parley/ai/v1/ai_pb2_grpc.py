@@ -87,7 +87,7 @@ class AiServiceServicer:
 
     def Transcribe(self, request_iterator, context):
         """Recognises a recording that comes in pieces. The first request is `config`.
-        INVALID_ARGUMENT (BAD_AUDIO, NO_AUDIO).
+        INVALID_ARGUMENT (AUDIO_FRAME_INVALID, AUDIO_FORMAT_UNSUPPORTED, AUDIO_TOO_LONG).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

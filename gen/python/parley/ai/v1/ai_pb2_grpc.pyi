@@ -40,7 +40,7 @@ class AiServiceStub:
     """
     Transcribe: _grpc.StreamStreamMultiCallable[_ai_pb2.TranscribeRequest, _ai_pb2.TranscribeResponse]
     """Recognises a recording that comes in pieces. The first request is `config`.
-    INVALID_ARGUMENT (BAD_AUDIO, NO_AUDIO).
+    INVALID_ARGUMENT (AUDIO_FRAME_INVALID, AUDIO_FORMAT_UNSUPPORTED, AUDIO_TOO_LONG).
     """
     Generate: _grpc.UnaryStreamMultiCallable[_ai_pb2.GenerateRequest, _ai_pb2.GenerateResponse]
     """Streams text of a language model."""
@@ -65,7 +65,7 @@ class AiServiceAsyncStub(AiServiceStub):
     """
     Transcribe: _aio.StreamStreamMultiCallable[_ai_pb2.TranscribeRequest, _ai_pb2.TranscribeResponse]  # type: ignore[assignment]
     """Recognises a recording that comes in pieces. The first request is `config`.
-    INVALID_ARGUMENT (BAD_AUDIO, NO_AUDIO).
+    INVALID_ARGUMENT (AUDIO_FRAME_INVALID, AUDIO_FORMAT_UNSUPPORTED, AUDIO_TOO_LONG).
     """
     Generate: _aio.UnaryStreamMultiCallable[_ai_pb2.GenerateRequest, _ai_pb2.GenerateResponse]  # type: ignore[assignment]
     """Streams text of a language model."""
@@ -99,7 +99,7 @@ class AiServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ai_pb2.TranscribeResponse], _abc.AsyncIterator[_ai_pb2.TranscribeResponse], _abc.Awaitable[None]]:
         """Recognises a recording that comes in pieces. The first request is `config`.
-        INVALID_ARGUMENT (BAD_AUDIO, NO_AUDIO).
+        INVALID_ARGUMENT (AUDIO_FRAME_INVALID, AUDIO_FORMAT_UNSUPPORTED, AUDIO_TOO_LONG).
         """
 
     @_abc_1.abstractmethod

@@ -1859,7 +1859,7 @@ export const AiService: GenService<{
   },
   /**
    * Recognises a recording that comes in pieces. The first request is `config`.
-   * INVALID_ARGUMENT (BAD_AUDIO, NO_AUDIO).
+   * INVALID_ARGUMENT (AUDIO_FRAME_INVALID, AUDIO_FORMAT_UNSUPPORTED, AUDIO_TOO_LONG).
    *
    * @generated from rpc parley.ai.v1.AiService.Transcribe
    */
