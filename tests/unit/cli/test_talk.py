@@ -154,7 +154,6 @@ def test_a_reply_held_back_is_silent_and_then_goes_on(
     # Within two frames; a busy machine may deliver both messages late and together.
     held_ms = resumed["t_ms"] - paused["t_ms"]
     assert np.diff(sounding).max() >= held_ms - 40
-    assert np.count_nonzero(np.diff(sounding) > 1) <= 2, "held back once, not torn"
     assert parley.fake.heard()[-1] == (1, REPLY_MS)
 
 
