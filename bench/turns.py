@@ -7,28 +7,32 @@ as points of a plane, one a setting of patience. `bench.turns_cases` says what i
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from bench.peers.environment import ROOT, peers_python
+from bench.peers.environment import ROOT, PeersUnavailableError, peers_python
 from bench.peers.running import peers_environment
 from bench.report import RESULTS, Spread, table, write
 from bench.speech import DEFAULT_FOLDER, read_utterances
 from bench.turn_models import TurnModels, load_turn_models
 from bench.turns_cases import Case, build_cases
 from bench.turns_parley import HeardCase, hear
-from parley_models import ModelStore, default_models_dir
+from parley_models import ModelsError, ModelStore, default_models_dir
 
 PATIENCE = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
 _SEED = 20_260_101
+# With the recording as it is, four cases of each: most turns of a talk hold a pause.
+_PAUSED = 3
 _PARLEY, _PIPECAT = "parley", "pipecat"
 
 
@@ -182,24 +186,24 @@ def plot(points: Sequence[Point], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder of recordings")
-    parser.add_argument("--preset", default="default", help="the recognizer and turn detector")
-    parser.add_argument("--paused", type=int, default=3, help="cases with pauses a recording")
-    parser.add_argument("--no-peer", action="store_true", help="Parley alone")
-    arguments = parser.parse_args()
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with transcripts.tsv.")] = DEFAULT_FOLDER,
+    preset: Annotated[str, typer.Option(help="Whose models take turns.")] = os.environ.get(
+        "PRESET", "default"
+    ),
+    paused: Annotated[int, typer.Option(help="Cases with pauses from each recording.")] = _PAUSED,
+    peer: Annotated[bool, typer.Option(help="Judge Pipecat as well.")] = True,
+) -> None:
+    """Print and write who cuts off and who waits, on the recordings of DATA."""
     models_dir = default_models_dir()
-    models = load_turn_models(ModelStore(models_dir), arguments.preset)
-    utterances = read_utterances(arguments.data)
-    cases = build_cases(utterances, arguments.paused, _SEED, models.voice_end)
-    points = []
-    if not arguments.no_peer:
-        points.append(pipecat_point(cases, models_dir, arguments.preset))
-    points += parley_points(models, cases)
-    report(cases, points)
+    try:
+        models = load_turn_models(ModelStore(models_dir), preset)
+        cases = build_cases(read_utterances(data), paused, _SEED, models.voice_end)
+        points = [pipecat_point(cases, models_dir, preset)] if peer else []
+    except (OSError, ValueError, ModelsError, PeersUnavailableError) as error:
+        raise SystemExit(f"bench-turns: {error}") from error
+    report(cases, [*points, *parley_points(models, cases)])
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)
