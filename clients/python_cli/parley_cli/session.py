@@ -350,8 +350,7 @@ def _started(view: SessionView, started: conversation_pb2.SessionStarted) -> Ses
     if started.resumed and current is not None and current.generation and not current.end:
         floor = Floor.TUTOR
     return replace(
-        view,
-        floor=floor,
+        _unless_ended(view, floor),
         conversation_id=started.conversation_id,
         engine=started.engine,
         voice=started.voice,

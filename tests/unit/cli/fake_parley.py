@@ -315,14 +315,14 @@ class FakeConversation:
         )
         self._reply_ms = 0 if self._start.captions_only else len(words) * _WORD_MS
         for offset_ms in range(0, self._reply_ms, _CHUNK_MS):
+            if offset_ms == 10 * _CHUNK_MS:
+                yield from self._midway(generation)
             audio = self._say(
                 generation=generation,
                 reply_audio=conversation_pb2.ReplyAudio(
                     pcm=tone(offset_ms, _CHUNK_MS), offset_ms=offset_ms
                 ),
             )
-            if offset_ms == 10 * _CHUNK_MS:
-                yield from self._midway(generation)
             if not self._lost:
                 yield audio
         if self._lost and self.engine != "forgetful":
