@@ -11,7 +11,7 @@ from bench.peers.pipecat_wire import BotAudio, ClientMessage, Interrupted, decod
 
 # As Pipecat's own serializer (1.14) writes them.
 AUDIO_FROM_SERVER = bytes.fromhex(
-    "1212" + "0807" + "1a04" + "01000200" + "20c0bb01" + "2801" + "3000"
+    "1210" + "0807" + "1a04" + "01000200" + "20c0bb01" + "2801" + "3000"
 )
 INTERRUPTION = bytes.fromhex("2a00")
 TRANSCRIPTION = bytes.fromhex("1a04" + "1a026869")
