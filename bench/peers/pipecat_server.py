@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import socket
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -80,20 +81,22 @@ class Parts:
     """None: Pipecat's defaults."""
 
 
-async def local_parts(arguments: argparse.Namespace) -> Parts:
-    """Load Parley's models, and have the prompt evaluated that every conversation begins with."""
+async def local_parts(arguments: argparse.Namespace, cache_dir: Path) -> Parts:
+    """Load Parley's models, and have the prompt evaluated that every conversation begins with.
+
+    `cache_dir` lets every place of the language model share what was evaluated once, as in Parley.
+    """
     runtime = LocalRuntime(
         pool=ComputePool(arguments.speech_threads, _MAX_WAITING_CALLS),
         sessions=1,
+        cache_dir=cache_dir,
         context_tokens=arguments.context_tokens,
         language_model_threads=arguments.language_model_threads,
     )
     store = ModelStore(arguments.models_dir)
     models = await asyncio.to_thread(load_local_models, store, arguments.preset, runtime)
     system = system_message(PromptContext())
-    first = models.language_model.open()
-    await first.prime([system])
-    first.close()
+    await models.language_model.warm([system])
     return Parts(
         recognizer=lambda: RecognizerService(models.recognizer),
         language_model=lambda: LanguageModelService(models.language_model, system.text),
@@ -165,10 +168,15 @@ def build_app(arguments: argparse.Namespace, port: int) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        parts.append(scripted_parts() if arguments.scripted else await local_parts(arguments))
-        # Whoever waits for this line connects after it: the socket listens already.
-        print(f"ready {port}", flush=True)
-        yield
+        with tempfile.TemporaryDirectory(prefix="peer-") as folder:
+            parts.append(
+                scripted_parts()
+                if arguments.scripted
+                else await local_parts(arguments, Path(folder))
+            )
+            # Whoever waits for this line connects after it: the socket listens already.
+            print(f"ready {port}", flush=True)
+            yield
 
     app = FastAPI(lifespan=lifespan)
 

@@ -40,7 +40,7 @@ _ROLES = {
     "user": Role.USER,
     "assistant": Role.ASSISTANT,
 }
-# An adapter that never evaluates a prompt of these settings: the model itself has them.
+# Pipecat wants every setting named; sampling is that of Parley's replies, and the rest is unused.
 _LLM_SETTINGS: dict[str, Any] = {
     "model": "local",
     "temperature": TUTOR_OPTIONS.temperature,
