@@ -160,7 +160,8 @@ def running_bare(folder: Path) -> Iterator[Target]:
         LoadError: it did not start.
     """
     command = [sys.executable, "-m", "bench.ghz_bare", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # Parley runs in a session of its own, and Linux shares out busy cores by session (autogroup).
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     watchdog = threading.Timer(_READY_TIMEOUT_S, process.kill)
     watchdog.start()
     try:

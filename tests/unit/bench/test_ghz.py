@@ -1,0 +1,59 @@
+"""The benchmark's own sums: ratios, and which core serves."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bench.ghz import Cores, Round, result_of
+from bench.ghz_load import Outcome
+from bench.report import Spread
+
+
+def a_round(rate: float, cpu_ms: float = 1.0) -> Round:
+    return Round(Outcome(int(rate), 1.0, Spread.of([1.0, 2.0])), cpu_ms)
+
+
+def test_the_ratio_is_the_median_of_the_rounds_own_ratios_not_of_the_medians():
+    """A neighbour that takes the core for one round must not decide the ratio."""
+    result = result_of(
+        {
+            "direct": [a_round(800), a_round(90), a_round(800)],
+            "bare": [a_round(1000), a_round(100), a_round(2000)],
+        }
+    )
+    assert result["ratios_direct"] == [0.8, 0.9, 0.4]
+    assert result["ratio_direct"] == 0.8
+
+
+def test_without_a_bare_server_there_is_no_ratio():
+    result = result_of({"gateway": [a_round(2)]})
+    assert not [name for name in result if name.startswith("ratio")]
+    assert result["gateway"]["rate"] == 2.0
+
+
+def test_rate_and_cpu_time_are_medians_and_calls_are_summed():
+    one = result_of({"direct": [a_round(10, 0.1), a_round(30, 0.5), a_round(20, 0.2)]})["direct"]
+    assert (one["rate"], one["cpu_ms"], one["calls"]) == (20.0, 0.2, 60)
+    assert one["rates"] == [10.0, 30.0, 20.0]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_servers_are_held_to_their_core_only_inside_the_block():
+    before = os.sched_getaffinity(0)
+    core = min(before)
+    with Cores(core, None).serving():
+        assert os.sched_getaffinity(0) == {core}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_one_usable_core_pins_nothing(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {3}, raising=False)
+    assert Cores.choose() == Cores(None, None)
+
+
+def test_servers_and_load_get_different_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, _cores: None, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {5, 2, 7}, raising=False)
+    assert Cores.choose() == Cores(2, 5)
