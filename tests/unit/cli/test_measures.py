@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley_cli.audio.files import Recording, Samples
-from parley_cli.audio.speech_end import first_sounding_sample, speech_end_sample
+from parley_cli.audio.files import Recording, Samples, read_recording
+from parley_cli.audio.speech_end import first_sounding_sample, holds_speech, speech_end_sample
 from parley_cli.session import Floor, SessionView, StageView, TurnView
 from parley_cli.talk.measure import SilenceMeter
 from parley_cli.talk.script import LEAD_IN_MS, RecordingScript, answered
 
 RATE = 16_000
+SPEECH = Path(__file__).parents[2] / "data" / "speech"
 
 
 def tone(duration_ms: int, level: float = 0.25) -> Samples:
@@ -56,6 +57,32 @@ def test_a_pause_inside_speech_ends_nothing() -> None:
 @pytest.mark.parametrize("samples", [silence(1000), silence(5), silence(0)])
 def test_silence_holds_no_speech(samples: Samples) -> None:
     assert speech_end_sample(samples, RATE) is None
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        silence(60_000),
+        noise(60_000, 0.0002),  # -74 dBFS: the noise of a sound card
+        noise(60_000, 0.005),  # -46 dBFS: a microphone turned up in an empty room
+        np.concatenate([noise(2000, 0.001), tone(20), noise(2000, 0.001)]),  # a click
+        silence(0),
+    ],
+)
+def test_silence_and_faint_steady_noise_are_told_from_speech(samples: Samples) -> None:
+    assert not holds_speech(samples, RATE)
+
+
+@pytest.mark.parametrize("path", sorted(SPEECH.glob("*.wav")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("level_dbfs", [-50.0, -30.0])
+def test_quiet_speech_is_speech_even_under_noise(path: Path, level_dbfs: float) -> None:
+    speech = read_recording(path, RATE).samples / 32768.0
+    speech *= 10 ** (level_dbfs / 20) / np.sqrt(np.mean(speech**2))
+    for noise_level in (0.0, 10 ** ((level_dbfs - 5) / 20)):
+        heard = speech + np.random.default_rng(3).normal(0, noise_level, len(speech))
+        samples = np.clip(heard * 32768, -32768, 32767).astype(np.int16)
+        assert holds_speech(samples, RATE)
+        assert holds_speech(np.concatenate([silence(120_000), samples]), RATE)
 
 
 def test_sound_begins_at_the_first_audible_sample() -> None:

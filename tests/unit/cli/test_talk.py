@@ -301,6 +301,17 @@ def test_a_bad_file_is_told_before_connecting(
     assert words in outcome.err
 
 
+def test_a_recording_without_speech_is_told_before_connecting(
+    parley: Parley, write_wav: WriteWav
+) -> None:
+    parley.register()
+    path = write_wav(speech_ms=0, silence_ms=60_000)
+    outcome = parley.run("talk", "-i", str(path))
+    assert outcome.code == 2
+    assert "holds no speech in its 60.0 s" in outcome.err
+    assert parley.fake.starts == []
+
+
 def test_a_recording_of_20_ms_is_told_before_connecting(
     parley: Parley, write_wav: WriteWav
 ) -> None:

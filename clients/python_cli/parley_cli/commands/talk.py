@@ -17,6 +17,7 @@ from parley_cli.audio.cards import Card, VirtualCard
 from parley_cli.audio.devices import OUTPUT_LATENCY_MS, DeviceCard
 from parley_cli.audio.files import Recording, read_recording
 from parley_cli.audio.recorder import check_writable
+from parley_cli.audio.speech_end import holds_speech
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.state import run, state_of, stdout
@@ -170,7 +171,7 @@ def talk(
     files = [*(inputs or []), *(more_inputs or [])]
     _check_use(files, inputs, text=text, push_to_talk=push_to_talk, as_json=as_json)
     # Everything that can be wrong on this machine is found before the server is asked.
-    recordings = [read_recording(path, CAPTURE_RATE_HZ) for path in files]
+    recordings = [_utterance(path) for path in files]
     for path in (output, output_mix):
         if path is not None:
             check_writable(path)
@@ -224,6 +225,18 @@ def _check_use(
             advice="Choose one way to talk.",
             exit_code=ExitCode.USAGE,
         )
+
+
+def _utterance(path: Path) -> Recording:
+    """Read a recording, and refuse one that nobody could answer before it takes its time."""
+    recording = read_recording(path, CAPTURE_RATE_HZ)
+    if not holds_speech(recording.samples, CAPTURE_RATE_HZ):
+        raise CliFailure(
+            f"{path} holds no speech in its {recording.duration_ms / 1000:.1f} s.",
+            advice="Check that the microphone was on, and record it again.",
+            exit_code=ExitCode.USAGE,
+        )
+    return recording
 
 
 def _sound(
