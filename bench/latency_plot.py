@@ -54,4 +54,4 @@ def _stages(axes: Axes, turns: Sequence[MeasuredTurn]) -> None:
         above += np.maximum(heights, 0)
         below += np.minimum(heights, 0)
     axes.set(xlabel="Parley's turns, by their wait", ylabel="milliseconds", xticks=[])
-    axes.legend(fontsize=8, ncols=3)
+    axes.legend(fontsize=8, loc="upper left")
