@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.report import Spread
 
-CONFIGS = Path(__file__).parent / "ghz"
+CONFIGS = Path(__file__).parent / "ghz_files"
 ROOT = Path(__file__).resolve().parents[1]
 
 # What a run takes beyond its duration: start, connections, the last answers, the report.
@@ -27,7 +27,7 @@ class LoadError(Exception):
 class Load:
     """How to call.
 
-    config: the file's name in `bench/ghz/`, without `.json`.
+    config: the file's name in `bench/ghz_files/`, without `.json`.
     duration_s: how long calls are begun; those in progress then are waited for.
     concurrency: calls in progress at once, spread over `connections`.
     rps: calls begun a second at most; 0: as fast as they are answered.

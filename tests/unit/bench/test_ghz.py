@@ -27,9 +27,16 @@ def test_the_ratio_is_the_median_of_the_rounds_own_ratios_not_of_the_medians():
     assert result["ratio_direct"] == 0.8
 
 
+def test_by_cpu_time_a_server_that_was_kept_from_the_core_loses_nothing():
+    """Another program that takes half of the core halves the rate, not what a call costs."""
+    result = result_of({"direct": [a_round(100, 0.25)], "bare": [a_round(1000, 0.2)]})
+    assert result["ratio_direct"] == 0.1
+    assert result["cpu_ratio_direct"] == 0.8
+
+
 def test_without_a_bare_server_there_is_no_ratio():
     result = result_of({"gateway": [a_round(2)]})
-    assert not [name for name in result if name.startswith("ratio")]
+    assert not [name for name in result if "ratio" in name]
     assert result["gateway"]["rate"] == 2.0
 
 

@@ -1,4 +1,4 @@
-module parley/bench/ghz
+module parley/bench/ghz_files
 
 go 1.24
 
