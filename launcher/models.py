@@ -21,7 +21,9 @@ def ensure(preset: str, models_dir: Path) -> None:
         names = store.manifest.preset(preset).model_names
         if not store.missing(names):
             return
-        print(f"Fetching the models of the preset {preset!r} into {models_dir} (once):")
+        # Flushed: in a pipe it would otherwise come after the lines of the progress it announces,
+        # which go to standard error.
+        print(f"Fetching the models of the preset {preset!r} into {models_dir} (once):", flush=True)
         with reporter_for(quiet=False) as reporter:
             Fetcher(store, reporter).fetch(names)
     except ModelsError as error:
