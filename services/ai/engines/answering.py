@@ -75,7 +75,7 @@ class Answering:
         self._spawn = spawn
         self._context = PromptContext(config.profile, config.scenario, config.recent_corrections)
         self._opening_line = config.scenario.opening_line.strip()
-        self._memory = Memory(config.history)
+        self._memory = Memory(config.history, config.last_generation)
         self._generation = config.last_generation
         self._speaker = Speaker(synthesizer, config.voice, config.speech_rate, config.captions_only)
         self._current: _Current | None = None
@@ -142,6 +142,7 @@ class Answering:
         current = self._current
         if current is not None and pause and current.pause == pause:
             attempt = current.attempt
+            attempt.marks.speech_end = marks.speech_end
             attempt.marks.decision = marks.decision
             attempt.marks.switches += marks.switches
         else:

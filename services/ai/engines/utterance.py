@@ -71,12 +71,15 @@ class Microphone:
         """Return when the sample at ``position`` was spoken, on the monotonic clock.
 
         A message is sent once its last sample was recorded, so a sample inside it is older by what
-        follows it.
+        follows it. Of the messages from that sample on, the one that was least held up tells: a
+        machine that stood still for a moment takes its messages late, and that wait was real.
         """
         if not self._ends:
             return 0.0
-        index = min(bisect.bisect_left(self._ends, position), len(self._ends) - 1)
-        return self._times[index] - max(0, self._ends[index] - position) / LEARNER_RATE_HZ
+        first = min(bisect.bisect_left(self._ends, position), len(self._ends) - 1)
+        later = range(first, len(self._ends))
+        origin = min(self._times[i] - self._ends[i] / LEARNER_RATE_HZ for i in later)
+        return origin + min(position, self._ends[-1]) / LEARNER_RATE_HZ
 
 
 class Utterance:
