@@ -293,7 +293,7 @@ def show(results: Mapping[str, Mapping[str, Any]]) -> None:
             )
     table(
         "Calls a second, all servers on one core",
-        ("", "rate", "of bare", "CPU ms a call", "bare's CPU / its", "p50 ms", "p99 ms"),
+        ("", "rate", "of bare", "CPU ms", "by CPU", "p50 ms", "p99 ms"),
         rows,
     )
     for case in ("get_jwks", "get_profile"):
