@@ -116,6 +116,30 @@ async def test_a_device_hears_whole_frames_and_plays_the_buffer(hardware: None) 
     assert all(d.closed.is_set() for d in (*FakeSpeaker.opened, *FakeMicrophone.opened))
 
 
+@pytest.mark.parametrize("cancel_echo", [False, True])
+async def test_headphones_leave_the_microphone_as_it_is(hardware: None, cancel_echo: bool) -> None:
+    """Without them a canceller stands between, which takes a constant out as it takes an echo."""
+    frames: list[Samples] = []
+    enough = asyncio.Event()
+
+    async def captured(samples: Samples, at: float) -> None:
+        frames.append(samples)
+        if len(frames) >= 50:
+            enough.set()
+
+    card = DeviceCard(capture_rate_hz=16_000, frame_ms=20, cancel_echo=cancel_echo)
+    playback = PlaybackBuffer(24_000)
+    running = asyncio.create_task(card.run(playback, captured, lambda _samples, _at: None))
+    async with asyncio.timeout(10):
+        await enough.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    heard = np.concatenate(frames)
+    assert {len(frame) for frame in frames} == {320}
+    assert bool(np.all(heard == 5)) is not cancel_echo
+
+
 async def test_a_device_that_cannot_be_opened_is_told_and_the_other_closed(
     hardware: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

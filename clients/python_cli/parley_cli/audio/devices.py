@@ -14,6 +14,7 @@ import miniaudio
 import numpy as np
 
 from parley_cli.audio.cards import OnCaptured, OnPlayed
+from parley_cli.audio.echo import EchoCanceller
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
 from parley_cli.failures import CliFailure, ExitCode
@@ -64,15 +65,25 @@ class DeviceCard:
         capture_rate_hz: of what is heard; miniaudio converts.
         frame_ms: length of a captured frame.
         microphone: False plays only.
+        cancel_echo: take what the loudspeaker plays out of what the microphone hears; not for
+            headphones, which have no echo.
 
     Raises:
         CliFailure: there is no device (exit code 5).
     """
 
-    def __init__(self, *, capture_rate_hz: int, frame_ms: int, microphone: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        capture_rate_hz: int,
+        frame_ms: int,
+        microphone: bool = True,
+        cancel_echo: bool = True,
+    ) -> None:
         self._capture_rate_hz = capture_rate_hz
         self._frame = capture_rate_hz * frame_ms // 1000
         self._microphone = microphone
+        self._cancel_echo = microphone and cancel_echo
         found = list_devices()
         if not found.loudspeakers:
             raise _no_device("loudspeaker")
@@ -84,6 +95,7 @@ class DeviceCard:
     ) -> None:
         """Hear and play until cancelled. Callbacks of the device only copy."""
         loop = asyncio.get_running_loop()
+        echo = self._echo_canceller(playback.sample_rate_hz)
         heard: asyncio.Queue[tuple[Samples, float]] = asyncio.Queue(_CAPTURE_QUEUE)
 
         def hear(samples: Samples, at: float) -> None:
@@ -101,6 +113,8 @@ class DeviceCard:
             count = yield b""
             while True:
                 samples = playback.take(count)
+                if echo is not None:
+                    echo.played(samples)
                 loop.call_soon_threadsafe(on_played, samples, time.monotonic())
                 count = yield samples.tobytes()
 
@@ -117,10 +131,20 @@ class DeviceCard:
             pending = np.zeros(0, dtype=np.int16)
             while True:
                 samples, at = await heard.get()
+                if echo is not None:
+                    samples = echo.clean(samples)
+                    at -= echo.waiting_samples / self._capture_rate_hz
                 pending = np.concatenate([pending, samples])
                 while len(pending) >= self._frame:
                     frame, pending = pending[: self._frame], pending[self._frame :]
                     await on_captured(frame, at - len(pending) / self._capture_rate_hz)
+
+    def _echo_canceller(self, playback_rate_hz: int) -> EchoCanceller | None:
+        if not self._cancel_echo:
+            return None
+        return EchoCanceller(
+            capture_rate_hz=self._capture_rate_hz, playback_rate_hz=playback_rate_hz
+        )
 
     def _open(self, kind: Any, rate_hz: int, name: str) -> Any:
         try:

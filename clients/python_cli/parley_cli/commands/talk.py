@@ -79,6 +79,14 @@ def talk(
     text: Annotated[
         bool, typer.Option("--text", "-t", help="Type instead of speaking.", rich_help_panel=_SOUND)
     ] = False,
+    headphones: Annotated[
+        bool,
+        typer.Option(
+            "--headphones",
+            help="You wear headphones: leave out the echo cancellation, which nothing needs then.",
+            rich_help_panel=_SOUND,
+        ),
+    ] = False,
     push_to_talk: Annotated[
         bool,
         typer.Option(
@@ -153,8 +161,8 @@ def talk(
 ) -> None:
     """Talk with the tutor.
 
-    Use a headset: without one the tutor hears itself. Ctrl-C ends the talk in good order; a second
-    one ends it at once.
+    Loudspeakers do: the tutor's voice is taken out of what the microphone hears. With --headphones
+    there is none to take out. Ctrl-C ends the talk in good order; a second one ends it at once.
 
     Examples:
       parley talk
@@ -191,7 +199,7 @@ def talk(
         output=output,
         output_mix=output_mix,
     )
-    card, driver, latency_ms = _sound(recordings, options, text=text)
+    card, driver, latency_ms = _sound(recordings, options, text=text, headphones=headphones)
     microphone = not files and not text
     # Reading keys also keeps the terminal from echoing them (and ^C) into what is drawn.
     keys = stdout().is_terminal and not (as_json or plain or text)
@@ -240,7 +248,7 @@ def _utterance(path: Path) -> Recording:
 
 
 def _sound(
-    recordings: list[Recording], options: TalkOptions, *, text: bool
+    recordings: list[Recording], options: TalkOptions, *, text: bool, headphones: bool
 ) -> tuple[Card | None, Driver | None, int]:
     """Choose what hears and plays, and what makes the talk go on."""
     script = RecordingScript(recordings, CAPTURE_RATE_HZ)
@@ -251,7 +259,11 @@ def _sound(
         return virtual, RecordingsDriver(script, recordings), 0
     if text:
         return (None if options.captions_only else virtual), TypingDriver(), 0
-    card = DeviceCard(capture_rate_hz=CAPTURE_RATE_HZ, frame_ms=options.frame_ms)
+    card = DeviceCard(
+        capture_rate_hz=CAPTURE_RATE_HZ,
+        frame_ms=options.frame_ms,
+        cancel_echo=not (headphones or options.captions_only),
+    )
     return card, None, OUTPUT_LATENCY_MS
 
 
