@@ -22,10 +22,18 @@ class _Remembered:
 
 
 class Memory:
-    """The turns of one conversation, oldest first."""
+    """The turns of one conversation, oldest first.
 
-    def __init__(self, history: Sequence[PastTurn]) -> None:
+    Args:
+        history: the turns before this engine session.
+        last_generation: the generation of the last of them; its reply may still be being played,
+            and `correct_reply` say what of it was heard. 0 where there is none.
+    """
+
+    def __init__(self, history: Sequence[PastTurn], last_generation: int = 0) -> None:
         self._turns = [_Remembered(turn.learner, turn.tutor, 0) for turn in history]
+        if self._turns:
+            self._turns[-1].generation = last_generation
         self._first = 0
 
     def begin_turn(self, learner: str, generation: int) -> None:

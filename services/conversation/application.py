@@ -6,6 +6,9 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import replace
+from typing import Literal
+
+import structlog
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
@@ -23,6 +26,8 @@ from services.conversation.learner_audio import input_format
 from services.conversation.live import LiveSession
 from services.conversation.plan import Plan, SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
+
+_log = structlog.get_logger(__name__)
 
 # 192 bits: nobody guesses it, and it fits a line.
 _SECRET_BYTES = 24
@@ -90,7 +95,7 @@ class Conversations:
             start=start,
             scenario=scenario,
             profile=account.profile,
-            turn_taking=_preferences(start.turn_taking, account.turn_taking),
+            turn_taking=await self._turn_taking(caller.user_id, start, account),
             voice=start.voice or account.voice,
             input_rate_hz=input_rate_hz,
             recording_id=new_id(),
@@ -106,6 +111,19 @@ class Conversations:
             raise
         except ParleyError:
             return user_pb2.Account(), (problems.profile_unavailable(),)
+
+    async def _turn_taking(
+        self, user_id: str, start: conversation_pb2.StartSession, account: user_pb2.Account
+    ) -> learner_pb2.TurnTakingPreferences:
+        """Return the preferences for one session: what was wished for, the profile, the pace."""
+        preferences = _preferences(start.turn_taking, account.turn_taking)
+        if not preferences.typical_pause_ms:
+            try:
+                preferences.typical_pause_ms = await self._store.typical_pause_ms(user_id)
+            except ParleyError:
+                # Storage has told of itself; the engine learns the pace anew.
+                _log.warning("pace_not_known")
+        return preferences
 
     async def _begin(self, plan: Plan, *, voice_is_wish: bool) -> LiveSession:
         live = LiveSession(plan, self._around)
@@ -125,12 +143,15 @@ class Conversations:
         self, caller: Caller, start: conversation_pb2.StartSession
     ) -> tuple[LiveSession, Connection]:
         conversation_id, secret = _parse_handle(start.resume_handle)
+        where: Literal["process", "storage"] = "process"
         try:
             live = self._directory.find(conversation_id, caller.user_id)
         except ParleyError:
+            where = "storage"
             live = await self._restore(caller, conversation_id, secret, start)
         if not hmac.compare_digest(live.plan.handle_hash, hashlib.sha256(secret).digest()):
             raise problems.bad_handle()
+        self._around.metrics.resumed(where)
         return live, live.attach(last_seq=start.last_seq)
 
     async def _restore(
@@ -155,8 +176,12 @@ class Conversations:
         if elapsed_s >= self._limits.session_s:
             raise problems.bad_handle()
         account, notices = await self._account()
-        plan = self._plan_of(stored, start, account, elapsed_s)
-        return await self._begin(replace(plan, first_notices=notices), voice_is_wish=False)
+        plan = replace(
+            self._plan_of(stored, start, account, elapsed_s),
+            first_notices=notices,
+            turn_taking=await self._turn_taking(stored.user_id, stored.start, account),
+        )
+        return await self._begin(plan, voice_is_wish=False)
 
     def _plan_of(
         self,
@@ -178,7 +203,7 @@ class Conversations:
             start=start,
             scenario=self._scenarios.find(start.scenario_id),
             profile=account.profile,
-            turn_taking=_preferences(start.turn_taking, account.turn_taking),
+            turn_taking=account.turn_taking,
             voice=stored.voice,
             input_rate_hz=stored.input_rate_hz,
             recording_id=stored.recording_id,
@@ -189,6 +214,8 @@ class Conversations:
             next_turn=max((turn.number for turn in turns), default=0) + 1,
             last_generation=generation + _GENERATION_GAP,
             last_seq=resuming.last_seq,
+            past=turns,
+            accounted_ms=stored.accounted_ms,
             context=tuple(
                 ai_pb2.ContextTurn(
                     learner=(turn.utterance.clean or turn.utterance.verbatim)[:8000],

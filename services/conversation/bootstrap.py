@@ -29,6 +29,7 @@ from services.conversation.application import Conversations
 from services.conversation.directory import Directory
 from services.conversation.housekeeping import Housekeeping
 from services.conversation.journal import Journal
+from services.conversation.metrics import ConversationMetrics
 from services.conversation.plan import SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
 from services.conversation.servicer import ACCESS, WHILE_DRAINING, ConversationServicer
@@ -49,7 +50,10 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         relay = OutboxRelay(database, outbox, publisher.publish, clock)
         store = SqlStore(database, outbox, clock)
         journal = Journal(store, clock, relay.notify)
+        metrics = ConversationMetrics(runtime.metrics.registry)
         directory = Directory(settings.max_sessions, limits.conversations_per_user)
+        metrics.live_sessions.set_function(lambda: len(directory))
+        metrics.unsaved_turns.set_function(lambda: journal.waiting)
         session_limits = SessionLimits.of(limits, settings.resume_seconds)
         conversations = Conversations(
             directory,
@@ -61,6 +65,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                 recordings=GrpcRecordings(MediaServiceStub(runtime.peers.channel("media"))),
                 journal=journal,
                 clock=clock,
+                metrics=metrics,
                 max_kept_responses=limits.resume_buffer_messages,
                 reply_timeout_s=settings.reply_timeout_seconds,
             ),

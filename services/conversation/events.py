@@ -172,9 +172,16 @@ class RestartEngine:
 
 @dataclass(frozen=True, slots=True)
 class SaveTurn:
-    """Store a finished turn; `TurnStored` follows some time later."""
+    """Store a finished turn; `TurnStored` follows some time later.
+
+    accounted_ms: the learner's audio up to here, on the session's time line, needs no hearing
+        again: it is in this turn or an earlier one, or was found to be none.
+    typical_pause_ms: the engine's estimate of this learner's pauses; 0 where it has none.
+    """
 
     turn: turn_pb2.Turn
+    accounted_ms: int = 0
+    typical_pause_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,12 +59,14 @@ class ConversationBegun:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """A turn is finished."""
+    """A turn is finished. `accounted_ms` and `typical_pause_ms` are those of `SaveTurn`."""
 
     conversation_id: str
     user_id: str
     turn: turn_pb2.Turn
     at: datetime
+    accounted_ms: int = 0
+    typical_pause_ms: int = 0
     event_id: str = field(default_factory=new_id)
 
 
@@ -147,6 +149,11 @@ class Journal:
         self._pending: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are not written yet, of all conversations."""
+        return len(self._queue)
 
     def pending(self, conversation_id: str) -> int:
         """Return how many entries of the conversation are not written yet."""

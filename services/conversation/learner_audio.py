@@ -54,11 +54,27 @@ class Taken:
 
 
 class LearnerAudio:
-    """The learner's side of one session."""
+    """The learner's side of one session.
 
-    def __init__(self, rate_hz: int, max_message_ms: int, first_sample: int = 0) -> None:
+    Args:
+        rate_hz: of the input.
+        max_message_ms: the longest message.
+        first_sample: the first that is still wanted; more than 0 in a session that goes on.
+        unplaced_sample: where, in such a session, the first message lies if it does not say: a
+            client that counts nothing sends what it hears now, not what it heard then.
+    """
+
+    def __init__(
+        self,
+        rate_hz: int,
+        max_message_ms: int,
+        first_sample: int = 0,
+        *,
+        unplaced_sample: int = 0,
+    ) -> None:
         self.rate_hz = rate_hz
         self.next_sample = first_sample
+        self._unplaced_sample = max(first_sample, unplaced_sample)
         self._max_bytes = rate_hz * max_message_ms // 1000 * 2
         self._engine_samples = first_sample * ENGINE_RATE_HZ // rate_hz
         # Engine positions from which on the time line is this far ahead of the engine's.
@@ -86,6 +102,9 @@ class LearnerAudio:
             raise problems.bad_frame("it ends inside a sample (an odd number of bytes)")
         if len(message_pcm) > self._max_bytes:
             raise problems.bad_frame("it is longer than `started.limits.audio_message_ms`")
+        # From the very beginning on, 0 is a place like any other.
+        first_sample = first_sample or (self._unplaced_sample if self.next_sample else 0)
+        self._unplaced_sample = 0
         gap = first_sample - self.next_sample if first_sample else 0
         if gap > self.rate_hz * _MAX_JUMP_MS // 1000:
             raise problems.bad_frame("`first_sample` lies beyond the longest session")

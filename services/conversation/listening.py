@@ -19,6 +19,7 @@ class Listening:
     speaking: the learner is heard.
     unresolved: it began while the tutor had the floor, so the engine waits for a decision.
     counts: it is the learner's next turn if the reply ends before it was decided.
+    began_ms: where it began on the session's time line.
     decide_at: when a decision is due without words; None while none is waited for.
     """
 
@@ -26,12 +27,14 @@ class Listening:
         self.speaking = False
         self.unresolved = False
         self.counts = False
+        self.began_ms = 0
         self.decide_at: float | None = None
         self._began_at = 0.0
         self._words = ""
 
-    def began(self, now: float, *, over_reply: bool, counts: bool = False) -> None:
-        """Speech began."""
+    def began(self, now: float, at_ms: int, *, over_reply: bool, counts: bool = False) -> None:
+        """Speech began, at `at_ms` of the session's time line."""
+        self.began_ms = at_ms
         self.speaking = True
         self.unresolved = over_reply
         self.counts = counts

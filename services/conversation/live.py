@@ -80,7 +80,8 @@ class LiveSession:
         self._audio = LearnerAudio(
             plan.input_rate_hz,
             plan.limits.audio_message_ms,
-            int(plan.elapsed_s * plan.input_rate_hz),
+            plan.accounted_ms * plan.input_rate_hz // 1000,
+            unplaced_sample=int(plan.elapsed_s * plan.input_rate_hz),
         )
         self.push_order = PushOrder()
         self._gate = AudioGate(plan.limits.audio_ahead_ms)
@@ -221,6 +222,8 @@ class LiveSession:
                 last_generation=plan.last_generation,
                 context=plan.context,
                 elapsed_s=plan.elapsed_s,
+                past=plan.past,
+                accounted_ms=plan.accounted_ms,
                 session_s=limits.session_s,
                 idle_s=limits.idle_s,
                 resume_s=limits.resume_s,
@@ -275,7 +278,10 @@ class LiveSession:
 
     def handle(self, event: Event) -> None:
         """Give the machine one event, and do what it says."""
+        metrics = self._around.metrics
+        metrics.happened(event)
         for effect in self.session.handle(event, self._clock.monotonic()):
+            metrics.done(effect)
             self._apply(effect)
         self._arm()
         if self.responses.overflowing:
@@ -311,7 +317,14 @@ class LiveSession:
     def _save(self, effect: SaveTurn) -> None:
         turn = effect.turn
         taken = self._around.journal.submit(
-            TurnFinished(self.conversation_id, self.plan.user_id, turn, self._clock.now()),
+            TurnFinished(
+                self.conversation_id,
+                self.plan.user_id,
+                turn,
+                self._clock.now(),
+                effect.accounted_ms,
+                effect.typical_pause_ms,
+            ),
             done=lambda: self.handle(TurnStored(turn.turn_id, turn.number)),
             failed=self._storage_failing,
         )
@@ -378,7 +391,7 @@ class LiveSession:
             profile=plan.profile,
             scenario=plan.scenario,
             history=session.context() if session else plan.context,
-            turn_taking=plan.turn_taking,
+            turn_taking=session.turn_taking if session else plan.turn_taking,
             last_generation=session.generation if session else plan.last_generation,
             next_turn=session.turn_number if session else plan.next_turn,
             captions_only=plan.start.captions_only,

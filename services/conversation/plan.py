@@ -7,12 +7,13 @@ from datetime import datetime
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
-from parley.types.v1 import learner_pb2, scenario_pb2
+from parley.types.v1 import learner_pb2, scenario_pb2, turn_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError
 from services.common.limits import Limits
 from services.conversation.adapters.engine import Engines
 from services.conversation.journal import Journal
+from services.conversation.metrics import ConversationMetrics
 from services.conversation.recorder import Recordings
 
 
@@ -59,7 +60,8 @@ class Plan:
     """What one session is to be.
 
     handle: what the client resumes with; `handle_hash` what is stored of it.
-    stored: it is in the database already: resumed from there.
+    stored: it is in the database already: resumed from there, with the turns of its `past`.
+    accounted_ms: the learner's audio up to here, on the session's time line, is settled.
     """
 
     conversation_id: str
@@ -80,6 +82,8 @@ class Plan:
     next_turn: int = 1
     last_generation: int = 0
     last_seq: int = 0
+    past: tuple[turn_pb2.Turn, ...] = ()
+    accounted_ms: int = 0
     context: tuple[ai_pb2.ContextTurn, ...] = ()
     first_notices: tuple[ParleyError, ...] = ()
 
@@ -92,5 +96,6 @@ class Surroundings:
     recordings: Recordings
     journal: Journal
     clock: Clock
+    metrics: ConversationMetrics
     max_kept_responses: int
     reply_timeout_s: float

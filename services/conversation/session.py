@@ -43,6 +43,10 @@ _CLOSING_S = 60.0
 # Before the end of a drain: time to tell the client and store the last turn.
 _DRAIN_RESERVE_S = 2.0
 
+# Speech is noticed after it has lasted this long, and its engine a network's way after that: what
+# came in the last moments before a turn ended may be the begin of the next.
+_ONSET_MS = 500
+
 # Typed utterances kept while the engine is away. Full policy: refused with a notice.
 _MAX_HELD_TEXTS = 8
 
@@ -98,6 +102,7 @@ class SessionConfig:
 
     started_at: the time of day of the session's origin.
     elapsed_s: how long it has been going already; more than 0 where it was resumed from storage.
+    past: its stored turns, in that case; accounted_ms: as in `SaveTurn`, of the last of them.
     """
 
     conversation_id: str
@@ -111,6 +116,8 @@ class SessionConfig:
     last_generation: int = 0
     context: tuple[ai_pb2.ContextTurn, ...] = ()
     elapsed_s: float = 0.0
+    past: tuple[turn_pb2.Turn, ...] = ()
+    accounted_ms: int = 0
     session_s: float = 7_200
     idle_s: float = 300
     resume_s: float = 120
@@ -131,8 +138,9 @@ class Session:
         self._silenced = config.last_generation
         self._listening = Listening()
         self._context = deque(config.context, _MAX_CONTEXT_TURNS)
-        self._totals = Totals()
+        self._totals = Totals.of(config.past)
         self._preferences = config.turn_taking
+        self._typical_pause_ms = config.turn_taking.typical_pause_ms
         self._captions_only = config.captions_only
         # Everything changed since the start, for an engine that takes another's place.
         self._changes = ai_pb2.ChangeEngineSettings()
@@ -140,13 +148,18 @@ class Session:
         self._hinted = False
         self._typed_at: float | None = None
         # Where the learner's audio stands: its end on the time line, and when that came.
-        self._audio_ms = 0.0
+        self._audio_ms = float(config.accounted_ms)
+        self._accounted_ms = config.accounted_ms
         self._audio_at = now
         self._client_at = now
         self._gone_at: float | None = None
         self._engine_up = True
         self._engine_finished = False
         self._retrying = False
+        # What a new engine must be told that its predecessor was not: it came between the two.
+        self._untold: ai_pb2.InterruptReply | None = None
+        # What the engine was asked to answer in a lost one's place, and has not taken up yet.
+        self._asked: tuple[turn_pb2.UtteranceSource.ValueType, str] | None = None
         self._held_texts: deque[str] = deque()
         self._told: set[str] = set()
         self._closing_at: float | None = None
@@ -179,11 +192,20 @@ class Session:
         """Whether the learner is heard speaking."""
         return self._listening.speaking
 
+    @property
+    def turn_taking(self) -> learner_pb2.TurnTakingPreferences:
+        """How turns are taken now, with what is known of the learner's pace."""
+        preferences = learner_pb2.TurnTakingPreferences()
+        preferences.CopyFrom(self._preferences)
+        if not preferences.typical_pause_ms:
+            preferences.typical_pause_ms = self._typical_pause_ms
+        return preferences
+
     def context(self) -> list[ai_pb2.ContextTurn]:
         """Return the turns as an engine shall remember them, oldest first.
 
-        A reply that is still being played counts as heard: an engine that comes new to it cannot
-        be corrected later.
+        A reply that is still being played counts as heard; if it is not, the engine is told by an
+        interrupt of its generation, which is the last one that the engine knows of.
         """
         turns = list(self._context)
         if self._turn is not None and self._turn.done:
@@ -434,8 +456,12 @@ class Session:
     def _on_committed(self, generation: int, message: ai_pb2.TurnCommitted, now: float) -> None:
         if generation <= self.generation:
             return
-        if self._turn is not None and self._retrying:
-            self._adopt(self._turn, generation, now)
+        if self._is_asked(message):
+            self._asked = None
+            if self._turn is not None and self._retrying:
+                self._adopt(self._turn, generation, now)
+            else:
+                self._decline(generation, now)
             return
         if self._turn is not None:
             # A newer turn takes the place of the reply under way.
@@ -449,7 +475,31 @@ class Session:
         self._listening.forget()
         self._typed_at = None
         self._hinted = self._hinted and message.source == _NONE
+        self._typical_pause_ms = message.typical_pause_ms or self._typical_pause_ms
         self._start_reply(self._turn)
+
+    def _is_asked(self, message: ai_pb2.TurnCommitted) -> bool:
+        """Whether this is the turn that a new engine was asked to answer in a lost one's place."""
+        if self._asked is None:
+            return False
+        return message.source == _NONE or self._asked == (
+            message.source,
+            message.transcript.verbatim,
+        )
+
+    def _decline(self, generation: int, now: float) -> None:
+        """The turn that was asked for again ended meanwhile: it is not begun a second time."""
+        turn = self._turn
+        if turn is not None and not turn.began:
+            # A newer turn, whose answer the engine has left for the one that nobody wants.
+            self._silenced = generation
+            self._retrying = True
+            self._ask_again(turn)
+            return
+        self._end_reply(_INTERRUPTED, now)
+        self._silenced = generation
+        self._engine(interrupt=ai_pb2.InterruptReply(generation=generation))
+        self._engine(floor={"floor": ai_pb2.FLOOR_LEARNER})
 
     def _opened_turn(self, generation: int, message: ai_pb2.TurnCommitted, now: float) -> OpenTurn:
         speech_ended_at = None
@@ -475,6 +525,7 @@ class Session:
             speech_ended_at=speech_ended_at,
             captions_only=self._captions_only,
             rate_hz=self._config.output_rate_hz,
+            typical_pause_ms=message.typical_pause_ms,
         )
 
     def _show_final(self, message: ai_pb2.TurnCommitted) -> None:
@@ -497,6 +548,7 @@ class Session:
 
     def _on_engine_lost(self, error: ParleyError, now: float) -> None:
         self._engine_up = False
+        self._asked = self._untold = None
         turn = self._turn
         if self._state is State.PAUSED:
             # Nobody will tell any more what the learner says.
@@ -515,6 +567,9 @@ class Session:
         self._engine_up = True
         if self._changes.ByteSize():
             self._engine(settings=self._changes)
+        if self._untold is not None:
+            self._engine(interrupt=self._untold)
+            self._untold = None
         turn = self._turn
         if turn is not None and self._retrying:
             turn.opened_at = max(turn.opened_at, now)
@@ -529,9 +584,12 @@ class Session:
         if turn.source == _NONE:
             opening = turn.kind == conversation_pb2.REPLY_KIND_OPENING
             purpose = ai_pb2.REPLY_PURPOSE_OPENING if opening else ai_pb2.REPLY_PURPOSE_HINT
+            self._asked = (_NONE, "")
             self._engine(request_reply={"purpose": purpose})
         else:
-            self._engine(text={"text": turn.learner_text[:_MAX_TYPED_CHARACTERS]})
+            text = turn.learner_text[:_MAX_TYPED_CHARACTERS]
+            self._asked = (turn_pb2.UTTERANCE_SOURCE_TEXT, text)
+            self._engine(text={"text": text})
 
     def _adopt(self, turn: OpenTurn, generation: int, now: float) -> None:
         """The new engine has taken up the turn that the lost one had not begun to answer."""
@@ -548,7 +606,7 @@ class Session:
         started = conversation_pb2.SpeechStarted(at_ms=at_ms)
         self._send(messages.Response(turn=self._spoken_turn, speech_started=started))
         almost_over = turn is not None and turn.all_sent and turn.left_ms(now) <= _ALMOST_OVER_MS
-        self._listening.began(now, over_reply=turn is not None, counts=almost_over)
+        self._listening.began(now, at_ms, over_reply=turn is not None, counts=almost_over)
         if turn is None or almost_over or self._preferences.no_barge_in:
             return
         if self._state is State.REPLYING:
@@ -665,7 +723,7 @@ class Session:
         self._turn = None
         self._silenced = turn.generation
         self._next_number = turn.number + 1
-        self._retrying = False
+        retrying, self._retrying = self._retrying, False
         self._move(Trigger.REPLY_OVER)
         if reason == turn_pb2.REPLY_END_REASON_COMPLETED:
             heard_ms, heard = turn.audio_ms, turn.text
@@ -677,14 +735,14 @@ class Session:
         self._send(
             messages.reply_ended(turn.number, turn.generation, reason, heard, heard_ms, turn.stages)
         )
-        if tell_engine:
-            self._engine(
-                interrupt=ai_pb2.InterruptReply(
-                    generation=turn.generation,
-                    heard_text=heard[:_MAX_TUTOR_CHARACTERS],
-                    heard_ms=heard_ms,
-                )
+        if tell_engine and not retrying:
+            interrupt = ai_pb2.InterruptReply(
+                generation=turn.generation,
+                heard_text=heard[:_MAX_TUTOR_CHARACTERS],
+                heard_ms=heard_ms,
             )
+            self._engine(interrupt=interrupt)
+            self._untold = None if self._engine_up else interrupt
         self._context.append(_context_turn(turn.learner_text, heard))
         finished = turn.to_turn(
             reason,
@@ -695,7 +753,18 @@ class Session:
             started_at=self._time_of_day(turn.opened_at),
         )
         self._totals.add(finished)
-        self._effects.append(events.SaveTurn(finished))
+        self._effects.append(
+            events.SaveTurn(finished, self._account_for(turn), turn.typical_pause_ms)
+        )
+
+    def _account_for(self, turn: OpenTurn) -> int:
+        """Return up to where the learner's audio is settled once `turn` is stored."""
+        settled_ms = self._audio_ms - _ONSET_MS
+        listening = self._listening
+        if listening.speaking or listening.unresolved:
+            settled_ms = min(settled_ms, listening.began_ms)
+        self._accounted_ms = max(self._accounted_ms, turn.end_ms, int(settled_ms))
+        return self._accounted_ms
 
     # --- the end ------------------------------------------------------------------------------
 

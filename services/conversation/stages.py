@@ -63,3 +63,8 @@ def with_playing(
 def silence_of(stages: Sequence[turn_pb2.Stage]) -> float:
     """Return the silence that the stages add up to, in milliseconds."""
     return sum(stage.duration_ms for stage in stages)
+
+
+def without_playing(stages: Sequence[turn_pb2.Stage]) -> list[turn_pb2.Stage]:
+    """Return the stages up to the sending: those that the server measured itself."""
+    return [stage for stage in stages if stage.kind != turn_pb2.STAGE_KIND_PLAYED]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Self
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import turn_pb2
+from services.conversation.stages import silence_of, without_playing
 
 
 @dataclass(slots=True)
@@ -18,6 +21,17 @@ class Totals:
     learner_ms: int = 0
     tutor_ms: int = 0
     silences_ms: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, turns: Iterable[turn_pb2.Turn]) -> Self:
+        """Return the totals of a session that goes on after these stored turns."""
+        totals = cls()
+        for turn in turns:
+            totals.add(turn)
+            totals.saved += 1
+            if turn.stages:
+                totals.silences_ms.append(silence_of(without_playing(turn.stages)))
+        return totals
 
     def add(self, turn: turn_pb2.Turn) -> None:
         """Count a finished turn."""

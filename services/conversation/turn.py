@@ -42,6 +42,7 @@ class OpenTurn:
     began: something of the reply has come from the engine. done: all of it has.
     outcome: how the reply ended at the engine; COMPLETED until it says otherwise.
     retried: another engine was asked for the reply.
+    typical_pause_ms: the engine's estimate of the learner's pauses; 0 where it has none.
     speech_ended_at: when the end of the learner's speech arrived here; None without an utterance.
     silence_ms: between that and the sending of the first audio; None until then.
     """
@@ -65,6 +66,7 @@ class OpenTurn:
     began: bool = False
     done: bool = False
     retried: bool = False
+    typical_pause_ms: int = 0
     outcome: turn_pb2.ReplyEndReason.ValueType = turn_pb2.REPLY_END_REASON_COMPLETED
     stages: list[turn_pb2.Stage] = field(default_factory=list)
     silence_ms: float | None = None

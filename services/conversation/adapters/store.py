@@ -15,7 +15,12 @@ from services.common.clock import Clock
 from services.common.database import Database
 from services.common.outbox import Outbox, OutboxEvent
 from services.common.timestamps import from_timestamp
-from services.conversation.adapters.tables import ConversationRow, OutboxRow, TurnRow
+from services.conversation.adapters.tables import (
+    ConversationRow,
+    LearnerPaceRow,
+    OutboxRow,
+    TurnRow,
+)
 from services.conversation.journal import (
     ConversationBegun,
     ConversationOver,
@@ -30,6 +35,12 @@ _KEEP_ENDED = timedelta(days=1)
 
 # One that was never ended (its process was killed and nobody resumed) goes after this.
 _KEEP_OPEN = timedelta(days=7)
+
+# Who comes back after longer than this speaks differently.
+_KEEP_PACE = timedelta(days=365)
+
+# The contract's bound.
+MAX_TYPICAL_PAUSE_MS = 10_000
 
 _TYPES: dict[type[Entry], str] = {
     ConversationBegun: "conversation_started",
@@ -54,6 +65,7 @@ class StoredConversation:
     recording_id: str
     started_at: datetime
     turns: tuple[turn_pb2.Turn, ...]
+    accounted_ms: int
 
 
 class SqlStore:
@@ -89,8 +101,17 @@ class SqlStore:
                         conversation_id=entry.conversation_id,
                         number=entry.turn.number,
                         payload=entry.turn.SerializeToString(),
+                        accounted_ms=entry.accounted_ms,
                     )
                 )
+                if entry.typical_pause_ms:
+                    await session.merge(
+                        LearnerPaceRow(
+                            user_id=entry.user_id,
+                            typical_pause_ms=min(entry.typical_pause_ms, MAX_TYPICAL_PAUSE_MS),
+                            updated_at=entry.at,
+                        )
+                    )
             case ConversationOver():
                 row = await session.get(ConversationRow, entry.conversation_id)
                 if row is not None:
@@ -113,11 +134,12 @@ class SqlStore:
             row = await session.get(ConversationRow, conversation_id)
             if row is None or row.ended_at is not None:
                 return None
-            payloads = await session.scalars(
-                select(TurnRow.payload)
+            found = await session.execute(
+                select(TurnRow.payload, TurnRow.accounted_ms)
                 .where(TurnRow.conversation_id == conversation_id)
                 .order_by(TurnRow.number)
             )
+            turns = found.all()
             return StoredConversation(
                 conversation_id=row.conversation_id,
                 user_id=row.user_id,
@@ -129,8 +151,15 @@ class SqlStore:
                 output_rate_hz=row.output_rate_hz,
                 recording_id=row.recording_id,
                 started_at=row.started_at,
-                turns=tuple(turn_pb2.Turn.FromString(each) for each in payloads),
+                turns=tuple(turn_pb2.Turn.FromString(payload) for payload, _ in turns),
+                accounted_ms=turns[-1][1] if turns else 0,
             )
+
+    async def typical_pause_ms(self, user_id: str) -> int:
+        """Return how long this learner pauses inside a turn; 0 while it is not known."""
+        async with self._database.snapshot() as session:
+            row = await session.get(LearnerPaceRow, user_id)
+            return row.typical_pause_ms if row is not None else 0
 
     async def abandoned(self, before: datetime) -> list[tuple[str, str, int]]:
         """Return the open conversations that began before `before`: id, user, length in ms.
@@ -168,6 +197,9 @@ class SqlStore:
             )
             await session.execute(
                 delete(ConversationRow).where(ConversationRow.started_at < now - _KEEP_OPEN)
+            )
+            await session.execute(
+                delete(LearnerPaceRow).where(LearnerPaceRow.updated_at < now - _KEEP_PACE)
             )
 
 

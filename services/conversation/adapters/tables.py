@@ -47,7 +47,11 @@ class ConversationRow(Base):
 
 
 class TurnRow(Base):
-    """A finished turn: the serialized Turn."""
+    """A finished turn: the serialized Turn.
+
+    accounted_ms: the learner's audio up to here, on the session's time line, needs no hearing
+        again once this turn is stored.
+    """
 
     __tablename__ = "turns"
     __table_args__ = (UniqueConstraint("conversation_id", "number"),)
@@ -58,6 +62,17 @@ class TurnRow(Base):
     )
     number: Mapped[int] = mapped_column(Integer)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
+    accounted_ms: Mapped[int] = mapped_column(Integer)
+
+
+class LearnerPaceRow(Base):
+    """How long a learner pauses inside a turn, as estimated up to the last turn."""
+
+    __tablename__ = "learner_pace"
+
+    user_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    typical_pause_ms: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
 class OutboxRow(OutboxMixin, Base):

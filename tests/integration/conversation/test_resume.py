@@ -11,6 +11,7 @@ from parley.conversation.v1 import conversation_pb2
 from services.common.limits import DEFAULT_LIMITS
 from services.common.status import from_rpc_error
 from tests.integration.conversation.conftest import OTHER_ID, Talk, World
+from tests.integration.conversation.fakes import EngineSession
 
 QUICK = {"resume_seconds": 0.3}
 
@@ -198,3 +199,51 @@ async def _state(world: World, conversation_id: str) -> Any:
 
 async def _connected(world: World, conversation_id: str) -> bool:
     return bool((await _state(world, conversation_id)).connected)
+
+
+async def test_after_a_restart_the_unanswered_utterance_is_heard_again(world: World):
+    """It was lost: the new process wanted audio only from the moment of the restart on."""
+    talk = world.talk()
+    started = await talk.start()
+    engine = await world.ai.session()
+    answered, unanswered = b"\1\0" * 3200, b"\2\0" * 3200
+    for index in range(15):
+        await talk.send(audio={"pcm": answered, "first_sample": index * 3200})
+    generation = await engine.commit("I like tea", start_ms=200, end_ms=900)
+    await engine.speak(generation, "Good")
+    await talk.until("turn_saved")
+    for index in range(15, 20):
+        await talk.send(audio={"pcm": unanswered, "first_sample": index * 3200})
+    await heard(engine, 20 * 6400)
+    await world.stop()
+    await world.start()
+
+    again = await resume(world, started.resume_handle, talk.seen[-1].seq)
+    next_sample = (await again.until("started")).started.next_sample
+    assert 14_400 <= next_sample <= 15 * 3200
+    for index in range(next_sample // 3200, 15):
+        await again.send(audio={"pcm": answered, "first_sample": index * 3200})
+    for index in range(15, 20):
+        await again.send(audio={"pcm": unanswered, "first_sample": index * 3200})
+    second = await world.ai.session()
+    assert second.start.first_sample == next_sample
+    await heard(second, (20 * 3200 - next_sample) * 2)
+    assert bytes(second.audio).endswith(unanswered * 5)
+    generation = await second.commit("And coffee", start_ms=3_000, end_ms=4_000)
+    await second.speak(generation, "Me too")
+    await again.until("turn_saved")
+    await again.send(finish={})
+    summary = (await again.until("ended")).ended.summary
+    assert (summary.turns, summary.turns_saved) == (2, 2)
+    assert summary.learner_speech_ms == 1_700
+    assert summary.tutor_speech_ms == 900
+    await again.to_end()
+    turns = await world.history.wait_for(started.conversation_id, "turn", 2)
+    assert [turn.utterance.clean for turn in turns] == ["I like tea", "And coffee"]
+
+
+async def heard(engine: EngineSession, size: int) -> None:
+    async with asyncio.timeout(5):
+        while len(engine.audio) < size:
+            engine.audio_came.clear()
+            await engine.audio_came.wait()

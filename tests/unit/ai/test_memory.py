@@ -29,6 +29,13 @@ def test_an_interruption_of_an_unknown_reply_changes_nothing():
     assert memory.window(100, words) == (PastTurn("Hi", "Hello!"),)
 
 
+def test_a_reply_that_an_earlier_engine_made_is_corrected_while_it_is_being_played():
+    memory = Memory([PastTurn("Hi", "Hello!"), PastTurn("Tea?", "Yes, with milk.")], 7)
+    memory.correct_reply(6, "")
+    memory.correct_reply(7, "Yes,")
+    assert memory.window(100, words) == (PastTurn("Hi", "Hello!"), PastTurn("Tea?", "Yes,"))
+
+
 def test_the_window_begins_where_it_began_as_long_as_it_fits():
     memory = Memory([])
     starts = []

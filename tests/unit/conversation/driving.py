@@ -140,8 +140,12 @@ class Drive:
         ]
 
     @property
+    def saves(self) -> list[events.SaveTurn]:
+        return [each for each in self.effects if isinstance(each, events.SaveTurn)]
+
+    @property
     def saved(self) -> list[turn_pb2.Turn]:
-        return [each.turn for each in self.effects if isinstance(each, events.SaveTurn)]
+        return [each.turn for each in self.saves]
 
     @property
     def told(self) -> list[str]:

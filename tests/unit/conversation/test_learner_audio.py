@@ -86,3 +86,22 @@ def test_kept_audio_begins_where_a_new_engine_needs_it():
 def test_formats_of_live_audio(rate: int):
     wanted = audio_pb2.AudioFormat(sample_rate_hz=rate)
     assert input_format(wanted).sample_rate_hz == (rate or 16_000)
+
+
+def test_in_a_session_that_goes_on_what_was_not_settled_is_heard_again():
+    audio = LearnerAudio(16_000, 200, 32_000, unplaced_sample=160_000)
+    assert audio.next_sample == 32_000
+    assert audio.take(frame(2), 31_840).pcm == frame(2, 160)
+    assert audio.take(frame(3), 0).first_sample == 32_160
+
+
+def test_in_a_session_that_goes_on_a_client_without_positions_goes_on_now():
+    audio = LearnerAudio(16_000, 200, 32_000, unplaced_sample=160_000)
+    assert audio.take(frame(1), 0).first_sample == 160_000
+    assert audio.take(frame(2), 0).first_sample == 160_320
+
+
+def test_in_a_session_of_which_nothing_is_settled_the_first_sample_is_wanted():
+    audio = LearnerAudio(16_000, 200, 0, unplaced_sample=160_000)
+    assert audio.take(frame(1), 0).first_sample == 0
+    assert audio.take(frame(2), 320).first_sample == 320

@@ -11,6 +11,7 @@ from tests.unit.conversation.driving import Drive
 COMPLETED = turn_pb2.REPLY_END_REASON_COMPLETED
 INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
 FAILED = turn_pb2.REPLY_END_REASON_FAILED
+TEXT = turn_pb2.UTTERANCE_SOURCE_TEXT
 SESSION_ENDED = turn_pb2.REPLY_END_REASON_SESSION_ENDED
 TEN = "one two three four five six seven eight nine ten"
 
@@ -249,10 +250,70 @@ class TestEngineLost:
         drive.lose_engine(self.LOST)
         effects = drive.give(events.EngineBack())
         assert drive.told_engine("text", effects)[0].text == "I like tea"
-        drive.commit("I like tea")
+        drive.commit("I like tea", TEXT)
         assert drive.session.turn_number == 1
         drive.lose_engine(self.LOST)
         assert drive.saved[0].reply_end_reason == FAILED
+
+    @pytest.mark.parametrize("same", [False, True])
+    def test_typing_while_it_is_asked_for_again_makes_no_second_turn_of_it(self, same: bool):
+        """The new engine took up the old utterance after the typed one had ended it: a double."""
+        typed = "I like tea" if same else "Good bye"
+        drive = Drive()
+        drive.commit("I like tea")
+        drive.lose_engine(self.LOST)
+        drive.give(events.EngineBack())
+        drive.client(text={"text": typed})
+        stale = drive.commit("I like tea", TEXT)
+        drive.speak("too late", stale)
+        drive.commit(typed, TEXT)
+        drive.speak("Bye")
+        drive.advance(2.0)
+        told = [(turn.number, turn.utterance.verbatim, turn.heard_text) for turn in drive.saved]
+        assert told == [(1, "I like tea", ""), (2, typed, "Bye")]
+
+    def test_one_that_is_stopped_while_asked_for_again_stays_stopped(self):
+        drive = Drive()
+        drive.commit("I like tea")
+        drive.lose_engine(self.LOST)
+        drive.give(events.EngineBack())
+        drive.client(interrupt={})
+        # The old generation means nothing to the new engine, and must not touch its memory.
+        assert drive.told_engine("interrupt") == []
+        stale = drive.commit("I like tea", TEXT)
+        drive.speak("too late", stale)
+        assert [each.generation for each in drive.told_engine("interrupt")] == [stale]
+        assert drive.sent("reply_audio") == []
+        assert len(drive.saved) == 1
+
+    def test_what_is_said_meanwhile_is_answered_though_the_engine_left_it(self):
+        drive = Drive()
+        drive.commit("I like tea")
+        drive.lose_engine(self.LOST)
+        drive.give(events.EngineBack())
+        drive.commit("No, coffee")
+        effects = drive.effects[:]
+        drive.commit("I like tea", TEXT)
+        asked = [each.text for each in drive.told_engine("text", drive.effects[len(effects) :])]
+        assert asked == ["No, coffee"]
+        drive.speak("too late")
+        drive.commit("No, coffee", TEXT)
+        drive.speak("Coffee then")
+        drive.advance(3.0)
+        told = [(turn.number, turn.utterance.verbatim, turn.heard_text) for turn in drive.saved]
+        assert told == [(1, "I like tea", ""), (2, "No, coffee", "Coffee then")]
+
+    def test_a_reply_that_plays_on_is_corrected_in_the_new_engine_when_it_is_interrupted(self):
+        """It counted as heard to its end for an engine that came while it was playing."""
+        drive = replying()
+        drive.lose_engine(self.LOST)
+        assert drive.session.context()[-1].tutor == TEN
+        drive.client(interrupt={})
+        [turn] = drive.saved
+        effects = drive.give(events.EngineBack())
+        [told] = drive.told_engine("interrupt", effects)
+        assert (told.generation, told.heard_text) == (turn.generation, turn.heard_text)
+        assert drive.told_engine("interrupt", drive.give(events.EngineBack())) == []
 
     def test_texts_typed_meanwhile_are_kept_in_order(self):
         drive = Drive()
@@ -275,6 +336,75 @@ class TestEngineLost:
         drive.commit()
         drive.advance(60.0)
         assert sum(isinstance(each, events.RestartEngine) for each in drive.effects) == 1
+
+
+class TestAccountedAudio:
+    """What a client must send again to another process, and what not."""
+
+    def test_a_turn_accounts_for_the_audio_up_to_the_end_of_its_reply(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak("one two")
+        drive.session.note_audio(5_000, drive.now)
+        drive.advance(2.0)
+        [saved] = drive.saves
+        assert saved.accounted_ms in range(4_000, 5_001)
+
+    def test_an_interrupting_utterance_is_not_accounted_for(self):
+        drive = replying()
+        drive.session.note_audio(5_000, drive.now)
+        drive.engine(speech_started={"at_ms": 3_100})
+        drive.words("wait a moment")
+        [saved] = drive.saves
+        assert saved.accounted_ms == 3_100
+
+    def test_a_dismissed_utterance_is(self):
+        drive = replying()
+        drive.engine(speech_started={"at_ms": 1_100})
+        drive.words("mhm")
+        drive.learner_stops()
+        drive.session.note_audio(8_000, drive.now)
+        drive.advance(5.0)
+        assert drive.saves[0].accounted_ms > 7_000
+
+    def test_it_never_goes_back(self):
+        drive = Drive(accounted_ms=60_000, next_turn=4)
+        drive.commit()
+        drive.client(interrupt={})
+        assert drive.saves[0].accounted_ms == 60_000
+
+    def test_the_summary_of_a_resumed_session_counts_what_was_stored_before(self):
+        """Three turns were told though four had been saved."""
+        stage = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_UNACCOUNTED, duration_ms=800)
+        played = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_PLAYED, duration_ms=100)
+        past = turn_pb2.Turn(
+            number=1,
+            source=turn_pb2.UTTERANCE_SOURCE_SPEECH,
+            utterance_start_ms=1_000,
+            utterance_end_ms=3_000,
+            heard_ms=4_000,
+            stages=[stage, played],
+        )
+        drive = Drive(past=(past,), next_turn=2)
+        assert drive.session.unsaved_turns == 0
+        drive.commit()
+        drive.client(interrupt={})
+        summary = drive.session.summary(drive.now)
+        assert (summary.turns, summary.turns_saved) == (2, 1)
+        assert (summary.learner_speech_ms, summary.tutor_speech_ms) == (2_800, 4_000)
+        assert summary.median_silence_ms == 800
+
+
+class TestPace:
+    def test_the_engines_estimate_is_kept_with_the_turn_and_told_to_the_next_engine(self):
+        drive = Drive(turn_taking=learner_pb2.TurnTakingPreferences(typical_pause_ms=300))
+        assert drive.session.turn_taking.typical_pause_ms == 300
+        drive.engine(1, turn_committed={"source": TEXT, "typical_pause_ms": 900})
+        drive.client(settings={"turn_taking": {"patience": 1.0}})
+        assert drive.session.turn_taking.typical_pause_ms == 900
+        assert drive.session.turn_taking.patience == 1.0
+        drive.client(interrupt={})
+        assert drive.saves[0].typical_pause_ms == 900
 
 
 class TestEnds:

@@ -1,7 +1,14 @@
-"""Whatever happens in whatever order, a session keeps its promises."""
+"""Whatever happens in whatever order, a session keeps its promises.
 
+`make test` tries 200 sequences of events. Any other number, 10,000 take some three minutes:
+
+    SESSION_SEQUENCES=10000 make test ARGS=tests/unit/conversation/test_session_properties.py
+"""
+
+import os
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,6 +24,8 @@ from services.conversation import events, problems
 from services.conversation.events import Effect
 from services.conversation.session import TRANSITIONS, State, Trigger
 from tests.unit.conversation.driving import Drive
+
+SEQUENCES = int(os.environ.get("SESSION_SEQUENCES", "200"))
 
 ENDED_EARLY = {
     turn_pb2.REPLY_END_REASON_INTERRUPTED,
@@ -62,6 +71,8 @@ class SessionPromises(RuleBasedStateMachine):
         self.stored = 0
         self.checked = 0
         self.ended = 0
+        self.accounted_ms = 0
+        self.heard: dict[int, str] = {}
         self.drive.give(events.Opened())
 
     # --- what may happen ----------------------------------------------------------------------
@@ -69,8 +80,17 @@ class SessionPromises(RuleBasedStateMachine):
     @rule(source=st.sampled_from([SPEECH, SPEECH, TEXT, NONE]), step=st.sampled_from([1, 1, 3, -1]))
     @precondition(lambda self: self.engine_up)
     def commit(self, source: Any, step: int) -> None:
-        self.drive.generation += step - 1
+        self.drive.generation = max(0, self.drive.generation + step - 1)
         self.drive.commit(source=source)
+
+    @rule()
+    @precondition(lambda self: self.engine_up)
+    def commit_what_was_asked(self) -> None:
+        """The engine takes up the last text that it was given."""
+        texts = self.drive.told_engine("text")
+        if texts:
+            self.drive.generation = max(self.drive.generation, self.drive.session.generation)
+            self.drive.commit(texts[-1].text, TEXT)
 
     @rule(text=st.sampled_from(["Yes", "That is very good", "one two three four five six seven"]))
     @precondition(lambda self: self.engine_up)
@@ -206,13 +226,17 @@ class SessionPromises(RuleBasedStateMachine):
         match effect:
             case events.Send(response):
                 self._check_response(response)
-            case events.SaveTurn(turn):
+            case events.SaveTurn(turn, accounted_ms):
                 self._check_turn(turn)
+                assert accounted_ms >= self.accounted_ms, "what was settled stays settled"
+                self.accounted_ms = accounted_ms
             case events.Silence(generation):
                 self.over_generation = max(self.over_generation, generation)
             case events.ToEngine(request) if request.HasField("interrupt"):
-                # The engine remembers exactly what the learner was told was heard.
-                assert request.interrupt.heard_text == self.last_heard
+                # The engine remembers exactly what the learner was told was heard; of a reply
+                # that the learner was never told of, nothing.
+                told = self.heard.get(request.interrupt.generation, "")
+                assert request.interrupt.heard_text == told
             case events.End() | events.Suspend():
                 self.ended += 1
                 assert self.ended == 1, "a session ends once"
@@ -232,6 +256,7 @@ class SessionPromises(RuleBasedStateMachine):
                 assert self.over_generation >= response.generation, "silenced, then told"
             self.over_generation = max(self.over_generation, response.generation)
             self.last_heard = response.reply_ended.heard_text
+            self.heard[response.generation] = self.last_heard
             self.finished.append((response.turn, response.generation))
 
     def _check_turn(self, turn: turn_pb2.Turn) -> None:
@@ -250,8 +275,10 @@ class SessionPromises(RuleBasedStateMachine):
 
 TestSessionPromises = SessionPromises.TestCase
 TestSessionPromises.settings = settings(
-    max_examples=200, stateful_step_count=50, deadline=None, print_blob=True
+    max_examples=SEQUENCES, stateful_step_count=50, deadline=None, print_blob=True
 )
+# A sequence takes some 15 ms; finding the shortest one that fails takes minutes.
+TestSessionPromises.pytestmark = [pytest.mark.timeout(60 + SEQUENCES)]
 
 
 def test_every_state_but_the_last_can_be_left_and_the_last_cannot():

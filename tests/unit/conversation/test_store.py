@@ -1,11 +1,12 @@
 """The database of the conversation service."""
 
 import asyncio
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from parley.conversation.v1 import conversation_pb2
@@ -64,10 +65,17 @@ def begun(clock: ManualClock) -> ConversationBegun:
     )
 
 
-def finished(conversation_id: str, number: int, clock: ManualClock) -> TurnFinished:
+def finished(
+    conversation_id: str,
+    number: int,
+    clock: ManualClock,
+    *,
+    accounted_ms: int = 0,
+    typical_pause_ms: int = 0,
+) -> TurnFinished:
     turn = turn_pb2.Turn(turn_id=new_id(), number=number)
     turn.ended_at.FromDatetime(clock.now() + timedelta(seconds=10 * number))
-    return TurnFinished(conversation_id, USER, turn, clock.now())
+    return TurnFinished(conversation_id, USER, turn, clock.now(), accounted_ms, typical_pause_ms)
 
 
 async def test_the_revisions_make_exactly_the_tables(url: str):
@@ -137,3 +145,58 @@ async def test_what_nobody_can_resume_is_deleted(store: SqlStore, clock: ManualC
     await clock.advance(8 * 86_400)
     await store.prune()
     assert await store.find_open(start.conversation_id) is None
+
+
+async def test_it_is_known_from_where_a_resumed_client_must_send_again(
+    store: SqlStore, clock: ManualClock
+):
+    start = begun(clock)
+    await store.write([start])
+    stored = await store.find_open(start.conversation_id)
+    assert stored is not None
+    assert stored.accounted_ms == 0
+    await store.write(
+        [
+            finished(start.conversation_id, number, clock, accounted_ms=number * 7_000)
+            for number in (1, 2)
+        ]
+    )
+    stored = await store.find_open(start.conversation_id)
+    assert stored is not None
+    assert stored.accounted_ms == 14_000
+
+
+async def test_a_learners_pace_is_kept_across_conversations_and_not_for_ever(
+    store: SqlStore, clock: ManualClock
+):
+    assert await store.typical_pause_ms(USER) == 0
+    for pause_ms in (700, 0, 60_000, 900):
+        start = begun(clock)
+        turn = finished(start.conversation_id, 1, clock, typical_pause_ms=pause_ms)
+        await store.write([start, turn])
+    assert await store.typical_pause_ms(USER) == 900
+    assert await store.typical_pause_ms(new_id()) == 0
+    await clock.advance(366 * 86_400)
+    await store.prune()
+    assert await store.typical_pause_ms(USER) == 0
+
+
+async def test_turns_of_the_first_schema_are_kept(tmp_path: Path, clock: ManualClock):
+    address = f"sqlite+aiosqlite:///{tmp_path / 'old.sqlite3'}"
+    first = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, first, ignore=shutil.ignore_patterns("0002*", "__pycache__"))
+    await migrate(address, first)
+    async with Database.open(address) as database, database.transaction() as session:
+        await session.execute(
+            text(
+                "INSERT INTO conversations VALUES (:id, :user, x'00', x'', 'e', 'v', 's', 16000,"
+                " 24000, 'r', '2026-01-01 00:00:00', NULL)"
+            ),
+            {"id": "c", "user": USER},
+        )
+        await session.execute(text("INSERT INTO turns VALUES ('t', 'c', 1, x'')"))
+    await migrate(address, MIGRATIONS)
+    async with Database.open(address) as database:
+        stored = await SqlStore(database, Outbox(OutboxRow, clock), clock).find_open("c")
+    assert stored is not None
+    assert (len(stored.turns), stored.accounted_ms) == (1, 0)
