@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
 import typer
 
 from bench.peers.environment import PeersUnavailableError
 from bench.peers.running import PipecatOptions, running_pipecat
 from bench.report import Spread, table, write
 from bench.sessions_clients import ParleySession, PipecatSession
+from bench.sessions_cpu import CpuUse
 from bench.sessions_load import CYCLE_S, Lateness, LoadedSession, Step, step_of
 from bench.sessions_overhead import measure_overhead
 from parley_cli.client.endpoint import parse_endpoint
@@ -40,6 +40,10 @@ _FIRST, _GROWTH = 4, 1.5
 _RESOLUTION = 0.06
 _SETTLE_S = CYCLE_S
 _MEASURE_S = 2 * CYCLE_S
+_CALIBRATION_S = 4 * CYCLE_S
+_PAUSE_S = 1.0
+# The machine may stumble, so a count is tried again; while others use it, more often.
+_FAILURES, _TRIES = 2, 4
 # Sessions begin this far apart: opening is not what is measured.
 _OPEN_EVERY_S = 0.05
 # What one account may hold at once (docs/limits.md).
@@ -91,32 +95,38 @@ class Capacity:
         }
 
 
-async def find_capacity(name: str, make: MakeSession, server_pid: int, most: int) -> Capacity:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server: how to open sessions on it, and where it runs."""
+
+    name: str
+    make: MakeSession
+    pid: int
+    core: int | None
+
+
+async def find_capacity(served: Served, most: int) -> Capacity:
     """Add sessions until they are late, then find the limit between the last two counts."""
     alone = Lateness()
-    await _hold(make, 1, alone, 4 * CYCLE_S)
+    await _hold(served, 1, alone, _CALIBRATION_S)
     if not alone.waits:
-        raise RuntimeError(f"{name} answered nothing")
+        raise RuntimeError(f"{served.name} answered nothing")
     wait_s = statistics.median(alone.waits)
     steps: list[Step] = []
 
     async def carries(count: int) -> bool:
-        # The machine may have stumbled: a count has failed when it has failed twice.
-        return await tried(count) or await tried(count)
-
-    async def tried(count: int) -> bool:
-        record = Lateness(wait_s)
-        usage = _CpuMeter(server_pid)
-        failures = await _hold(make, count, record, _MEASURE_S, usage)
-        step = step_of(count, record, failures, usage.cores)
-        steps.append(step)
-        print(
-            f"{name}: {count} sessions, lateness p50 {step.p50_ms:.1f} ms, p99 {step.p99_ms:.1f} "
-            f"ms, server {step.server_cores:.2f} cores, load p99 {step.sender_p99_ms:.1f} ms late"
-            + (f", {failures[0]}" if failures else ""),
-            flush=True,
-        )
-        return step.p99_ms <= _LATE_MS
+        # A count has failed when it did so twice undisturbed, or as often as there is patience.
+        failures = 0
+        for _ in range(_TRIES):
+            step = await _hold(served, count, Lateness(wait_s), _MEASURE_S)
+            steps.append(step)
+            _show(served.name, step)
+            if step.p99_ms <= _LATE_MS:
+                return True
+            failures += step.is_undisturbed
+            if failures == _FAILURES:
+                break
+        return False
 
     good, bad, count = 0, most + 1, _FIRST
     while count < bad:
@@ -134,11 +144,9 @@ async def find_capacity(name: str, make: MakeSession, server_pid: int, most: int
     return Capacity(good, 1000 * wait_s, tuple(steps))
 
 
-async def _hold(
-    make: MakeSession, count: int, record: Lateness, seconds: float, usage: _CpuMeter | None = None
-) -> list[str]:
-    """Hold `count` sessions, record for `seconds`; return why sessions were lost."""
-    sessions = [make(index / count) for index in range(count)]
+async def _hold(served: Served, count: int, record: Lateness, seconds: float) -> Step:
+    """Hold `count` sessions, and record for `seconds` once all of them talk."""
+    sessions = [served.make(index / count) for index in range(count)]
     async with asyncio.TaskGroup() as tasks:
         running = []
         for session in sessions:
@@ -147,50 +155,32 @@ async def _hold(
         await asyncio.sleep(_SETTLE_S)
         for session in sessions:
             session.record_to(record)
-        if usage is not None:
-            usage.start()
+        before = CpuUse.now(served.pid, served.core)
         await asyncio.sleep(seconds)
-        if usage is not None:
-            usage.stop()
+        server_cores, others_cores = before.until(CpuUse.now(served.pid, served.core))
         for session in sessions:
             session.record_to(None)
         for task in running:
             task.cancel()
     # What was under way ends before the next count begins.
-    await asyncio.sleep(1.0)
-    return [session.failed for session in sessions if session.failed]
+    await asyncio.sleep(_PAUSE_S)
+    failures = [session.failed for session in sessions if session.failed]
+    return step_of(count, record, failures, server_cores, others_cores)
 
 
-class _CpuMeter:
-    """The CPU that a process and all its children use, in cores."""
-
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-        self._before: dict[int, float] = {}
-        self._seconds = 0.0
-        self.cores = 0.0
-
-    def start(self) -> None:
-        """Begin."""
-        self._before = self._times()
-        self._seconds = asyncio.get_running_loop().time()
-
-    def stop(self) -> None:
-        """End, and work the share out."""
-        seconds = asyncio.get_running_loop().time() - self._seconds
-        after = self._times()
-        used = sum(time - self._before.get(pid, 0.0) for pid, time in after.items())
-        self.cores = used / seconds
-
-    def _times(self) -> dict[int, float]:
-        times = {}
-        for process in [self._root, *self._root.children(recursive=True)]:
-            try:
-                cpu = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            times[process.pid] = cpu.user + cpu.system
-        return times
+def _show(name: str, step: Step) -> None:
+    print(
+        f"{name}: {step.sessions} sessions, lateness p50 {step.p50_ms:.1f} ms, p99 "
+        f"{step.p99_ms:.1f} ms; server {step.server_cores:.2f} cores"
+        + (f", {step.failed} lost ({step.failure})" if step.failed else "")
+        + (
+            ""
+            if step.is_undisturbed
+            else f" [disturbed: load {step.sender_p99_ms:.0f} ms late, others "
+            f"{step.others_cores:.2f} of the core]"
+        ),
+        flush=True,
+    )
 
 
 @asynccontextmanager
@@ -219,12 +209,15 @@ async def parley_sessions(address: str, most: int) -> AsyncIterator[MakeSession]
         yield make
 
 
-async def measure_parley(stack: Stack, most: int, turns: int) -> tuple[list[float], Capacity]:
+async def measure_parley(
+    stack: Stack, core: int | None, most: int, turns: int
+) -> tuple[list[float], Capacity]:
     """Measure the overhead of a turn, then the capacity."""
     async with new_account(stack.address) as client:
         overhead = await measure_overhead(client, turns)
     async with parley_sessions(stack.address, most) as make:
-        return overhead, await find_capacity("parley", make, stack.launcher_pid, most)
+        served = Served("parley", make, stack.launcher_pid, core)
+        return overhead, await find_capacity(served, most)
 
 
 def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
@@ -235,7 +228,7 @@ def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
             return PipecatSession(phase, server.url)
 
         name = "pipecat, lean" if lean else "pipecat"
-        return asyncio.run(find_capacity(name, make, server.pid, most))
+        return asyncio.run(find_capacity(Served(name, make, server.pid, cores.server), most))
 
 
 def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
@@ -273,7 +266,7 @@ def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
 
 def _lateness_at(capacity: Capacity) -> str:
     for step in capacity.steps:
-        if step.sessions == capacity.sessions:
+        if step.sessions == capacity.sessions and step.p99_ms <= _LATE_MS:
             return f"{step.p99_ms:.0f} ms"
     return ""
 
@@ -293,7 +286,9 @@ def main(
         with cores.serving():
             stack.start()
         try:
-            overhead, capacities["parley"] = asyncio.run(measure_parley(stack, most, turns))
+            overhead, capacities["parley"] = asyncio.run(
+                measure_parley(stack, cores.server, most, turns)
+            )
         finally:
             stack.stop()
     if peer:

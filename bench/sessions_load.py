@@ -28,6 +28,10 @@ CYCLE_S = _CYCLE_FRAMES * FRAME_S
 # An answer that has not begun when the next question does never will; its frames count as this
 # late. Scripted answers are two to three seconds long.
 _MISSING_FRAMES = 125
+# Beyond these it is the load that is late, or the core is not the server's: half of what counts as
+# late, and a share that a desktop's background does not reach.
+_SENDER_LATE_MS = 20.0
+_OTHERS_CORES = 0.1
 # A level that both systems' loudness detectors take for speech.
 _LEVEL = 12_000
 
@@ -144,9 +148,18 @@ class Step:
     answers: int
     missing: int
     failed: int
+    failure: str
+    """Why the first of those that failed did."""
     sender_p99_ms: float
     """How late the load itself was: near the lateness, it is the load that was measured."""
     server_cores: float
+    others_cores: float
+    """What everybody else used of the server's core meanwhile."""
+
+    @property
+    def is_undisturbed(self) -> bool:
+        """Whether it was the server that was measured, and not the load or a busy machine."""
+        return self.sender_p99_ms <= _SENDER_LATE_MS and self.others_cores <= _OTHERS_CORES
 
     def fields(self) -> dict[str, object]:
         """Return it as JSON fields; a lateness without end is null."""
@@ -157,8 +170,10 @@ class Step:
             "answers": self.answers,
             "missing": self.missing,
             "failed": self.failed,
+            "failure": self.failure,
             "sender_p99_ms": round(self.sender_p99_ms, 2),
-            "server_cores": round(self.server_cores, 2),
+            "server_cores": round(self.server_cores, 3),
+            "others_cores": round(self.others_cores, 3),
         }
 
 
@@ -166,7 +181,13 @@ def _finite(value: float) -> float | None:
     return round(value, 2) if math.isfinite(value) else None
 
 
-def step_of(sessions: int, record: Lateness, failures: Sequence[str], server_cores: float) -> Step:
+def step_of(
+    sessions: int,
+    record: Lateness,
+    failures: Sequence[str],
+    server_cores: float,
+    others_cores: float = 0.0,
+) -> Step:
     """Summarise a recording."""
     p50, p99 = (weighted_percentile(record.late, each) for each in (50, 99))
     return Step(
@@ -176,8 +197,10 @@ def step_of(sessions: int, record: Lateness, failures: Sequence[str], server_cor
         answers=len(record.waits),
         missing=record.missing,
         failed=len(failures),
+        failure=failures[0] if failures else "",
         sender_p99_ms=1000 * percentile(sorted(record.sent_late) or [math.inf], 99),
         server_cores=server_cores,
+        others_cores=others_cores,
     )
 
 

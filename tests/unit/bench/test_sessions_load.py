@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import pytest
 
 import bench.sessions
-from bench.sessions import find_capacity
+from bench.sessions import Served, find_capacity
+from bench.sessions_cpu import CpuUse
 from bench.sessions_load import Lateness, LoadedSession, step_of, weighted_percentile
 
 
@@ -113,40 +113,73 @@ def test_no_measurement_is_infinitely_late():
     assert weighted_percentile([], 50) == math.inf
 
 
+def heard_by(sessions: int, *, late_s: float = 0.0, others_cores: float = 0.0, lost: bool = False):
+    record = Lateness(late=[(late_s, 100)], waits=[0.25], sent_late=[0.0])
+    return step_of(sessions, record, ["lost"] if lost else [], 0.5, others_cores)
+
+
+class Server:
+    """Stands in for `_hold`: carries `limit` sessions, and fails as told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+        self.limit = limit
+        self.tried: list[int] = []
+        self.first_try: dict[str, Any] = {}
+        monkeypatch.setattr(bench.sessions, "_hold", self.hold)
+        self.served = Served("peer", Still, 0, None)
+
+    async def hold(self, served: Served, count: int, record: Lateness, seconds: float):
+        record.waits.append(0.25)
+        again = count in self.tried
+        self.tried.append(count)
+        if self.first_try and count > 1 and not again:
+            return heard_by(count, **self.first_try)
+        return heard_by(count, late_s=0.0 if count <= self.limit else 1.0)
+
+
 @pytest.mark.parametrize("limit", [0, 3, 4, 17, 60, 100])
 async def test_the_capacity_is_found_within_its_resolution(
     monkeypatch: pytest.MonkeyPatch, limit: int
 ):
-    async def hold(make: Any, count: int, record: Lateness, *_: Any) -> list[str]:
-        record.waits = [0.25]
-        record.sent_late = [0.0]
-        record.late = [(0.0 if count <= limit else 1.0, 100)]
-        return []
-
-    monkeypatch.setattr(bench.sessions, "_hold", hold)
-    capacity = await find_capacity("peer", Still, os.getpid(), 100)
+    capacity = await find_capacity(Server(monkeypatch, limit).served, 100)
     assert capacity.sessions <= limit
     assert limit - capacity.sessions <= max(1, 0.06 * limit)
     assert capacity.wait_ms == pytest.approx(250)
 
 
-async def test_a_count_that_failed_once_is_tried_again(monkeypatch: pytest.MonkeyPatch):
-    tried: list[int] = []
+@pytest.mark.parametrize(
+    "stumble", [{"late_s": 1.0}, {"lost": True}, {"late_s": 1.0, "others_cores": 0.5}]
+)
+async def test_a_count_that_failed_once_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, stumble: dict[str, Any]
+):
+    server = Server(monkeypatch, 9)
+    server.first_try = stumble
+    assert (await find_capacity(server.served, 9)).sessions == 9
 
-    async def hold(make: Any, count: int, record: Lateness, *_: Any) -> list[str]:
-        record.waits, record.sent_late, record.late = [0.25], [0.0], [(0.0, 100)]
-        first = count not in tried
-        tried.append(count)
-        return ["lost"] if first and count > 1 else []
 
-    monkeypatch.setattr(bench.sessions, "_hold", hold)
-    assert (await find_capacity("peer", Still, os.getpid(), 9)).sessions == 9
+async def test_a_count_that_failed_twice_undisturbed_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    server = Server(monkeypatch, 0)
+    await find_capacity(server.served, 100)
+    assert server.tried.count(4) == 2
 
 
 async def test_a_server_that_answers_nothing_has_no_capacity(monkeypatch: pytest.MonkeyPatch):
-    async def hold(*_: Any) -> list[str]:
-        return []
+    async def hold(*_: Any) -> None: ...
 
     monkeypatch.setattr(bench.sessions, "_hold", hold)
     with pytest.raises(RuntimeError, match="answered nothing"):
-        await find_capacity("peer", Still, os.getpid(), 9)
+        await find_capacity(Served("peer", Still, 0, None), 9)
+
+
+def test_a_late_load_or_a_shared_core_is_no_measure_of_the_server():
+    assert heard_by(1).is_undisturbed
+    assert not heard_by(1, others_cores=0.3).is_undisturbed
+    late = Lateness(late=[(0.0, 100)], waits=[0.25], sent_late=[0.1])
+    assert not step_of(1, late, [], 0.5).is_undisturbed
+
+
+def test_a_process_is_told_from_the_others_on_its_core():
+    before = CpuUse(10.0, {1: 5.0}, 100.0)
+    after = CpuUse(12.0, {1: 5.5, 2: 0.5}, 101.5)
+    assert before.until(after) == (pytest.approx(0.5), pytest.approx(0.25))
