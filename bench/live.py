@@ -29,6 +29,10 @@ _FRAME_SAMPLES = RATE_HZ // 50
 _HEARD_EVERY_S = 0.2
 # Speech must not begin with the session: a microphone is open before anybody talks.
 _LEAD_IN_SAMPLES = RATE_HZ // 2
+# A voice activity detector and the level of the sound see the end of a word this much apart.
+_END_TOLERANCE_MS = 250
+# A session that was asked to end has a turn to store and a summary to send.
+_FINISH_S = 30.0
 
 
 class ConversationFailedError(Exception):
@@ -101,6 +105,10 @@ class Answer:
             reply.sounding_at is not None and reply.sounding_at < self.speech_ended_at
             for reply in self.replies
         )
+        # Committed before the end of speech: what was said after it is not in the turn.
+        early = early or any(
+            turn.end_ms < self.speech_end_ms - _END_TOLERANCE_MS for turn in self.turns
+        )
         return len(self.turns) > 1 or early
 
     @property
@@ -122,14 +130,22 @@ class _Talk:
         self._reply_over = asyncio.Event()
         self._audio: list[Samples] = []
         self._ended = False
+        self._over = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let the microphone and the loudspeaker end.
+
+        They are never cancelled: cancelling grpc.aio in the middle of a write ends the call.
+        """
+        self._over.set()
 
     def _instant(self, sample: int) -> float:
         return self._started_at + sample / RATE_HZ
 
     async def microphone(self) -> None:
-        """Send frames for ever: what was queued, or silence."""
+        """Send frames until `stop`: what was queued, or silence."""
         silence = np.zeros(_FRAME_SAMPLES, np.int16)
-        while True:
+        while not self._over.is_set():
             frame = silence
             if self._audio:
                 head = self._audio[0]
@@ -191,7 +207,7 @@ class _Talk:
     async def loudspeaker(self) -> None:
         """Report what a player that began with the first audio would have played."""
         reported: dict[int, int] = {}
-        while True:
+        while not self._over.is_set():
             await asyncio.sleep(_HEARD_EVERY_S)
             if not self._replies:
                 continue
@@ -261,8 +277,9 @@ async def converse(
             for recording in recordings:
                 answer = await talk.say(recording, timeout_s)
                 answers.append(answer)
-            for task in others:
-                task.cancel()
-            await stream.finish()
-            await listening
+            talk.stop()
+            await asyncio.wait(others)
+            async with asyncio.timeout(_FINISH_S):
+                await stream.finish()
+                await listening
         return stream.started.conversation_id, answers

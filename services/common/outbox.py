@@ -137,7 +137,8 @@ class RelayPolicy:
         at most this.
     first_backoff_seconds, max_backoff_seconds: wait after the first failure, doubled after each
         further one up to the most; the real wait is drawn from the upper half of it.
-    keep_published_seconds: published rows are kept this long, for looking into.
+    keep_published_seconds: rows of published events, without their payload, are kept this long,
+        for looking into.
     """
 
     batch: int = 50
@@ -288,7 +289,12 @@ class OutboxRelay(Generic[Row]):
             await session.execute(
                 update(self._table)
                 .where(self._table.position.in_([row.position for row in rows]))
-                .values(published_at=self._clock.now(), attempts=self._table.attempts + 1)
+                .values(
+                    published_at=self._clock.now(),
+                    attempts=self._table.attempts + 1,
+                    # Who took the event keeps it, and can delete it: no second copy stays here.
+                    payload=b"",
+                )
             )
         return len(rows)
 

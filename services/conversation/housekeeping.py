@@ -16,8 +16,8 @@ from services.conversation.plan import SessionLimits
 
 _log = structlog.get_logger(__name__)
 
-# Nothing waits for it; an hour bounds what is left lying about.
-_EVERY_S = 3_600.0
+# Nothing waits for it; what a learner deleted elsewhere must not lie about here for long.
+_EVERY_S = 300.0
 
 
 class Housekeeping:

@@ -30,11 +30,13 @@ from services.conversation.journal import (
     to_event,
 )
 
-# Conversations that ended are kept this long, for looking into; history has them for good.
-_KEEP_ENDED = timedelta(days=1)
+# Conversations that ended are kept this long: nobody resumes later. History has them for good, and
+# a learner who deletes one there must not leave it here.
+_KEEP_ENDED = timedelta(minutes=15)
 
-# One that was never ended (its process was killed and nobody resumed) goes after this.
-_KEEP_OPEN = timedelta(days=7)
+# One that was never ended (its process was killed and nobody resumed) goes after this: the longest
+# session and then some.
+_KEEP_OPEN = timedelta(hours=3)
 
 # Who comes back after longer than this speaks differently.
 _KEEP_PACE = timedelta(days=365)

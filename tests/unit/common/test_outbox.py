@@ -103,6 +103,15 @@ async def test_order_is_kept_within_an_aggregate_across_batches(database, outbox
     assert await relay.pending() == 0
 
 
+async def test_what_was_handed_over_leaves_no_copy(database, outbox, relay):
+    """Speech that a learner deleted elsewhere used to lie here for another day."""
+    await write(database, outbox, ("a", b"a secret"))
+    await relay.run_once()
+    async with database.snapshot() as session:
+        (row,) = (await session.scalars(select(Row))).all()
+    assert (row.payload, row.published_at is None) == (b"", False)
+
+
 async def test_a_failing_aggregate_holds_up_only_itself(database, outbox, relay, receiver, clock):
     await write(database, outbox, ("a", b"1"), ("b", b"1"), ("a", b"2"), ("b", b"2"))
     receiver.refuse = {"a"}
