@@ -112,6 +112,7 @@ class Recorder:
         self._open: dict[audio_pb2.AudioTrack.ValueType, _Chunk] = {}
         self._spooled_ms = 0.0
         self._wake = asyncio.Event()
+        self._finishing = asyncio.Event()
         self._finish_ms: int | None = None
         self.recording: media_pb2.Recording | None = None
         """The recording as it is stored; None until it is."""
@@ -130,6 +131,7 @@ class Recorder:
             self._close_chunk(track)
         self._finish_ms = duration_ms
         self._wake.set()
+        self._finishing.set()
 
     async def flushed(self) -> None:
         """Hand over what there is, waiting a moment at most; `run` is cancelled afterwards."""
@@ -140,16 +142,27 @@ class Recorder:
             await self._clock.sleep(_FLUSH_S / 20)
 
     async def run(self) -> None:
-        """Send until `finish`; never raises for a media service that is away."""
+        """Send until `finish`; never raises for a media service that is away.
+
+        It returns when the recording is stored, and at the latest `_FINISH_TIMEOUT_S` after
+        `finish`, also where the media service took everything and never answers.
+        """
+        async with asyncio.TaskGroup() as group:
+            recording = group.create_task(self._record())
+            overdue = group.create_task(self._end_when_overdue(recording))
+            await asyncio.wait({recording})
+            overdue.cancel()
+
+    async def _end_when_overdue(self, recording: asyncio.Task[None]) -> None:
+        await self._finishing.wait()
+        await self._clock.sleep(_FINISH_TIMEOUT_S)
+        _log.warning("recording_not_finished", recording_id=self._start.recording_id)
+        recording.cancel()
+
+    async def _record(self) -> None:
         failures = 0
         failing_since = 0.0
-        deadline: float | None = None
         while self.recording is None:
-            if self._finish_ms is not None:
-                deadline = deadline or self._clock.monotonic() + _FINISH_TIMEOUT_S
-                if self._clock.monotonic() >= deadline:
-                    _log.warning("recording_not_finished", recording_id=self._start.recording_id)
-                    return
             try:
                 await self._stream()
                 failures = 0

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from parley.media.v1 import media_pb2
 from services.common.clock import ManualClock
 from services.common.errors import Unavailable
 from services.conversation.learner_audio import pcm_format
-from services.conversation.recorder import TOLD_AFTER_S, Recorder
+from services.conversation.recorder import _FINISH_TIMEOUT_S, TOLD_AFTER_S, Recorder
 
 START = media_pb2.RecordStart(
     recording_id="r", learner_format=pcm_format(16_000), tutor_format=pcm_format(24_000)
@@ -120,3 +122,26 @@ async def test_a_long_absence_is_told_and_costs_the_oldest_sound_only():
     whole, kept = pattern(seconds), bytes(media.tracks[1])
     assert kept[-50 * 32_000 :] == whole[-50 * 32_000 :]
     assert len(kept) == len(whole)
+
+
+@pytest.mark.parametrize("silent", ["responses", "send"])
+async def test_a_media_service_that_hangs_holds_the_end_of_a_session_no_longer_than_its_limit(
+    silent: str,
+) -> None:
+    """The limit was looked at between streams alone: one that hung held its session for ever."""
+    media, clock = Media(), ManualClock()
+    recorder = Recorder(media, START, clock, failing=lambda: None)
+    run = asyncio.create_task(recorder.run())
+    await clock.advance(1.0)
+    if silent == "send":
+        media.streams[0].send = lambda _: asyncio.Event().wait()  # type: ignore[method-assign]
+    else:
+        # It takes everything; what it would answer gets lost.
+        media.streams[0].send = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+    recorder.learner(bytes(9_600), 0)
+    recorder.finish(300)
+    await clock.advance(_FINISH_TIMEOUT_S - 0.1)
+    assert not run.done()
+    await clock.advance(0.2)
+    await asyncio.wait_for(run, 5)
+    assert recorder.recording is None
