@@ -69,7 +69,6 @@ class Answering:
         spawn: Spawn[None],
     ) -> None:
         self._language_model = language_model
-        self._model: LanguageModelSession = language_model.open()
         self._names = names
         self._outbox = outbox
         self._spawn = spawn
@@ -82,6 +81,8 @@ class Answering:
         self._priming: asyncio.Task[None] | None = None
         self._primed_words = 0
         self._turns_without_priming = 0
+        # Last: nothing after it can fail and leave the place taken.
+        self._model: LanguageModelSession = language_model.open()
 
     # --- ahead of need ----------------------------------------------------------------------
 
