@@ -32,6 +32,7 @@ ENGINES = {
     "scripted": "answers after 300 ms of silence",
     "silent": "hears and never answers",
     "interrupting": "breaks its first reply off and begins another generation",
+    "leaving": "says that it goes away as soon as the session has begun",
     "pausing": "holds its reply back for a while and goes on",
     "flaky": "loses the connection in the middle of the first reply",
     "forgetful": "loses the connection, and the audio sent to it, after 100 ms of audio",
@@ -211,6 +212,8 @@ class FakeConversation:
         )
 
     def opening(self) -> Iterator[conversation_pb2.ConverseResponse]:
+        if self.engine == "leaving":
+            yield self._say(go_away=conversation_pb2.GoAway(time_left_ms=5000))
         if self._start.tutor_opens:
             self._turn += 1
             yield from self._reply(kind=conversation_pb2.REPLY_KIND_OPENING)

@@ -21,15 +21,16 @@ from parley_cli.audio.cards import VirtualCard
 from parley_cli.audio.devices import AudioDevices, DeviceCard
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
+from parley_cli.client import converse
 from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure, ExitCode
-from parley_cli.session import SessionView
+from parley_cli.session import Floor, SessionView
 from parley_cli.talk.conversation import Talk
 from parley_cli.talk.events import TalkEvent
 from parley_cli.talk.options import TalkOptions
 from tests.unit.cli.conftest import PASSWORD, Parley, WriteWav
-from tests.unit.cli.fake_parley import FakeParley
+from tests.unit.cli.fake_parley import FakeParley, serve
 
 PERIOD = 320
 
@@ -259,6 +260,78 @@ async def test_space_stops_the_tutor_at_once(fake: FakeParley, address: str) -> 
     assert interrupt.generation == 1
     assert 0 < interrupt.heard_ms < 1320
     assert talk.view.turns[0].end == "interrupted"
+    last = fake.requests["heard"][-1]
+    assert (last.heard.generation, last.heard.audio_ms) == (1, interrupt.heard_ms)
+    assert last.seq == fake.requests["interrupt"][0].seq - 1
+
+
+# -- a server that is gone ------------------------------------------------------------------------
+
+
+async def talk_until_the_server_stops(
+    options: TalkOptions, then: Callable[[Talk], Awaitable[None]]
+) -> float:
+    """Stop the server in the middle of a talk; return the seconds until the talk failed."""
+    server, port = serve(FakeParley(), "127.0.0.1:0")
+    stopped_at = 0.0
+
+    async def stop(talk: Talk) -> None:
+        nonlocal stopped_at
+        assert await talk.wait_until(lambda: talk.view.floor is Floor.LISTENING, 5)
+        await asyncio.to_thread(lambda: server.stop(grace=0).wait())
+        stopped_at = time.monotonic()
+        await then(talk)
+        await asyncio.Event().wait()
+
+    try:
+        await live_talk(f"127.0.0.1:{port}", options, stop)
+    finally:
+        server.stop(grace=0).wait()
+    return time.monotonic() - stopped_at
+
+
+async def test_leaving_does_not_wait_for_a_lost_connection() -> None:
+    async def leave(talk: Talk) -> None:
+        assert await talk.wait_until(lambda: talk.view.floor is Floor.RECONNECTING, 5)
+        talk.leave()
+
+    with pytest.raises(CliFailure, match="while its connection was lost") as caught:
+        async with asyncio.timeout(8):
+            await talk_until_the_server_stops(TalkOptions(), leave)
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+async def test_a_connection_lost_while_leaving_ends_the_talk() -> None:
+    async def leave(talk: Talk) -> None:
+        talk.leave()
+
+    with pytest.raises(CliFailure, match="while its connection was lost"):
+        async with asyncio.timeout(8):
+            await talk_until_the_server_stops(TalkOptions(), leave)
+
+
+async def nothing(_talk: Talk) -> None:
+    pass
+
+
+async def test_a_server_that_said_goodbye_and_is_gone_has_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(converse, "STOPPED_AFTER_S", 0.3)
+    with pytest.raises(CliFailure, match="was stopped, and the conversation with it") as caught:
+        async with asyncio.timeout(10):
+            await talk_until_the_server_stops(TalkOptions(engine="leaving"), nothing)
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+async def test_a_server_that_is_gone_without_a_word_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(converse, "STOPPED_AFTER_S", 0.0)
+    monkeypatch.setattr(converse, "RECONNECT_FOR_S", 1.5)
+    with pytest.raises(CliFailure, match="could not be resumed"):
+        async with asyncio.timeout(10):
+            await talk_until_the_server_stops(TalkOptions(), nothing)
 
 
 # -- Ctrl-C ---------------------------------------------------------------------------------------

@@ -120,6 +120,22 @@ def test_samples_on_their_way_to_the_air_are_not_heard_yet() -> None:
     assert playback.position().dry
 
 
+def test_what_is_on_its_way_when_it_is_held_is_heard_and_then_it_settles() -> None:
+    playback = buffer(latency_ms=20)
+    playback.push(1, 0, chunk(7, 50))
+    playback.take(30)
+    playback.hold()
+    position = playback.position()
+    assert (position.heard_ms, position.given_ms, position.settled) == (10, 30, False)
+    assert not playback.take(20).any()
+    position = playback.position()
+    assert (position.heard_ms, position.given_ms, position.settled) == (30, 30, True)
+    playback.go_on()
+    assert not playback.position().settled
+    assert playback.take(20).all()
+    assert playback.position().heard_ms == 30
+
+
 class PlaybackMachine(RuleBasedStateMachine):
     """Samples carry the number of their generation, so that the wrong one is seen."""
 

@@ -159,6 +159,18 @@ def test_a_reply_held_back_is_silent_and_then_goes_on(
     assert parley.fake.heard()[-1] == (1, REPLY_MS)
 
 
+def test_a_held_reply_is_reported_at_once_as_far_as_it_was_heard(
+    parley: Parley, write_wav: WriteWav
+) -> None:
+    """Otherwise an interruption would be cut at the last report, up to 200 ms too early."""
+    parley.register()
+    outcome = parley.run("talk", "-i", str(write_wav()), "--engine", "pausing", "--json")
+    order = events(outcome, "reply_paused", "heard", "reply_resumed")
+    paused = next(i for i, e in enumerate(order) if e["event"] == "reply_paused")
+    assert order[paused + 1]["event"] == "heard"
+    assert order[paused + 1]["t_ms"] - order[paused]["t_ms"] < 100
+
+
 @pytest.mark.parametrize("engine", ["flaky", "reset"])
 def test_a_lost_connection_is_resumed_and_the_reply_played_to_its_end(
     parley: Parley, write_wav: WriteWav, engine: str

@@ -41,16 +41,20 @@ class PlaybackPosition:
     Attributes:
         generation: of the reply; 0 before the first.
         heard_ms: how much the loudspeaker has given out.
+        given_ms: how much it was given; whatever is done now, so much will be heard.
         sounded: whether any of it was given out.
         dry: everything pushed so far was played; more may come.
+        settled: nothing is on its way to the air, so `heard_ms` stays until more is played.
         drained: everything was played and nothing more will come.
         refused_samples: pushed beyond the capacity and not taken.
     """
 
     generation: int
     heard_ms: int
+    given_ms: int
     sounded: bool
     dry: bool
+    settled: bool
     drained: bool
     refused_samples: int
 
@@ -82,7 +86,7 @@ class PlaybackBuffer:
         self._queued = 0
         self._generation = 0
         self._taken = 0
-        # Samples of silence given out since the queue ran dry: they push the last ones to the air.
+        # Samples of silence given out since the last sound: they push that to the air.
         self._silent = 0
         self._heard = 0
         self._complete = False
@@ -145,10 +149,8 @@ class PlaybackBuffer:
         """Return exactly `count` samples for the loudspeaker, silence where there is no audio."""
         out = np.zeros(count, dtype=np.int16)
         with self._lock:
-            if self._held or self._stopped:
-                return out
             filled = 0
-            if not self._may_flow():
+            if self._held or self._stopped or not self._may_flow():
                 self._count(0, count)
                 return out
             while filled < count and self._chunks:
@@ -168,12 +170,15 @@ class PlaybackBuffer:
     def position(self) -> PlaybackPosition:
         """Tell how far the newest reply has been played."""
         with self._lock:
-            dry = self._queued == 0 and self._heard >= self._taken
+            aired = self._heard >= self._taken
+            dry = aired and self._queued == 0
             return PlaybackPosition(
                 generation=self._generation,
                 heard_ms=self._heard * 1000 // self.sample_rate_hz,
+                given_ms=self._taken * 1000 // self.sample_rate_hz,
                 sounded=self._taken > 0,
                 dry=dry,
+                settled=dry or (aired and self._held),
                 drained=self._stopped or (self._complete and dry),
                 refused_samples=self._refused,
             )
@@ -206,7 +211,7 @@ class PlaybackBuffer:
 
     def _count(self, filled: int, silent: int) -> None:
         self._taken += filled
-        self._silent = 0 if self._queued else self._silent + silent
+        self._silent = silent if filled else self._silent + silent
         in_flight = max(0, self._latency - self._silent)
         self._heard = max(self._heard, self._taken - in_flight)
 

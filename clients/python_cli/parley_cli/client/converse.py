@@ -7,6 +7,8 @@
 
 A connection that breaks is made again with the resume handle, for at most `RECONNECT_FOR_S`; what
 the server sent meanwhile comes again, once, and recent audio that it did not get is sent again.
+A server that said that it goes away, and whose machine then refuses connections, has been stopped:
+that is found out within `STOPPED_AFTER_S`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ from parley_cli.failures import CliFailure, ExitCode, failure_from_error, refusa
 
 # The server keeps a session for a reconnection about this long; longer waiting is in vain.
 RECONNECT_FOR_S = 30.0
+# A server that announced its end and is restarted listens again within a second or two, or is
+# replaced behind its gateway, which goes on listening.
+STOPPED_AFTER_S = 3.0
 # First pause before another try, and the longest: quick after a blip, gentle on a restart.
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 3.0
@@ -34,6 +39,8 @@ _LONGEST_PAUSE_S = 3.0
 _HIDDEN_STATUS_TRIES = 5
 # Sent audio kept for sending again: what the network can swallow before the break is noticed.
 _BACKLOG_FRAMES = 500
+
+_STOPPING = "SERVICE_STOPPING"
 
 Authorize = Callable[..., Awaitable[tuple[tuple[str, str], ...]]]
 ConverseResponse = conversation_pb2.ConverseResponse
@@ -76,6 +83,7 @@ class ConverseStream:
         self._closed = False
         self._ended = False
         self._dropped = False
+        self._going_away = False
         self._writing = asyncio.Lock()
         self._seq = 0
         self._last_seq = 0
@@ -252,19 +260,28 @@ class ConverseStream:
         self._dropped = False
         self._connected.clear()
         self._on_connection(False)
-        deadline = time.monotonic() + RECONNECT_FOR_S
+        self._going_away |= error is not None and refusal_from_error(error).reason == _STOPPING
+        lost_at = time.monotonic()
         pause = _FIRST_PAUSE_S
         while True:
             try:
                 response = await self._open()
             except CliFailure as failure:
                 cause = failure.__cause__
-                again = isinstance(cause, grpc.aio.AioRpcError) and _worth_another_try(cause)
-                if not again:
+                if not isinstance(cause, grpc.aio.AioRpcError) or not _worth_another_try(cause):
                     # What ended the session, in the server's words. (A write that races with
                     # the end hides it from grpc.aio's first status; it shows here.)
                     raise
-                if time.monotonic() + pause > deadline:
+                now = time.monotonic()
+                self._going_away |= refusal_from_error(cause).reason == _STOPPING
+                if self._going_away and _refused(cause) and now - lost_at > STOPPED_AFTER_S:
+                    raise CliFailure(
+                        f"Parley at {self._server} was stopped, and the conversation with it.",
+                        advice="Turns that were saved are in `parley history` when it runs again.",
+                        exit_code=ExitCode.UNREACHABLE,
+                        details=f"{failure.message}\n{failure.details}",
+                    ) from failure
+                if now + pause > lost_at + RECONNECT_FOR_S:
                     raise CliFailure(
                         "The connection was lost and the conversation could not be resumed.",
                         advice="Turns that were saved are in `parley history`.",
@@ -272,6 +289,7 @@ class ConverseStream:
                         details=f"{failure.message}\n{failure.details}",
                     ) from failure
             else:
+                self._going_away = False
                 self._on_connection(True)
                 await self._send_again(response.started.next_sample)
                 return response
@@ -290,6 +308,8 @@ class ConverseStream:
             self._resume_handle = response.resume_handle.handle
         elif kind == "ended":
             self._ended = True
+        elif kind == "go_away":
+            self._going_away = True
         elif kind == "notice" and response.notice.fatal:
             # The stream's status follows; coming back would meet the same end.
             self._resume_handle = ""
@@ -311,6 +331,15 @@ def _status_is_hidden(error: grpc.aio.AioRpcError) -> bool:
 def _worth_another_try(error: grpc.aio.AioRpcError) -> bool:
     refusal = refusal_from_error(error)
     return refusal.connection_lost or refusal.retryable
+
+
+def _refused(error: grpc.aio.AioRpcError) -> bool:
+    """Whether nobody listens at the server's own address.
+
+    A gateway that cannot reach what is behind it says the same of that in other words.
+    """
+    details = error.details() or ""
+    return "Failed to connect to remote host" in details and "refused" in details
 
 
 def _audio(pcm: bytes, first_sample: int) -> conversation_pb2.LearnerAudio:

@@ -17,6 +17,10 @@ _DEFAULT_PORT = 8080
 # The largest message the contract knows is a 64 KiB chunk; a conversation's page of 500 turns with
 # words may reach some megabytes.
 _MAX_RECEIVE_BYTES = 32 * 1024 * 1024
+# Between gRPC's own tries to connect. Its default grows from one second to two minutes, which would
+# leave a conversation waiting long after its server is back.
+_FIRST_RECONNECT_MS = 250
+_SLOWEST_RECONNECT_MS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Endpoint:
         """
         options: list[tuple[str, int | str]] = [
             ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
+            ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
+            ("grpc.max_reconnect_backoff_ms", _SLOWEST_RECONNECT_MS),
         ]
         if self.loopback:
             # An http_proxy meant for the outside must not catch calls to this machine.

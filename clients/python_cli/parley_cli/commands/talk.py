@@ -20,6 +20,7 @@ from parley_cli.audio.recorder import check_writable
 from parley_cli.audio.speech_end import holds_speech
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure, ExitCode
+from parley_cli.session import Floor
 from parley_cli.state import run, state_of, stdout
 from parley_cli.talk.conversation import Driver, Talk, TalkResult
 from parley_cli.talk.drivers import RecordingsDriver, TypingDriver
@@ -321,7 +322,7 @@ async def _talk(
 
 
 class _Interrupts:
-    """Counts Ctrl-C: the first finishes, the second aborts."""
+    """Counts Ctrl-C: the first finishes what has begun, the second aborts."""
 
     def __init__(self, conversation: Talk) -> None:
         self._conversation = conversation
@@ -331,8 +332,9 @@ class _Interrupts:
 
     def __call__(self) -> None:
         self._count += 1
-        if self._count == 1:
-            self._conversation.finish()
+        begun = self._conversation.view.floor is not Floor.CONNECTING
+        if self._count == 1 and begun:
+            self._conversation.leave()
         elif self._task is not None:
             self.aborted = True
             self._task.cancel()
@@ -363,7 +365,7 @@ def _keys(conversation: Talk, *, wanted: bool) -> Iterator[None]:
 
     def on_key(key: str) -> None:
         if key in ("q", "Q"):
-            conversation.finish()
+            conversation.leave()
         elif key in ("m", "M", " "):
             action = conversation.space_pressed if key == " " else conversation.toggle_mute
             task = asyncio.ensure_future(action())

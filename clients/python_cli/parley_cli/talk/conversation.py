@@ -107,6 +107,8 @@ class Talk:
         self._playback = PlaybackBuffer(DEFAULT_PLAYBACK_RATE_HZ)
         self._recorder: SessionRecorder | None = None
         self._finish = asyncio.Event()
+        self._leaving = False
+        self._left_while_lost = asyncio.Event()
         self._heard = asyncio.Event()
         self._heard_reported = (0, -1)
         self._play_delay_ms: dict[int, float] = {}
@@ -155,6 +157,13 @@ class Talk:
         """End the talk in good order: the summary follows."""
         self._finish.set()
 
+    def leave(self) -> None:
+        """Finish because the learner wants to: a connection that is lost is not waited for."""
+        self._leaving = True
+        self.finish()
+        if self.view.floor is Floor.RECONNECTING:
+            self._left_while_lost.set()
+
     def emit(self, event: TalkEvent) -> None:
         """Show an event, and take it into the view where it changes it."""
         if isinstance(event, Event):
@@ -191,7 +200,9 @@ class Talk:
         elif self.view.floor in (Floor.TUTOR, Floor.HELD):
             position = self._playback.position()
             self._playback.stop(position.generation)
-            await self.stream.interrupt(position.generation, position.heard_ms)
+            # What the card was given can no longer be stopped: it is heard, too.
+            await self._send_heard(self.stream, position.generation, position.given_ms)
+            await self.stream.interrupt(position.generation, position.given_ms)
 
     @property
     def talking(self) -> bool:
@@ -205,6 +216,7 @@ class Talk:
             self._report_heard(stream),
             self._ping(stream),
             self._end(stream),
+            self._leave_while_lost(),
         ]
         if self._card is not None:
             tasks.append(self._card.run(self._playback, self._captured, self._played))
@@ -239,6 +251,14 @@ class Talk:
             exit_code=ExitCode.UNREACHABLE,
         )
 
+    async def _leave_while_lost(self) -> None:
+        await self._left_while_lost.wait()
+        raise CliFailure(
+            "The conversation was ended while its connection was lost.",
+            advice="Turns that were saved are in `parley history`.",
+            exit_code=ExitCode.UNREACHABLE,
+        )
+
     async def _ping(self, stream: ConverseStream) -> None:
         nonce = 0
         while True:
@@ -255,12 +275,15 @@ class Talk:
             await self._heard.wait()
             self._heard.clear()
             position = self._playback.position()
-            self._heard_reported = (position.generation, position.heard_ms)
-            delay = self._play_delay_ms.pop(position.generation, None)
-            self.emit(Played(position.generation, position.heard_ms))
-            await stream.send_heard(position.generation, position.heard_ms, delay)
+            await self._send_heard(stream, position.generation, position.heard_ms)
             async with self.changed:
                 self.changed.notify_all()
+
+    async def _send_heard(self, stream: ConverseStream, generation: int, audio_ms: int) -> None:
+        self._heard_reported = (generation, audio_ms)
+        delay = self._play_delay_ms.pop(generation, None)
+        self.emit(Played(generation, audio_ms))
+        await stream.send_heard(generation, audio_ms, delay)
 
     # -- sound -------------------------------------------------------------------------------
 
@@ -282,15 +305,15 @@ class Talk:
             return
         generation, heard_ms = position.generation, position.heard_ms
         if position.sounded and not position.drained:
-            delay = self.meter.reply_played(generation, at)
+            delay = self.meter.reply_played(generation, at + self._output_latency_ms / 1000)
             if delay is not None:
-                self._play_delay_ms[generation] = delay + self._output_latency_ms
+                self._play_delay_ms[generation] = delay
                 self._sounded(generation)
         reported_generation, reported_ms = self._heard_reported
         if generation != reported_generation:
             reported_ms = -1 if position.sounded else heard_ms
         due = heard_ms - reported_ms >= _HEARD_EVERY_MS or reported_ms < 0
-        if due or (position.dry and heard_ms > reported_ms):
+        if due or (position.settled and heard_ms > reported_ms):
             self._heard.set()
 
     # -- what a response makes the sound do --------------------------------------------------
@@ -325,6 +348,9 @@ class Talk:
                 self._playback.push(generation, response.reply_audio.offset_ms, samples)
             case "reply_paused":
                 self._playback.hold()
+                # At once, and again when what is on its way to the air has settled: if this is an
+                # interruption, the reply will be cut there.
+                self._heard.set()
             case "reply_resumed":
                 self._playback.go_on()
             case "reply_ended":
@@ -363,6 +389,8 @@ class Talk:
     def _connection_changed(self, connected: bool) -> None:
         self._last_answer_at = self.now()
         self.emit(ConnectionChanged(connected))
+        if self._leaving and not connected:
+            self._left_while_lost.set()
 
 
 _ANSWERS = (conversation_pb2.REPLY_KIND_UNSPECIFIED, conversation_pb2.REPLY_KIND_ANSWER)
