@@ -4,6 +4,7 @@ A TOML file, every part optional:
 
     [recognizer]
     texts = ["Hello, I am Ana.", "I like to cook."]    # one a turn, then again from the first
+    loud_texts = ["mhm"]          # instead, for what passes half of full scale; default: none
     delay_ms = 0
 
     [turn_detector]
@@ -36,6 +37,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LOUD_TEXT_PEAK = 16_384
+"""Half of full scale: far above the level at which a microphone is set for speech."""
+
 Where = Literal["recognizer", "turn_detector", "language_model", "synthesizer"]
 
 
@@ -50,7 +54,16 @@ class RecognizerScript(_Part):
         ("Hello, my name is Ana.", "I like to cook with my family.", "Yesterday I went to work."),
         min_length=1,
     )
+    loud_texts: tuple[str, ...] = ()
     delay_ms: float = Field(0, ge=0)
+
+    def heard(self, utterance: int, peak: int) -> str:
+        """Return what the ``utterance``-th utterance, from 0, says; its loudest sample chooses.
+
+        So whoever makes the audio says which kind it is, however many talk at once.
+        """
+        texts = self.loud_texts if self.loud_texts and peak > LOUD_TEXT_PEAK else self.texts
+        return texts[utterance % len(texts)]
 
 
 class TurnDetectorScript(_Part):

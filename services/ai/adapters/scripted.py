@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import lru_cache
 
@@ -31,7 +32,7 @@ from services.ai.capabilities import (
     Word,
     WordTiming,
 )
-from services.ai.script import Fault, Script, Where
+from services.ai.script import Fault, RecognizerScript, Script, Where
 from services.ai.transcripts import clean_text
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -46,6 +47,9 @@ _VOICES = (
     Voice("tone", "en-US", "A tone, for tests", sample_rate_hz=SAMPLE_RATE_HZ),
     Voice("tone-low", "en-US", "A lower tone, for tests", sample_rate_hz=SAMPLE_RATE_HZ),
 )
+# How loud an utterance is, its last 200 ms of sound tell: what came before the onset is fed too,
+# and may be the end of another.
+_PEAK_FRAMES = 10
 _PIECE = re.compile(r"\S+\s*")
 
 
@@ -136,27 +140,33 @@ class ScriptedRecognizer:
 
     def open(self) -> ScriptedRecognition:
         """Begin the next utterance."""
-        texts = self._script.recognizer.texts
-        text = texts[self._utterances % len(texts)]
-        self._utterances += 1
-        return ScriptedRecognition(
-            text, self._script.recognizer.delay_ms / 1000, self._faults, self._sleep
-        )
+        utterance, self._utterances = self._utterances, self._utterances + 1
+        return ScriptedRecognition(self._script.recognizer, utterance, self._faults, self._sleep)
 
 
 class ScriptedRecognition:
     """One utterance of a scripted recognizer."""
 
-    def __init__(self, text: str, delay_s: float, faults: _Faults, sleep: Sleep) -> None:
-        self._text = text
-        self._delay_s = delay_s
+    def __init__(
+        self, script: RecognizerScript, utterance: int, faults: _Faults, sleep: Sleep
+    ) -> None:
+        self._script = script
+        self._utterance = utterance
+        self._delay_s = script.delay_ms / 1000
         self._faults = faults
         self._sleep = sleep
         self._samples = 0
+        self._peaks: deque[int] = deque([0], _PEAK_FRAMES)
+
+    @property
+    def _text(self) -> str:
+        return self._script.heard(self._utterance, max(self._peaks))
 
     def feed(self, audio: Pcm16) -> None:
         """Count the audio."""
         self._samples += len(audio)
+        if is_loud(audio):
+            self._peaks.append(int(audio.max()))
 
     async def partial(self) -> str | None:
         """Return one word for every 300 ms heard."""

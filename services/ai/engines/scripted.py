@@ -124,6 +124,7 @@ class ScriptedSession:
         self._turn = config.next_turn
         self._start = 0
         self._pause_text = ""
+        self._peak = 0
         self._calls: dict[Where, int] = {}
         self._slow = _has_delays(script)
         self._reply: asyncio.Task[None] | None = None
@@ -153,6 +154,8 @@ class ScriptedSession:
             case Audio(pcm):
                 samples = pcm_from_bytes(pcm)
                 self._position += len(samples)
+                if len(samples):
+                    self._peak = max(self._peak, int(samples.max()))
                 self._tell(VoiceFrame(1.0 if is_loud(samples) else 0.0, len(samples)))
             case TypedText(text):
                 self._commit(UtteranceSource.TEXT, scripted_transcript(text, 0), self._position)
@@ -190,6 +193,7 @@ class ScriptedSession:
         match effect:
             case Started(start):
                 self._start = start
+                self._peak = 0
                 self._pause_text = ""
                 self._outbox.put(SpeechStarted(ms_of_samples(start)))
             case Paused(pause, speech_end):
@@ -203,8 +207,8 @@ class ScriptedSession:
 
     def _on_paused(self, pause: int, speech_end: int) -> None:
         self._outbox.put(SpeechEnded(ms_of_samples(speech_end)))
-        texts = self._script.recognizer.texts
-        self._pause_text = texts[self._calls.get("recognizer", 0) % len(texts)]
+        utterance = self._calls.get("recognizer", 0)
+        self._pause_text = self._script.recognizer.heard(utterance, self._peak)
         self._hear(self._start, speech_end, final=False)
         self._tell(TurnScore(pause, self._script.turn_detector.score))
         self._tell(PauseWords(pause, self._pause_text))

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from services.ai.adapters.scripted import ScriptedRecognizer
 from services.ai.script import Fault, Script
 
 
@@ -33,3 +35,16 @@ def test_an_empty_file_is_the_default_script(tmp_path: Path):
 def test_a_fault_strikes_the_calls_it_names(every: bool, struck: list[int]):
     fault = Fault(where="synthesizer", on_call=3, every=every)
     assert [call for call in range(1, 11) if fault.strikes(call)] == struck
+
+
+async def test_how_loud_an_utterance_is_chooses_between_two_kinds_of_texts():
+    script = Script.model_validate({"recognizer": {"texts": ["Wait"], "loud_texts": ["mhm"]}})
+    recognizer = ScriptedRecognizer(script)
+    quiet, loud = (np.full(320, level, np.int16) for level in (4_000, 26_000))
+    heard = []
+    for frames in ([quiet] * 20, [loud] * 20, [loud] + [quiet] * 20):
+        recognition = recognizer.open()
+        for frame in frames:
+            recognition.feed(frame)
+        heard.append((await recognition.final()).verbatim)
+    assert heard == ["Wait", "mhm", "Wait"]
