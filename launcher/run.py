@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Coroutine, Mapping
@@ -25,6 +26,10 @@ _WATCH_SECONDS = 1.0
 _RETRY_SECONDS = 10.0
 _ADMIN_SECONDS = 2.0
 
+# For everything that this process and its programs write: tables, recordings, logs, sockets. A
+# data folder may lie in one that others can enter, or be copied without its own mode.
+_PRIVATE_UMASK = 0o077
+
 
 def run() -> None:
     """Start Parley, keep it running, and stop it at SIGINT, SIGTERM or SIGHUP.
@@ -32,6 +37,7 @@ def run() -> None:
     Raises:
         LauncherError: it could not start or go on.
     """
+    os.umask(_PRIVATE_UMASK)
     chosen = plan()
     chosen.folder.create()
     with ExitStack() as stack:

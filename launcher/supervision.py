@@ -38,7 +38,6 @@ _HEADER: Final = """\
 nodaemon=true
 silent=true
 identifier=parley
-umask=077
 logfile={log}
 logfile_maxbytes=1MB
 logfile_backups=1

@@ -158,6 +158,15 @@ class Stack:
         finally:
             leftovers.kill(leftovers.find(self.folder.root))
 
+    def open_to_others(self) -> list[str]:
+        """Return what in the data folder, itself included, its owner's group or others may use."""
+        root = self.folder.root
+        return [
+            str(each.relative_to(root))
+            for each in (root, *root.rglob("*"))
+            if each.lstat().st_mode & 0o077
+        ]
+
     def said(self) -> str:
         """Return what the launcher printed so far."""
         return self.output.read_text("utf-8", "replace") if self.output.exists() else ""

@@ -37,7 +37,7 @@ def load_or_create_private_key(path: Path) -> Ed25519PrivateKey:
         pem = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        write_atomically(path, pem, mode=0o600, replace=False)
+        write_atomically(path, pem, replace=False)
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except ValueError as error:
@@ -56,7 +56,7 @@ def publish_public_key(path: Path, key: Ed25519PrivateKey) -> None:
     pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     if not path.exists() or path.read_bytes() != pem:
         _private_folder(path.parent)
-        write_atomically(path, pem, mode=0o644)
+        write_atomically(path, pem)
 
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
@@ -84,22 +84,23 @@ def load_or_create_secret(path: Path) -> bytes:
     """
     if not path.exists():
         _private_folder(path.parent)
-        write_atomically(path, os.urandom(_SECRET_BYTES), mode=0o600, replace=False)
+        write_atomically(path, os.urandom(_SECRET_BYTES), replace=False)
     secret = path.read_bytes()
     if len(secret) != _SECRET_BYTES:
         raise KeyFileError(f"{path} does not hold {_SECRET_BYTES} bytes")
     return secret
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int, replace: bool = True) -> None:
+def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Put `data` at `path` so that a reader sees all of it or the file as it was before.
 
+    The file is its owner's alone (mode 0600): whoever shares the folder has the same owner.
     With `replace=False` a file that is there already stays, and nothing is raised.
     """
+    # Made with mode 0600, whatever the process's umask.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from typing import TypeVar
@@ -20,6 +21,9 @@ EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 EXIT_PORT = 3
 
+# Whatever a service writes (tables, recordings, caches) is its owner's alone.
+PRIVATE_UMASK = 0o077
+
 _log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -32,6 +36,7 @@ def run_service(name: str, settings_class: type[S], bootstrap: Bootstrap[S]) -> 
     how; 2: wrong settings; 3: a port is taken. Use it as
     `sys.exit(run_service("user", UserSettings, bootstrap))`.
     """
+    os.umask(PRIVATE_UMASK)
     try:
         settings = settings_class.load()
     except SettingsError as error:

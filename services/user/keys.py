@@ -60,7 +60,7 @@ class SigningKeys:
         Raises:
             OSError: it cannot be written.
         """
-        write_atomically(keys_dir / "jwks.json", self.jwks().encode(), mode=0o644)
+        write_atomically(keys_dir / "jwks.json", self.jwks().encode())
 
 
 def key_id(key: Ed25519PublicKey) -> str:

@@ -61,8 +61,12 @@ def test_a_token_is_good_at_the_gateway_at_once(stack: Stack):
     assert response.account.user_id
 
 
-def test_its_folder_is_its_owners_alone(stack: Stack):
-    assert stack.folder.root.stat().st_mode & 0o777 == 0o700
+def test_nothing_below_its_folder_can_be_read_by_others(stack: Stack):
+    """Tables, logs and recordings were 0644 inside the private folder: a copy was everybody's."""
+    register(stack)
+    for path in ("db/user.sqlite3", "keys/jwks.json", "logs/gateway.log"):
+        assert (stack.folder.root / path).exists()
+    assert stack.open_to_others() == []
 
 
 def test_status_lists_what_runs(stack: Stack):

@@ -139,7 +139,7 @@ def test_the_public_half_is_published_beside_it(tmp_path):
     key = load_or_create_private_key(tmp_path / "a.pem")
     publish_public_key(tmp_path / "a.pub", key)
     assert load_public_key(tmp_path / "a.pub") == key.public_key()
-    assert (tmp_path / "a.pub").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "a.pub").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_that_is_no_key_is_named(tmp_path):
