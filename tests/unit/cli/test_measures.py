@@ -203,6 +203,18 @@ def test_the_stages_add_up_to_the_silence(
     assert [s.name for s in measured.stages].count("unaccounted") == 1
 
 
+def test_the_network_is_counted_both_ways() -> None:
+    """The server counts from when the end of speech arrived there; a half was unaccounted for."""
+    meter = meter_with_speech()
+    meter.reply_started(1, 1, at=11.3)
+    meter.reply_audio(1, tone(40), RATE, at=11.5)
+    measured = meter.measured(1, (StageView("endpoint", 420.0),), 80.0)
+    assert measured is not None
+    stages = {stage.name: stage.duration_ms for stage in measured.stages}
+    assert stages["received"] == 80.0
+    assert stages["unaccounted"] == pytest.approx(0, abs=0.01)
+
+
 # -- when a recording has been answered -----------------------------------------------------------
 
 

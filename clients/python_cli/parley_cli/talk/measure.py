@@ -131,7 +131,8 @@ class SilenceMeter:
         Args:
             generation: which reply.
             stages: the server's.
-            round_trip_ms: the shortest round trip seen; half of it is the way here.
+            round_trip_ms: the shortest round trip seen. The server counts from when the end of
+                speech arrived there, so the way there and the way back both belong to the network.
         """
         reply = self._replies.get(generation)
         if reply is None:
@@ -145,7 +146,7 @@ class SilenceMeter:
         if silence_ms is not None and stages:
             stages = _from_true_end(stages, reply)
             played_ms = silence_ms - (voice_to_voice_ms or 0.0)
-            received_ms = (round_trip_ms or 0.0) / 2
+            received_ms = round_trip_ms or 0.0
             explained = sum(stage.duration_ms for stage in stages) + received_ms + played_ms
             stages = (
                 *stages,
