@@ -1,0 +1,140 @@
+"""Programs are killed and lines cut in the middle of talks: every client goes on by itself, and no
+turn is lost or doubled.
+
+`make test` breaks something six times; any other number, at ten seconds each:
+
+    RESUME_BREAKS=30 make test ARGS=tests/e2e/test_resume.py
+
+RESUME_SEED chooses other moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from launcher.supervision import State, statuses_now
+from parley.conversation.v1 import conversation_pb2
+from parley.history.v1 import history_pb2
+from parley_cli.client.endpoint import parse_endpoint
+from parley_cli.client.parley_client import ParleyClient
+from parley_cli.failures import CliFailure
+from tests.e2e.cut_line import Line, line
+from tests.e2e.steady_learner import SteadyLearner
+from tests.stack import Stack
+
+BREAKS = int(os.environ.get("RESUME_BREAKS", "6"))
+SEED = int(os.environ.get("RESUME_SEED", "1"))
+LEARNERS = 3
+# A client tries for 30 s, and needs some of them to be let in again; `make test` has less time.
+LONGEST_CUT_S = 25.0 if BREAKS >= 30 else 4.0
+PROGRAMS = ("conversation", "ai", "gateway")
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240 + 60 * BREAKS)]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A Parley of its own: everything in it is killed."""
+    with Stack(tmp_path / "d") as one:
+        yield one
+
+
+async def break_something(stack: Stack, wire: Line, kind: str, random: Random) -> str:
+    """Kill a program, or cut or stall the line; return what was done, once it is whole again.
+
+    A program that has only just started would be held back by its supervisor when it is killed;
+    the line is cut in its place.
+    """
+    status = statuses_now(stack.folder).get(kind)
+    if kind in PROGRAMS and status is not None and status.state is State.RUNNING:
+        await asyncio.to_thread(stack.kill, kind)
+        await asyncio.to_thread(stack.wait_until_healthy, kind)
+        return f"kill {kind}"
+    seconds = random.uniform(0.1, LONGEST_CUT_S)
+    if kind == "stall":
+        await wire.stall(seconds)
+    else:
+        await wire.cut(seconds)
+    return f"{'stall' if kind == 'stall' else 'cut'} for {seconds:.1f} s"
+
+
+async def break_things(
+    stack: Stack, wire: Line, learners: list[SteadyLearner], done: asyncio.Event
+) -> list[str]:
+    """Break one thing after another at random moments of live talks."""
+    random = Random(SEED)
+    kinds = [*PROGRAMS, "cut", "stall"]
+    plan = [kinds[index % len(kinds)] for index in range(BREAKS)]
+    random.shuffle(plan)
+    broken = []
+    for kind in plan:
+        known = [learner.next_turn for learner in learners]
+        # Everybody is in the middle of something again, and somewhere else in it.
+        async with asyncio.timeout(120):
+            while any(one.next_turn == was for one, was in zip(learners, known, strict=True)):
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(random.uniform(0, 3))
+        broken.append(await break_something(stack, wire, kind, random))
+    done.set()
+    return broken
+
+
+async def turns_of(client: ParleyClient, conversation_id: str, count: int) -> list[tuple[int, str]]:
+    """Return what history has, once it has `count` turns."""
+    request = history_pb2.GetConversationRequest(conversation_id=conversation_id)
+    found: list[tuple[int, str]] = []
+    for _ in range(150):
+        with contextlib.suppress(CliFailure):
+            response = await client.call(client.history.GetConversation, request)
+            found = [(each.turn.number, each.turn.turn_id) for each in response.turns]
+            if len(found) >= count:
+                break
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def hold(stack: Stack, wire: Line, clients: list[ParleyClient]) -> list[str]:
+    """Let everybody talk while things break; check what came of it, and return what broke."""
+    done = asyncio.Event()
+    async with contextlib.AsyncExitStack() as streams, asyncio.TaskGroup() as group:
+        learners, ids = [], []
+        for client in clients:
+            start = conversation_pb2.StartSession(engine="scripted")
+            stream = await streams.enter_async_context(client.converse(start))
+            ids.append(stream.started.conversation_id)
+            learners.append(SteadyLearner(stream))
+        for learner in learners:
+            learner.start(group)
+        talks = [group.create_task(learner.talk(done)) for learner in learners]
+        broken = await break_things(stack, wire, learners, done)
+        await asyncio.gather(*talks)
+        for learner in learners:
+            await learner.one_turn()
+            await learner.finish()
+    for client, learner, conversation_id in zip(clients, learners, ids, strict=True):
+        assert learner.wrong == [], broken
+        found = await turns_of(client, conversation_id, learner.summary.turns)
+        assert [number for number, _ in found] == list(range(1, len(found) + 1)), broken
+        assert learner.saved.items() <= dict(found).items(), broken
+        assert learner.summary.turns == learner.summary.turns_saved == len(found), broken
+        assert learner.resumed > 0
+    return broken
+
+
+async def test_every_client_goes_on_and_no_turn_is_lost_or_doubled(stack: Stack) -> None:
+    async with contextlib.AsyncExitStack() as open_clients, line(stack.port) as (wire, port):
+        clients = []
+        for _ in range(LEARNERS):
+            client = ParleyClient(parse_endpoint(f"127.0.0.1:{port}"))
+            clients.append(await open_clients.enter_async_context(client))
+            await client.register(f"ana-{secrets.token_hex(4)}", secrets.token_urlsafe(24))
+        broken = await hold(stack, wire, clients)
+    assert len(broken) == BREAKS
