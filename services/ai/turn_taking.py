@@ -15,6 +15,7 @@ from typing import TypeAlias
 from services.ai.audio import ms_of_samples, samples_of_ms
 from services.ai.endpointing import PauseEstimate, pause_policy, wait_ms
 from services.ai.engine import Floor, TurnTakingPreferences
+from services.common.limits import DEFAULT_LIMITS
 
 # Speech begins at this probability and lasts down to the lower one (Silero's own hysteresis).
 VOICE_ON = 0.5
@@ -36,7 +37,7 @@ MAX_SPECULATIONS = 2
 _ASK_AGAIN = tuple(samples_of_ms(ms) for ms in (300, 450, 700, 1000))
 # A turn may last this long; then its next pause ends it, and at the limit nothing is waited for.
 _LONG_TURN = samples_of_ms(60_000)
-_LONGEST_TURN = samples_of_ms(90_000)
+_LONGEST_TURN = samples_of_ms(DEFAULT_LIMITS.max_utterance_ms)
 # Time for a hint.
 _LONG_SILENCE = samples_of_ms(9_000)
 

@@ -1,11 +1,13 @@
-"""Every limit, declared once; `docs/limits.md` is rendered from here.
+"""Every limit that the services share, declared once. `limits_page` renders `docs/limits.md`.
+
+Sizes of single fields are limits as well; the contract declares those, in the protos.
 
 Crossing one gives a documented status code (see `services.common.reasons`), never a hang.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 
 def _limit(default: int | float, unit: str, why: str, crossing: str) -> int:
@@ -23,14 +25,15 @@ class Limits:
     max_message_bytes: int = _limit(
         4 * 1024 * 1024,
         "bytes",
-        "the gRPC default; the largest honest message is a page of transcripts, under 1 MiB",
-        "RESOURCE_EXHAUSTED from the transport",
+        "the gRPC default; the largest honest message is a page of transcripts, which ends at half "
+        "of it. More would be held for every call before it is known whose it is",
+        "RESOURCE_EXHAUSTED from the transport; see below",
     )
     max_stream_message_bytes: int = _limit(
         1024 * 1024,
         "bytes",
         "large enough that per-message cost vanishes in an upload, small enough to hold for each "
-        "live stream; a frame of audio is 6,400 bytes at most",
+        "live stream; an audio message has 19,200 bytes at most",
         "MESSAGE_TOO_LARGE",
     )
     max_metadata_bytes: int = _limit(
@@ -45,34 +48,16 @@ class Limits:
         "longer messages would delay barge-in by as much as they hold",
         "AUDIO_FRAME_INVALID",
     )
-    learner_sample_rate_hz: int = _limit(
-        16_000,
-        "Hz",
-        "what recognizers and voice activity detectors take",
-        "AUDIO_FORMAT_UNSUPPORTED",
-    )
-    max_audio_message_bytes: int = _limit(
-        6_400,
-        "bytes",
-        "200 ms of 16-bit mono at 16 kHz",
-        "AUDIO_FRAME_INVALID",
-    )
     max_audio_ahead_ms: int = _limit(
         2_000,
         "ms",
         "absorbs a stalled network's burst; more would be a recording, not speech",
         "AUDIO_TOO_FAST",
     )
-    max_text_characters: int = _limit(
-        4_000,
-        "characters",
-        "about five minutes of speech, well inside every model's context",
-        "TEXT_TOO_LONG",
-    )
     max_utterance_ms: int = _limit(
-        120_000,
+        90_000,
         "ms",
-        "two minutes without a pause; the turn is closed there rather than lost",
+        "a minute and a half without a pause is noise, or a reading; recognizers take two minutes",
         "the turn ends with what was heard",
     )
     conversation_idle_seconds: float = _limit(
@@ -127,31 +112,8 @@ class Limits:
         5,
         "s",
         "a call between services inside one machine or cluster",
-        "PEER_UNAVAILABLE",
-    )
-    page_size_default: int = _limit(50, "items", "one screen", "none: it is the default")
-    page_size_max: int = _limit(
-        200, "items", "a page stays under a quarter of max_message_bytes", "the page is cut to it"
+        "DEADLINE_EXCEEDED",
     )
 
 
 DEFAULT_LIMITS = Limits()
-
-_HEADER = """\
-# Limits
-
-Each one is declared in `services/common/limits.py`, from which this page is generated.
-
-| limit | value | why | crossing it gives |
-|---|---|---|---|
-"""
-
-
-def render_limits(limits: Limits = DEFAULT_LIMITS) -> str:
-    """Return the text of `docs/limits.md`."""
-    rows = (
-        f"| `{each.name}` | {getattr(limits, each.name):,} {each.metadata['unit']} "
-        f"| {each.metadata['why']} | {each.metadata['crossing']} |\n"
-        for each in fields(limits)
-    )
-    return _HEADER + "".join(rows)

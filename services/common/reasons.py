@@ -333,12 +333,6 @@ _CONVERSATION = (
 
 _AI = (
     ReasonEntry(
-        "LANGUAGE_UNSUPPORTED",
-        Code.INVALID_ARGUMENT,
-        "The engine does not know this language.",
-        "Call ListEngines for what each one knows.",
-    ),
-    ReasonEntry(
         "ENGINE_FAILED",
         Code.UNAVAILABLE,
         "The engine stopped in the middle of a session.",
@@ -354,13 +348,7 @@ _AI = (
         "AUDIO_TOO_LONG",
         Code.INVALID_ARGUMENT,
         "A recording is longer than the recognizer takes.",
-        "Send it in parts; ListEngines names the recognizer, docs/limits.md its limit.",
-    ),
-    ReasonEntry(
-        "TEXT_TOO_LONG",
-        Code.INVALID_ARGUMENT,
-        "A text is longer than its limit.",
-        "Send less; the limits are in docs/limits.md.",
+        "Send it in parts; the limits are in docs/limits.md.",
     ),
 )
 
@@ -447,7 +435,7 @@ _STORAGE = (
         "FILE_TOO_LARGE",
         Code.RESOURCE_EXHAUSTED,
         "The file is larger or longer than may be uploaded.",
-        "Cut it; the limits are in docs/limits.md.",
+        "Cut it; the limits are settings of the installation, in docs/settings.md.",
     ),
     ReasonEntry(
         "BAD_RANGE",
@@ -485,8 +473,15 @@ Every failed call ends with a `google.rpc.Status` in the trailing metadata
 - `google.rpc.RetryInfo`: how long to wait, when waiting helps.
 
 Inside a conversation the same `Status` comes as a `notice`, and the stream goes on unless the
-notice says it is fatal. A failure on the way (the gateway, the network, a dead process) has no
-details: treat a bare `UNAVAILABLE` as retryable.
+notice says it is fatal. A failure on the way (the network, a dead process) has no details: treat a
+bare `UNAVAILABLE` as retryable, and a bare `INTERNAL` too. Two refusals of the transport itself are
+bare as well, and are told apart by their text: `RESOURCE_EXHAUSTED` with `message larger than max`
+is MESSAGE_TOO_LARGE, and the same message will be refused again; with `Concurrent RPC limit
+exceeded` it is TOO_MANY_CALLS, and can be tried again.
+
+In Python, `grpc.aio` (up to 1.85 at least) hides a refusal that comes while the client writes: the
+status is then `INTERNAL` with `Internal error from Core`. Write `start`, read the answer, and write
+on only then; a call that was hidden so was not opened, and can be opened again.
 
 This page is generated from `services/common/reasons.py`.
 

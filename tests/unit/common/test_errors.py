@@ -1,6 +1,8 @@
 """Errors, their reasons, and their way over the wire and back."""
 
 import ast
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import grpc
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from services.common import errors
 from services.common.codes import Code
 from services.common.errors import FieldViolation, ParleyError, Unavailable, error_for_code
-from services.common.limits import render_limits
+from services.common.limits import Limits
+from services.common.limits_page import render_limits
 from services.common.reasons import REASONS, render_reasons
 from services.common.status import DETAILS_KEY, from_rpc_error, from_status, to_status
 
@@ -121,12 +124,55 @@ def test_the_table_is_sound():
         assert "|" not in entry.meaning + entry.remedy
 
 
+def nodes_of_the_product(*but: str) -> Iterator[ast.AST]:
+    """Yield the syntax of the services and the gateway, apart from the modules named."""
+    for folder in ("services", "gateway"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if path.name not in but:
+                yield from ast.walk(ast.parse(path.read_text("utf-8")))
+
+
+def test_every_reason_in_the_table_is_given_by_something():
+    """LANGUAGE_UNSUPPORTED and TEXT_TOO_LONG were promised and never came."""
+    given = {
+        node.value
+        for node in nodes_of_the_product("reasons.py")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert sorted(REASONS.keys() - given) == []
+
+
+def test_every_limit_is_read_by_something():
+    """Five limits stood on the page and bounded nothing."""
+    read = {
+        node.attr
+        for node in nodes_of_the_product("limits.py", "limits_page.py")
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    assert sorted({each.name for each in fields(Limits)} - read) == []
+
+
 def test_the_page_of_errors_is_the_table():
     assert (ROOT / "docs/errors.md").read_text("utf-8") == render_reasons(REASONS.values())
 
 
 def test_the_page_of_limits_is_the_table():
     assert (ROOT / "docs/limits.md").read_text("utf-8") == render_limits()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "SERVER: Received message larger than max (10000006 vs. 4194304)",
+        "Sent message larger than max (10000006 vs. 4194304)",
+    ],
+)
+def test_a_message_that_the_transport_refuses_is_not_worth_another_try(said: str) -> None:
+    """It has no details, and was called retryable."""
+    nothing = grpc.aio.Metadata()
+    raised = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, said)
+    error = from_rpc_error(raised, "ai")
+    assert (error.reason, error.retryable) == ("MESSAGE_TOO_LARGE", False)
 
 
 def test_a_stream_that_a_proxy_reset_is_worth_another_try() -> None:
