@@ -5,6 +5,7 @@ import wave
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from parley_models import ModelMissingError, ModelStore, default_models_dir
@@ -12,7 +13,15 @@ from services.ai.adapters.local import load_local_models
 from services.ai.adapters.registry import LocalRuntime
 from services.ai.capabilities import GenerationOptions, Message, ProviderBusyError, Role
 from services.ai.compute import ComputePool
-from services.ai.engine import Audio, EndInput, ReplyAudio, ReplyEnded, SessionConfig, TurnCommitted
+from services.ai.engine import (
+    Audio,
+    EndInput,
+    LongSilence,
+    ReplyAudio,
+    ReplyEnded,
+    SessionConfig,
+    TurnCommitted,
+)
 from services.ai.engines.pipeline import PipelineEngine, PipelineModels
 
 pytestmark = [
@@ -144,3 +153,41 @@ async def test_a_recording_is_answered_aloud(models: PipelineModels):
     assert "better than this" in " ".join(each.transcript.clean.lower() for each in committed)
     assert any(isinstance(each, ReplyAudio) for each in outputs)
     assert isinstance(outputs[-1], ReplyEnded)
+
+
+def ten_minutes(of: str) -> np.ndarray:
+    if of == "silence":
+        return np.zeros(600 * 16_000, np.int16)
+    # A quiet room at an ordinary gain: about -57 dB.
+    noise = np.random.default_rng(1).normal(0, 45, 600 * 16_000)
+    return noise.astype(np.int16)
+
+
+@pytest.mark.parametrize("of", ["silence", "faint noise"])
+async def test_ten_minutes_without_speech_make_no_turn_and_one_hint(
+    models: PipelineModels, of: str
+):
+    session = PipelineEngine("local", "Local", models).open(SessionConfig())
+    outputs = []
+    grown = 0
+
+    async def read() -> None:
+        while (output := await session.output()) is not None:
+            outputs.append(output)
+
+    audio, minute = ten_minutes(of).tobytes(), 60 * 32_000
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(session.run())
+        tasks.create_task(read())
+        after_one_minute = 0
+        for start in range(0, len(audio), 640):
+            session.handle(Audio(audio[start : start + 640]))
+            await asyncio.sleep(0)
+            if start == minute:
+                after_one_minute = psutil.Process().memory_info().rss
+        grown = psutil.Process().memory_info().rss - after_one_minute
+        session.handle(EndInput())
+    # The one hint that its session may give; nothing was heard, so nothing is answered.
+    assert [type(each) for each in outputs] == [LongSilence]
+    # Kept audio alone would be 17 MB.
+    assert grown < 8 * 1024 * 1024

@@ -1,0 +1,25 @@
+"""A learner who says nothing: the session waits, and the tutor does not talk to itself."""
+
+from parley.types.v1 import turn_pb2
+from services.conversation.session import State
+from tests.unit.conversation.driving import Drive
+
+
+def test_ten_minutes_of_silence_make_one_hint_and_no_turn_of_the_learner() -> None:
+    drive = Drive(idle_s=300, session_s=7200)
+    hints = 0
+    for second in range(600):
+        drive.advance(1.0)
+        drive.session.note_audio(second * 1000, drive.now)
+        # An engine says so for each nine seconds of silence; this one never tires of it.
+        if second % 9 == 8:
+            drive.engine(long_silence={"silence_ms": 9000})
+        asked = len(drive.told_engine("request_reply"))
+        if asked > hints:
+            hints = asked
+            drive.commit("", turn_pb2.UTTERANCE_SOURCE_NONE)
+            drive.speak("Shall I ask you something")
+    assert hints == 1
+    assert [turn.source for turn in drive.saved] == [turn_pb2.UTTERANCE_SOURCE_NONE]
+    assert drive.session.state is State.LISTENING
+    assert drive.told == []
