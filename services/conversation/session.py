@@ -30,6 +30,7 @@ from services.conversation import events, messages, problems
 from services.conversation.events import Effect, Event
 from services.conversation.interruption import Meaning
 from services.conversation.listening import Listening
+from services.conversation.time_line import TimeLine
 from services.conversation.totals import Totals
 from services.conversation.turn import OpenTurn
 
@@ -42,10 +43,6 @@ _CLOSING_S = 60.0
 
 # Before the end of a drain: time to tell the client and store the last turn.
 _DRAIN_RESERVE_S = 2.0
-
-# Speech is noticed after it has lasted this long, and its engine a network's way after that: what
-# came in the last moments before a turn ended may be the begin of the next.
-_ONSET_MS = 500
 
 # Typed utterances kept while the engine is away. Full policy: refused with a notice.
 _MAX_HELD_TEXTS = 8
@@ -147,10 +144,7 @@ class Session:
         self._final_shown = ""
         self._hinted = False
         self._typed_at: float | None = None
-        # Where the learner's audio stands: its end on the time line, and when that came.
-        self._audio_ms = float(config.accounted_ms)
-        self._accounted_ms = config.accounted_ms
-        self._audio_at = now
+        self._time_line = TimeLine(config.accounted_ms, now)
         self._client_at = now
         self._gone_at: float | None = None
         self._engine_up = True
@@ -214,8 +208,8 @@ class Session:
 
     def note_audio(self, end_ms: float, now: float) -> None:
         """The learner's audio has come up to `end_ms` of the time line. Called for every frame."""
-        self._audio_ms = end_ms
-        self._audio_at = self._client_at = now
+        self._time_line.came(end_ms, now)
+        self._client_at = now
 
     def summary(self, now: float) -> conversation_pb2.SessionSummary:
         """Return what has happened so far."""
@@ -505,7 +499,7 @@ class Session:
         speech_ended_at = None
         kind = conversation_pb2.REPLY_KIND_ANSWER
         if message.source == _SPEECH:
-            speech_ended_at = self._arrival(message.end_ms, now)
+            speech_ended_at = self._time_line.arrival(message.end_ms, now)
         elif message.source != _NONE:
             speech_ended_at = self._typed_at
         elif self._config.tutor_opens and self._next_number == 1:
@@ -753,18 +747,8 @@ class Session:
             started_at=self._time_of_day(turn.opened_at),
         )
         self._totals.add(finished)
-        self._effects.append(
-            events.SaveTurn(finished, self._account_for(turn), turn.typical_pause_ms)
-        )
-
-    def _account_for(self, turn: OpenTurn) -> int:
-        """Return up to where the learner's audio is settled once `turn` is stored."""
-        settled_ms = self._audio_ms - _ONSET_MS
-        listening = self._listening
-        if listening.speaking or listening.unresolved:
-            settled_ms = min(settled_ms, listening.began_ms)
-        self._accounted_ms = max(self._accounted_ms, turn.end_ms, int(settled_ms))
-        return self._accounted_ms
+        settled_ms = self._time_line.settle(turn.end_ms, self._listening)
+        self._effects.append(events.SaveTurn(finished, settled_ms, turn.typical_pause_ms))
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -820,10 +804,6 @@ class Session:
         if error.reason not in self._told:
             self._told.add(error.reason)
             self._tell(error)
-
-    def _arrival(self, position_ms: float, now: float) -> float:
-        """Return when the learner's audio at `position_ms` of the time line came."""
-        return min(now, self._audio_at - (self._audio_ms - position_ms) / 1000)
 
     def _time_of_day(self, now: float) -> datetime:
         return self._config.started_at + timedelta(seconds=now - self._origin)
