@@ -22,11 +22,14 @@ class AudioGate:
 
     Args:
         ahead_ms: the credit to begin with: how far ahead of real time a steady sender may be.
+        catching_up: the session goes on after a break: what piled up meanwhile comes first. Held
+            back, the learner would be heard late for the rest of it.
     """
 
-    def __init__(self, ahead_ms: int) -> None:
-        self._credit_s = ahead_ms / 1000
-        self._most_s = max(self._credit_s, MAX_CATCH_UP_S)
+    def __init__(self, ahead_ms: int, *, catching_up: bool = False) -> None:
+        ahead_s = ahead_ms / 1000
+        self._most_s = max(ahead_s, MAX_CATCH_UP_S)
+        self._credit_s = self._most_s if catching_up else ahead_s
         self._at: float | None = None
         self._held_back_s = 0.0
 

@@ -84,7 +84,7 @@ class LiveSession:
             unplaced_sample=int(plan.elapsed_s * plan.input_rate_hz),
         )
         self.push_order = PushOrder()
-        self._gate = AudioGate(plan.limits.audio_ahead_ms)
+        self._gate = AudioGate(plan.limits.audio_ahead_ms, catching_up=plan.stored)
         self._connection: Connection | None = None
         self._engine_ready = ai_pb2.EngineReady()
         self._recorder: Recorder | None = None

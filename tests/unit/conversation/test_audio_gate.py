@@ -52,3 +52,9 @@ def test_a_file_is_slowed_to_the_pace_of_speech_then_refused() -> None:
     with pytest.raises(ResourceExhausted) as caught:
         send(gate, 50 * 120, took, 2.0)
     assert caught.value.reason == "AUDIO_TOO_FAST"
+
+
+def test_a_session_that_goes_on_elsewhere_takes_what_piled_up_at_once() -> None:
+    gate = AudioGate(2000, catching_up=True)
+    assert [gate.admit(200, 0.0) for _ in range(150)] == [0.0] * 150
+    assert gate.admit(200, 0.0) > 0
