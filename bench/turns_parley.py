@@ -18,7 +18,6 @@ from services.ai.capabilities import LEARNER_RATE_HZ, Transcript
 from services.ai.engine import Floor, TurnTakingPreferences
 from services.ai.engines.utterance import Microphone, Utterance
 from services.ai.turn_taking import (
-    AskAgain,
     Committed,
     Effect,
     Event,
@@ -118,8 +117,6 @@ class _Listener:
                 transcript, cost_s = await self._heard.transcript(self._start, position)
                 self._transcripts[pause] = (transcript, now_s + cost_s)
                 self._later(now_s + cost_s, PauseWords(pause, transcript.verbatim))
-                await self._ask(pause, now_s)
-            case AskAgain(pause):
                 await self._ask(pause, now_s)
             case Committed(_, _, pause):
                 transcript, known_s = self._transcripts[pause]

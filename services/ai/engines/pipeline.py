@@ -68,7 +68,6 @@ from services.ai.outbox import Outbox
 from services.ai.prompts.builder import PromptContext, system_message
 from services.ai.transcripts import clean_text
 from services.ai.turn_taking import (
-    AskAgain,
     Committed,
     Dropped,
     Effect,
@@ -254,8 +253,6 @@ class PipelineSession:
                 self._on_started(start)
             case Paused(pause, speech_end):
                 self._on_paused(pause, speech_end)
-            case AskAgain(pause):
-                self._spawn(self._ask_turn_detector(pause))
             case Speculate(pause):
                 self._on_speculate(pause)
             case Resumed(pause):

@@ -39,7 +39,8 @@ def test_finished_words_do_not(words: str):
 def test_a_surer_score_never_waits_longer(patience: float, one: float, other: float):
     policy = pause_policy(patience)
     low, high = sorted((one, other))
-    assert wait_ms(policy, high, "I do.", 0) <= wait_ms(policy, low, "I do.", 0)
+    for words in ("I do.", "I like to cook.", "I like to cook", "My legs", ""):
+        assert wait_ms(policy, high, words, 0) <= wait_ms(policy, low, words, 0)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
@@ -53,6 +54,23 @@ def test_more_patience_never_waits_shorter(score: float, one: float, other: floa
 def test_a_learners_pauses_stretch_only_unsure_waits_and_never_without_end(typical: int):
     assert wait_ms(MIDDLE, 1.0, "I do.", typical) == MIDDLE.sure_ms
     assert MIDDLE.unsure_ms <= wait_ms(MIDDLE, 0.0, "I do.", typical) <= 4000
+
+
+def test_the_words_set_the_bar_for_the_score():
+    score = 0.7
+    assert wait_ms(MIDDLE, score, "I like to cook.", 0) == MIDDLE.sure_ms
+    assert wait_ms(MIDDLE, score, "I like to cook", 0) == MIDDLE.unsure_ms
+    assert wait_ms(MIDDLE, 0.85, "I like to cook", 0) == MIDDLE.sure_ms
+
+
+@pytest.mark.parametrize("words", ["Yes.", "No", "Thank you.", "Good morning!", "I do."])
+def test_a_short_answer_is_a_turn(words: str):
+    assert wait_ms(MIDDLE, 0.7, words, 0) == MIDDLE.sure_ms
+
+
+@pytest.mark.parametrize("words", ["My legs", "Jack likes.", "Peter"])
+def test_a_fragment_is_waited_on(words: str):
+    assert wait_ms(MIDDLE, 0.95, words, 0) == MIDDLE.unsure_ms
 
 
 def test_nothing_known_waits_as_if_unsure():

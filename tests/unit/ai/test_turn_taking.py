@@ -9,7 +9,6 @@ from services.ai.audio import ms_of_samples, samples_of_ms
 from services.ai.engine import Floor, TurnTakingPreferences
 from services.ai.turn_taking import (
     MAX_SPECULATIONS,
-    AskAgain,
     Committed,
     Dropped,
     Effect,
@@ -118,7 +117,7 @@ def test_no_turn_ends_before_its_words_are_known_unless_they_never_come():
     talk.voice(1000)
     talk.silence(170)
     talk.tell(TurnScore(talk.pause, 0.99))
-    assert of(Committed, talk.silence(800)) == []
+    assert of(Committed, talk.silence(2000)) == []
     assert of(Committed, talk.silence(800)) != []
 
 
@@ -161,28 +160,19 @@ def test_a_turn_is_speculated_on_at_most_twice():
     assert speculations == MAX_SPECULATIONS
 
 
-def test_the_detector_is_asked_again_as_the_pause_grows():
-    talk = session()
-    talk.voice(1000)
-    talk.silence(170)
-    talk.answers(0.1, "I like")
-    assert len(of(AskAgain, talk.silence(500))) == 2
-    assert len(of(AskAgain, talk.silence(600))) == 2
-
-
 def test_a_learner_who_pauses_long_is_given_more_time():
-    quick, slow = session(), session()
+    quick, slow = session(patience=0.0), session(patience=0.0)
     for _ in range(4):
         slow.voice(500)
-        slow.silence(1200)
+        slow.silence(900)
         slow.voice(500)
     for talk in (quick, slow):
         talk.voice(1000)
         talk.silence(170)
         talk.answers(0.05, "I like to")
-    assert slow.machine.typical_pause_ms > 1000
-    assert of(Committed, quick.silence(1300)) != []
-    assert of(Committed, slow.silence(1300)) == []
+    assert slow.machine.typical_pause_ms > 800
+    assert of(Committed, quick.silence(870)) != []
+    assert of(Committed, slow.silence(870)) == []
 
 
 def test_patience_moves_the_end_of_the_turn():
@@ -339,7 +329,7 @@ def test_whatever_happens_effects_come_in_an_order_that_makes_sense(steps: list[
                     assert pause > last_pause
                     assert speech_end <= talk.now
                     open_pause = last_pause = pause
-                case Speculate(pause) | AskAgain(pause):
+                case Speculate(pause):
                     assert pause == open_pause
                     speculations += isinstance(effect, Speculate)
                     assert speculations <= MAX_SPECULATIONS
