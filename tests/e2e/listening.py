@@ -1,4 +1,9 @@
-"""The tests' own ear: a larger recognizer than the preset `test` runs, outside every service."""
+"""The tests' own ear: a larger recognizer than the preset `test` runs, outside every service.
+
+It is Moonshine base, which the presets `default` and `light` run themselves: a judge from outside
+for a Parley of the preset `test` alone. It reads back what the synthesizer said, so that even there
+it judges no recognizer of its own kind.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_a_talk_from_recordings_is_answered_aloud_and_kept(
     assert [event["number"] for event in saved] == list(range(1, len(saved) + 1))
     assert events[-1]["event"] == "ended"
 
-    # The answers are speech: a recognizer that Parley does not use here reads them back.
+    # The answers are speech: a recognizer that this Parley does not run reads them back.
     said = " ".join(event["heard_text"] for event in ended)
     assert word_error_rate(said, write_down(answers)) <= 0.2
 
@@ -59,17 +59,21 @@ def test_a_talk_from_recordings_is_answered_aloud_and_kept(
     opus = tmp_path / "talk.ogg"
     learner.parley("download", "last", "-o", opus)
     assert opus.read_bytes()[:4] == b"OggS"
+    # Whatever was written for this, recordings and transcodes too, is the owner's alone.
+    assert any((local_stack.folder.root / "media").rglob("*.flac"))
+    assert local_stack.open_to_others() == []
 
 
 def test_every_recording_is_answered_in_a_conversation_of_its_own(
     local_stack: Stack, sign_up: SignUp
 ) -> None:
     learner = sign_up(local_stack)
-    for recording in sorted(SPEECH.glob("*.wav"))[:3]:
+    recordings = sorted(SPEECH.glob("*.wav"))
+    for recording in recordings:
         events = learner.events("talk", "--input", recording)
         assert any(event["event"] == "reply_sounded" for event in events), recording.name
     listed = learner.events("history")
-    assert len(listed) == 3
+    assert len(listed) == len(recordings) == 6
     assert all(each["turns"] >= 1 for each in listed)
 
 
