@@ -126,18 +126,20 @@ async def test_a_long_absence_is_told_and_costs_the_oldest_sound_only():
 
 @pytest.mark.parametrize("silent", ["responses", "send"])
 async def test_a_media_service_that_hangs_holds_the_end_of_a_session_no_longer_than_its_limit(
-    silent: str,
+    silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit was looked at between streams alone: one that hung held its session for ever."""
     media, clock = Media(), ManualClock()
     recorder = Recorder(media, START, clock, failing=lambda: None)
     run = asyncio.create_task(recorder.run())
     await clock.advance(1.0)
-    if silent == "send":
-        media.streams[0].send = lambda _: asyncio.Event().wait()  # type: ignore[method-assign]
-    else:
-        # It takes everything; what it would answer gets lost.
-        media.streams[0].send = lambda _: asyncio.sleep(0)  # type: ignore[method-assign]
+
+    async def send(_: media_pb2.RecordRequest) -> None:
+        # Else it takes everything, and what it would answer gets lost.
+        if silent == "send":
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(media.streams[0], "send", send)
     recorder.learner(bytes(9_600), 0)
     recorder.finish(300)
     await clock.advance(_FINISH_TIMEOUT_S - 0.1)

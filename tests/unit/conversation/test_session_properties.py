@@ -72,7 +72,7 @@ class SessionPromises(RuleBasedStateMachine):
         self.checked = 0
         self.ended = 0
         self.accounted_ms = 0
-        self.heard: dict[int, str] = {}
+        self.heard_of: dict[int, str] = {}
         self.drive.give(events.Opened())
 
     # --- what may happen ----------------------------------------------------------------------
@@ -235,7 +235,7 @@ class SessionPromises(RuleBasedStateMachine):
             case events.ToEngine(request) if request.HasField("interrupt"):
                 # The engine remembers exactly what the learner was told was heard; of a reply
                 # that the learner was never told of, nothing.
-                told = self.heard.get(request.interrupt.generation, "")
+                told = self.heard_of.get(request.interrupt.generation, "")
                 assert request.interrupt.heard_text == told
             case events.End() | events.Suspend():
                 self.ended += 1
@@ -256,7 +256,7 @@ class SessionPromises(RuleBasedStateMachine):
                 assert self.over_generation >= response.generation, "silenced, then told"
             self.over_generation = max(self.over_generation, response.generation)
             self.last_heard = response.reply_ended.heard_text
-            self.heard[response.generation] = self.last_heard
+            self.heard_of[response.generation] = self.last_heard
             self.finished.append((response.turn, response.generation))
 
     def _check_turn(self, turn: turn_pb2.Turn) -> None:
@@ -273,12 +273,11 @@ class SessionPromises(RuleBasedStateMachine):
         self.unstored.append(turn)
 
 
-TestSessionPromises = SessionPromises.TestCase
+# A sequence takes some 15 ms; finding the shortest one that fails takes minutes.
+TestSessionPromises = pytest.mark.timeout(60 + SEQUENCES)(SessionPromises.TestCase)
 TestSessionPromises.settings = settings(
     max_examples=SEQUENCES, stateful_step_count=50, deadline=None, print_blob=True
 )
-# A sequence takes some 15 ms; finding the shortest one that fails takes minutes.
-TestSessionPromises.pytestmark = [pytest.mark.timeout(60 + SEQUENCES)]
 
 
 def test_every_state_but_the_last_can_be_left_and_the_last_cannot():
