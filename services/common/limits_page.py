@@ -66,7 +66,8 @@ A message above `max_message_bytes` is refused by the length that it announces, 
 held in memory, and before anybody is asked who sends it. No code of Parley sees it, so the status
 is a bare RESOURCE_EXHAUSTED without details, whose text says `message larger than max`. It means
 MESSAGE_TOO_LARGE: the same message will be refused again. `concurrent_calls` gives a bare
-RESOURCE_EXHAUSTED too; that one says `Concurrent RPC limit exceeded`, and can be tried again.
+RESOURCE_EXHAUSTED too; that one says `Concurrent RPC limit exceeded`, means TOO_MANY_CALLS, and can
+be tried again.
 """
 
 _CONTRACT_HEADER = """

@@ -38,7 +38,7 @@ _COMMON = (
     ReasonEntry(
         "MESSAGE_TOO_LARGE",
         Code.RESOURCE_EXHAUSTED,
-        "A message is larger than the limit of its kind.",
+        "A message, or the metadata of a call, is larger than the limit of its kind.",
         "Send less at a time; the limits are in docs/limits.md.",
     ),
     ReasonEntry(
@@ -116,7 +116,7 @@ _COMMON = (
     ReasonEntry(
         "TOO_MANY_CALLS",
         Code.RESOURCE_EXHAUSTED,
-        "The service has as many calls in progress as it takes; the gateway says so.",
+        "The service has as many calls in progress as it takes; the gateway or the transport says so.",
         "Retry after the time given.",
     ),
     ReasonEntry(
@@ -476,8 +476,8 @@ Inside a conversation the same `Status` comes as a `notice`, and the stream goes
 notice says it is fatal. A failure on the way (the network, a dead process) has no details: treat a
 bare `UNAVAILABLE` as retryable, and a bare `INTERNAL` too. Two refusals of the transport itself are
 bare as well, and are told apart by their text: `RESOURCE_EXHAUSTED` with `message larger than max`
-is MESSAGE_TOO_LARGE, and the same message will be refused again; with `Concurrent RPC limit
-exceeded` it is TOO_MANY_CALLS, and can be tried again.
+or `metadata size exceeds` is MESSAGE_TOO_LARGE, and the same call will be refused again; with
+`Concurrent RPC limit exceeded` it is TOO_MANY_CALLS, and can be tried again.
 
 In Python, `grpc.aio` (up to 1.85 at least) hides a refusal that comes while the client writes: the
 status is then `INTERNAL` with `Internal error from Core`. Write `start`, read the answer, and write

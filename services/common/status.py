@@ -26,9 +26,10 @@ DETAILS_KEY = "grpc-status-details-bin"
 # Without advice from the peer: long enough for a supervised process to start listening again.
 _DEAD_PEER_RETRY_SECONDS = 1.0
 
-# How gRPC's core refuses a message by its length, before any code of ours sees it; it says so of
-# what it would send as well.
-_TOO_LARGE = "message larger than max"
+# How gRPC itself refuses a message or a call's metadata by its length (also before sending it), and
+# a call above the concurrency it was given. No code of ours sees these, so they have no details.
+_TOO_LARGE = ("message larger than max", "metadata size exceeds")
+_TOO_MANY = "concurrent rpc limit exceeded"
 
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -84,8 +85,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> ParleyError:
 
     With details it is what that service raised. Without, nobody of ours answered: UNAVAILABLE
     and DEADLINE_EXCEEDED keep their code (PEER_UNAVAILABLE, DEADLINE_EXCEEDED), both retryable;
-    a stream that was reset on the way is PEER_UNAVAILABLE too; what the transport refuses by its
-    size is MESSAGE_TOO_LARGE, which no repeating helps; other codes get PEER_FAILED.
+    a stream that was reset on the way is PEER_UNAVAILABLE too. What gRPC itself refuses is
+    MESSAGE_TOO_LARGE, which no repeating helps, or TOO_MANY_CALLS. Other codes get PEER_FAILED.
     """
     status = _details(error)
     if status is not None:
@@ -107,11 +108,19 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "") -> ParleyError:
             reason="DEADLINE_EXCEEDED",
             metadata=metadata,
         )
-    if code is Code.RESOURCE_EXHAUSTED and _TOO_LARGE in (error.details() or "").lower():
+    said = (error.details() or "").lower()
+    if code is Code.RESOURCE_EXHAUSTED and any(each in said for each in _TOO_LARGE):
         return error_for_code(code)(
             f"The message is larger than the {peer or 'called'} service takes.",
             reason="MESSAGE_TOO_LARGE",
             retryable=False,
+            metadata=metadata,
+        )
+    if code is Code.RESOURCE_EXHAUSTED and _TOO_MANY in said:
+        return error_for_code(code)(
+            f"The {peer or 'called'} service has as many calls in progress as it takes.",
+            reason="TOO_MANY_CALLS",
+            retry_after=_DEAD_PEER_RETRY_SECONDS,
             metadata=metadata,
         )
     return error_for_code(code)(

@@ -165,6 +165,7 @@ def test_the_page_of_limits_is_the_table():
     [
         "SERVER: Received message larger than max (10000006 vs. 4194304)",
         "Sent message larger than max (10000006 vs. 4194304)",
+        "received metadata size exceeds hard limit (value length 40000 vs. 20480)",
     ],
 )
 def test_a_message_that_the_transport_refuses_is_not_worth_another_try(said: str) -> None:
@@ -173,6 +174,15 @@ def test_a_message_that_the_transport_refuses_is_not_worth_another_try(said: str
     raised = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, said)
     error = from_rpc_error(raised, "ai")
     assert (error.reason, error.retryable) == ("MESSAGE_TOO_LARGE", False)
+
+
+def test_a_call_above_the_concurrency_is_worth_another_try() -> None:
+    nothing = grpc.aio.Metadata()
+    raised = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, "Concurrent RPC limit exceeded!"
+    )
+    error = from_rpc_error(raised, "ai")
+    assert (error.reason, error.retryable) == ("TOO_MANY_CALLS", True)
 
 
 def test_a_stream_that_a_proxy_reset_is_worth_another_try() -> None:
