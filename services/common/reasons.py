@@ -116,7 +116,7 @@ _COMMON = (
     ReasonEntry(
         "TOO_MANY_CALLS",
         Code.RESOURCE_EXHAUSTED,
-        "The service has as many calls in progress as it takes; the gateway or the transport says so.",
+        "The service has as many calls in progress as it takes; gateway or transport say so.",
         "Retry after the time given.",
     ),
     ReasonEntry(
