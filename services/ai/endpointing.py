@@ -163,7 +163,7 @@ class PausePolicy:
 # as the pause goes on: so it is asked once, and below the bar only time tells. The middle's 240 ms
 # is a pause of 128 ms and the recognizer's answer.
 _IMPATIENT = PausePolicy(sure_ms=200, sure_score=0.4, unsure_ms=1000, holding_ms=1500)
-_MIDDLE = PausePolicy(sure_ms=240, sure_score=0.6, unsure_ms=2500, holding_ms=3000)
+_MIDDLE = PausePolicy(sure_ms=240, sure_score=0.5, unsure_ms=2500, holding_ms=3000)
 _PATIENT = PausePolicy(sure_ms=600, sure_score=0.75, unsure_ms=3500, holding_ms=5000)
 # A learner's own pauses stretch the wait only when the detector is unsure, and only so far.
 _PAUSE_MARGIN = 1.3

@@ -57,7 +57,7 @@ def test_a_learners_pauses_stretch_only_unsure_waits_and_never_without_end(typic
 
 
 def test_the_words_set_the_bar_for_the_score():
-    score = 0.7
+    score = 0.6
     assert wait_ms(MIDDLE, score, "I like to cook.", 0) == MIDDLE.sure_ms
     assert wait_ms(MIDDLE, score, "I like to cook", 0) == MIDDLE.unsure_ms
     assert wait_ms(MIDDLE, 0.85, "I like to cook", 0) == MIDDLE.sure_ms
