@@ -63,7 +63,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Turn:
-    """A turn of the learner's as the server saw it."""
+    """A turn of the learner's as the server saw it; `end_ms` is 0 where it does not say."""
 
     number: int
     text: str
@@ -107,7 +107,7 @@ class Answer:
         )
         # Committed before the end of speech: what was said after it is not in the turn.
         early = early or any(
-            turn.end_ms < self.speech_end_ms - _END_TOLERANCE_MS for turn in self.turns
+            0 < turn.end_ms < self.speech_end_ms - _END_TOLERANCE_MS for turn in self.turns
         )
         return len(self.turns) > 1 or early
 

@@ -13,7 +13,8 @@ _ABBREVIATIONS = frozenset(
     {"mr", "mrs", "ms", "dr", "st", "vs", "etc", "e.g", "i.e", "a.m", "p.m", "no", "jr", "sr"}
 )
 _SENTENCE_END = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019)\]]*")
-_CLAUSE_END = re.compile(r"[,;:\u2014]\s")
+# At the edge of what is written a mark after a letter is enough: "1," may become "1,000".
+_CLAUSE_END = re.compile(r"[,;:\u2014](?=\s)|(?<=[^\W\d_])[,;:\u2014]$")
 # "Well," alone sounds clipped; two words carry an intonation.
 _MIN_FIRST_WORDS = 2
 # A first sentence without any mark is cut before one of these joints once it is this long:

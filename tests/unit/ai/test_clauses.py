@@ -47,6 +47,19 @@ def test_the_first_sentence_comes_out_as_soon_as_its_mark_is_there():
     assert splitter.feed("!") == ["Oh, nice!"]
 
 
+def test_the_first_clause_does_not_wait_for_the_word_after_its_comma():
+    splitter = ClauseSplitter()
+    assert splitter.feed("That is good") == []
+    assert splitter.feed(",") == ["That is good,"]
+
+
+def test_a_comma_after_a_digit_may_belong_to_a_number():
+    splitter = ClauseSplitter()
+    assert splitter.feed("It costs 1") == []
+    assert splitter.feed(",") == []
+    assert splitter.feed("000 euros") == []
+
+
 @given(st.text(alphabet="ab .,!?\n3", max_size=80), st.integers(1, 7))
 def test_no_word_is_lost_doubled_or_reordered(text: str, size: int):
     assert "".join("".join(split(text, size)).split()) == "".join(text.split())
