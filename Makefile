@@ -68,8 +68,9 @@ gen: dev ## generate the stubs from protos/
 	@$(PYTHON) tools/generate_stubs.py
 
 .PHONY: docs
-docs: dev ## generate docs/settings.md from the settings classes
+docs: dev ## generate the pages of settings, errors and limits from the code
 	@$(PYTHON) tools/generate_settings_docs.py
+	@$(PYTHON) -m tools.generate_tables_docs
 
 .PHONY: lock
 lock: dev ## compile requirements/*.txt (ARGS=--upgrade moves every pin)
@@ -77,7 +78,7 @@ lock: dev ## compile requirements/*.txt (ARGS=--upgrade moves every pin)
 
 .PHONY: clean
 clean: ## remove the virtual environment, npm packages and caches; models and data stay
-	@rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf .venv .venv-peers .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache dist build gen/typescript/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
