@@ -168,8 +168,8 @@ _PATIENT = PausePolicy(sure_ms=600, sure_score=0.75, unsure_ms=3500, holding_ms=
 # A learner's own pauses stretch the wait only when the detector is unsure, and only so far.
 _PAUSE_MARGIN = 1.3
 _LONGEST_WAIT_MS = 4000
-# Without a final mark from the recognizer, a score must be this much better: of the pauses inside
-# sentences that the detector took for ends, half had none; of the ends, a quarter.
+# Without a final mark from the recognizer, a score must be this much better: of 52 pauses inside
+# learners' sentences that the detector took for ends 40 % had none, of 115 ends 30 %.
 _NO_MARK = 0.2
 _HIGHEST_BAR = 0.95
 # A word or two that are no turn by themselves are waited on unless the detector is all but certain.

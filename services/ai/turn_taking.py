@@ -17,8 +17,8 @@ from services.ai.endpointing import PauseEstimate, pause_policy, wait_ms
 from services.ai.engine import Floor, TurnTakingPreferences
 from services.common.limits import DEFAULT_LIMITS
 
-# Speech begins, and ends, where the detector leans to it. Silero's own 0.35 for the end makes
-# pauses come 30 ms later and ends no fewer turns too early (`make bench-turns`).
+# Speech begins, and ends, where the detector leans to it. Silero's own 0.35 for the end comes a
+# frame or two later, which the learner would wait; the waits of `endpointing` are set for 0.5.
 VOICE_ON = 0.5
 VOICE_OFF = 0.5
 # This much voice in a row makes speech of it, so that a click does not; and goes on with it.
