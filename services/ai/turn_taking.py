@@ -288,10 +288,8 @@ class TurnTaking:
         if self._voice_run:
             # Perhaps speech again: decide when it is clear.
             return []
-        effects: list[Effect] = []
-        silence = now - utterance.speech_end
-        if silence >= _SPECULATE_LATE:
-            effects += self._speculate(utterance)
+        late = now - utterance.speech_end >= _SPECULATE_LATE
+        effects = self._speculate(utterance) if late else []
         return effects + self._commit_if_due(utterance, now)
 
     # --- answers of the models --------------------------------------------------------------

@@ -65,9 +65,9 @@ class SigningKeys:
 
 def key_id(key: Ed25519PublicKey) -> str:
     """Return the key's thumbprint (RFC 7638): the same key always has the same id."""
-    members = {"crv": "Ed25519", "kty": "OKP", "x": _encoded(key.public_bytes_raw())}
+    members = {"crv": "Ed25519", "kty": "OKP", "x": base64url(key.public_bytes_raw())}
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    return _encoded(hashlib.sha256(canonical.encode()).digest())
+    return base64url(hashlib.sha256(canonical.encode()).digest())
 
 
 def _jwk(kid: str, key: Ed25519PublicKey) -> dict[str, str]:
@@ -77,9 +77,10 @@ def _jwk(kid: str, key: Ed25519PublicKey) -> dict[str, str]:
         "alg": "EdDSA",
         "use": "sig",
         "kid": kid,
-        "x": _encoded(key.public_bytes_raw()),
+        "x": base64url(key.public_bytes_raw()),
     }
 
 
-def _encoded(data: bytes) -> str:
+def base64url(data: bytes) -> str:
+    """Return `data` as JSON Web Tokens write bytes: base64url without padding (RFC 7515)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

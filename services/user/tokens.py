@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -14,7 +13,7 @@ import jwt
 from services.common.auth import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
 from services.common.clock import Clock
 from services.common.ids import new_id
-from services.user.keys import SigningKeys
+from services.user.keys import SigningKeys, base64url
 
 _REFRESH_BYTES = 32  # 256 bits: beyond guessing, so that its plain SHA-256 is safe to store
 
@@ -56,7 +55,7 @@ class TokenIssuer:
 
     def first_refresh_token(self) -> str:
         """Return the refresh token that begins a session."""
-        return _encoded(secrets.token_bytes(_REFRESH_BYTES))
+        return base64url(secrets.token_bytes(_REFRESH_BYTES))
 
     def next_refresh_token(self, token: str) -> str:
         """Return the successor of `token`: always the same one, known to us alone.
@@ -64,13 +63,9 @@ class TokenIssuer:
         It is derived with a secret rather than drawn, so that a client which lost the answer and
         asks again gets the same successor, though only hashes are stored.
         """
-        return _encoded(hmac.digest(self._keys.refresh_secret, token.encode(), "sha256"))
+        return base64url(hmac.digest(self._keys.refresh_secret, token.encode(), "sha256"))
 
 
 def refresh_digest(token: str) -> bytes:
     """Return what is stored of a refresh token."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

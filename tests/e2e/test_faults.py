@@ -38,16 +38,22 @@ async def one_turn(talk: RawTalk, text: str) -> None:
     await talk.until("turn_saved")
 
 
+async def in_the_middle_of_its_second_turn(one: Caller) -> RawTalk:
+    """Return a talk with one saved turn, whose second reply has begun."""
+    talk = RawTalk(one)
+    await talk.start()
+    await one_turn(talk, "Hello")
+    await talk.send(text={"text": "I like to cook"})
+    await talk.until("reply_started")
+    return talk
+
+
 @pytest.mark.parametrize("service", ["user", "history", "media"])
 async def test_the_talk_goes_on_when_a_service_off_its_path_dies(
     scripted_stack: Stack, service: str
 ) -> None:
     async with caller(scripted_stack.address) as one:
-        talk = RawTalk(one)
-        await talk.start()
-        await one_turn(talk, "Hello")
-        await talk.send(text={"text": "I like to cook"})
-        await talk.until("reply_started")
+        talk = await in_the_middle_of_its_second_turn(one)
         await asyncio.to_thread(scripted_stack.kill, service)
         await talk.until("turn_saved")
         await one_turn(talk, "Good bye")
@@ -61,11 +67,7 @@ async def test_the_talk_goes_on_when_a_service_off_its_path_dies(
 
 async def test_the_talk_waits_for_the_tutor_when_its_engine_dies(scripted_stack: Stack) -> None:
     async with caller(scripted_stack.address) as one:
-        talk = RawTalk(one)
-        await talk.start()
-        await one_turn(talk, "Hello")
-        await talk.send(text={"text": "I like to cook"})
-        await talk.until("reply_started")
+        talk = await in_the_middle_of_its_second_turn(one)
         await asyncio.to_thread(scripted_stack.kill, "ai")
         notice = (await talk.until("notice")).notice
         (told,) = talk.notices
@@ -84,11 +86,7 @@ async def test_a_broken_stream_says_that_trying_again_helps(
     scripted_stack: Stack, service: str
 ) -> None:
     async with caller(scripted_stack.address) as one:
-        talk = RawTalk(one)
-        await talk.start()
-        await one_turn(talk, "Hello")
-        await talk.send(text={"text": "I like to cook"})
-        await talk.until("reply_started")
+        talk = await in_the_middle_of_its_second_turn(one)
         await asyncio.to_thread(scripted_stack.kill, service)
         with pytest.raises(ParleyError) as caught:
             await talk.until("ended")
