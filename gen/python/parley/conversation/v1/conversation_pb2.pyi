@@ -105,7 +105,11 @@ class ConverseRequest(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     FINISH_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
-    """Counts the client's messages from 1. Used by Push to order and by notices to refer."""
+    """Counts the client's messages from 1, and goes on over reconnections. Push orders by it, and
+    notices refer to it. After a Converse stream was resumed, messages with a smaller `seq` than
+    its `start` are ones sent again: of those the server ignores what it had, so a client may send
+    everything again of which it does not know whether it arrived. (Audio goes by its samples.)
+    """
     @_builtins.property
     def client_time(self) -> _timestamp_pb2.Timestamp:
         """When the client sent it, by its own clock. Only used to show network delay."""
@@ -190,6 +194,7 @@ class StartSession(_message.Message):
     TUTOR_OPENS_FIELD_NUMBER: _builtins.int
     SPEECH_RATE_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    HEARD_FIELD_NUMBER: _builtins.int
     scenario_id: _builtins.str
     """The situation to practise; empty means "free-talk"."""
     engine: _builtins.str
@@ -222,6 +227,12 @@ class StartSession(_message.Message):
     def turn_taking(self) -> _learner_pb2.TurnTakingPreferences:
         """How turns are taken; unset fields fall back to the learner's profile."""
 
+    @_builtins.property
+    def heard(self) -> Global___Heard:
+        """With `resume_handle`: how much of the newest reply had been played. A reply whose process died
+        is closed there, and not said again.
+        """
+
     def __init__(
         self,
         *,
@@ -238,10 +249,11 @@ class StartSession(_message.Message):
         tutor_opens: _builtins.bool = ...,
         speech_rate: _builtins.float | None = ...,
         client: _builtins.str = ...,
+        heard: Global___Heard | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "input_format", b"input_format", "output_format", b"output_format", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "heard", b"heard", "input_format", b"input_format", "output_format", b"output_format", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "captions_only", b"captions_only", "client", b"client", "engine", b"engine", "input_format", b"input_format", "last_seq", b"last_seq", "no_recording", b"no_recording", "output_format", b"output_format", "resume_handle", b"resume_handle", "scenario_id", b"scenario_id", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking", "tutor_opens", b"tutor_opens", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "captions_only", b"captions_only", "client", b"client", "engine", b"engine", "heard", b"heard", "input_format", b"input_format", "last_seq", b"last_seq", "no_recording", b"no_recording", "output_format", b"output_format", "resume_handle", b"resume_handle", "scenario_id", b"scenario_id", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking", "tutor_opens", b"tutor_opens", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__speech_rate: _TypeAlias = _typing.Literal["speech_rate"]  # noqa: Y015
     _WhichOneofArgType__speech_rate: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate"]  # noqa: Y015
