@@ -20,6 +20,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import ValidationError
 
 from gateway.binary import EnvoyMissingError, InvalidConfigurationError, validate
+from gateway.pages import (
+    APP_PATHS,
+    COMPRESSED_TYPES,
+    MAX_PAGE_BYTES,
+    SECURITY_HEADERS,
+    PageTooLargeError,
+    pages,
+)
 from gateway.replies import REPLIES
 from gateway.routes import HEALTH, METHODS, REFLECTION, SERVICES, Route
 from gateway.settings import GatewaySettings, is_ip, split_address
@@ -50,7 +58,11 @@ EXPOSE_HEADERS: Final = (
 
 
 def render(settings: GatewaySettings) -> str:
-    """Return the configuration as YAML."""
+    """Return the configuration as YAML.
+
+    Raises:
+        PageTooLargeError: a file of the web client is larger than the gateway serves.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -67,6 +79,13 @@ def render(settings: GatewaySettings) -> str:
         replies=REPLIES,
         allow_headers=ALLOW_HEADERS,
         expose_headers=EXPOSE_HEADERS,
+        affinity_header=AFFINITY_HEADER,
+        websockets=settings.addresses_of("conversation_websocket"),
+        compressed_types=COMPRESSED_TYPES,
+        pages=pages(settings.effective_web_dir),
+        app_paths=APP_PATHS,
+        security_headers=SECURITY_HEADERS,
+        max_page_bytes=MAX_PAGE_BYTES,
         static=_all_ip,
         split_address=split_address,
     )
@@ -99,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         text = render(GatewaySettings())
+    except PageTooLargeError as error:
+        print(error, file=sys.stderr)
+        return 1
     except ValidationError as error:
         for each in error.errors():
             field = str(each["loc"][0]) if each["loc"] else "settings"

@@ -101,7 +101,7 @@ REPLIES: Final[tuple[Reply, ...]] = (
         "The access token was refused.",
     ),
     Reply(
-        _details_start_with("route_not_found", "direct_response"),
+        _details_start_with("route_not_found"),
         Code.UNIMPLEMENTED,
         "NOT_IMPLEMENTED",
         "There is no such public method.",

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+# Where `make web` puts the built web client.
+_WEB_DIR = Path(__file__).parent.parent / "clients" / "web" / "dist"
+
 
 def split_address(address: str) -> tuple[str, int]:
     """Return the host and the port of `host:port`; an IPv6 host stands in brackets.
@@ -72,6 +75,9 @@ class GatewaySettings(BaseSettings):
     ai_addresses: Addresses = Field(("127.0.0.1:50053",), description="The ai service.")
     history_addresses: Addresses = Field(("127.0.0.1:50054",), description="The history service.")
     media_addresses: Addresses = Field(("127.0.0.1:50055",), description="The media service.")
+    conversation_websocket_addresses: Addresses = Field(
+        ("127.0.0.1:52052",), description="Where the conversation service takes WebSockets."
+    )
     jwks_address: Annotated[str, AfterValidator(_checked_address)] = Field(
         "127.0.0.1:51051",
         description="Where GET /jwks.json gives the keys that verify access tokens: the user "
@@ -89,6 +95,11 @@ class GatewaySettings(BaseSettings):
         ("http://localhost:5173", "http://127.0.0.1:5173"),
         description="Web origins, separated by commas, whose pages may call Parley; * means all. "
         "The default is the web client's development server.",
+    )
+    web_dir: Path | None = Field(
+        None,
+        description="Folder of the built web client, which is served at / and read when the "
+        "gateway starts; unset: clients/web/dist beside the code.",
     )
     reflection: bool = Field(
         False, description="Whether gRPC reflection is answered from outside (for grpcurl)."
@@ -140,6 +151,11 @@ class GatewaySettings(BaseSettings):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are set together or not at all")
         return self
+
+    @property
+    def effective_web_dir(self) -> Path:
+        """The folder of the web client with its default worked out."""
+        return self.web_dir or _WEB_DIR
 
     def addresses_of(self, service: str) -> tuple[tuple[str, int], ...]:
         """Return where `service` is: hosts and ports."""

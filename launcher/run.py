@@ -13,6 +13,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from gateway.binary import InvalidConfigurationError, validate
+from gateway.pages import PageTooLargeError
 from gateway.render import render as render_gateway
 from launcher import display, leftovers, models, ports
 from launcher.errors import LauncherError
@@ -61,11 +62,11 @@ def _clear_leftovers(chosen: Plan) -> None:
 
 def _write_gateway(chosen: Plan) -> None:
     config = chosen.folder.envoy_config
-    config.write_text(render_gateway(chosen.gateway), "utf-8")
     try:
+        config.write_text(render_gateway(chosen.gateway), "utf-8")
         # Half a second now, instead of a riddle in a log later.
         validate(config)
-    except InvalidConfigurationError as error:
+    except (InvalidConfigurationError, PageTooLargeError) as error:
         raise LauncherError(str(error)) from error
 
 

@@ -32,7 +32,9 @@ def connection_manager(rendered: dict[str, Any]) -> dict[str, Any]:
 def routes(rendered: dict[str, Any]) -> dict[str, Any]:
     host = connection_manager(rendered)["route_config"]["virtual_hosts"][0]
     return {
-        route["match"]["path"]: route for route in host["routes"] if "headers" not in route["match"]
+        route["match"]["path"]: route
+        for route in host["routes"]
+        if "headers" not in route["match"] and "path" in route["match"]
     }
 
 
@@ -75,7 +77,16 @@ def test_a_value_cannot_break_out_of_its_place():
 def test_the_filters_stand_in_the_order_that_works():
     names = [each["name"] for each in connection_manager(configuration())["http_filters"]]
     short = [name.removeprefix("envoy.filters.http.") for name in names]
-    assert short == ["cors", "grpc_web", "grpc_stats", "jwt_authn", "stateful_session", "router"]
+    assert short == [
+        "cors",
+        "compressor.brotli",
+        "compressor.gzip",
+        "grpc_web",
+        "grpc_stats",
+        "jwt_authn",
+        "stateful_session",
+        "router",
+    ]
 
 
 def test_the_default_listens_on_this_machine_only_and_administration_always_does():
