@@ -20,6 +20,8 @@ class Connection:
         self._responses = responses
         self._first = deque(first)
         self.error: ParleyError | None = None
+        self.written = 0
+        """How many responses were handed out to be written."""
         self.aborted: Callable[[], None] = _nothing
 
     async def next(self) -> Response | None:
@@ -31,16 +33,24 @@ class Connection:
         while True:
             if self.error is not None:
                 raise self.error
-            if self._first:
-                return self._first.popleft()
-            response = self._responses.next()
+            response = self._first.popleft() if self._first else self._responses.next()
             if response is not None:
+                self.written += 1
                 return response
             if self._responses.finished:
                 if self._responses.error is not None:
                     raise self._responses.error
                 return None
             await self._responses.wait()
+
+    def put_aside(self, response: Response) -> None:
+        """Write `response` next, to this client alone: not numbered, and not kept for resuming.
+
+        At most one waits: a client that does not read gets no second.
+        """
+        if not self._first:
+            self._first.append(response)
+            self._responses.wake()
 
     def abort(self, error: ParleyError) -> None:
         """End the connection with `error`."""

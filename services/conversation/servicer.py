@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 import grpc.aio
@@ -15,10 +14,10 @@ from services.common.errors import ParleyError
 from services.common.timestamps import to_timestamp
 from services.conversation import problems
 from services.conversation.application import Conversations
-from services.conversation.connection import Connection
 from services.conversation.live import LiveSession
 from services.conversation.push_order import PushOrder
 from services.conversation.session import State
+from services.conversation.transport import carry
 
 ACCESS = {
     "Converse": USER,
@@ -31,16 +30,6 @@ ACCESS = {
 
 # A session that is live must be able to go on while the process drains.
 WHILE_DRAINING = ("Upload", "Push", "GetConversationState")
-
-# After the client has gone its last message may still be on its way to the engine; cutting that
-# short would cut the engine's stream.
-_LAST_MESSAGE_S = 0.5
-
-# A client that is cut off for not reading may still take the write it is in.
-_LAST_WRITE_S = 1.0
-
-# Between the end of a cut stream's messages and its cancellation lie two turns of the event loop.
-_CUT_IS_KNOWN_S = 0.05
 
 _STATES = {
     State.LISTENING: conversation_pb2.SESSION_STATE_LISTENING,
@@ -74,7 +63,7 @@ class ConversationServicer:
         async def write(response: conversation_pb2.ConverseResponse) -> None:
             await context.write(response)
 
-        await _carry(live, connection, write, _read(live, context))
+        await carry(live, connection, write, _read(live, context))
 
     async def Subscribe(self, request: conversation_pb2.SubscribeRequest, context: Context) -> None:
         """Open or resume a session, and write what it says."""
@@ -83,7 +72,7 @@ class ConversationServicer:
         async def write(response: conversation_pb2.ConverseResponse) -> None:
             await context.write(conversation_pb2.SubscribeResponse(response=response))
 
-        await _carry(live, connection, write, None)
+        await carry(live, connection, write, None)
 
     async def Upload(self, _requests: object, context: Context) -> conversation_pb2.UploadResponse:
         """Take the learner's side of a subscribed session as a stream."""
@@ -149,54 +138,3 @@ async def _read(live: LiveSession, context: Context) -> None:
         if message is grpc.aio.EOF:
             return
         await live.receive(message)
-
-
-async def _carry(
-    live: LiveSession,
-    connection: Connection,
-    write: Any,
-    reading: Coroutine[Any, Any, None] | None,
-) -> None:
-    """Join a connection with its transport until either ends.
-
-    Raises:
-        ParleyError: what the stream ends with.
-    """
-    writer = asyncio.create_task(_write(connection, write))
-    reader = None
-    if reading is not None:
-        reader = asyncio.create_task(_client_side(live, connection, reading))
-    loop = asyncio.get_running_loop()
-    patience: asyncio.TimerHandle | None = None
-
-    def aborted() -> None:
-        nonlocal patience
-        patience = loop.call_later(_LAST_WRITE_S, writer.cancel)
-
-    connection.aborted = aborted
-    try:
-        # Raises what the stream ends with; CancelledError where not even that could be written.
-        await writer
-    finally:
-        live.detach(connection)
-        if patience is not None:
-            patience.cancel()
-        writer.cancel()
-        if reader is not None:
-            await asyncio.wait({reader}, timeout=_LAST_MESSAGE_S)
-            reader.cancel()
-            await asyncio.gather(writer, reader, return_exceptions=True)
-
-
-async def _write(connection: Connection, write: Any) -> None:
-    while (response := await connection.next()) is not None:
-        await write(response)
-
-
-async def _client_side(
-    live: LiveSession, connection: Connection, reading: Coroutine[Any, Any, None]
-) -> None:
-    await reading
-    # A stream that was cut ends the same way as one that was closed; a moment later it is known.
-    await asyncio.sleep(_CUT_IS_KNOWN_S)
-    live.client_done(connection)
