@@ -1,0 +1,111 @@
+/** Signing in and out, and who is signed in, for the pages. */
+
+import type { Account } from "@parley/stubs/parley/user/v1/user_pb";
+import { useSyncExternalStore } from "react";
+
+import { type AccessState } from "@/rpc/access";
+import { access, users } from "@/rpc/clients";
+
+let account: Account | undefined;
+const listeners = new Set<() => void>();
+
+function setAccount(next: Account | undefined): void {
+  account = next;
+  for (const listener of [...listeners]) listener();
+}
+
+// Other tabs hear of a sign-out at once; they would find out at their next call anyway.
+const channel = "BroadcastChannel" in globalThis ? new BroadcastChannel("parley.access") : null;
+channel?.addEventListener("message", () => {
+  setAccount(undefined);
+  access.forget();
+});
+
+/** Signs in. Throws what the call throws. */
+export async function signIn(username: string, password: string): Promise<void> {
+  const response = await users.login({ username, password, deviceName: deviceName() });
+  access.accept(response.tokens);
+  setAccount(response.account);
+}
+
+/** Makes an account and signs in with it. The same `requestId` makes a repetition harmless. */
+export async function signUp(
+  username: string,
+  password: string,
+  displayName: string,
+  requestId: string,
+): Promise<void> {
+  const response = await users.register({
+    username,
+    password,
+    requestId,
+    deviceName: deviceName(),
+    profile: { displayName, timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone },
+  });
+  access.accept(response.tokens);
+  setAccount(response.account);
+}
+
+/** Signs out here and at the server; here even where the server cannot be reached. */
+export async function signOut(): Promise<void> {
+  const refreshToken = access.refreshToken;
+  setAccount(undefined);
+  access.forget();
+  channel?.postMessage("signed-out");
+  await users.logout({ refreshToken });
+}
+
+/** Takes an account that a page has just read or changed. */
+export function keepAccount(next: Account | undefined): void {
+  setAccount(next);
+}
+
+/** The account, read once and kept; undefined until it is known. */
+export function useAccount(): Account | undefined {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => account,
+  );
+}
+
+/** Reads the account where it is not known yet. */
+export async function loadAccount(signal?: AbortSignal): Promise<Account | undefined> {
+  if (!account) {
+    const response = await users.getProfile({}, signal ? { signal } : {});
+    setAccount(response.account);
+  }
+  return account;
+}
+
+/** Whether somebody is signed in. */
+export function useAccessState(): AccessState {
+  return useSyncExternalStore(access.subscribe, () => access.state);
+}
+
+/** What this browser is called in the list of places where one is signed in. */
+export function deviceName(agent = navigator.userAgent): string {
+  const browser = (
+    [
+      ["Edg/", "Edge"],
+      ["OPR/", "Opera"],
+      ["Firefox/", "Firefox"],
+      ["Chrome/", "Chrome"],
+      ["Safari/", "Safari"],
+    ] as const
+  ).find(([mark]) => agent.includes(mark))?.[1];
+  const system = (
+    [
+      ["Android", "Android"],
+      ["iPhone", "iPhone"],
+      ["iPad", "iPad"],
+      ["Windows", "Windows"],
+      ["Mac OS", "macOS"],
+      ["CrOS", "ChromeOS"],
+      ["Linux", "Linux"],
+    ] as const
+  ).find(([mark]) => agent.includes(mark))?.[1];
+  return [browser ?? "Browser", system && `on ${system}`].filter(Boolean).join(" ");
+}

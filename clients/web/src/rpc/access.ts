@@ -1,0 +1,136 @@
+/**
+ * The sign-in: an access token in memory, renewed before it expires, by one tab at a time.
+ *
+ * The refresh token lives in a cookie that no script can read. Using one twice ends the whole
+ * sign-in, so tabs take turns (Web Locks) and one renewal serves all who wait for it.
+ */
+
+import { Code } from "@connectrpc/connect";
+import type { TokenPair } from "@parley/stubs/parley/user/v1/user_pb";
+
+import { RefusedError, refusal, refusalFromError } from "./refusal";
+
+/** Whether somebody is signed in; `unknown` until the first renewal has answered. */
+export type AccessState = "unknown" | "signed-in" | "signed-out";
+
+/** What the sign-in needs of the world; tests bring their own. */
+export interface AccessWorld {
+  /** Calls `Refresh`. An empty token means: the cookie has it. */
+  refresh(refreshToken: string): Promise<TokenPair | undefined>;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Runs `work` while no other tab does the same. */
+  exclusively<T>(work: () => Promise<T>): Promise<T>;
+  /** A mark, kept over reloads, that a cookie may be there. Not a secret. */
+  hint: { get(): boolean; set(signedIn: boolean): void };
+}
+
+// Renew this long before expiry: longer than a slow call takes, short beside a token's ten minutes.
+const RENEW_BEFORE_MS = 30_000;
+
+/** Holds the access token. One for the page. */
+export class Access {
+  #token = "";
+  #expiresAt = 0;
+  // Where the server gives no cookie, the refresh token is kept here and lost with the page.
+  #refreshToken = "";
+  #state: AccessState = "unknown";
+  #renewing: Promise<string> | null = null;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(private readonly world: AccessWorld) {
+    if (!world.hint.get()) this.#state = "signed-out";
+  }
+
+  /** Whether somebody is signed in. */
+  get state(): AccessState {
+    return this.#state;
+  }
+
+  /** The refresh token to end the sign-in with: empty where the cookie has it. */
+  get refreshToken(): string {
+    return this.#refreshToken;
+  }
+
+  /** Calls `listener` at every change of state; returns what stops that. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** Takes the tokens of a sign-in or a renewal. */
+  accept(tokens: TokenPair | undefined): void {
+    if (!tokens?.accessToken) throw new Error("the server sent no access token");
+    this.#token = tokens.accessToken;
+    const seconds = tokens.accessTokenExpiresAt?.seconds;
+    this.#expiresAt = seconds === undefined ? this.world.now() + 60_000 : Number(seconds) * 1000;
+    this.#refreshToken = tokens.refreshToken;
+    this.world.hint.set(true);
+    this.#become("signed-in");
+  }
+
+  /** Forgets the sign-in here; ending it at the server is the caller's. */
+  forget(): void {
+    this.#token = "";
+    this.#refreshToken = "";
+    this.#expiresAt = 0;
+    this.world.hint.set(false);
+    this.#become("signed-out");
+  }
+
+  /**
+   * Returns a token that works for a while, renewing it where needed.
+   *
+   * `rejected` is a token that the server has just refused, whatever its expiry says. Throws
+   * RefusedError (TOKEN_MISSING) where nobody is signed in, and what Refresh threw where it could
+   * not be asked; only a refusal ends the sign-in.
+   */
+  async token(rejected = ""): Promise<string> {
+    if (this.#state === "signed-out") {
+      throw new RefusedError(refusal(Code.Unauthenticated, "nobody is signed in", "TOKEN_MISSING"));
+    }
+    if (this.#usable(rejected)) return this.#token;
+    this.#renewing ??= this.#renew(rejected).finally(() => {
+      this.#renewing = null;
+    });
+    return this.#renewing;
+  }
+
+  /** Finds out whether a sign-in was kept; never throws. */
+  async restore(): Promise<void> {
+    if (this.#state !== "unknown") return;
+    try {
+      await this.token();
+    } catch (error) {
+      // Not reachable: nobody is signed out for that. Calls will say so in their own place.
+      if (refusalFromError(error).code !== Code.Unauthenticated) this.#become("signed-in");
+    }
+  }
+
+  #usable(rejected: string): boolean {
+    return (
+      this.#token !== "" &&
+      this.#token !== rejected &&
+      this.#expiresAt - this.world.now() > RENEW_BEFORE_MS
+    );
+  }
+
+  async #renew(rejected: string): Promise<string> {
+    return this.world.exclusively(async () => {
+      if (this.#usable(rejected)) return this.#token;
+      try {
+        this.accept(await this.world.refresh(this.#refreshToken));
+      } catch (error) {
+        if (refusalFromError(error).code === Code.Unauthenticated) this.forget();
+        throw error;
+      }
+      return this.#token;
+    });
+  }
+
+  #become(state: AccessState): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
