@@ -159,10 +159,10 @@ _USER = (
         "Log in again; if it was not you, change the password.",
     ),
     ReasonEntry(
-        "SESSION_NOT_FOUND",
-        Code.NOT_FOUND,
-        "No such login session among this user's.",
-        "Call ListSessions.",
+        "SESSION_ENDED",
+        Code.UNAUTHENTICATED,
+        "The session of this access token was ended, here or at another device.",
+        "Log in again.",
     ),
     ReasonEntry(
         "USER_NOT_FOUND",

@@ -84,6 +84,22 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedInAccount:
+    """An account and where it is signed in, at one moment; sessions newest first."""
+
+    account: Account
+    sessions: tuple[Session, ...]
+
+    def live(self, now: datetime) -> tuple[Session, ...]:
+        """Return the sessions that have not expired."""
+        return tuple(each for each in self.sessions if now < each.expires_at)
+
+    def includes(self, session_id: str, now: datetime) -> bool:
+        """Tell whether the session is one of those."""
+        return any(each.session_id == session_id for each in self.sessions if now < each.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRefreshToken:
     """One refresh token of a session: its hash, and when it was changed for the next one."""
 

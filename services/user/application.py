@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import Enum
 
 from services.common.call_context import Caller
@@ -15,6 +15,7 @@ from services.user.accounts import (
     Account,
     Preferences,
     Session,
+    SignedInAccount,
     StoredRefreshToken,
     comparable,
     parse_username,
@@ -144,16 +145,17 @@ class UserApplication:
         async with self._store.transaction() as work:
             known = await work.refresh_token(refresh_digest(refresh_token))
             if known is not None:
-                await work.end_sessions([known.session_id], self._clock.now())
+                _, session = known
+                await work.end_sessions([session], self._clock.now())
 
     async def account(self, caller: Caller) -> Account:
         """Return the caller's account.
 
         Raises:
             NotFound: USER_NOT_FOUND.
+            Unauthenticated: SESSION_ENDED.
         """
-        async with self._store.transaction() as work:
-            return await _existing(work, caller)
+        return (await self._signed_in(caller)).account
 
     async def update(self, caller: Caller, change: Callable[[Account], Preferences]) -> Account:
         """Replace the caller's preferences by what `change` makes of the account.
@@ -162,20 +164,25 @@ class UserApplication:
 
         Raises:
             NotFound: USER_NOT_FOUND.
+            Unauthenticated: SESSION_ENDED.
         """
         async with self._store.transaction() as work:
-            await work.set_preferences(caller.user_id, change(await _existing(work, caller)))
-            return await _existing(work, caller)
+            account = (await self._locked(work, caller)).account
+            preferences = change(account)
+            await work.set_preferences(caller.user_id, preferences)
+        return replace(account, preferences=preferences)
 
     async def change_password(self, caller: Caller, old: str, new: str) -> Tokens:
         """Change the password, end every other session, and renew the caller's own.
 
         Raises:
-            Unauthenticated: BAD_CREDENTIALS, when `old` is wrong.
-            NotFound: USER_NOT_FOUND or SESSION_NOT_FOUND.
+            Unauthenticated: BAD_CREDENTIALS, when `old` is wrong; SESSION_ENDED.
+            NotFound: USER_NOT_FOUND.
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
-        account = await self.account(caller)
+        async with self._store.transaction() as work:
+            # Not the account at hand: another process may have changed the password just now.
+            account = (await self._locked(work, caller)).account
         key = account.username.key
         self._throttle.check(key, self._clock.monotonic())
         if not await self._passwords.matches(old, account.password_hash):
@@ -184,30 +191,51 @@ class UserApplication:
         password_hash = await self._passwords.hash(new)
         now = self._clock.now()
         async with self._store.transaction() as work:
-            sessions = await work.live_sessions(caller.user_id, now)
-            own = next((each for each in sessions if each.session_id == caller.session_id), None)
-            if own is None:
-                raise _no_session()
+            # Asked again: hashing took long enough for somebody to end the session.
+            sessions = (await self._locked(work, caller)).sessions
+            own = next(each for each in sessions if each.session_id == caller.session_id)
             await work.set_password(caller.user_id, password_hash)
-            others = [each.session_id for each in sessions if each is not own]
+            others = [each for each in sessions if each is not own]
             await work.end_sessions(others, now)
             # Whoever knew the old password may hold this session's refresh token too.
             await work.drop_refresh_tokens(own.session_id)
-            await work.touch_session(own.session_id, now, now + self._lifetimes.refresh)
+            await work.touch_session(own, now, now + self._lifetimes.refresh)
             return await self._issue(work, own, self._tokens.first_refresh_token())
 
     async def sessions(self, caller: Caller) -> list[Session]:
-        """Return the caller's live sessions, newest first."""
-        async with self._store.transaction() as work:
-            return await work.live_sessions(caller.user_id, self._clock.now())
+        """Return the caller's live sessions, newest first.
+
+        Raises:
+            NotFound: USER_NOT_FOUND.
+            Unauthenticated: SESSION_ENDED.
+        """
+        return list((await self._signed_in(caller)).live(self._clock.now()))
 
     async def revoke(self, caller: Caller, chosen: Callable[[Session], bool]) -> int:
-        """End those of the caller's live sessions that are `chosen`; return how many."""
+        """End those of the caller's live sessions that are `chosen`; return how many.
+
+        A caller whose own session was ended ends nothing more. That is no error: it may be the
+        retry of a call that ended it, whose answer was lost.
+        """
         now = self._clock.now()
         async with self._store.transaction() as work:
-            sessions = await work.live_sessions(caller.user_id, now)
-            ids = [each.session_id for each in sessions if chosen(each)]
-            return await work.end_sessions(ids, now)
+            found = await work.signed_in(caller.user_id, now)
+            if found is None or not found.includes(caller.session_id, now):
+                return 0
+            return await work.end_sessions([each for each in found.sessions if chosen(each)], now)
+
+    async def _signed_in(self, caller: Caller) -> SignedInAccount:
+        """Return the caller's account and sessions, when the session that calls is one of them.
+
+        An access token outlives its session by minutes; here it does not.
+        """
+        now = self._clock.now()
+        return _admitted(await self._store.signed_in(caller.user_id, now), caller, now)
+
+    async def _locked(self, work: Transaction, caller: Caller) -> SignedInAccount:
+        """Return the same for a caller who will write."""
+        now = self._clock.now()
+        return _admitted(await work.signed_in(caller.user_id, now), caller, now)
 
     async def _registered(
         self, account: Account, key: str, password: str, device_name: str
@@ -231,23 +259,23 @@ class UserApplication:
 
     async def _rotate(self, work: Transaction, token: str) -> Tokens | _Refusal:
         now = self._clock.now()
-        known = await work.refresh_token(refresh_digest(token))
-        if known is None or now >= known.expires_at:
+        found = await work.refresh_token(refresh_digest(token))
+        if found is None:
             return _Refusal.INVALID
-        session = await work.session(known.session_id)
-        if session is None or session.ended_at is not None:
+        known, session = found
+        if now >= known.expires_at or session.ended_at is not None:
             return _Refusal.INVALID
         successor = self._tokens.next_refresh_token(token)
         if known.used_at is None:
             await work.use_refresh_token(known.digest, now)
-            await work.touch_session(session.session_id, now, now + self._lifetimes.refresh)
+            await work.touch_session(session, now, now + self._lifetimes.refresh)
             return await self._issue(work, session, successor)
         following = await work.refresh_token(refresh_digest(successor))
         in_grace = now - known.used_at <= self._lifetimes.refresh_grace
-        if in_grace and following is not None and following.used_at is None:
+        if in_grace and following is not None and following[0].used_at is None:
             access_token, expires = self._tokens.access_token(session.user_id, session.session_id)
-            return Tokens(access_token, expires, successor, following.expires_at)
-        await work.end_sessions([session.session_id], now)
+            return Tokens(access_token, expires, successor, following[0].expires_at)
+        await work.end_sessions([session], now)
         return _Refusal.REUSED
 
     async def _issue(self, work: Transaction, session: Session, refresh_token: str) -> Tokens:
@@ -262,16 +290,13 @@ class UserApplication:
         return Tokens(access_token, access_expires, refresh_token, expires)
 
 
-async def _existing(work: Transaction, caller: Caller) -> Account:
-    account = await work.account(caller.user_id)
-    if account is None:
+def _admitted(found: SignedInAccount | None, caller: Caller, now: datetime) -> SignedInAccount:
+    if found is None:
         raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
-    return account
+    if not found.includes(caller.session_id, now):
+        raise Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
+    return found
 
 
 def _bad_credentials() -> Unauthenticated:
     return Unauthenticated("The username or the password is wrong.", reason="BAD_CREDENTIALS")
-
-
-def _no_session() -> NotFound:
-    return NotFound("This session was ended. Log in again.", reason="SESSION_NOT_FOUND")

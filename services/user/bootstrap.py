@@ -14,6 +14,7 @@ from services.common.auth import Keys, TokenVerifier
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.service import Application, GrpcService, Runtime
+from services.user.account_cache import AccountCache
 from services.user.adapters.sql_store import SqlStore
 from services.user.application import Lifetimes, UserApplication
 from services.user.keys import SigningKeys
@@ -38,7 +39,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
     )
     async with Database.open(url) as database, hashing as passwords:
         application = UserApplication(
-            SqlStore(database),
+            SqlStore(database, AccountCache(runtime.clock, settings.account_cache_seconds)),
             passwords,
             TokenIssuer(keys, runtime.clock, timedelta(seconds=settings.access_token_seconds)),
             Throttle(settings.login_attempts, settings.login_window_seconds),

@@ -51,3 +51,10 @@ class UserSettings(ServiceSettings):
         le=86_400,
         description="Time in seconds in which that many attempts are allowed.",
     )
+    account_cache_seconds: float = Field(
+        2.0,
+        ge=0,
+        le=30,
+        description="Time in seconds for which an account that was read is used again. What this "
+        "process writes is seen at once; what another one wrote, within this time. 0: never.",
+    )

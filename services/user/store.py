@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from services.user.accounts import Account, Preferences, Session, StoredRefreshToken
+from services.user.accounts import (
+    Account,
+    Preferences,
+    Session,
+    SignedInAccount,
+    StoredRefreshToken,
+)
 
 
 class UsernameTakenError(Exception):
@@ -16,8 +23,11 @@ class UsernameTakenError(Exception):
 class Transaction(Protocol):
     """One unit of work over accounts, sessions and refresh tokens."""
 
-    async def account(self, user_id: str) -> Account | None:
-        """Return the account, locked against other writers until the end."""
+    async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
+        """Return the account with the sessions that could still be refreshed.
+
+        The account is locked against other writers until the end.
+        """
         ...
 
     async def account_by_name(self, key: str) -> Account | None:
@@ -48,19 +58,11 @@ class Transaction(Protocol):
         """Add a session."""
         ...
 
-    async def session(self, session_id: str) -> Session | None:
-        """Return the session, ended or not."""
-        ...
-
-    async def live_sessions(self, user_id: str, now: datetime) -> list[Session]:
-        """Return the user's sessions that could still be refreshed, newest first."""
-        ...
-
-    async def touch_session(self, session_id: str, now: datetime, expires_at: datetime) -> None:
+    async def touch_session(self, session: Session, now: datetime, expires_at: datetime) -> None:
         """Note that the session was used, and when it now expires."""
         ...
 
-    async def end_sessions(self, session_ids: list[str], now: datetime) -> int:
+    async def end_sessions(self, sessions: Sequence[Session], now: datetime) -> int:
         """End those of the sessions that are live; return how many were."""
         ...
 
@@ -72,8 +74,11 @@ class Transaction(Protocol):
         """Forget every refresh token of the session."""
         ...
 
-    async def refresh_token(self, digest: bytes) -> StoredRefreshToken | None:
-        """Return the refresh token, locked against other writers until the end."""
+    async def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
+        """Return the refresh token and its session, ended or not.
+
+        The token is locked against other writers until the end.
+        """
         ...
 
     async def use_refresh_token(self, digest: bytes, now: datetime) -> None:
@@ -82,7 +87,15 @@ class Transaction(Protocol):
 
 
 class Store(Protocol):
-    """Opens units of work."""
+    """Opens units of work, and answers the one question that is asked all the time."""
+
+    async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
+        """Return the account with its live sessions, some of which may have expired by `now`.
+
+        It is never older than the last transaction of this process; what another process wrote
+        may be missing for as long as the store's settings say.
+        """
+        ...
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Commit when the block ends, roll back when it raises."""

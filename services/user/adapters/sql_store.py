@@ -2,176 +2,193 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.common.database import Database
+from services.user.account_cache import AccountCache
 from services.user.accounts import (
     Account,
     Preferences,
     Profile,
     Session,
+    SignedInAccount,
     StoredRefreshToken,
     TurnTaking,
     Username,
 )
-from services.user.adapters.tables import AccountRow, RefreshTokenRow, SessionRow
+from services.user.adapters import statements
 from services.user.store import UsernameTakenError
+
+_ACCOUNT_WIDTH = len(statements.ACCOUNT_COLUMNS)
+_TOKEN_WIDTH = len(statements.TOKEN_COLUMNS)
 
 
 class SqlStore:
-    """`services.user.store.Store` over a database."""
+    """`services.user.store.Store` over a database, with what was read last at hand."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, cache: AccountCache) -> None:
         self._database = database
+        self._cache = cache
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
         """Open a unit of work."""
-        async with self._database.transaction() as session:
-            yield SqlTransaction(session)
+        touched: set[str] = set()
+        try:
+            async with self._database.transaction() as session:
+                yield SqlTransaction(session, touched)
+        finally:
+            # However it ended: a commit that failed may have been done all the same.
+            if touched:
+                self._cache.forget(touched)
+
+    async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
+        """Return the account with its sessions."""
+
+        async def read() -> SignedInAccount | None:
+            async with self._database.snapshot() as session:
+                found = await session.execute(
+                    statements.SIGNED_IN, {"this_user": user_id, "now": now}
+                )
+                return _signed_in(found.all())
+
+        return await self._cache.get(user_id, read)
 
 
 class SqlTransaction:
-    """`services.user.store.Transaction` over one session; see there for what each promises."""
+    """`services.user.store.Transaction` over one session; see there for what each promises.
 
-    def __init__(self, session: AsyncSession) -> None:
+    touched: gets the ids of the users of whom anything was written.
+    """
+
+    def __init__(self, session: AsyncSession, touched: set[str]) -> None:
         self._session = session
+        self._touched = touched
 
-    async def account(self, user_id: str) -> Account | None:
-        """Return the account, locked."""
-        return await self._account(select(AccountRow).where(AccountRow.user_id == user_id))
+    async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
+        """Return the account, locked, with its live sessions."""
+        parameters = {"this_user": user_id, "now": now}
+        found = await self._session.execute(statements.SIGNED_IN_LOCKED, parameters)
+        return _signed_in(found.all())
 
     async def account_by_name(self, key: str) -> Account | None:
-        """Return the account of this name."""
-        return await self._account(select(AccountRow).where(AccountRow.username_key == key))
+        """Return the account of this name, locked."""
+        found = await self._session.execute(statements.ACCOUNT_BY_NAME, {"this_key": key})
+        row = found.one_or_none()
+        return None if row is None else _account(row)
 
     async def account_by_registration(self, registration_id: str) -> Account | None:
-        """Return the account made with this request id."""
-        query = select(AccountRow).where(AccountRow.registration_id == registration_id)
-        return await self._account(query)
+        """Return the account made with this request id, locked."""
+        parameters = {"this_registration": registration_id}
+        found = await self._session.execute(statements.ACCOUNT_BY_REGISTRATION, parameters)
+        row = found.one_or_none()
+        return None if row is None else _account(row)
 
     async def add_account(self, account: Account) -> None:
         """Add an account, or raise `UsernameTakenError`."""
-        row = AccountRow(
-            user_id=account.user_id,
-            username=account.username.shown,
-            username_key=account.username.key,
-            password_hash=account.password_hash,
-            created_at=account.created_at,
-            registration_id=account.registration_id or None,
-            preferences=asdict(account.preferences),
-        )
-        self._session.add(row)
+        self._touched.add(account.user_id)
+        row = {
+            "user_id": account.user_id,
+            "username": account.username.shown,
+            "username_key": account.username.key,
+            "password_hash": account.password_hash,
+            "created_at": account.created_at,
+            "registration_id": account.registration_id or None,
+            "preferences": asdict(account.preferences),
+        }
         try:
-            await self._session.flush()
+            await self._session.execute(statements.ADD_ACCOUNT, row)
         except IntegrityError as error:
             raise UsernameTakenError from error
 
     async def set_password(self, user_id: str, password_hash: bytes) -> None:
         """Replace the password hash."""
+        self._touched.add(user_id)
         await self._session.execute(
-            update(AccountRow)
-            .where(AccountRow.user_id == user_id)
-            .values(password_hash=password_hash)
+            statements.SET_PASSWORD, {"this_user": user_id, "password_hash": password_hash}
         )
 
     async def set_preferences(self, user_id: str, preferences: Preferences) -> None:
         """Replace the preferences."""
+        self._touched.add(user_id)
         await self._session.execute(
-            update(AccountRow)
-            .where(AccountRow.user_id == user_id)
-            .values(preferences=asdict(preferences))
+            statements.SET_PREFERENCES, {"this_user": user_id, "preferences": asdict(preferences)}
         )
 
     async def add_session(self, session: Session) -> None:
         """Add a session."""
-        self._session.add(SessionRow(**asdict(session)))
-        await self._session.flush()
+        self._touched.add(session.user_id)
+        await self._session.execute(statements.ADD_SESSION, _row(session))
 
-    async def session(self, session_id: str) -> Session | None:
-        """Return the session."""
-        query = select(SessionRow).where(SessionRow.session_id == session_id)
-        row = await self._session.scalar(query)
-        return None if row is None else _session(row)
-
-    async def live_sessions(self, user_id: str, now: datetime) -> list[Session]:
-        """Return the user's live sessions, newest first."""
-        rows = await self._session.scalars(
-            select(SessionRow)
-            .where(SessionRow.user_id == user_id)
-            .where(SessionRow.ended_at.is_(None), SessionRow.expires_at > now)
-            # Ids are made in order of time too, and tell two of one instant apart.
-            .order_by(SessionRow.created_at.desc(), SessionRow.session_id.desc())
-        )
-        return [_session(row) for row in rows]
-
-    async def touch_session(self, session_id: str, now: datetime, expires_at: datetime) -> None:
+    async def touch_session(self, session: Session, now: datetime, expires_at: datetime) -> None:
         """Note the session's use."""
+        self._touched.add(session.user_id)
         await self._session.execute(
-            update(SessionRow)
-            .where(SessionRow.session_id == session_id)
-            .values(last_used_at=now, expires_at=expires_at)
+            statements.TOUCH_SESSION,
+            {"this_session": session.session_id, "last_used_at": now, "expires_at": expires_at},
         )
 
-    async def end_sessions(self, session_ids: list[str], now: datetime) -> int:
+    async def end_sessions(self, sessions: Sequence[Session], now: datetime) -> int:
         """End the live ones among the sessions."""
+        self._touched.update(each.user_id for each in sessions)
+        ids = [each.session_id for each in sessions]
         done: Any = await self._session.execute(
-            update(SessionRow)
-            .where(SessionRow.session_id.in_(session_ids), SessionRow.ended_at.is_(None))
-            .values(ended_at=now)
+            statements.END_SESSIONS, {"these_sessions": ids, "ended_at": now}
         )
         return int(done.rowcount)
 
     async def add_refresh_token(self, token: StoredRefreshToken) -> None:
         """Add a refresh token."""
-        self._session.add(RefreshTokenRow(**asdict(token)))
-        await self._session.flush()
+        await self._session.execute(statements.ADD_REFRESH_TOKEN, _row(token))
 
     async def drop_refresh_tokens(self, session_id: str) -> None:
         """Forget the session's refresh tokens."""
-        await self._session.execute(
-            delete(RefreshTokenRow).where(RefreshTokenRow.session_id == session_id)
-        )
+        await self._session.execute(statements.DROP_REFRESH_TOKENS, {"this_session": session_id})
 
-    async def refresh_token(self, digest: bytes) -> StoredRefreshToken | None:
-        """Return the refresh token, locked."""
-        query = select(RefreshTokenRow).where(RefreshTokenRow.digest == digest).with_for_update()
-        row = await self._session.scalar(query)
+    async def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
+        """Return the refresh token, locked, and its session."""
+        found = await self._session.execute(statements.REFRESH_TOKEN, {"this_digest": digest})
+        row: Sequence[Any] | None = found.one_or_none()
         if row is None:
             return None
-        return StoredRefreshToken(
-            row.digest, row.session_id, row.issued_at, row.expires_at, row.used_at
-        )
+        return StoredRefreshToken(*row[:_TOKEN_WIDTH]), Session(*row[_TOKEN_WIDTH:])
 
     async def use_refresh_token(self, digest: bytes, now: datetime) -> None:
         """Note the token's use."""
-        await self._session.execute(
-            update(RefreshTokenRow).where(RefreshTokenRow.digest == digest).values(used_at=now)
-        )
-
-    async def _account(self, query: Any) -> Account | None:
-        # FOR UPDATE is left out on SQLite, whose transactions run one at a time anyway.
-        found = query.with_for_update().execution_options(populate_existing=True)
-        row = await self._session.scalar(found)
-        return None if row is None else _account(row)
+        parameters = {"this_digest": digest, "used_at": now}
+        await self._session.execute(statements.USE_REFRESH_TOKEN, parameters)
 
 
-def _account(row: AccountRow) -> Account:
+def _row(value: Session | StoredRefreshToken) -> dict[str, Any]:
+    """Return a value of which each field is a column."""
+    # `asdict` would copy every one deeply.
+    return {each.name: getattr(value, each.name) for each in fields(value)}
+
+
+def _signed_in(rows: Sequence[Any]) -> SignedInAccount | None:
+    if not rows:
+        return None
+    # Signed in nowhere: the join gives one row, without a session.
+    sessions = (Session(*row[_ACCOUNT_WIDTH:]) for row in rows if row[_ACCOUNT_WIDTH] is not None)
+    return SignedInAccount(_account(rows[0][:_ACCOUNT_WIDTH]), tuple(sessions))
+
+
+def _account(values: Sequence[Any]) -> Account:
+    user_id, shown, key, password_hash, created_at, preferences, registration_id = values
     return Account(
-        user_id=row.user_id,
-        username=Username(row.username, row.username_key),
-        password_hash=row.password_hash,
-        created_at=row.created_at,
-        preferences=_preferences(row.preferences),
-        registration_id=row.registration_id or "",
+        user_id=user_id,
+        username=Username(shown, key),
+        password_hash=password_hash,
+        created_at=created_at,
+        preferences=_preferences(preferences),
+        registration_id=registration_id or "",
     )
 
 
@@ -180,15 +197,3 @@ def _preferences(stored: dict[str, Any]) -> Preferences:
     for listed in ("interests", "goals"):
         profile[listed] = tuple(profile[listed])
     return Preferences(Profile(**profile), TurnTaking(**stored["turn_taking"]), stored["voice"])
-
-
-def _session(row: SessionRow) -> Session:
-    return Session(
-        row.session_id,
-        row.user_id,
-        row.device_name,
-        row.created_at,
-        row.last_used_at,
-        row.expires_at,
-        row.ended_at,
-    )

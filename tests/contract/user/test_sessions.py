@@ -165,7 +165,7 @@ async def test_a_session_that_was_ended_changes_nothing(users: Users):
     await users.stub.Logout(pb.LogoutRequest(refresh_token=tokens.refresh_token))
     request = pb.ChangePasswordRequest(old_password=PASSWORD, new_password="new password")
     error = await users.refused("ChangePassword", request, bearer(tokens))
-    assert error.reason == "SESSION_NOT_FOUND"
+    assert error.reason == "SESSION_ENDED"
     await login(users)
 
 
