@@ -29,12 +29,17 @@ help: ## list the targets
 ## Use
 
 .PHONY: run
-run: setup ## set up, fetch the models, start everything and wait until it is ready
+run: setup ## set up, build the page, fetch the models, start everything and wait until it is ready
+	@$(PYTHON) -m tools.web build --or-warn
 	@exec $(PYTHON) -m launcher $(ARGS)
 
 .PHONY: setup
 setup: ## install what running needs, into .venv
 	@$(SETUP) run
+
+.PHONY: web
+web: setup ## build the web page where its sources changed; `make run` does it too
+	@$(PYTHON) -m tools.web build
 
 .PHONY: models
 models: setup ## fetch and verify the models of a preset (PRESET=default, light or test)
@@ -46,22 +51,42 @@ models: setup ## fetch and verify the models of a preset (PRESET=default, light 
 dev: ## install what developing needs as well
 	@$(SETUP) dev
 
+.PHONY: web-dev
+web-dev: dev ## serve the page with Vite, which shows a change at once, beside a running `make run`
+	@$(PYTHON) -m tools.web dev $(ARGS)
+
 .PHONY: test
-test: dev ## run the tests (ARGS="tests/unit -k name" chooses)
-	@$(BIN)/parley models fetch --preset test
-	@# The tests' own ear: reads back what the tutor says.
-	@$(BIN)/parley models fetch moonshine-base-en-int8
+test: tested ## run the tests (ARGS="tests/unit -k name" chooses)
+	@$(if $(ARGS),,$(PYTHON) -m tools.web test)
 	@$(BIN)/pytest $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: tested ## run the tests in a real browser alone
+	@$(BIN)/pytest tests/e2e/web $(ARGS)
+
+.PHONY: test-web
+test-web: dev ## run the web page's component tests alone (ARGS="session" chooses)
+	@$(PYTHON) -m tools.web test $(ARGS)
+
+# What tests need beside packages: models, the tests' own ear (it reads back what the tutor says), a
+# browser, and the page that it opens.
+.PHONY: tested
+tested: dev
+	@$(BIN)/parley models fetch --preset test
+	@$(BIN)/parley models fetch moonshine-base-en-int8
+	@$(PYTHON) -m tools.browser >/dev/null
+	@$(PYTHON) -m tools.web build
 
 .PHONY: check
 check: dev ## everything that reads the code: format, lint, types, imports, stubs, docs
 	@$(PYTHON) tools/check.py $(ARGS)
 
 .PHONY: format
-format: dev ## format Python and protos, and fix what the linter can
+format: dev ## format Python, TypeScript and protos, and fix what the linter can
 	@ruff check --fix --quiet . || true
 	@ruff format .
 	@buf format protos --write
+	@$(PYTHON) -m tools.web format
 
 .PHONY: gen
 gen: dev ## generate the stubs from protos/
@@ -79,7 +104,7 @@ lock: dev ## compile requirements/*.txt (ARGS=--upgrade moves every pin)
 .PHONY: clean
 clean: ## remove the virtual environment, npm packages and caches; models and data stay
 	@rm -rf .venv .venv-peers .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  .import_linter_cache dist build gen/typescript/node_modules
+	  .import_linter_cache dist build test-output */*/node_modules clients/web/dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ## Measure

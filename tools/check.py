@@ -29,7 +29,10 @@ def commands() -> dict[str, list[Command]]:
     python = sys.executable
     deptry = ["deptry", ".", "--package-module-name-map", OWN_MODULES]
     return {
-        "tree": [(".", [python, "tools/check_tree.py"])],
+        "tree": [
+            (".", [python, "tools/check_tree.py"]),
+            (".", [python, "tools/check_licences.py"]),
+        ],
         "format": [
             (".", ["ruff", "format", "--check", "."]),
             (".", ["buf", "format", "protos", "--diff", "--exit-code"]),
@@ -41,6 +44,10 @@ def commands() -> dict[str, list[Command]]:
         "protos": [(".", ["buf", "lint"]), (".", [python, "tools/check_breaking.py"])],
         "stubs": [(".", [python, "tools/generate_stubs.py", "--check"])],
         "docs": [(".", [python, "tools/generate_settings_docs.py", "--check"])],
+        "web": [
+            (".", [python, "-m", "tools.web", "check"]),
+            (".", [python, "-m", "tools.web", "size"]),
+        ],
     }
 
 

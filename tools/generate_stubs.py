@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from node import ROOT, npm_install
+from tools.node import ROOT, npm_install
 
 GENERATED = (Path("gen/python/parley"), Path("gen/python/buf"), Path("gen/typescript/src"))
 """The folders, below the root, in which every file is generated."""

