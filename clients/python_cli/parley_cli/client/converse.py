@@ -6,16 +6,15 @@
             ...
 
 A connection that breaks is made again with the resume handle, for at most `RECONNECT_FOR_S`; what
-the server sent meanwhile comes again, once, and recent audio that it did not get is sent again.
-A server that said that it goes away, and whose machine then refuses connections, has been stopped:
+the server sent meanwhile comes again, once, and what the learner said and did meanwhile is sent
+then: `backlog` tells what is kept, and what happens when it is full. A server that said that it goes away, and whose machine then refuses connections, has been stopped:
 that is found out within `STOPPED_AFTER_S`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
@@ -24,10 +23,12 @@ import grpc.aio
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import learner_pb2
+from parley_cli.client.backlog import Backlog
 from parley_cli.failures import CliFailure, ExitCode, failure_from_error, refusal_from_error
 
-# The server keeps a session for a reconnection about this long; longer waiting is in vain.
-RECONNECT_FOR_S = 30.0
+# A network that drops for 30 s is survived: the tries lie up to 3 s apart. The server keeps a
+# session for longer.
+RECONNECT_FOR_S = 35.0
 # A server that announced its end and is restarted listens again within a second or two, or is
 # replaced behind its gateway, which goes on listening.
 STOPPED_AFTER_S = 3.0
@@ -37,12 +38,14 @@ _LONGEST_PAUSE_S = 3.0
 # The race that hides a status is lost in about one of six tries; five in a row is one in ten
 # thousand.
 _HIDDEN_STATUS_TRIES = 5
-# Sent audio kept for sending again: what the network can swallow before the break is noticed.
-_BACKLOG_FRAMES = 500
+# After `ended` only the status is to come; a server that does not send it is not waited for.
+_STATUS_WITHIN_S = 1.0
+_DEFAULT_RATE_HZ = 16_000
 
 _STOPPING = "SERVICE_STOPPING"
 
 Authorize = Callable[..., Awaitable[tuple[tuple[str, str], ...]]]
+ConverseRequest = conversation_pb2.ConverseRequest
 ConverseResponse = conversation_pb2.ConverseResponse
 
 
@@ -53,7 +56,12 @@ class ConverseStream:
     refuses. `started` is also the first response of the iteration. Iteration ends after `ended`.
     Leaving cancels whatever is under way; call `finish` and iterate to the end for a good ending.
 
-    Reconnecting happens inside the iteration: sends other than audio wait for it.
+    Leaving after `ended` closes this side and waits a moment for the stream's status, so that the
+    server counts a talk that ended well as one.
+
+    Reconnecting happens inside the iteration. Everything is written by one task, in order, so any
+    send may be cancelled; what it was to send goes out all the same. Audio, reports and pings never
+    wait; the other sends return when their message was written.
 
     Args:
         method: the stub's `Converse`.
@@ -84,11 +92,16 @@ class ConverseStream:
         self._ended = False
         self._dropped = False
         self._going_away = False
-        self._writing = asyncio.Lock()
         self._seq = 0
+        self._written_seq = 0
         self._last_seq = 0
         self._resume_handle = ""
-        self._backlog: deque[tuple[int, bytes]] = deque(maxlen=_BACKLOG_FRAMES)
+        self._backlog = Backlog(start.input_format.sample_rate_hz or _DEFAULT_RATE_HZ)
+        self._settings = conversation_pb2.ChangeSettings()
+        self._heard = conversation_pb2.Heard()
+        self._to_write = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._writer: asyncio.Task[None] | None = None
         self.started = conversation_pb2.SessionStarted()
 
     async def __aenter__(self) -> Self:
@@ -97,12 +110,35 @@ class ConverseStream:
         except BaseException:
             self._cancel_call()
             raise
+        self._connected.set()
+        self._writer = asyncio.create_task(self._write_on())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closed = True
         self._connected.set()
-        self._cancel_call()
+        self._to_write.set()
+        async with self._progress:
+            self._progress.notify_all()
+        try:
+            if self._ended:
+                with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
+                    async with asyncio.timeout(_STATUS_WITHIN_S):
+                        await self._part()
+        finally:
+            if self._writer is not None:
+                self._writer.cancel()
+                await asyncio.gather(self._writer, return_exceptions=True)
+            self._cancel_call()
+
+    async def _part(self) -> None:
+        """Close this side in good order, and read to the stream's status."""
+        if self._writer is not None:
+            await asyncio.wait({self._writer})
+        with contextlib.suppress(asyncio.InvalidStateError):
+            await self._call.done_writing()
+        while await self._call.read() is not grpc.aio.EOF:
+            pass
 
     def __aiter__(self) -> Self:
         return self
@@ -119,6 +155,12 @@ class ConverseStream:
                 except grpc.aio.AioRpcError as error:
                     self._first = await self._reconnect(error)
                     continue
+                except asyncio.CancelledError:
+                    # A call that was given up cancels its reader too.
+                    if not self._dropped or _is_being_cancelled():
+                        raise
+                    self._first = await self._reconnect(None)
+                    continue
                 if response is grpc.aio.EOF:
                     self._first = await self._reconnect(None)
                     continue
@@ -133,10 +175,8 @@ class ConverseStream:
     # -- sending -----------------------------------------------------------------------------
 
     async def send_audio(self, pcm: bytes, first_sample: int) -> None:
-        """Send 1 to 200 ms of the microphone. Without a connection it is kept for the next one."""
-        self._backlog.append((first_sample, pcm))
-        if self._connected.is_set():
-            await self._write(audio=_audio(pcm, first_sample))
+        """Send 1 to 200 ms of the microphone."""
+        self._post(audio=conversation_pb2.LearnerAudio(pcm=pcm, first_sample=first_sample))
 
     async def send_text(self, text: str) -> None:
         """Send a typed utterance of 1 to 2000 characters."""
@@ -145,13 +185,17 @@ class ConverseStream:
     async def send_heard(
         self, generation: int, audio_ms: int, play_delay_ms: float | None = None
     ) -> None:
-        """Report how much of a reply has been played. Dropped without a connection."""
+        """Report how much of a reply has been played."""
+        heard = conversation_pb2.Heard(
+            generation=generation, audio_ms=audio_ms, play_delay_ms=play_delay_ms
+        )
+        if generation > self._heard.generation:
+            self._heard.CopyFrom(heard)
+        elif generation == self._heard.generation:
+            # The delay is told once, and may have been lost with the connection.
+            self._heard.MergeFrom(heard)
         if self._connected.is_set():
-            await self._write(
-                heard=conversation_pb2.Heard(
-                    generation=generation, audio_ms=audio_ms, play_delay_ms=play_delay_ms
-                )
-            )
+            self._post(heard=heard)
 
     async def interrupt(self, generation: int = 0, heard_ms: int = 0) -> None:
         """Stop a reply; 0 means whichever is being said."""
@@ -169,15 +213,15 @@ class ConverseStream:
         turn_taking: learner_pb2.TurnTakingPreferences | None = None,
         muted: bool | None = None,
     ) -> None:
-        """Change the live session."""
-        await self._send(
-            settings=conversation_pb2.ChangeSettings(turn_taking=turn_taking, muted=muted)
-        )
+        """Change the live session. A new connection is told of all changes first."""
+        change = conversation_pb2.ChangeSettings(turn_taking=turn_taking, muted=muted)
+        self._settings.MergeFrom(change)
+        await self._send(settings=change)
 
     async def ping(self, nonce: int) -> None:
         """Ask for a pong. Dropped without a connection."""
         if self._connected.is_set():
-            await self._write(ping=conversation_pb2.Ping(nonce=nonce))
+            self._post(ping=conversation_pb2.Ping(nonce=nonce))
 
     async def finish(self) -> None:
         """Ask for the end; `ended` follows in the iteration."""
@@ -190,29 +234,48 @@ class ConverseStream:
 
     # -- inside ------------------------------------------------------------------------------
 
+    def _post(self, **message: Any) -> int:
+        """Let a message be written in its turn; return its number."""
+        request = self._numbered(**message)
+        self._backlog.add(request)
+        self._to_write.set()
+        return request.seq
+
     async def _send(self, **message: Any) -> None:
+        seq = self._post(**message)
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._written_seq >= seq or self._closed)
+
+    def _numbered(self, **message: Any) -> ConverseRequest:
+        self._seq += 1
+        request = ConverseRequest(seq=self._seq, **message)
+        request.client_time.GetCurrentTime()
+        return request
+
+    async def _write_on(self) -> None:
+        """Write what waits, over one connection after the other."""
         while True:
             await self._connected.wait()
-            if self._is_closed() or await self._write(**message):
+            call = self._call
+            while self._connected.is_set() and call is self._call and not self._closed:
+                self._to_write.clear()
+                request = self._backlog.take()
+                if request is None:
+                    await self._to_write.wait()
+                    continue
+                if await _write(call, request):
+                    await self._note_written(request)
+                elif call is self._call:
+                    self._connected.clear()
+            if self._closed:
                 return
 
-    def _is_closed(self) -> bool:
-        return self._closed
-
-    async def _write(self, **message: Any) -> bool:
-        """Write one message; False where the connection is gone (the reader will notice)."""
-        async with self._writing:
-            call = self._call
-            self._seq += 1
-            request = conversation_pb2.ConverseRequest(seq=self._seq, **message)
-            request.client_time.GetCurrentTime()
-            try:
-                await call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                if call is self._call and not self._closed:
-                    self._connected.clear()
-                return False
-            return True
+    async def _note_written(self, request: ConverseRequest) -> None:
+        if request.HasField("audio"):
+            return
+        self._written_seq = max(self._written_seq, request.seq)
+        async with self._progress:
+            self._progress.notify_all()
 
     async def _open(self) -> ConverseResponse:
         """Open a connection and wait for `started`; the token is renewed once where refused."""
@@ -236,9 +299,11 @@ class ConverseStream:
         start = conversation_pb2.StartSession()
         start.CopyFrom(self._start)
         start.resume_handle = self._resume_handle
-        start.last_seq = self._last_seq if self._resume_handle else 0
+        if self._resume_handle:
+            start.last_seq = self._last_seq
+            start.heard.CopyFrom(self._heard)
         self._call = self._method(metadata=metadata)
-        if not await self._write(start=start):
+        if not await _write(self._call, self._numbered(start=start)):
             # The status says why; reading raises it.
             await self._call.read()
         response = await self._call.read()
@@ -247,7 +312,6 @@ class ConverseStream:
         if response.HasField("started"):
             self.started = response.started
             self._resume_handle = response.started.resume_handle or self._resume_handle
-        self._connected.set()
         return response  # type: ignore[no-any-return]
 
     async def _reconnect(self, error: grpc.aio.AioRpcError | None) -> ConverseResponse:
@@ -261,7 +325,8 @@ class ConverseStream:
         self._connected.clear()
         self._on_connection(False)
         self._going_away |= error is not None and refusal_from_error(error).reason == _STOPPING
-        lost_at = time.monotonic()
+        now = asyncio.get_running_loop().time
+        lost_at = now()
         pause = _FIRST_PAUSE_S
         while True:
             try:
@@ -272,16 +337,15 @@ class ConverseStream:
                     # What ended the session, in the server's words. (A write that races with
                     # the end hides it from grpc.aio's first status; it shows here.)
                     raise
-                now = time.monotonic()
                 self._going_away |= refusal_from_error(cause).reason == _STOPPING
-                if self._going_away and _refused(cause) and now - lost_at > STOPPED_AFTER_S:
+                if self._going_away and _refused(cause) and now() - lost_at > STOPPED_AFTER_S:
                     raise CliFailure(
                         f"Parley at {self._server} was stopped, and the conversation with it.",
                         advice="Turns that were saved are in `parley history` when it runs again.",
                         exit_code=ExitCode.UNREACHABLE,
                         details=f"{failure.message}\n{failure.details}",
                     ) from failure
-                if now + pause > lost_at + RECONNECT_FOR_S:
+                if now() + pause > lost_at + RECONNECT_FOR_S:
                     raise CliFailure(
                         "The connection was lost and the conversation could not be resumed.",
                         advice="Turns that were saved are in `parley history`.",
@@ -291,15 +355,18 @@ class ConverseStream:
             else:
                 self._going_away = False
                 self._on_connection(True)
-                await self._send_again(response.started.next_sample)
+                self._send_again(response.started.next_sample)
                 return response
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _send_again(self, next_sample: int) -> None:
-        for first_sample, pcm in list(self._backlog):
-            if first_sample >= next_sample:
-                await self._write(audio=_audio(pcm, first_sample))
+    def _send_again(self, next_sample: int) -> None:
+        """Let go out over the new connection what the old one may have lost, and what waits."""
+        self._backlog.again(next_sample)
+        self._connected.set()
+        if self._settings.ByteSize():
+            self._post(settings=self._settings)
+        self._to_write.set()
 
     def _note(self, response: ConverseResponse) -> None:
         self._last_seq = max(self._last_seq, response.seq)
@@ -317,6 +384,11 @@ class ConverseStream:
     def _cancel_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _status_is_hidden(error: grpc.aio.AioRpcError) -> bool:
@@ -342,5 +414,10 @@ def _refused(error: grpc.aio.AioRpcError) -> bool:
     return "Failed to connect to remote host" in details and "refused" in details
 
 
-def _audio(pcm: bytes, first_sample: int) -> conversation_pb2.LearnerAudio:
-    return conversation_pb2.LearnerAudio(pcm=pcm, first_sample=first_sample)
+async def _write(call: Any, request: ConverseRequest) -> bool:
+    """Write one message; False where the connection is gone (the reader will notice)."""
+    try:
+        await call.write(request)
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return False
+    return True
