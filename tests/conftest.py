@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-KEPT_VARIABLES = frozenset({"PARLEY_ENVOY", "PARLEY_MODELS_DIR", "PARLEY_PYTHON"})
+KEPT_VARIABLES = frozenset(
+    {"PARLEY_CHROMIUM", "PARLEY_ENVOY", "PARLEY_MODELS_DIR", "PARLEY_PYTHON"}
+)
 """Where things are on this machine; everything else about Parley a test sets itself."""
 
 

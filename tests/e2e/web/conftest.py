@@ -1,15 +1,21 @@
-"""One browser for all browser tests, and a page that fails its test for what the console says."""
+"""One browser and one scripted Parley for the browser tests, and pages that mind their console."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from tests.e2e.web.chromium import chromium
+from tests.e2e.web.console import Console
+from tests.e2e.web.learner import WebLearner
 from tests.e2e.web.microphone import Microphone
+from tests.stack import Stack
+
+OpenPage = Callable[[Stack], Awaitable[Page]]
+"""Opens a page of a browser profile of its own, at the address of a running Parley."""
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +29,38 @@ async def browser(microphone: Microphone) -> AsyncIterator[Browser]:
     """Yield the browser that the tests share."""
     async with chromium(microphone.path) as running:
         yield running
+
+
+@pytest.fixture
+def console() -> Iterator[Console]:
+    """Fail the test for what its pages complain of in the console."""
+    one = Console()
+    yield one
+    assert not one.complaints, "in the console:\n" + "\n".join(one.complaints)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPage]:
+    """Return what opens a page in a profile of its own; every profile is closed at the end."""
+    contexts = []
+
+    async def open_one(stack: Stack) -> Page:
+        context = await browser.new_context(
+            base_url=stack.url, ignore_https_errors=True, viewport={"width": 1280, "height": 800}
+        )
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        await console.watch(context)
+        return await context.new_page()
+
+    yield open_one
+    for context in contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def learner(open_page: OpenPage, web_stack: Stack) -> WebLearner:
+    """Return somebody who has just made an account in the browser."""
+    one = WebLearner(await open_page(web_stack))
+    await one.sign_up()
+    return one

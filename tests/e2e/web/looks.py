@@ -1,0 +1,73 @@
+"""How a page looks: pictures in both themes and both widths, and what axe finds wrong with it.
+
+The pictures are the tests' output, in `test-output/web` (git ignores it): look at them.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.async_api import Page
+
+ROOT = Path(__file__).parents[3]
+PICTURES = ROOT / "test-output" / "web"
+AXE = ROOT / "clients" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, Theme] = ("light", "dark")
+
+WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
+"""A laptop's window, and the narrowest phone that the page must fit."""
+
+SERIOUS = ("serious", "critical")
+
+_STILL = """
+*, *::before, *::after {
+  animation-duration: 0s !important; animation-delay: 0s !important;
+  transition-duration: 0s !important; transition-delay: 0s !important;
+  caret-color: transparent !important;
+}
+"""
+
+
+async def look_at(page: Page, name: str) -> list[str]:
+    """Take `name`'s pictures in every theme and width; return what is wrong with any of them.
+
+    The page is left wide and light.
+    """
+    wrong: list[str] = []
+    for width, (wide, high) in WIDTHS.items():
+        await page.set_viewport_size({"width": wide, "height": high})
+        for theme in THEMES:
+            await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            where = f"{name}, {theme}, {width}"
+            path = PICTURES / f"{name}-{width}-{theme}.png"
+            await page.screenshot(path=path, style=_STILL, animations="disabled")
+            wrong += [f"{where}: {each}" for each in await _findings(page)]
+            beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            if beyond > 0:
+                wrong.append(f"{where}: {beyond} px wider than the window")
+    await page.set_viewport_size({"width": 1280, "height": 800})
+    await page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    return wrong
+
+
+async def _findings(page: Page) -> list[str]:
+    """Return what axe finds that would keep somebody out."""
+    # Evaluated, not added as a script: the page's own policy would rightly refuse that.
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(_axe())
+    result: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{each['impact']}: {each['id']}: {each['help']}: "
+        + "; ".join(f"{node['target'][0]} ({node['html'][:120]})" for node in each["nodes"][:3])
+        for each in result["violations"]
+        if each["impact"] in SERIOUS
+    ]
+
+
+@functools.cache
+def _axe() -> str:
+    return AXE.read_text("utf-8")
