@@ -17,11 +17,12 @@ from parley.user.v1 import user_pb2
 from services.common.call_context import Caller
 from services.common.errors import ParleyError, Unauthenticated
 from services.common.ids import new_id
-from services.conversation import problems
+from services.conversation import broken_off, problems
 from services.conversation.adapters.learners import Learners
 from services.conversation.adapters.store import SqlStore, StoredConversation
 from services.conversation.connection import Connection
 from services.conversation.directory import Directory
+from services.conversation.events import ClientBack
 from services.conversation.learner_audio import input_format
 from services.conversation.live import LiveSession
 from services.conversation.plan import Plan, SessionLimits, Surroundings
@@ -65,9 +66,11 @@ class Conversations:
         return self._directory.find(conversation_id, caller.user_id)
 
     async def open(
-        self, caller: Caller, start: conversation_pb2.StartSession
+        self, caller: Caller, start: conversation_pb2.StartSession, seq: int = 0
     ) -> tuple[LiveSession, Connection]:
         """Begin a session, or resume one by its handle, and connect the client to it.
+
+        `seq` is the number of the message that carried `start`; 0 where its form numbers none.
 
         Raises:
             InvalidArgument: UNKNOWN_SCENARIO, AUDIO_FORMAT_UNSUPPORTED, RESUME_HANDLE_INVALID, or
@@ -76,7 +79,7 @@ class Conversations:
             Unavailable: ENGINE_UNAVAILABLE.
         """
         if start.resume_handle:
-            return await self._resume(caller, start)
+            return await self._resume(caller, start, seq)
         self._directory.check_room(caller.user_id)
         plan = await self._plan(caller, start)
         live = await self._begin(plan, voice_is_wish=bool(start.voice))
@@ -140,7 +143,7 @@ class Conversations:
     # --- resuming -----------------------------------------------------------------------------
 
     async def _resume(
-        self, caller: Caller, start: conversation_pb2.StartSession
+        self, caller: Caller, start: conversation_pb2.StartSession, seq: int
     ) -> tuple[LiveSession, Connection]:
         conversation_id, secret = _parse_handle(start.resume_handle)
         where: Literal["process", "storage"] = "process"
@@ -152,7 +155,8 @@ class Conversations:
         if not hmac.compare_digest(live.plan.handle_hash, hashlib.sha256(secret).digest()):
             raise problems.bad_handle()
         self._around.metrics.resumed(where)
-        return live, live.attach(last_seq=start.last_seq)
+        back = ClientBack(seq, start.heard if start.HasField("heard") else None)
+        return live, live.attach(back, last_seq=start.last_seq)
 
     async def _restore(
         self,
@@ -194,7 +198,15 @@ class Conversations:
         start = conversation_pb2.StartSession()
         start.CopyFrom(stored.start)
         start.engine = stored.engine
-        generation = max((turn.generation for turn in turns), default=0)
+        last_number = max((turn.number for turn in turns), default=0)
+        kept, cut_off = stored.kept, None
+        if kept is not None and kept.turn.number == last_number + 1:
+            heard = resuming.heard
+            cut_off = broken_off.close(kept, heard.generation, heard.audio_ms)
+        last = cut_off or kept
+        generation = max(
+            (turn.generation for turn in (*turns, *([last.turn] if last else []))), default=0
+        )
         return Plan(
             conversation_id=stored.conversation_id,
             user_id=stored.user_id,
@@ -211,11 +223,13 @@ class Conversations:
             limits=self._limits,
             stored=True,
             elapsed_s=elapsed_s,
-            next_turn=max((turn.number for turn in turns), default=0) + 1,
+            next_turn=last_number + 1,
             last_generation=generation + _GENERATION_GAP,
             last_seq=resuming.last_seq,
             past=turns,
-            accounted_ms=stored.accounted_ms,
+            accounted_ms=max(stored.accounted_ms, cut_off.accounted_ms if cut_off else 0),
+            accounted_seq=max(stored.accounted_seq, cut_off.accounted_seq if cut_off else 0),
+            broken_off=cut_off,
             context=tuple(
                 ai_pb2.ContextTurn(
                     learner=(turn.utterance.clean or turn.utterance.verbatim)[:8000],

@@ -42,7 +42,14 @@ class ClientGone:
 
 @dataclass(frozen=True, slots=True)
 class ClientBack:
-    """The client is connected again, and has been sent what it missed."""
+    """The client is connected again, and has been sent what it missed.
+
+    start_seq: the number of the message that it came back with; 0 where it counts none.
+    heard: how much of the newest reply it has played; None where it does not say.
+    """
+
+    start_seq: int = 0
+    heard: conversation_pb2.Heard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +184,27 @@ class SaveTurn:
     accounted_ms: the learner's audio up to here, on the session's time line, needs no hearing
         again: it is in this turn or an earlier one, or was found to be none.
     typical_pause_ms: the engine's estimate of this learner's pauses; 0 where it has none.
+    accounted_seq: the learner's messages up to this number need no answer any more, in the same
+        way; see `acts`.
     """
 
     turn: turn_pb2.Turn
     accounted_ms: int = 0
     typical_pause_ms: int = 0
+    accounted_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeepTurn:
+    """Keep the turn under way, in the place of what was kept of it before: see `broken_off`.
+
+    turn: as it is if its reply is heard to the end of what there is. The rest as in `SaveTurn`.
+    """
+
+    turn: turn_pb2.Turn
+    accounted_ms: int = 0
+    typical_pause_ms: int = 0
+    accounted_seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +232,15 @@ class Suspend:
     error: ParleyError
 
 
-Effect = Send | Tell | Silence | ToEngine | RestartEngine | SaveTurn | RecordTutor | End | Suspend
+Effect = (
+    Send
+    | Tell
+    | Silence
+    | ToEngine
+    | RestartEngine
+    | SaveTurn
+    | KeepTurn
+    | RecordTutor
+    | End
+    | Suspend
+)

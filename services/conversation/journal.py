@@ -24,6 +24,7 @@ from parley.types.v1 import turn_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError
 from services.common.ids import new_id
+from services.conversation.events import KeepTurn
 
 _log = structlog.get_logger(__name__)
 
@@ -59,7 +60,7 @@ class ConversationBegun:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """A turn is finished. `accounted_ms` and `typical_pause_ms` are those of `SaveTurn`."""
+    """A turn is finished. `accounted_ms` and what follows are those of `SaveTurn`."""
 
     conversation_id: str
     user_id: str
@@ -67,7 +68,17 @@ class TurnFinished:
     at: datetime
     accounted_ms: int = 0
     typical_pause_ms: int = 0
+    accounted_seq: int = 0
     event_id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnKept:
+    """A turn under way, kept in case that this process dies. History is told nothing of it."""
+
+    conversation_id: str
+    kept: KeepTurn
+    event_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +104,13 @@ class ConversationOver:
     event_id: str = field(default_factory=new_id)
 
 
-Entry = ConversationBegun | TurnFinished | RecordingKept | ConversationOver
+Told = ConversationBegun | TurnFinished | RecordingKept | ConversationOver
+"""What history is told of, too."""
+
+Entry = Told | TurnKept
 
 
-def to_event(entry: Entry) -> history_pb2.ConversationEvent:
+def to_event(entry: Told) -> history_pb2.ConversationEvent:
     """Return the event that tells history of `entry`."""
     event = history_pb2.ConversationEvent(
         event_id=entry.event_id, conversation_id=entry.conversation_id, user_id=entry.user_id
@@ -147,6 +161,8 @@ class Journal:
         self._written = written
         self._queue: deque[_Waiting] = deque()
         self._pending: dict[str, int] = {}
+        # Of each conversation the one kept turn that waits; it is replaced, never queued behind.
+        self._kept: dict[str, _Waiting] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -180,6 +196,16 @@ class Journal:
         self._queue.append(_Waiting(entry, done, failed))
         self._wake.set()
         return True
+
+    def keep(self, entry: TurnKept) -> None:
+        """Take a turn under way, in the place of one that still waits. It is not pending."""
+        waiting = self._kept.get(entry.conversation_id)
+        if waiting is not None:
+            waiting.entry = entry
+            return
+        waiting = self._kept[entry.conversation_id] = _Waiting(entry, None, None)
+        self._queue.append(waiting)
+        self._wake.set()
 
     async def settled(self, conversation_id: str) -> None:
         """Wait until everything of the conversation is written. Safe to cancel."""
@@ -235,24 +261,36 @@ class Journal:
         return wrote and bool(self._queue) and self._queue[0].entry.conversation_id not in stuck
 
     async def _write(self, batch: Sequence[_Waiting]) -> bool:
+        for each in batch:
+            # What is kept from now on comes after this.
+            if isinstance(each.entry, TurnKept):
+                self._kept.pop(each.entry.conversation_id, None)
         try:
             await self._store.write([each.entry for each in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, the entries are kept
             reason = error.reason if isinstance(error, ParleyError) else type(error).__name__
             _log.warning("turns_not_stored", waiting=len(self._queue), error=reason)
             for each in batch:
+                if isinstance(each.entry, TurnKept):
+                    self._keep_waiting(each, each.entry)
                 if each.failed is not None:
                     each.failed()
             return False
         written = {id(each) for each in batch}
         self._queue = deque(each for each in self._queue if id(each) not in written)
         for each in batch:
-            self._forget(each.entry.conversation_id)
+            if not isinstance(each.entry, TurnKept):
+                self._forget(each.entry.conversation_id)
             if each.done is not None:
                 each.done()
         self._changed.set()
         self._written()
         return True
+
+    def _keep_waiting(self, waiting: _Waiting, entry: TurnKept) -> None:
+        """It could not be written: it waits on, unless something newer does."""
+        if self._kept.setdefault(entry.conversation_id, waiting) is not waiting:
+            self._queue.remove(waiting)
 
     def _forget(self, conversation_id: str) -> None:
         left = self._pending[conversation_id] - 1

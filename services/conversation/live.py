@@ -34,6 +34,7 @@ from services.conversation.events import (
     Event,
     Failing,
     FromClient,
+    KeepTurn,
     Opened,
     RecordTutor,
     Refused,
@@ -52,6 +53,7 @@ from services.conversation.journal import (
     ConversationOver,
     RecordingKept,
     TurnFinished,
+    TurnKept,
 )
 from services.conversation.learner_audio import ENGINE_RATE_HZ, LearnerAudio, pcm_format
 from services.conversation.plan import Plan, Surroundings
@@ -118,21 +120,21 @@ class LiveSession:
         """Whether the session has ended."""
         return self._ending is not None
 
-    def attach(self, *, last_seq: int | None = None) -> Connection:
+    def attach(self, back: ClientBack | None = None, *, last_seq: int = 0) -> Connection:
         """Connect a client; one that was connected before is disconnected (TAKEN_OVER).
 
         Args:
-            last_seq: for a client that comes back, the last response it has handled; what came
-                after it is sent again.
+            back: what a client says that comes back; None for a new one.
+            last_seq: the last response it has handled; what came after it is sent again.
         """
         if self._connection is not None:
             self._connection.abort(problems.taken_over())
         first: list[Response] = []
-        if last_seq is not None:
+        if back is not None:
             first = [self._started(resumed=True), *self.responses.since(last_seq)]
         self._connection = Connection(self.responses, first)
-        if last_seq is not None:
-            self.handle(ClientBack())
+        if back is not None:
+            self.handle(back)
         return self._connection
 
     def detach(self, connection: Connection) -> None:
@@ -224,6 +226,8 @@ class LiveSession:
                 elapsed_s=plan.elapsed_s,
                 past=plan.past,
                 accounted_ms=plan.accounted_ms,
+                accounted_seq=plan.accounted_seq,
+                broken_off=plan.broken_off,
                 session_s=limits.session_s,
                 idle_s=limits.idle_s,
                 resume_s=limits.resume_s,
@@ -308,6 +312,8 @@ class LiveSession:
                 self.responses.silence(generation)
             case SaveTurn():
                 self._save(effect)
+            case KeepTurn():
+                self._around.journal.keep(TurnKept(self.conversation_id, effect))
             case RestartEngine():
                 self._link.restart()
             case End() | Suspend():
@@ -324,6 +330,7 @@ class LiveSession:
                 self._clock.now(),
                 effect.accounted_ms,
                 effect.typical_pause_ms,
+                effect.accounted_seq,
             ),
             done=lambda: self.handle(TurnStored(turn.turn_id, turn.number)),
             failed=self._storage_failing,

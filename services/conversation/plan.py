@@ -12,6 +12,7 @@ from services.common.clock import Clock
 from services.common.errors import ParleyError
 from services.common.limits import Limits
 from services.conversation.adapters.engine import Engines
+from services.conversation.events import SaveTurn
 from services.conversation.journal import Journal
 from services.conversation.metrics import ConversationMetrics
 from services.conversation.recorder import Recordings
@@ -61,7 +62,10 @@ class Plan:
 
     handle: what the client resumes with; `handle_hash` what is stored of it.
     stored: it is in the database already: resumed from there, with the turns of its `past`.
-    accounted_ms: the learner's audio up to here, on the session's time line, is settled.
+    accounted_ms: the learner's audio up to here, on the session's time line, is settled;
+        accounted_seq: and the messages up to this number.
+    broken_off: the turn in which the process died that held the session before, as far as it was
+        heard; it is to be stored.
     """
 
     conversation_id: str
@@ -84,6 +88,8 @@ class Plan:
     last_seq: int = 0
     past: tuple[turn_pb2.Turn, ...] = ()
     accounted_ms: int = 0
+    accounted_seq: int = 0
+    broken_off: SaveTurn | None = None
     context: tuple[ai_pb2.ContextTurn, ...] = ()
     first_notices: tuple[ParleyError, ...] = ()
 

@@ -58,7 +58,7 @@ class ConversationServicer:
             raise problems.start_required() from None
         if first is grpc.aio.EOF or not first.HasField("start"):
             raise problems.start_required()
-        live, connection = await self._conversations.open(caller(), first.start)
+        live, connection = await self._conversations.open(caller(), first.start, first.seq)
 
         async def write(response: conversation_pb2.ConverseResponse) -> None:
             await context.write(response)

@@ -27,6 +27,7 @@ from parley.types.v1 import learner_pb2, turn_pb2
 from services.common.errors import ParleyError
 from services.common.ids import new_id
 from services.conversation import events, messages, problems
+from services.conversation.acts import Acts
 from services.conversation.events import Effect, Event
 from services.conversation.interruption import Meaning
 from services.conversation.listening import Listening
@@ -44,9 +45,6 @@ _CLOSING_S = 60.0
 # Before the end of a drain: time to tell the client and store the last turn.
 _DRAIN_RESERVE_S = 2.0
 
-# Typed utterances kept while the engine is away. Full policy: refused with a notice.
-_MAX_HELD_TEXTS = 8
-
 # What an engine is told of the past, as the contract bounds it: turns, and characters of each.
 _MAX_CONTEXT_TURNS = 200
 _MAX_LEARNER_CHARACTERS = 8_000
@@ -55,6 +53,7 @@ _MAX_TYPED_CHARACTERS = 2_000
 
 _INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
 _SESSION_ENDED = turn_pb2.REPLY_END_REASON_SESSION_ENDED
+_ACTS = frozenset({"text", "interrupt", "end_turn", "finish"})
 _NONE = turn_pb2.UTTERANCE_SOURCE_NONE
 _SPEECH = turn_pb2.UTTERANCE_SOURCE_SPEECH
 
@@ -99,7 +98,10 @@ class SessionConfig:
 
     started_at: the time of day of the session's origin.
     elapsed_s: how long it has been going already; more than 0 where it was resumed from storage.
-    past: its stored turns, in that case; accounted_ms: as in `SaveTurn`, of the last of them.
+    past: its stored turns, in that case; accounted_ms, accounted_seq: as in `SaveTurn`, of the
+        last of them.
+    broken_off: the turn after them, whose process died while its reply was heard; it is stored
+        first of all.
     """
 
     conversation_id: str
@@ -115,6 +117,8 @@ class SessionConfig:
     elapsed_s: float = 0.0
     past: tuple[turn_pb2.Turn, ...] = ()
     accounted_ms: int = 0
+    accounted_seq: int = 0
+    broken_off: events.SaveTurn | None = None
     session_s: float = 7_200
     idle_s: float = 300
     resume_s: float = 120
@@ -154,7 +158,7 @@ class Session:
         self._untold: ai_pb2.InterruptReply | None = None
         # What the engine was asked to answer in a lost one's place, and has not taken up yet.
         self._asked: tuple[turn_pb2.UtteranceSource.ValueType, str] | None = None
-        self._held_texts: deque[str] = deque()
+        self._acts = Acts(config.accounted_seq)
         self._told: set[str] = set()
         self._closing_at: float | None = None
         self._drain_at: float | None = None
@@ -256,12 +260,12 @@ class Session:
             case events.TurnStored(turn_id, number):
                 self._on_stored(turn_id, number)
             case events.Opened():
-                if self._config.tutor_opens and self._next_number == 1:
-                    self._engine(request_reply={"purpose": ai_pb2.REPLY_PURPOSE_OPENING})
+                self._on_opened()
             case events.ClientGone():
                 self._on_client_gone(now)
-            case events.ClientBack():
-                self._on_client_back(now)
+            case events.ClientBack(start_seq, heard):
+                self._acts.client_back(start_seq)
+                self._on_client_back(heard, now)
             case events.ClientDone():
                 self._on_client_done(now)
             case events.EngineLost(error):
@@ -281,6 +285,29 @@ class Session:
                     self._end(error, now)
             case events.Draining(time_left):
                 self._on_draining(time_left, now)
+
+    def _on_opened(self) -> None:
+        broken_off = self._config.broken_off
+        if broken_off is not None:
+            turn = broken_off.turn
+            self._next_number = turn.number + 1
+            self._context.append(
+                _context_turn(turn.utterance.clean or turn.utterance.verbatim, turn.heard_text)
+            )
+            self._send(
+                messages.reply_ended(
+                    turn.number,
+                    turn.generation,
+                    turn.reply_end_reason,
+                    turn.heard_text,
+                    turn.heard_ms,
+                    turn.stages,
+                )
+            )
+            self._totals.add(turn)
+            self._effects.append(broken_off)
+        if self._config.tutor_opens and self._next_number == 1:
+            self._engine(request_reply={"purpose": ai_pb2.REPLY_PURPOSE_OPENING})
 
     def _on_tick(self, now: float) -> None:
         config = self._config
@@ -316,6 +343,8 @@ class Session:
 
     def _on_client(self, request: conversation_pb2.ConverseRequest, now: float) -> None:
         kind = request.WhichOneof("message")
+        if kind in _ACTS and self._acts.is_repeated(request.seq):
+            return
         if kind == "heard":
             self._on_heard(request.heard, now)
         elif kind == "text":
@@ -323,7 +352,7 @@ class Session:
         elif kind == "interrupt":
             self._on_interrupt(request.interrupt, now)
         elif kind == "end_turn":
-            self._on_end_turn(now)
+            self._on_end_turn(request.seq, now)
         elif kind == "settings":
             self._on_settings(request.settings)
         elif kind == "ping":
@@ -345,14 +374,15 @@ class Session:
         self._play(now)
 
     def _on_text(self, text: str, seq: int, now: float) -> None:
+        refused = not self._engine_up and self._acts.full
+        if not refused:
+            self._acts.typed(seq, text)
         if self._turn is not None:
             self._interrupt(now, take=False)
         self._typed_at = now
         if self._engine_up:
             self._engine(text={"text": text})
-        elif len(self._held_texts) < _MAX_HELD_TEXTS:
-            self._held_texts.append(text)
-        else:
+        elif refused:
             self._tell(problems.engine_unavailable(), cause_seq=seq)
 
     def _on_interrupt(self, interrupt: conversation_pb2.Interrupt, now: float) -> None:
@@ -364,10 +394,11 @@ class Session:
         # Who stops the tutor while speaking wants what is being said to count.
         self._interrupt(now, take=True)
 
-    def _on_end_turn(self, now: float) -> None:
+    def _on_end_turn(self, seq: int, now: float) -> None:
+        if self._turn is not None and not self._listening.unresolved:
+            return
+        self._acts.turn_ended(seq)
         if self._turn is not None:
-            if not self._listening.unresolved:
-                return
             self._interrupt(now, take=True)
         self._engine(end_turn={})
 
@@ -392,9 +423,12 @@ class Session:
         if self._turn is not None:
             self._turn.playback.hold("disconnected", now)
 
-    def _on_client_back(self, now: float) -> None:
+    def _on_client_back(self, heard: conversation_pb2.Heard | None, now: float) -> None:
         self._gone_at = None
         self._client_at = now
+        if heard is not None:
+            # What it had been sent went on playing.
+            self._on_heard(heard, now)
         if self._turn is not None:
             self._turn.playback.release("disconnected", now)
             self._play(now)
@@ -460,6 +494,7 @@ class Session:
         if self._turn is not None:
             # A newer turn takes the place of the reply under way.
             self._end_reply(_INTERRUPTED, now, tell_engine=True)
+        self._note_turn_of(message)
         if message.source != _NONE:
             self._show_final(message)
         self._turn = self._opened_turn(generation, message, now)
@@ -471,6 +506,12 @@ class Session:
         self._hinted = self._hinted and message.source == _NONE
         self._typical_pause_ms = message.typical_pause_ms or self._typical_pause_ms
         self._start_reply(self._turn)
+
+    def _note_turn_of(self, message: ai_pb2.TurnCommitted) -> None:
+        if message.source == _SPEECH:
+            self._acts.spoken_turn()
+        elif message.source != _NONE:
+            self._acts.typed_turn(message.transcript.verbatim)
 
     def _is_asked(self, message: ai_pb2.TurnCommitted) -> bool:
         """Whether this is the turn that a new engine was asked to answer in a lost one's place."""
@@ -570,8 +611,8 @@ class Session:
             self._ask_again(turn)
         elif turn is not None:
             self._engine(floor={"floor": ai_pb2.FLOOR_TUTOR})
-        while self._held_texts:
-            self._engine(text={"text": self._held_texts.popleft()})
+        for text in self._acts.texts():
+            self._engine(text={"text": text})
 
     def _ask_again(self, turn: OpenTurn) -> None:
         """Ask the new engine for the reply that the lost one had not begun."""
@@ -687,6 +728,28 @@ class Session:
             self._totals.silences_ms.append(turn.silence_ms)
         if turn.over(now):
             self._on_played(turn, now)
+        elif turn.should_be_kept(now):
+            self._keep(turn, now)
+
+    def _keep(self, turn: OpenTurn, now: float) -> None:
+        """Let the turn be kept as it would be if this process died now."""
+        reason = turn.outcome if turn.done else turn_pb2.REPLY_END_REASON_FAILED
+        kept = self._as_stored(turn, reason, 0, "", now)
+        settled_ms = self._time_line.settle(turn.end_ms, self._listening)
+        self._effects.append(
+            events.KeepTurn(kept, settled_ms, turn.typical_pause_ms, self._acts.settled_seq)
+        )
+
+    def _as_stored(
+        self,
+        turn: OpenTurn,
+        reason: turn_pb2.ReplyEndReason.ValueType,
+        heard_ms: int,
+        heard: str,
+        now: float,
+    ) -> turn_pb2.Turn:
+        engine, started_at = self._config.engine, self._time_of_day(turn.opened_at)
+        return turn.to_turn(reason, heard_ms, heard, now, engine=engine, started_at=started_at)
 
     def _on_played(self, turn: OpenTurn, now: float) -> None:
         if turn.playback.stalled(turn.audio_ms):
@@ -738,17 +801,12 @@ class Session:
             self._engine(interrupt=interrupt)
             self._untold = None if self._engine_up else interrupt
         self._context.append(_context_turn(turn.learner_text, heard))
-        finished = turn.to_turn(
-            reason,
-            heard_ms,
-            heard,
-            now,
-            engine=self._config.engine,
-            started_at=self._time_of_day(turn.opened_at),
-        )
+        finished = self._as_stored(turn, reason, heard_ms, heard, now)
         self._totals.add(finished)
         settled_ms = self._time_line.settle(turn.end_ms, self._listening)
-        self._effects.append(events.SaveTurn(finished, settled_ms, turn.typical_pause_ms))
+        self._effects.append(
+            events.SaveTurn(finished, settled_ms, turn.typical_pause_ms, self._acts.settled_seq)
+        )
 
     # --- the end ------------------------------------------------------------------------------
 

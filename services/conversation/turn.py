@@ -28,6 +28,10 @@ from services.conversation.stages import join_stages, with_playing
 _MAX_REPLY_CHARACTERS = 16_000
 _MAX_REPLY_WORDS = 4_000
 
+# What is kept of a turn under way is at most this old: it costs a database write, and a reply is
+# made and sent ahead of its playback, so what was heard is in it.
+_KEEP_EVERY_S = 1.0
+
 # An echo is heard again within a room's and a device's delay, and recognised a little later.
 _ECHO_MS = 4_000
 
@@ -76,6 +80,8 @@ class OpenTurn:
     _first_audio_at: float | None = None
     _engine_stages: Sequence[turn_pb2.Stage] = ()
     _unrecorded: deque[tuple[float, Piece]] = field(default_factory=deque)
+    _kept: tuple[int, int, bool] = (0, 0, False)
+    _kept_at: float = -math.inf
 
     @property
     def learner_text(self) -> str:
@@ -196,6 +202,18 @@ class OpenTurn:
     def left_ms(self, now: float) -> int:
         """How much of what has come of the reply's audio was not played by `now`."""
         return self.audio_ms - self.playback.position_ms(now)
+
+    def should_be_kept(self, now: float) -> bool:
+        """Whether there is more of the turn than was kept; then it counts as kept now.
+
+        Captions are not: whether they were read, nobody reports.
+        """
+        what = (len(self.pieces), self.audio_ms, self.done)
+        too_early = now < self._kept_at + _KEEP_EVERY_S
+        if self.captions_only or not self.playback.started or too_early or what == self._kept:
+            return False
+        self._kept, self._kept_at = what, now
+        return True
 
     # --- what was heard -----------------------------------------------------------------------
 

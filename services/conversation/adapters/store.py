@@ -17,16 +17,20 @@ from services.common.outbox import Outbox, OutboxEvent
 from services.common.timestamps import from_timestamp
 from services.conversation.adapters.tables import (
     ConversationRow,
+    KeptTurnRow,
     LearnerPaceRow,
     OutboxRow,
     TurnRow,
 )
+from services.conversation.events import KeepTurn
 from services.conversation.journal import (
     ConversationBegun,
     ConversationOver,
     Entry,
     RecordingKept,
+    Told,
     TurnFinished,
+    TurnKept,
     to_event,
 )
 
@@ -44,7 +48,7 @@ _KEEP_PACE = timedelta(days=365)
 # The contract's bound.
 MAX_TYPICAL_PAUSE_MS = 10_000
 
-_TYPES: dict[type[Entry], str] = {
+_TYPES: dict[type[Told], str] = {
     ConversationBegun: "conversation_started",
     TurnFinished: "turn_finished",
     RecordingKept: "recording_stored",
@@ -54,7 +58,11 @@ _TYPES: dict[type[Entry], str] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """What is stored of a conversation that has not ended."""
+    """What is stored of a conversation that has not ended.
+
+    accounted_ms, accounted_seq: as in `SaveTurn`, of its last turn.
+    kept: the turn that was kept last while it was under way; it may have been finished since.
+    """
 
     conversation_id: str
     user_id: str
@@ -68,6 +76,8 @@ class StoredConversation:
     started_at: datetime
     turns: tuple[turn_pb2.Turn, ...]
     accounted_ms: int
+    accounted_seq: int
+    kept: KeepTurn | None
 
 
 class SqlStore:
@@ -89,10 +99,12 @@ class SqlStore:
                 )
             )
             for entry in entries:
-                if entry.event_id not in known:
+                if isinstance(entry, TurnKept):
+                    await session.merge(_kept_row(entry))
+                elif entry.event_id not in known:
                     await self._write_one(session, entry)
 
-    async def _write_one(self, session: AsyncSession, entry: Entry) -> None:
+    async def _write_one(self, session: AsyncSession, entry: Told) -> None:
         match entry:
             case ConversationBegun():
                 session.add(_conversation_row(entry))
@@ -104,6 +116,7 @@ class SqlStore:
                         number=entry.turn.number,
                         payload=entry.turn.SerializeToString(),
                         accounted_ms=entry.accounted_ms,
+                        accounted_seq=entry.accounted_seq,
                     )
                 )
                 if entry.typical_pause_ms:
@@ -137,11 +150,12 @@ class SqlStore:
             if row is None or row.ended_at is not None:
                 return None
             found = await session.execute(
-                select(TurnRow.payload, TurnRow.accounted_ms)
+                select(TurnRow.payload, TurnRow.accounted_ms, TurnRow.accounted_seq)
                 .where(TurnRow.conversation_id == conversation_id)
                 .order_by(TurnRow.number)
             )
             turns = found.all()
+            kept = await session.get(KeptTurnRow, conversation_id)
             return StoredConversation(
                 conversation_id=row.conversation_id,
                 user_id=row.user_id,
@@ -153,8 +167,10 @@ class SqlStore:
                 output_rate_hz=row.output_rate_hz,
                 recording_id=row.recording_id,
                 started_at=row.started_at,
-                turns=tuple(turn_pb2.Turn.FromString(payload) for payload, _ in turns),
-                accounted_ms=turns[-1][1] if turns else 0,
+                turns=tuple(turn_pb2.Turn.FromString(turn.payload) for turn in turns),
+                accounted_ms=turns[-1].accounted_ms if turns else 0,
+                accounted_seq=turns[-1].accounted_seq if turns else 0,
+                kept=_kept_turn(kept) if kept is not None else None,
             )
 
     async def typical_pause_ms(self, user_id: str) -> int:
@@ -203,6 +219,22 @@ class SqlStore:
             await session.execute(
                 delete(LearnerPaceRow).where(LearnerPaceRow.updated_at < now - _KEEP_PACE)
             )
+
+
+def _kept_row(entry: TurnKept) -> KeptTurnRow:
+    kept = entry.kept
+    return KeptTurnRow(
+        conversation_id=entry.conversation_id,
+        payload=kept.turn.SerializeToString(),
+        accounted_ms=kept.accounted_ms,
+        accounted_seq=kept.accounted_seq,
+        typical_pause_ms=kept.typical_pause_ms,
+    )
+
+
+def _kept_turn(row: KeptTurnRow) -> KeepTurn:
+    turn = turn_pb2.Turn.FromString(row.payload)
+    return KeepTurn(turn, row.accounted_ms, row.typical_pause_ms, row.accounted_seq)
 
 
 def _conversation_row(entry: ConversationBegun) -> ConversationRow:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Integer, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.outbox import OutboxMixin
@@ -50,7 +58,7 @@ class TurnRow(Base):
     """A finished turn: the serialized Turn.
 
     accounted_ms: the learner's audio up to here, on the session's time line, needs no hearing
-        again once this turn is stored.
+        again once this turn is stored; accounted_seq: nor do the messages up to this number.
     """
 
     __tablename__ = "turns"
@@ -63,6 +71,24 @@ class TurnRow(Base):
     number: Mapped[int] = mapped_column(Integer)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
     accounted_ms: Mapped[int] = mapped_column(Integer)
+    accounted_seq: Mapped[int] = mapped_column(BigInteger)
+
+
+class KeptTurnRow(Base):
+    """The turn under way in a conversation, as it was kept last: the serialized Turn.
+
+    It stays when the turn is finished; the turn's number tells which of the two counts.
+    """
+
+    __tablename__ = "kept_turns"
+
+    conversation_id: Mapped[str] = mapped_column(
+        ForeignKey("conversations.conversation_id", ondelete="CASCADE"), primary_key=True
+    )
+    payload: Mapped[bytes] = mapped_column(LargeBinary)
+    accounted_ms: Mapped[int] = mapped_column(Integer)
+    accounted_seq: Mapped[int] = mapped_column(BigInteger)
+    typical_pause_ms: Mapped[int] = mapped_column(Integer)
 
 
 class LearnerPaceRow(Base):

@@ -1,7 +1,7 @@
 """Turns on their way to storage: in order, once, and never in the way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -9,7 +9,8 @@ from functools import partial
 from parley.types.v1 import turn_pb2
 from services.common.clock import ManualClock
 from services.common.ids import new_id
-from services.conversation.journal import MAX_PENDING, Entry, Journal, TurnFinished
+from services.conversation.events import KeepTurn
+from services.conversation.journal import MAX_PENDING, Entry, Journal, TurnFinished, TurnKept
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -116,3 +117,50 @@ async def test_what_waits_when_the_service_stops_is_written_first():
         journal.submit(turn("a", 1))
         await asyncio.sleep(0)
     assert disk.numbers("a") == [1]
+
+
+def kept(conversation_id: str, text: str) -> TurnKept:
+    return TurnKept(conversation_id, KeepTurn(turn_pb2.Turn(number=1, reply_text=text)))
+
+
+async def test_of_a_turn_under_way_only_the_newest_waits():
+    disk, clock = Disk(), ManualClock()
+    journal = Journal(disk, clock, lambda: None)
+    for text in ("one", "one two", "one two three"):
+        journal.keep(kept("a", text))
+    journal.keep(kept("b", "four"))
+    assert (journal.waiting, journal.pending("a")) == (2, 0)
+    async with running(journal):
+        await until(lambda: len(disk.written) == 2)
+        journal.keep(kept("a", "one two three four"))
+        await until(lambda: len(disk.written) == 3)
+    assert [each.kept.turn.reply_text for each in disk.written if isinstance(each, TurnKept)] == [
+        "one two three",
+        "four",
+        "one two three four",
+    ]
+
+
+async def test_turns_under_way_do_not_pile_up_while_storage_fails():
+    """What is finished has a bound of its own, and they must not use it up."""
+    disk, clock = Disk(), ManualClock()
+    disk.failing = True
+    journal = Journal(disk, clock, lambda: None)
+    async with running(journal):
+        for number in range(2 * MAX_PENDING):
+            journal.keep(kept("a", str(number)))
+            await clock.advance(10)
+            await asyncio.sleep(0)
+        assert journal.waiting <= 2
+        assert journal.submit(turn("a", 1))
+        disk.failing = False
+        await clock.advance(10)
+        await until(lambda: disk.numbers("a") == [1])
+    newest = [each for each in disk.written if isinstance(each, TurnKept)][-1]
+    assert newest.kept.turn.reply_text == str(2 * MAX_PENDING - 1)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0)

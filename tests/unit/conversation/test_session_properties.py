@@ -72,6 +72,10 @@ class SessionPromises(RuleBasedStateMachine):
         self.checked = 0
         self.ended = 0
         self.accounted_ms = 0
+        self.accounted_seq = 0
+        self.seq = 1
+        self.back_seq = 0
+        self.typed: list[int] = []
         self.heard_of: dict[int, str] = {}
         self.drive.give(events.Opened())
 
@@ -144,11 +148,24 @@ class SessionPromises(RuleBasedStateMachine):
 
     @rule()
     def text(self) -> None:
-        self.drive.client(text={"text": "I typed this"})
+        self.seq += 1
+        self.drive.client(seq=self.seq, text={"text": f"I typed {self.seq}"})
+        if self.gone:
+            return
+        self.typed.append(self.seq)
+
+    @rule()
+    def text_again(self) -> None:
+        """A client that came back sends again what it does not know the fate of."""
+        for seq in self.typed[-3:]:
+            if seq < self.back_seq:
+                effects = self.drive.client(seq=seq, text={"text": f"I typed {seq}"})
+                assert effects == [], "nothing is done twice"
 
     @rule()
     def end_turn(self) -> None:
-        self.drive.client(end_turn={})
+        self.seq += 1
+        self.drive.client(seq=self.seq, end_turn={})
 
     @rule(flag=st.booleans())
     def change(self, flag: bool) -> None:
@@ -172,7 +189,9 @@ class SessionPromises(RuleBasedStateMachine):
     @precondition(lambda self: self.gone)
     def reconnect(self) -> None:
         self.gone = False
-        self.drive.give(events.ClientBack())
+        self.seq += 1
+        self.back_seq = self.seq
+        self.drive.give(events.ClientBack(start_seq=self.seq))
 
     @rule()
     @precondition(lambda self: self.engine_up)
@@ -226,10 +245,12 @@ class SessionPromises(RuleBasedStateMachine):
         match effect:
             case events.Send(response):
                 self._check_response(response)
-            case events.SaveTurn(turn, accounted_ms):
+            case events.SaveTurn(turn, accounted_ms, _, accounted_seq):
                 self._check_turn(turn)
-                assert accounted_ms >= self.accounted_ms, "what was settled stays settled"
-                self.accounted_ms = accounted_ms
+                self._check_settled(accounted_ms, accounted_seq)
+            case events.KeepTurn(turn, accounted_ms, _, accounted_seq):
+                assert turn.number == self.first_turn + len(self.finished), "of the turn under way"
+                self._check_settled(accounted_ms, accounted_seq)
             case events.Silence(generation):
                 self.over_generation = max(self.over_generation, generation)
             case events.ToEngine(request) if request.HasField("interrupt"):
@@ -240,6 +261,11 @@ class SessionPromises(RuleBasedStateMachine):
             case events.End() | events.Suspend():
                 self.ended += 1
                 assert self.ended == 1, "a session ends once"
+
+    def _check_settled(self, accounted_ms: int, accounted_seq: int) -> None:
+        assert accounted_ms >= self.accounted_ms, "what was settled stays settled"
+        assert self.accounted_seq <= accounted_seq <= self.seq
+        self.accounted_ms, self.accounted_seq = accounted_ms, accounted_seq
 
     def _check_response(self, response: Any) -> None:
         kind = response.WhichOneof("message")

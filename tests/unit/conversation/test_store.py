@@ -20,7 +20,13 @@ from services.common.outbox import Outbox
 from services.conversation.adapters.store import SqlStore
 from services.conversation.adapters.tables import Base, OutboxRow
 from services.conversation.bootstrap import MIGRATIONS
-from services.conversation.journal import ConversationBegun, ConversationOver, TurnFinished
+from services.conversation.events import KeepTurn
+from services.conversation.journal import (
+    ConversationBegun,
+    ConversationOver,
+    TurnFinished,
+    TurnKept,
+)
 
 USER = "01900000-0000-7000-8000-000000000001"
 
@@ -72,10 +78,13 @@ def finished(
     *,
     accounted_ms: int = 0,
     typical_pause_ms: int = 0,
+    accounted_seq: int = 0,
 ) -> TurnFinished:
     turn = turn_pb2.Turn(turn_id=new_id(), number=number)
     turn.ended_at.FromDatetime(clock.now() + timedelta(seconds=10 * number))
-    return TurnFinished(conversation_id, USER, turn, clock.now(), accounted_ms, typical_pause_ms)
+    return TurnFinished(
+        conversation_id, USER, turn, clock.now(), accounted_ms, typical_pause_ms, accounted_seq
+    )
 
 
 async def test_the_revisions_make_exactly_the_tables(url: str):
@@ -184,7 +193,9 @@ async def test_a_learners_pace_is_kept_across_conversations_and_not_for_ever(
 async def test_turns_of_the_first_schema_are_kept(tmp_path: Path, clock: ManualClock):
     address = f"sqlite+aiosqlite:///{tmp_path / 'old.sqlite3'}"
     first = tmp_path / "migrations"
-    shutil.copytree(MIGRATIONS, first, ignore=shutil.ignore_patterns("0002*", "__pycache__"))
+    shutil.copytree(
+        MIGRATIONS, first, ignore=shutil.ignore_patterns("0002*", "0003*", "__pycache__")
+    )
     await migrate(address, first)
     async with Database.open(address) as database, database.transaction() as session:
         await session.execute(
@@ -199,4 +210,18 @@ async def test_turns_of_the_first_schema_are_kept(tmp_path: Path, clock: ManualC
     async with Database.open(address) as database:
         stored = await SqlStore(database, Outbox(OutboxRow, clock), clock).find_open("c")
     assert stored is not None
-    assert (len(stored.turns), stored.accounted_ms) == (1, 0)
+    assert (len(stored.turns), stored.accounted_ms, stored.accounted_seq) == (1, 0, 0)
+    assert stored.kept is None
+
+
+async def test_of_the_turn_under_way_the_newest_is_kept(store: SqlStore, clock: ManualClock):
+    start = begun(clock)
+    turns = [turn_pb2.Turn(turn_id=new_id(), number=1, reply_text=text) for text in ("a", "a b")]
+    entries = [TurnKept(start.conversation_id, KeepTurn(turn, 7, 8, 9)) for turn in turns]
+    await store.write([start, entries[0]])
+    await store.write([entries[1]])
+    await store.write([finished(start.conversation_id, 1, clock, accounted_seq=2**40)])
+    stored = await store.find_open(start.conversation_id)
+    assert stored is not None
+    assert stored.kept == KeepTurn(turns[1], 7, 8, 9)
+    assert stored.accounted_seq == 2**40

@@ -7,8 +7,9 @@
 
 A connection that breaks is made again with the resume handle, for at most `RECONNECT_FOR_S`; what
 the server sent meanwhile comes again, once, and what the learner said and did meanwhile is sent
-then: `backlog` tells what is kept, and what happens when it is full. A server that said that it goes away, and whose machine then refuses connections, has been stopped:
-that is found out within `STOPPED_AFTER_S`.
+then: `backlog` tells what is kept, and what happens when it is full. A server that said that it
+goes away, and whose machine then refuses connections, has been stopped: that is found out within
+`STOPPED_AFTER_S`.
 """
 
 from __future__ import annotations

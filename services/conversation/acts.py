@@ -1,0 +1,89 @@
+"""What the learner did, by the numbers of the messages: what came twice, what is no turn yet. Pure.
+
+A client that comes back sends again what may have been lost, under the old numbers. So each act is
+carried out exactly once, also by a process that took the place of a killed one: it knows from
+storage up to which number everything has become a turn, or needs to become none.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+# Typed utterances that the engine has not made turns of. Full policy: one more is refused with a
+# notice while the engine is away; while it is there, the oldest is no longer kept for another.
+MAX_OPEN_TEXTS = 8
+
+
+@dataclass(slots=True)
+class _Open:
+    seq: int
+    text: str | None
+
+
+class Acts:
+    """The acts of one session: texts, ends of turns, interruptions, the wish to finish.
+
+    Args:
+        settled_seq: in a session that goes on from storage, as `settled_seq` was; 0 in a new one.
+    """
+
+    def __init__(self, settled_seq: int = 0) -> None:
+        self._came = settled_seq
+        self._again_below = 0
+        self._open: deque[_Open] = deque()
+
+    def client_back(self, start_seq: int) -> None:
+        """The client opened another stream with the message `start_seq`.
+
+        What follows below that number is sent again. A client that begins to count anew sends
+        nothing again.
+        """
+        if start_seq <= self._came:
+            self._came = 0
+            for each in self._open:
+                each.seq = 0
+        self._again_below = start_seq
+
+    def is_repeated(self, seq: int) -> bool:
+        """Whether the act with this number came before; if not, it has come now. 0: no number."""
+        if 0 < seq < self._again_below and seq <= self._came:
+            return True
+        self._came = max(self._came, seq)
+        return False
+
+    def typed(self, seq: int, text: str) -> None:
+        """A text is to become a turn."""
+        if self.full:
+            self._open.remove(next(each for each in self._open if each.text is not None))
+        self._open.append(_Open(seq, text))
+
+    def turn_ended(self, seq: int) -> None:
+        """What is being said is to become a turn now."""
+        self._open.append(_Open(seq, None))
+
+    @property
+    def full(self) -> bool:
+        """Whether no more texts are kept."""
+        return len(self.texts()) >= MAX_OPEN_TEXTS
+
+    def texts(self) -> list[str]:
+        """Return the texts that are no turns yet, oldest first."""
+        return [each.text for each in self._open if each.text is not None]
+
+    def spoken_turn(self) -> None:
+        """What was said is a turn: nobody has to be told to end it."""
+        self._open = deque(each for each in self._open if each.text is not None)
+
+    def typed_turn(self, text: str) -> None:
+        """This text is a turn; those before it were left for it."""
+        texts = self.texts()
+        done = texts.index(text) + 1 if text in texts else 1
+        while texts and done:
+            done -= self._open.popleft().text is not None
+
+    @property
+    def settled_seq(self) -> int:
+        """Everything up to this number is in a turn, or needs to be in none."""
+        numbered = [each.seq for each in self._open if each.seq]
+        return min([self._came + 1, *numbered]) - 1
