@@ -1,48 +1,44 @@
 """`make bench-ghz`: calls a second of the user service and of Converse, beside a bare server.
 
 Parley, on the scripted engine, and a bare grpc.aio server (`bench.ghz_bare`) that answers with the
-same bytes are called by ghz in turns, round after round. All servers are held to one core and ghz
-to another, so neither takes time from the other, and both servers have the same.
+same bytes are called by ghz in turns, round after round: straight, and each behind an Envoy of the
+same configuration. All servers are held to one core and ghz to another, so neither takes time from
+the other, and both servers have the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import statistics
+import secrets
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import grpc.aio
-import psutil
 import typer
-from google.protobuf import json_format
 
-from bench import ghz_bare
 from bench.ghz_accounts import Accounts, sign_up
-from bench.ghz_load import CONFIGS, Load, LoadError, Outcome, run
+from bench.ghz_load import ROOT, Load, LoadError, Outcome, run
+from bench.ghz_measure import Case, Cores, Target, measure, result_of
+from bench.ghz_peers import record, running_bare, running_gateway
 from bench.ghz_tool import GhzUnavailableError, ghz
 from bench.report import Spread, table, write
 from gateway.routes import SERVICES, Service
-from parley.conversation.v1 import conversation_pb2, conversation_pb2_grpc
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from tests.stack import Stack
 
 BUDGET = 0.7
 """The least share of the bare server's rate that a unary call of the user service may have."""
 
-TYPED_TURN = CONFIGS / "typed_turn.json"
+READS = ("get_jwks", "get_profile", "list_sessions")
+WRITES = ("update_profile", "refresh")
 
-# Every interpreter meets first calls that cost more: imports, caches, connections.
-_WARM_UP_S = 1.0
 # Enough calls in progress to keep one core busy; more only wait.
 _CONCURRENCY = 16
 _CONNECTIONS = 4
@@ -50,239 +46,123 @@ _CONNECTIONS = 4
 _LOGINS_A_SECOND = 2
 # A learner may hold three conversations at once, and one that has just ended still counts.
 _CONVERSATIONS, _LEARNERS = 8, 8
-_READY_TIMEOUT_S = 30.0
-_STOP_TIMEOUT_S = 10.0
+# Sessions whose refresh tokens are changed at once: a token's successor is known when it comes.
+_CHAINS = 8
+# What a run of refreshes takes beyond its duration.
+_OVERHEAD_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A server to call.
+class Servers:
+    """All that is called: Parley, the bare server, and the same gateway in front of that."""
 
-    pids: the processes that answer, for their CPU time.
-    """
+    stack: Stack
+    bare: Target
+    bare_gateway: Target
 
-    name: str
-    address: str
-    pids: tuple[int, ...]
+    def targets(self, service: Service, counted: tuple[Service, ...]) -> tuple[Target, ...]:
+        """Return the ways to `service`; the processes of `counted` bear its cost."""
+        pids = tuple(self.stack.pid(name) for name in counted)
+        direct = Target("direct", f"127.0.0.1:{self.stack.service_ports[service]}", pids)
+        return direct, self.bare, self.gateway(*counted), self.bare_gateway
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A method, how it is called, and the files that each call needs."""
-
-    load: Load
-    files: Mapping[str, Path]
-    targets: Sequence[Target]
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One run against one target."""
-
-    outcome: Outcome
-    cpu_ms: float
-    """CPU time a call, in milliseconds, of all the target's processes."""
+    def gateway(self, *counted: Service) -> Target:
+        """Return the way through Parley's gateway."""
+        pids = tuple(self.stack.pid(name) for name in (*counted, "gateway"))
+        return Target("gateway", self.stack.address, pids)
 
 
-Measured = dict[str, list[Round]]
-"""The rounds of a case, by the target's name."""
+Call = Callable[[Target, float], Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Cores:
-    """Which core serves and which one calls; None where processes cannot be held to one."""
-
-    servers: int | None
-    load: int | None
-
-    @classmethod
-    def choose(cls) -> Cores:
-        """Return the first two cores that this process may use."""
-        if not hasattr(os, "sched_setaffinity"):
-            return cls(None, None)
-        usable = sorted(os.sched_getaffinity(0))
-        return cls(usable[0], usable[1]) if len(usable) > 1 else cls(None, None)
-
-    @contextmanager
-    def serving(self) -> Iterator[None]:
-        """Hold this process, and what it starts in the block, to the servers' core."""
-        if self.servers is None:
-            yield
-            return
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {self.servers})
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, before)
-
-
-async def record(address: str, token: str, folder: Path) -> None:
-    """Write what Parley answers to the calls of this benchmark, for the bare server."""
-    metadata = (("authorization", f"Bearer {token}"),)
-    async with grpc.aio.insecure_channel(address) as channel:
-        user = user_pb2_grpc.UserServiceStub(channel)
-        jwks = await user.GetJwks(user_pb2.GetJwksRequest())
-        profile = await user.GetProfile(user_pb2.GetProfileRequest(), metadata=metadata)
-        conversation = await _one_conversation(channel, metadata)
-    (folder / ghz_bare.JWKS).write_bytes(jwks.SerializeToString())
-    (folder / ghz_bare.PROFILE).write_bytes(profile.SerializeToString())
-    (folder / ghz_bare.CONVERSE).write_bytes(ghz_bare.pack(conversation))
-
-
-async def _one_conversation(
-    channel: grpc.aio.Channel, metadata: grpc.aio.Metadata | tuple[tuple[str, str], ...]
-) -> list[conversation_pb2.ConverseResponse]:
-    """Hold the typed turn's conversation, and return all that was answered."""
-    stub = conversation_pb2_grpc.ConversationServiceStub(channel)
-    call = stub.Converse(metadata=metadata)
-    requests = [
-        json_format.ParseDict(each, conversation_pb2.ConverseRequest())
-        for each in json.loads(TYPED_TURN.read_text("utf-8"))
-    ]
-    answers: list[conversation_pb2.ConverseResponse] = []
-    for request, last in zip(requests, ("started", "turn_saved", "ended"), strict=True):
-        await call.write(request)
-        while not answers or answers[-1].WhichOneof("message") != last:
-            answer = await call.read()
-            if not isinstance(answer, conversation_pb2.ConverseResponse):
-                raise LoadError(f"Converse ended before {last!r}")
-            answers.append(answer)
-    await call.done_writing()
-    return answers
-
-
-@contextmanager
-def running_bare(folder: Path) -> Iterator[Target]:
-    """Run the bare server until the block ends.
-
-    Raises:
-        LoadError: it did not start.
-    """
-    command = [sys.executable, "-m", "bench.ghz_bare", str(folder)]
-    # Parley runs in a session of its own, and Linux shares out busy cores by session (autogroup).
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    watchdog = threading.Timer(_READY_TIMEOUT_S, process.kill)
-    watchdog.start()
-    try:
-        assert process.stdout is not None
-        word, _, port = process.stdout.readline().strip().partition(" ")
-        watchdog.cancel()
-        if word != "ready":
-            raise LoadError("the bare server ended before it was ready")
-        yield Target("bare", f"127.0.0.1:{port}", (process.pid,))
-    finally:
-        watchdog.cancel()
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def cases(
-    stack: Stack, bare: Target, accounts: Accounts, cores: Cores, seconds: float
-) -> dict[str, Case]:
+def cases(servers: Servers, accounts: Accounts, tool: Path, core: int | None) -> dict[str, Case]:
     """Return what is measured, by the name of its results."""
 
-    def load(config: str, concurrency: int = _CONCURRENCY, rps: int = 0) -> Load:
-        connections = min(_CONNECTIONS, concurrency)
-        return Load(config, seconds, concurrency, connections, rps, cores.load)
+    def calls(
+        config: str, files: Mapping[str, Path], concurrency: int = _CONCURRENCY, rps: int = 0
+    ) -> Call:
+        def call(target: Target, seconds: float) -> Outcome:
+            connections = min(_CONNECTIONS, concurrency)
+            load = Load(config, seconds, concurrency, connections, rps, core)
+            return run(load, tool, target.address, files)
 
-    user = (stack.pid("user"),)
-    every = tuple(stack.pid(name) for name in SERVICES)
-    gateway = (stack.pid("gateway"),)
+        return call
 
-    def targets(service: Service, pids: tuple[int, ...]) -> tuple[Target, ...]:
-        direct = Target("direct", f"127.0.0.1:{stack.service_ports[service]}", pids)
-        return (direct, bare, Target("gateway", stack.address, pids + gateway))
-
+    user = servers.targets("user", ("user",))
     token = {"metadata-file": accounts.metadata}
+    login = calls("login", {"data-file": accounts.login}, 2, _LOGINS_A_SECOND)
+    folder = accounts.metadata.parent
     return {
-        "get_jwks": Case(load("get_jwks"), {}, targets("user", user)),
-        "get_profile": Case(load("get_profile"), token, targets("user", user)),
-        "converse": Case(load("converse", _CONVERSATIONS), token, targets("conversation", every)),
-        "login": Case(
-            load("login", 2, _LOGINS_A_SECOND),
-            {"data-file": accounts.login},
-            [Target("gateway", stack.address, user + gateway)],
+        "get_jwks": Case(calls("get_jwks", {}), user),
+        "get_profile": Case(calls("get_profile", token), user),
+        "list_sessions": Case(calls("list_sessions", token), user),
+        "update_profile": Case(calls("update_profile", token), user),
+        "refresh": Case(
+            lambda target, seconds: _refreshes(target, seconds, folder, core),
+            # Through the gateway the client, a Python program, would be what is measured.
+            user[:2],
         ),
+        "converse": Case(
+            calls("converse", token, _CONVERSATIONS), servers.targets("conversation", SERVICES)
+        ),
+        "login": Case(login, [servers.gateway("user")]),
     }
 
 
-def measure(case: Case, tool: Path, rounds: int) -> Measured:
-    """Call every target in turn, `rounds` times, after a warm-up of each.
+def _refreshes(target: Target, seconds: float, folder: Path, core: int | None) -> Outcome:
+    command = [sys.executable, "-m", "bench.ghz_refresh", target.address]
+    command += [str(_chains_file(folder, target.name)), f"{seconds:g}"]
+    if core is not None:
+        command = ["taskset", "--cpu-list", str(core), *command]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds + _OVERHEAD_S,
+    )
+    if done.returncode != 0:
+        raise LoadError(f"refresh: {done.stderr.strip()[-500:]}")
+    report = json.loads(done.stdout)
+    latencies = report["latencies_ms"]
+    return Outcome(len(latencies), report["seconds"], Spread.of(latencies))
 
-    Raises:
-        LoadError: a call failed.
+
+def _chains_file(folder: Path, name: str) -> Path:
+    return folder / f"chains-{name}.json"
+
+
+async def _sign_in_often(address: str, folder: Path) -> str:
+    """Write the refresh tokens that chains begin with; return one more, for the recording.
+
+    They are of an account of their own, for the others' lists of sessions must be equally long.
     """
-    warm_up = replace(case.load, duration_s=_WARM_UP_S)
-    for target in case.targets:
-        run(warm_up, tool, target.address, case.files)
-    measured: Measured = {target.name: [] for target in case.targets}
-    for number in range(rounds):
-        # Turned about each time, so that a machine that warms up or slows down favours nobody.
-        ordered = case.targets if number % 2 == 0 else tuple(reversed(case.targets))
-        for target in ordered:
-            before = _cpu_seconds(target.pids)
-            outcome = run(case.load, tool, target.address, case.files)
-            used = _cpu_seconds(target.pids) - before
-            measured[target.name].append(Round(outcome, used * 1000 / outcome.calls))
-    return measured
-
-
-def _cpu_seconds(pids: Sequence[int]) -> float:
-    times = [psutil.Process(pid).cpu_times() for pid in pids]
-    return sum(each.user + each.system for each in times)
-
-
-def result_of(measured: Measured) -> dict[str, Any]:
-    """Return the JSON fields of a case; see `bench/README.md`."""
-    fields: dict[str, Any] = {}
-    for name, rounds in measured.items():
-        fields[name] = {
-            "rate": round(statistics.median(each.outcome.rate for each in rounds), 1),
-            "rates": [round(each.outcome.rate, 1) for each in rounds],
-            "cpu_ms": round(statistics.median(each.cpu_ms for each in rounds), 4),
-            "calls": sum(each.outcome.calls for each in rounds),
-            "latency": _median_spread([each.outcome.latency for each in rounds]),
-        }
-    bare = measured.get("bare")
-    if bare:
-        for name in measured.keys() - {"bare"}:
-            pairs = list(zip(measured[name], bare, strict=True))
-            ratios = [one.outcome.rate / other.outcome.rate for one, other in pairs]
-            fields[f"ratio_{name}"] = round(statistics.median(ratios), 3)
-            fields[f"ratios_{name}"] = [round(each, 3) for each in ratios]
-            # The ratio that a core would show which did nothing else: it bears other work on the
-            # machine, which takes cores away but adds little to the CPU time of a call.
-            by_cpu = [other.cpu_ms / one.cpu_ms for one, other in pairs]
-            fields[f"cpu_ratio_{name}"] = round(statistics.median(by_cpu), 3)
-    return fields
-
-
-def _median_spread(spreads: Sequence[Spread]) -> dict[str, float]:
-    return {
-        f"{field}_ms": round(statistics.median(getattr(each, field) for each in spreads), 3)
-        for field in ("p50", "p90", "p95", "p99")
-    }
+    name, password = f"ghz-{secrets.token_hex(6)}", secrets.token_urlsafe(24)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = user_pb2_grpc.UserServiceStub(channel)
+        await stub.Register(user_pb2.RegisterRequest(username=name, password=password))
+        request = user_pb2.LoginRequest(username=name, password=password)
+        tokens = [(await stub.Login(request)).tokens.refresh_token for _ in range(_CHAINS + 1)]
+    for name in ("direct", "bare"):
+        _chains_file(folder, name).write_text(json.dumps(tokens[1:]), "utf-8")
+    return tokens[0]
 
 
 def show(results: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the table, and the ratios that the budget is about."""
+    against = {"direct": "direct", "gateway": "gateway"}
     rows = []
     for case, fields in results.items():
-        for name in ("bare", "direct", "gateway"):
+        for name in ("bare", "direct", "bare_gateway", "gateway"):
             if name not in fields:
                 continue
             one = fields[name]
-            ratio, by_cpu = fields.get(f"ratio_{name}"), fields.get(f"cpu_ratio_{name}")
+            ratio = fields.get(f"ratio_{against.get(name, '')}")
+            by_cpu = fields.get(f"cpu_ratio_{against.get(name, '')}")
             rows.append(
                 (
-                    f"{case} {name}",
+                    f"{case} {name.replace('_', ' ')}",
                     f"{one['rate']:,.0f}" if one["rate"] >= 100 else f"{one['rate']:.1f}",
                     "" if ratio is None else f"{ratio:.2f}",
                     f"{one['cpu_ms']:.2f}",
@@ -296,7 +176,7 @@ def show(results: Mapping[str, Mapping[str, Any]]) -> None:
         ("", "rate", "of bare", "CPU ms", "by CPU", "p50 ms", "p99 ms"),
         rows,
     )
-    for case in ("get_jwks", "get_profile"):
+    for case in (*READS, *WRITES):
         if case in results:
             fields = results[case]
             typer.echo(
@@ -308,29 +188,44 @@ def show(results: Mapping[str, Mapping[str, Any]]) -> None:
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Runs against each server.")] = 5,
     seconds: Annotated[float, typer.Option(min=1, max=60, help="Length of each run.")] = 3.0,
-    only: Annotated[str, typer.Option(help="One of get_jwks, get_profile, converse, login.")] = "",
+    only: Annotated[str, typer.Option(help="One case, such as get_profile.")] = "",
+    uncached: Annotated[bool, typer.Option(help="Let every read go to the database.")] = False,
 ) -> None:
     """Print and write how many calls a second Parley answers, beside a bare server."""
     try:
         tool = ghz()
         cores = Cores.choose()
+        settings = {"PARLEY_USER_ACCOUNT_CACHE_SECONDS": "0"} if uncached else {}
         with ExitStack() as running:
             running.enter_context(cores.serving())
             folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="parley-ghz-")))
-            stack = running.enter_context(Stack(folder / "data"))
+            stack = running.enter_context(Stack(folder / "data", settings=settings))
             accounts = asyncio.run(sign_up(stack.address, _LEARNERS, folder))
-            asyncio.run(record(stack.address, accounts.token, folder))
+            refresh_token = asyncio.run(_sign_in_often(stack.address, folder))
+            messages = asyncio.run(record(stack.address, accounts.token, refresh_token, folder))
             bare = running.enter_context(running_bare(folder))
-            chosen = cases(stack, bare, accounts, cores, seconds)
+            bare_gateway = running.enter_context(running_gateway(bare, stack, folder))
+            servers = Servers(stack, bare, bare_gateway)
+            chosen = cases(servers, accounts, tool, cores.load)
             results = {
-                name: result_of(measure(case, tool, rounds))
+                name: result_of(measure(case, rounds, seconds))
                 for name, case in chosen.items()
                 if only in ("", name)
             }
     except (GhzUnavailableError, LoadError, OSError) as error:
         raise SystemExit(f"bench-ghz: {error}") from error
     show(results)
-    write("ghz", {"pinned": cores.servers is not None, "budget": BUDGET, **results})
+    if "converse" in results:
+        results["converse"]["messages"] = messages
+    write(
+        "ghz",
+        {
+            "pinned": cores.servers is not None,
+            "cached": not uncached,
+            "budget": BUDGET,
+            **results,
+        },
+    )
 
 
 if __name__ == "__main__":

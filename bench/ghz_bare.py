@@ -3,52 +3,71 @@
     python -m bench.ghz_bare FOLDER        prints "ready PORT" when it serves
 
 It answers what Parley answered: FOLDER holds Parley's responses as serialized messages. There is
-no token to verify, no rule to check, no metric to count and no database; the server's options are
-grpc's defaults. Whatever Parley does more costs it against this one.
+no token to verify, no rule to check, no metric to count and nothing to look up; the server's
+options are grpc's defaults. Whatever Parley does more costs it against this one.
+
+A method that changes something must keep it here too, or the two would not promise the same: it
+commits one row to a SQLite file that is set as Parley's are, with plain `sqlite3` on one thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import aio as health
 
 from parley.conversation.v1 import conversation_pb2, conversation_pb2_grpc
 from parley.user.v1 import user_pb2, user_pb2_grpc
 
-# The files of FOLDER; the last holds the responses of one Converse call (`pack`).
-JWKS = "jwks.bin"
-PROFILE = "profile.bin"
+USER_METHODS = ("GetJwks", "GetProfile", "ListSessions", "UpdateProfile", "Refresh")
+"""The unary methods; FOLDER has a response of each in `<method>.bin`."""
+
 CONVERSE = "converse.bin"
+"""The file of FOLDER with the responses of one Converse call (`pack`)."""
 
 _LENGTH_BYTES = 4
 
+Keep = Callable[[], Awaitable[None]]
+
 
 class BareUserServicer(user_pb2_grpc.UserServiceServicer):
-    """Two unary methods of `UserService` that return a constant."""
+    """The unary methods, each returning a constant; those that change something `keep` first."""
 
-    def __init__(
-        self, jwks: user_pb2.GetJwksResponse, profile: user_pb2.GetProfileResponse
-    ) -> None:
-        self._jwks = jwks
-        self._profile = profile
+    def __init__(self, answers: Mapping[str, Any], keep: Keep) -> None:
+        self._answers = answers
+        self._keep = keep
 
-    async def GetJwks(  # noqa: N802 - the contract names it
-        self, request: user_pb2.GetJwksRequest, context: Any
-    ) -> user_pb2.GetJwksResponse:
+    async def GetJwks(self, request: object, context: Any) -> user_pb2.GetJwksResponse:  # noqa: N802 - the contract names it
         """Return the keys."""
-        return self._jwks
+        return self._answers["GetJwks"]  # type: ignore[no-any-return]
 
-    async def GetProfile(  # noqa: N802 - the same
-        self, request: user_pb2.GetProfileRequest, context: Any
-    ) -> user_pb2.GetProfileResponse:
+    async def GetProfile(self, request: object, context: Any) -> user_pb2.GetProfileResponse:  # noqa: N802 - the same
         """Return the account, whoever asks."""
-        return self._profile
+        return self._answers["GetProfile"]  # type: ignore[no-any-return]
+
+    async def ListSessions(self, request: object, context: Any) -> user_pb2.ListSessionsResponse:  # noqa: N802 - the same
+        """Return the sessions."""
+        return self._answers["ListSessions"]  # type: ignore[no-any-return]
+
+    async def UpdateProfile(self, request: object, context: Any) -> user_pb2.UpdateProfileResponse:  # noqa: N802 - the same
+        """Keep something; return the account."""
+        await self._keep()
+        return self._answers["UpdateProfile"]  # type: ignore[no-any-return]
+
+    async def Refresh(self, request: object, context: Any) -> user_pb2.RefreshResponse:  # noqa: N802 - the same
+        """Keep something; return the tokens."""
+        await self._keep()
+        return self._answers["Refresh"]  # type: ignore[no-any-return]
 
 
 class BareConversationServicer(conversation_pb2_grpc.ConversationServiceServicer):
@@ -72,6 +91,36 @@ class BareConversationServicer(conversation_pb2_grpc.ConversationServiceServicer
                 await context.write(response)
 
 
+class OneRow:
+    """A SQLite file with one number, counted up durably. One writer, as SQLite has."""
+
+    def __init__(self, path: Path) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # What services.common.database sets, for the same promise: a power cut loses nothing.
+        for statement in (
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = FULL",
+            "CREATE TABLE IF NOT EXISTS kept (count INTEGER)",
+            "INSERT INTO kept VALUES (0)",
+        ):
+            self._database.execute(statement)
+
+    async def keep(self) -> None:
+        """Commit a change of the row."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._count)
+
+    def _count(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.execute("UPDATE kept SET count = count + 1")
+        self._database.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file and end the thread."""
+        self._thread.shutdown()
+        self._database.close()
+
+
 def pack(messages: Sequence[conversation_pb2.ConverseResponse]) -> bytes:
     """Return the messages as bytes that `unpack` reads."""
     parts = (each.SerializeToString() for each in messages)
@@ -88,17 +137,24 @@ def unpack(data: bytes) -> list[conversation_pb2.ConverseResponse]:
     return messages
 
 
+def _answer(folder: Path, method: str) -> Message:
+    kind: type[Message] = getattr(user_pb2, f"{method}Response")
+    return kind.FromString((folder / f"{method}.bin").read_bytes())
+
+
 async def serve(folder: Path) -> None:
     """Serve on a free port of loopback until SIGTERM."""
-    jwks = user_pb2.GetJwksResponse.FromString((folder / JWKS).read_bytes())
-    profile = user_pb2.GetProfileResponse.FromString((folder / PROFILE).read_bytes())
     conversation = unpack((folder / CONVERSE).read_bytes())
+    row = OneRow(folder / "bare.sqlite3")
     server = grpc.aio.server()
     # Methods that are not there answer UNIMPLEMENTED, as a generated servicer does.
-    user = BareUserServicer(jwks, profile)  # type: ignore[abstract]
+    answers = {method: _answer(folder, method) for method in USER_METHODS}
+    user = BareUserServicer(answers, row.keep)  # type: ignore[abstract]
     talk = BareConversationServicer(conversation)  # type: ignore[abstract]
     user_pb2_grpc.add_UserServiceServicer_to_server(user, server)
     conversation_pb2_grpc.add_ConversationServiceServicer_to_server(talk, server)
+    # For a gateway in front of it, which asks before it sends anything.
+    health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     stop = asyncio.Event()
@@ -106,6 +162,7 @@ async def serve(folder: Path) -> None:
     print(f"ready {port}", flush=True)
     await stop.wait()
     await server.stop(grace=1)
+    row.close()
 
 
 if __name__ == "__main__":

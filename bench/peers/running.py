@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.child_server import NotReadyError, running_child
 from bench.peers.environment import ROOT, PeersUnavailableError, peers_python
 
 # Loading and warming the models takes about ten seconds on two cores.
 _READY_TIMEOUT_S = 120.0
-_STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +60,14 @@ def running_pipecat(options: PipecatOptions) -> Iterator[PipecatServer]:
     command = [str(peers_python()), "-m", "bench.peers.pipecat_server", *options.arguments()]
     if options.cpu is not None:
         command = ["taskset", "--cpu-list", str(options.cpu), *command]
-    process = _start(command)
     try:
-        port = _ready_port(process)
-        yield PipecatServer(f"ws://127.0.0.1:{port}/ws", process.pid)
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        with running_child(command, _READY_TIMEOUT_S, environment=peers_environment()) as server:
+            yield PipecatServer(f"ws://127.0.0.1:{server.port}/ws", server.pid)
+    except NotReadyError as error:
+        raise PeersUnavailableError(f"Pipecat: {error}") from error
 
 
 def peers_environment() -> dict[str, str]:
     """Return the environment for the peer's Python: ours, with this repository to import from."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / "models")])
     return dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", PYTHONWARNINGS="ignore")
-
-
-def _start(command: Sequence[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command, cwd=ROOT, env=peers_environment(), stdout=subprocess.PIPE, text=True
-    )
-
-
-def _ready_port(process: subprocess.Popen[str]) -> int:
-    watchdog = threading.Timer(_READY_TIMEOUT_S, process.kill)
-    watchdog.start()
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            word, _, port = line.strip().partition(" ")
-            if word == "ready":
-                return int(port)
-    finally:
-        watchdog.cancel()
-    raise PeersUnavailableError("the peer's server ended before it was ready")

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from bench.ghz import Cores, Round, result_of
 from bench.ghz_load import Outcome
+from bench.ghz_measure import Case, Cores, Round, Target, measure, result_of
 from bench.report import Spread
 
 
@@ -64,3 +64,37 @@ def test_servers_and_load_get_different_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, _cores: None, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {5, 2, 7}, raising=False)
     assert Cores.choose() == Cores(2, 5)
+
+
+def test_the_gateway_is_held_against_the_same_gateway_and_against_the_bare_server():
+    result = result_of(
+        {
+            "bare": [a_round(1000, 0.2)],
+            "gateway": [a_round(400, 0.5)],
+            "bare_gateway": [a_round(500, 0.4)],
+        }
+    )
+    assert result["ratio_gateway"] == 0.8
+    assert result["ratio_gateway_to_bare"] == 0.4
+    assert result["cpu_ratio_gateway"] == 0.8
+    assert "ratio_direct" not in result
+
+
+def test_targets_take_turns_in_an_order_that_turns_about():
+    called = []
+
+    def call(target, seconds):
+        called.append((target.name, seconds))
+        return Outcome(1, 1.0, Spread.of([1.0]))
+
+    targets = [Target(name, "", (os.getpid(),)) for name in ("direct", "bare")]
+    measured = measure(Case(call, targets), rounds=2, seconds=3.0)
+    assert called == [
+        ("direct", 1.0),
+        ("bare", 1.0),
+        ("direct", 3.0),
+        ("bare", 3.0),
+        ("bare", 3.0),
+        ("direct", 3.0),
+    ]
+    assert [len(rounds) for rounds in measured.values()] == [2, 2]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import grpc
 import grpc.aio
 import pytest
 
-from bench.ghz_bare import BareConversationServicer, BareUserServicer, pack, unpack
+from bench.ghz_bare import BareConversationServicer, BareUserServicer, OneRow, pack, unpack
 from parley.conversation.v1 import conversation_pb2 as pb
 from parley.conversation.v1 import conversation_pb2_grpc
 from parley.user.v1 import user_pb2, user_pb2_grpc
@@ -20,11 +23,22 @@ RECORDED = [
 
 
 @pytest.fixture
-async def channel():
+def row(tmp_path):
+    row = OneRow(tmp_path / "bare.sqlite3")
+    yield row
+    row.close()
+
+
+@pytest.fixture
+async def channel(row):
     server = grpc.aio.server()
-    jwks = user_pb2.GetJwksResponse(jwks_json="{}")
-    profile = user_pb2.GetProfileResponse(account=user_pb2.Account(username="ana"))
-    user_pb2_grpc.add_UserServiceServicer_to_server(BareUserServicer(jwks, profile), server)
+    account = user_pb2.Account(username="ana")
+    answers = {
+        "GetJwks": user_pb2.GetJwksResponse(jwks_json="{}"),
+        "GetProfile": user_pb2.GetProfileResponse(account=account),
+        "UpdateProfile": user_pb2.UpdateProfileResponse(account=account),
+    }
+    user_pb2_grpc.add_UserServiceServicer_to_server(BareUserServicer(answers, row.keep), server)
     conversation_pb2_grpc.add_ConversationServiceServicer_to_server(
         BareConversationServicer(RECORDED), server
     )
@@ -40,6 +54,15 @@ async def test_unary_methods_return_the_constants(channel):
     assert (await stub.GetJwks(user_pb2.GetJwksRequest())).jwks_json == "{}"
     profile = await stub.GetProfile(user_pb2.GetProfileRequest())
     assert profile.account.username == "ana"
+
+
+async def test_a_method_that_changes_something_is_kept_before_it_is_answered(channel, tmp_path):
+    stub = user_pb2_grpc.UserServiceStub(channel)
+    for _ in range(3):
+        answer = await stub.UpdateProfile(user_pb2.UpdateProfileRequest())
+    assert answer.account.username == "ana"
+    with closing(sqlite3.connect(tmp_path / "bare.sqlite3")) as database:
+        assert database.execute("SELECT count FROM kept").fetchone() == (3,)
 
 
 async def test_a_method_that_is_not_measured_is_not_there(channel):

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from bench.ghz_load import CONFIGS, ROOT
 from parley.conversation.v1 import conversation_pb2
 
-NAMES = ("converse", "get_jwks", "get_profile", "login")
+NAMES = ("converse", "get_jwks", "get_profile", "list_sessions", "login", "update_profile")
 
 
 def config(name):
