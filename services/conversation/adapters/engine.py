@@ -1,8 +1,8 @@
 """One live engine session of the ai service.
 
 Two kinds of messages go to it. Audio is awaited, so that a slow engine slows the reader of the
-learner's microphone. Everything else is posted: it never waits, and goes out before any audio that
-comes later. There is no task or queue per frame.
+learner's microphone. Everything else is posted: it never waits, and goes out after all audio that
+came before it and before any that comes later. There is no task or queue per frame.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from parley.ai.v1 import ai_pb2
 from services.common.errors import ParleyError, Unavailable
 from services.common.status import from_rpc_error
 from services.conversation import problems
+from services.conversation.engine_audio import Crowd, EngineAudio
 
 if TYPE_CHECKING:
     from parley.ai.v1.ai_pb2_grpc import AiServiceAsyncStub
@@ -44,7 +45,10 @@ class Engine(Protocol):
         ...
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send audio; waits while the engine cannot take it. After the end it is dropped."""
+        """Send audio; waits while the engine cannot take it. After the end it is dropped.
+
+        A moment of it may be held back until more comes, or a message is posted.
+        """
         ...
 
     async def receive(self) -> ai_pb2.ConverseResponse | None:
@@ -78,6 +82,7 @@ class GrpcEngines:
     def __init__(self, stub: AiServiceAsyncStub, timeout_s: float = OPEN_TIMEOUT_S) -> None:
         self._stub = stub
         self._timeout_s = timeout_s
+        self._crowd = Crowd()
 
     async def open(self, start: ai_pb2.StartEngine) -> GrpcEngine:
         """Open a session. See `Engines`."""
@@ -99,15 +104,19 @@ class GrpcEngines:
         if first.WhichOneof("message") != "ready":
             call.cancel()
             raise problems.engine_unavailable()
-        return GrpcEngine(call, first.ready)
+        return GrpcEngine(call, first.ready, self._crowd)
 
 
 class GrpcEngine:
-    """One call of `ai.v1.Converse` past its `ready`."""
+    """One call of `ai.v1.Converse` past its `ready`. It counts in `crowd` until it is closed."""
 
-    def __init__(self, call: Any, ready: ai_pb2.EngineReady) -> None:
+    def __init__(self, call: Any, ready: ai_pb2.EngineReady, crowd: Crowd) -> None:
         self.ready = ready
         self._call = call
+        self._crowd = crowd
+        self._crowd.sessions += 1
+        self._counted = True
+        self._audio = EngineAudio(crowd)
         self._writing = asyncio.Lock()
         # Control messages of one turn number about ten, and each is written at once unless a frame
         # is being written. Full policy: none; a stream that takes nothing ends by keepalive.
@@ -119,6 +128,9 @@ class GrpcEngine:
         """Send something other than audio. See `Engine`."""
         if self._over:
             return
+        held = self._audio.take()
+        if held:
+            self._posted.append(_audio(held))
         self._posted.append(request)
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
@@ -127,11 +139,14 @@ class GrpcEngine:
         """Send audio. See `Engine`."""
         if self._over:
             return
-        request = ai_pb2.ConverseRequest(audio=ai_pb2.EngineAudio(pcm=pcm))
+        messages = self._audio.add(pcm)
+        if not messages:
+            return
         async with self._writing:
             try:
                 await self._write_posted()
-                await self._call.write(request)
+                for message in messages:
+                    await self._call.write(_audio(message))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 # The reading side tells what happened.
                 self._over = True
@@ -149,11 +164,16 @@ class GrpcEngine:
                 raise await _failure_of(self._call)
             return None
         message: ai_pb2.ConverseResponse = response
+        if message.HasField("turn_committed"):
+            self._audio.decided()
         return message
 
     async def close(self) -> None:
         """Drop the stream. See `Engine`."""
         self._over = True
+        if self._counted:
+            self._counted = False
+            self._crowd.sessions -= 1
         self._posted.clear()
         if self._flushing is not None:
             self._flushing.cancel()
@@ -170,6 +190,10 @@ class GrpcEngine:
     async def _write_posted(self) -> None:
         while self._posted:
             await self._call.write(self._posted.popleft())
+
+
+def _audio(pcm: bytes) -> ai_pb2.ConverseRequest:
+    return ai_pb2.ConverseRequest(audio=ai_pb2.EngineAudio(pcm=pcm))
 
 
 def typed(error: grpc.aio.AioRpcError) -> ParleyError:

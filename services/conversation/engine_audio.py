@@ -1,0 +1,93 @@
+"""How the learner's audio is cut into messages to the engine. Pure.
+
+A message costs both services about the same CPU time however long it is, and clients send fifty a
+second. Where few talk each goes on at once: nothing is nearer to the learner than that. Where many
+do, audio waits for more of its kind, as long as nothing hangs on it: the middle of an utterance
+and the silence between turns wait long, the pause after which a turn may be over waits for one
+frame, and whoever begins to speak is heard at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.conversation.learner_audio import ENGINE_RATE_HZ
+
+_BYTES_A_MS = 2 * ENGINE_RATE_HZ // 1000
+
+# Up to so many sessions a process has cores to spare for the shortest way.
+FEW_SESSIONS = 4
+
+# Two frames of the usual client: the end of speech is noticed at most a frame later.
+URGENT_BYTES = 40 * _BYTES_A_MS
+
+# In silence only speech can begin, and amid speech it can only pause: both end the wait. What is
+# too soft to end it waits so long at most, a third of what stopping an interrupted tutor may take.
+STEADY_BYTES = 80 * _BYTES_A_MS
+
+# The engine's bound of one message.
+_MAX_BYTES = 200 * _BYTES_A_MS
+
+# A peak of 2 % of full scale lies above a quiet room and below a voice near the microphone.
+_LOUD = 650
+
+# Speech over a reply is judged by its first words, within this long.
+_ONSET_BYTES = 400 * _BYTES_A_MS
+
+# A pause is silence after so long: by then most turns are decided on. Earlier where one was.
+_SILENT_AFTER_BYTES = 1_000 * _BYTES_A_MS
+
+
+@dataclass(slots=True)
+class Crowd:
+    """How many sessions share this process."""
+
+    sessions: int = 0
+
+
+class EngineAudio:
+    """The audio of one session on its way to one engine: 16 kHz int16 mono PCM."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+        self._held = bytearray()
+        # How much of the same loudness there has been in a row. Speech may have been under way
+        # when an earlier engine was lost: so it begins as a pause.
+        self._loud = False
+        self._same_bytes = 0
+
+    def add(self, pcm: bytes) -> tuple[bytes, ...]:
+        """Take a piece of at most 200 ms; return the messages to send now, mostly none or one."""
+        held = self._held
+        if not held and self._crowd.sessions <= FEW_SESSIONS:
+            return (pcm,)
+        enough = self._enough(pcm)
+        if len(held) + len(pcm) > _MAX_BYTES:
+            return (self.take(), pcm)
+        held += pcm
+        return (self.take(),) if len(held) >= enough else ()
+
+    def decided(self) -> None:
+        """The engine has decided on the turn: a pause is silence from here on."""
+        if not self._loud:
+            self._same_bytes = _SILENT_AFTER_BYTES
+
+    def take(self) -> bytes:
+        """Return what is held, and hold it no more: something else is to be sent after it."""
+        held = bytes(self._held)
+        self._held.clear()
+        return held
+
+    def _enough(self, pcm: bytes) -> int:
+        """Return how much makes a message that ends with `pcm`."""
+        loud = bool(np.frombuffer(pcm, "<i2").max() > _LOUD)
+        before = self._same_bytes
+        steady_after = _ONSET_BYTES if self._loud else _SILENT_AFTER_BYTES
+        if loud is self._loud:
+            self._same_bytes = before + len(pcm)
+            return STEADY_BYTES if before >= steady_after else URGENT_BYTES
+        self._loud, self._same_bytes = loud, len(pcm)
+        # A change out of what was steady is news; between words it is not.
+        return 0 if before >= steady_after else URGENT_BYTES

@@ -1,0 +1,121 @@
+"""Audio on its way to the engine: all of it, in order, and nothing urgent held back."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.conversation.engine_audio import FEW_SESSIONS, Crowd, EngineAudio
+
+RATE_HZ = 16_000
+
+
+def quiet(milliseconds: int = 20) -> bytes:
+    return bytes(2 * RATE_HZ * milliseconds // 1000)
+
+
+def loud(milliseconds: int = 20) -> bytes:
+    return np.full(RATE_HZ * milliseconds // 1000, 8_000, "<i2").tobytes()
+
+
+def crowded() -> EngineAudio:
+    return EngineAudio(Crowd(FEW_SESSIONS + 1))
+
+
+def lengths_ms(audio: EngineAudio, pieces: list[bytes]) -> list[list[int]]:
+    """Return, for each piece, how long the messages are that it made ready."""
+    return [[len(each) // 32 for each in audio.add(piece)] for piece in pieces]
+
+
+def test_where_few_talk_every_piece_goes_at_once():
+    audio = EngineAudio(Crowd(FEW_SESSIONS))
+    assert lengths_ms(audio, [quiet(), loud(), quiet()]) == [[20], [20], [20]]
+    assert audio.take() == b""
+
+
+def test_what_was_held_when_the_others_left_goes_with_the_next_piece():
+    crowd = Crowd(FEW_SESSIONS + 1)
+    audio = EngineAudio(crowd)
+    assert audio.add(quiet()) == ()
+    crowd.sessions = 1
+    assert lengths_ms(audio, [quiet(), quiet()]) == [[40], [20]]
+
+
+def test_in_a_crowd_two_frames_go_together():
+    assert lengths_ms(crowded(), [quiet()] * 4) == [[], [40], [], [40]]
+
+
+def test_a_long_silence_goes_in_longer_messages():
+    audio = crowded()
+    lengths_ms(audio, [quiet()] * 50)
+    assert lengths_ms(audio, [quiet()] * 8) == [[], [], [], [80], [], [], [], [80]]
+
+
+def test_whoever_begins_to_speak_after_silence_is_heard_at_once():
+    audio = crowded()
+    lengths_ms(audio, [quiet()] * 51)
+    assert lengths_ms(audio, [loud(), loud(), loud()]) == [[40], [], [40]]
+
+
+def test_the_middle_of_an_utterance_goes_in_longer_messages_and_its_pause_at_once():
+    audio = crowded()
+    lengths_ms(audio, [quiet()] * 50 + [loud()] * 21)
+    audio.take()
+    assert lengths_ms(audio, [loud()] * 5) == [[], [], [], [80], []]
+    # A turn may be over: from here on a frame is the most that is waited for.
+    assert lengths_ms(audio, [quiet()] * 5) == [[40], [], [40], [], [40]]
+
+
+def test_between_words_a_frame_is_the_most_that_is_waited_for():
+    audio = crowded()
+    lengths_ms(audio, [quiet()] * 50 + [loud()] * 2)
+    sizes = lengths_ms(audio, [quiet(), loud()] * 10)
+    assert max(size for each in sizes for size in each) == 40
+
+
+def test_once_the_turn_is_decided_on_a_pause_is_silence():
+    audio = crowded()
+    lengths_ms(audio, [loud()] * 25 + [quiet()] * 11)
+    audio.take()
+    audio.decided()
+    assert lengths_ms(audio, [quiet()] * 4) == [[], [], [], [80]]
+
+
+def test_a_decision_while_the_learner_goes_on_speaking_changes_nothing():
+    audio = crowded()
+    lengths_ms(audio, [loud()] * 2)
+    audio.decided()
+    assert lengths_ms(audio, [loud(), loud()]) == [[], [40]]
+
+
+def test_what_follows_a_message_of_another_kind_is_not_held_before_it():
+    audio = crowded()
+    audio.add(loud())
+    assert audio.take() == loud()
+    assert audio.take() == b""
+
+
+def test_long_pieces_are_never_joined_beyond_what_an_engine_takes():
+    audio = crowded()
+    audio.add(quiet(20))
+    assert lengths_ms(audio, [quiet(200)]) == [[20, 200]]
+
+
+PIECES = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([1, 20, 40, 60, 100, 200]), st.booleans()), max_size=80
+)
+
+
+@given(st.integers(0, 2 * FEW_SESSIONS), PIECES)
+def test_every_sample_arrives_in_order_and_waits_for_80_ms_at_most(sessions, pieces):
+    audio = EngineAudio(Crowd(sessions))
+    came, went = bytearray(), bytearray()
+    for is_loud, milliseconds, is_posted in pieces:
+        piece = (loud if is_loud else quiet)(milliseconds)
+        came += piece
+        for message in audio.add(piece):
+            assert 0 < len(message) <= 200 * 32
+            went += message
+        if is_posted:
+            went += audio.take()
+        assert len(came) - len(went) < 80 * 32
+    assert came == went + audio.take()
