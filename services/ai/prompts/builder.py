@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from services.ai.capabilities import Message, Role
 from services.ai.engine import ReplyPurpose
@@ -125,17 +125,20 @@ def _session_text(context: PromptContext) -> str:
         f'"{_line(c.replacement)}", not "{_line(c.original)}"'
         for c in context.recent_corrections[:_MAX_CORRECTIONS]
     )
-    template = _environment().from_string(_template("session"))
-    return template.render(
-        name=_line(profile.name),
-        language=_LANGUAGES.get(profile.first_language.split("-")[0].lower(), ""),
-        level_advice=_LEVEL_ADVICE[profile.level],
-        interests=", ".join(map(_line, profile.interests)),
-        goals="; ".join(map(_line, profile.goals)),
-        scenario_role=_line(scenario.role),
-        vocabulary=", ".join(map(_line, scenario.vocabulary[:_MAX_VOCABULARY])),
-        corrections=corrections,
-    ).strip()
+    return (
+        _session_template()
+        .render(
+            name=_line(profile.name),
+            language=_LANGUAGES.get(profile.first_language.split("-")[0].lower(), ""),
+            level_advice=_LEVEL_ADVICE[profile.level],
+            interests=", ".join(map(_line, profile.interests)),
+            goals="; ".join(map(_line, profile.goals)),
+            scenario_role=_line(scenario.role),
+            vocabulary=", ".join(map(_line, scenario.vocabulary[:_MAX_VOCABULARY])),
+            corrections=corrections,
+        )
+        .strip()
+    )
 
 
 def _line(text: str) -> str:
@@ -150,6 +153,7 @@ def _template(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _session_template() -> Template:
     # The output is a prompt, not HTML; an undefined name is a bug and must not pass silently.
-    return Environment(undefined=StrictUndefined, trim_blocks=False, autoescape=False)  # noqa: S701
+    environment = Environment(undefined=StrictUndefined, trim_blocks=False, autoescape=False)  # noqa: S701
+    return environment.from_string(_template("session"))
