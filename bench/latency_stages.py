@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.live import Answer
-from parley.types.v1 import turn_pb2
-
-_END_DETECTED = "end_detected"
-_RECEIVED = "received"
-_UNACCOUNTED = "unaccounted"
+from parley_cli.stages import PLAYED, RECEIVED, split_silence, stage_views
+from parley_cli.stages import STAGES as ALL_STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,10 @@ class MeasuredTurn:
 
 
 def stages_of(answer: Answer) -> dict[str, float]:
-    """Split the wait into its parts.
+    """Split the wait into its parts, as `parley talk` does.
+
+    `received` is what this side sees alone: the reply's own lead-in before its first audible
+    sample. Nothing is played here.
 
     Raises:
         ValueError: the recording was not answered.
@@ -39,25 +39,17 @@ def stages_of(answer: Answer) -> dict[str, float]:
     if reply is None or silence_ms is None or reply.first_audio_at is None:
         raise ValueError("not answered")
     turn = next(each for each in answer.turns if each.number == reply.turn)
-    parts = {_END_DETECTED: turn.end_ms - answer.speech_end_ms}
-    for stage in reply.stages:
-        if stage.kind in _SERVER_STAGES:
-            name = _SERVER_STAGES[stage.kind]
-            parts[name] = parts.get(name, 0.0) + stage.duration_ms
     assert reply.sounding_at is not None
-    # What the client alone sees: the reply's own lead-in before its first audible sample.
-    parts[_RECEIVED] = (reply.sounding_at - reply.first_audio_at) * 1000
-    parts[_UNACCOUNTED] = silence_ms - sum(parts.values())
+    parts: dict[str, float] = {}
+    for stage in split_silence(
+        silence_ms,
+        stage_views(reply.stages),
+        end_late_ms=turn.end_ms - answer.speech_end_ms,
+        own_ms={RECEIVED: (reply.sounding_at - reply.first_audio_at) * 1000},
+    ):
+        parts[stage.name] = parts.get(stage.name, 0.0) + stage.duration_ms
     return parts
 
 
-_SERVER_STAGES = {
-    turn_pb2.STAGE_KIND_ENDPOINT: "endpoint",
-    turn_pb2.STAGE_KIND_TRANSCRIPT: "transcript",
-    turn_pb2.STAGE_KIND_FIRST_TOKEN: "first_token",
-    turn_pb2.STAGE_KIND_FIRST_CLAUSE: "first_clause",
-    turn_pb2.STAGE_KIND_FIRST_AUDIO: "first_audio",
-    turn_pb2.STAGE_KIND_SENT: "sent",
-}
-STAGES = (_END_DETECTED, *_SERVER_STAGES.values(), _RECEIVED, _UNACCOUNTED)
+STAGES = tuple(name for name in ALL_STAGES if name != PLAYED)
 """The parts, in their order."""

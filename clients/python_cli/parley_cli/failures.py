@@ -93,6 +93,14 @@ class Refusal:
         return not self.reason and self.code in _CODES_OF_A_BROKEN_WAY
 
 
+# How gRPC itself refuses a message or a call's metadata by its length (also before sending it), and
+# a call above the concurrency that a server has. No code of Parley's sees these: they come as bare
+# text.
+_TOO_LARGE = ("message larger than max", "metadata size exceeds")
+_TOO_MANY = "concurrent rpc limit exceeded"
+# A call ends within a second or so; then there is room for another.
+_TOO_MANY_RETRY_S = 1.0
+
 _CODES_OF_A_BROKEN_WAY = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.INTERNAL,
@@ -119,6 +127,7 @@ _ADVICE = {
     "RECORDING_IN_PROGRESS": "Wait until the conversation has ended, then try again.",
     "NO_LIVE_SESSION": "The session is over. Start a new one with `parley talk`.",
     "MODELS_MISSING": "Fetch the models on the server with `parley models fetch`.",
+    "MESSAGE_TOO_LARGE": "Send less at once; the limits are in docs/limits.md.",
     "NOT_IMPLEMENTED": "The server does not do this yet; a later version will.",
 }
 
@@ -168,6 +177,19 @@ def refusal_from_error(error: grpc.RpcError) -> Refusal:
             except DecodeError:
                 continue
             return refusal_from_status(status)
+    return _bare_refusal(code, text)
+
+
+def _bare_refusal(code: grpc.StatusCode, text: str) -> Refusal:
+    """Read a refusal without details; gRPC's own are known by their text."""
+    said = text.lower()
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        if any(each in said for each in _TOO_LARGE):
+            message = "The message is larger than Parley takes."
+            return Refusal(code, message, "MESSAGE_TOO_LARGE", metadata={"retryable": "false"})
+        if _TOO_MANY in said:
+            message = "Parley has as many calls in progress as it takes."
+            return Refusal(code, message, "TOO_MANY_CALLS", retry_after_s=_TOO_MANY_RETRY_S)
     return Refusal(code=code, message=text)
 
 

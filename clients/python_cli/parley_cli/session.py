@@ -16,6 +16,7 @@ from enum import StrEnum
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import feedback_pb2, turn_pb2
 from parley_cli.failures import refusal_from_status
+from parley_cli.stages import StageView, stage_views
 
 # Notices shown at once; older ones scroll away.
 _NOTICES_KEPT = 3
@@ -40,15 +41,6 @@ class ReplyWords:
 
     text: str
     start_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class StageView:
-    """One part of the silence before a reply."""
-
-    name: str
-    duration_ms: float
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,18 +237,6 @@ def reduce(view: SessionView, event: Event) -> SessionView:
     return _reduce_local(view, event)
 
 
-def stage_views(stages: list[turn_pb2.Stage]) -> tuple[StageView, ...]:
-    """Name the server's stages for people."""
-    return tuple(
-        StageView(
-            turn_pb2.StageKind.Name(stage.kind).removeprefix("STAGE_KIND_").lower(),
-            stage.duration_ms,
-            stage.note,
-        )
-        for stage in stages
-    )
-
-
 def _reduce_local(view: SessionView, event: LocalEvent) -> SessionView:
     match event:
         case Played(generation, audio_ms):
@@ -441,7 +421,7 @@ def _reply_ended(view: SessionView, response: conversation_pb2.ConverseResponse)
             end=_END_NAMES.get(ended.reason, "completed"),
             heard_text=ended.heard_text.strip(),
             heard_ms=max(turn.heard_ms, ended.heard_ms),
-            stages=turn.stages or stage_views(list(ended.stages)),
+            stages=turn.stages or stage_views(ended.stages),
         ),
     )
     return _unless_ended(view, Floor.LISTENING)

@@ -31,6 +31,7 @@ from parley.user.v1 import user_pb2, user_pb2_grpc
 ENGINES = {
     "scripted": "answers after 300 ms of silence",
     "silent": "hears and never answers",
+    "hinting": "hears, never answers, and helps instead",
     "interrupting": "breaks its first reply off and begins another generation",
     "leaving": "says that it goes away as soon as the session has begun",
     "pausing": "holds its reply back for a while and goes on",
@@ -121,6 +122,7 @@ class FakeParley:
         requests: every other message of conversations, by kind.
         account: the only one there is.
         never_ends: whether `finish` is ignored.
+        partings: how each client left that was told `ended`: "closed" or "cancelled".
     """
 
     users: dict[str, str] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class FakeParley:
     synthesized: list[ai_pb2.SynthesizeRequest] = field(default_factory=list)
     transcribed_samples: int = 0
     never_ends: bool = False
+    partings: list[str] = field(default_factory=list)
     sessions: dict[str, FakeConversation] = field(default_factory=dict)
     counter: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -282,6 +285,10 @@ class FakeConversation:
 
     def _utterance(self, text: str) -> Iterator[conversation_pb2.ConverseResponse]:
         if self.engine == "silent":
+            return
+        if self.engine == "hinting":
+            self._turn += 1
+            yield from self._reply(kind=conversation_pb2.REPLY_KIND_HINT)
             return
         self._turn += 1
         yield self._transcript(text, final=True)
@@ -449,6 +456,7 @@ class FakeConversationService(conversation_pb2_grpc.ConversationServiceServicer)
             for request in request_iterator:
                 yield from session.handle(request)
                 if request.HasField("finish") and not self._fake.never_ends:
+                    self._fake.partings.append(_parting(request_iterator))
                     return
         except ConnectionError as error:
             if str(error) == "dying":
@@ -679,6 +687,16 @@ class FakeMediaService(media_pb2_grpc.MediaServiceServicer):
         yield media_pb2.DownloadRecordingResponse(info=media_pb2.DownloadInfo(total_bytes=8))
         yield media_pb2.DownloadRecordingResponse(chunk=b"RIFF")
         yield media_pb2.DownloadRecordingResponse(chunk=b"data")
+
+
+def _parting(requests: Iterator[Any]) -> str:
+    """Read to the end of the client's side; say how it came."""
+    try:
+        for _ in requests:
+            pass
+    except grpc.RpcError:
+        return "cancelled"
+    return "closed"
 
 
 def tone(offset_ms: int, duration_ms: int) -> bytes:

@@ -17,7 +17,13 @@ from parley_cli.client.converse import ConverseStream
 from parley_cli.client.credentials import Credentials, CredentialStore
 from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
-from parley_cli.failures import CliFailure, ExitCode, refusal_from_status
+from parley_cli.failures import (
+    CliFailure,
+    ExitCode,
+    failure_from_error,
+    refusal_from_error,
+    refusal_from_status,
+)
 from tests.unit.cli.conftest import PASSWORD
 from tests.unit.cli.fake_parley import REPLY, FakeParley, status_of
 
@@ -275,3 +281,39 @@ def test_a_status_gives_up_all_its_details() -> None:
     assert refusal.retry_after_s == 1.5
     assert refusal.violations == (("password", "too short"),)
     assert refusal.metadata == {"request_id": "r-1"}
+
+
+def bare(text: str) -> grpc.aio.AioRpcError:
+    """A refusal of gRPC itself: no code of Parley's has seen it."""
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CLIENT: Sent message larger than max (6291462 vs. 4194304)",
+        "SERVER: Received message larger than max (6291462 vs. 4194304)",
+        "received metadata size exceeds hard limit (value length 20000 vs. 16384)",
+    ],
+)
+def test_what_is_too_large_is_said_and_not_tried_again(text: str) -> None:
+    refusal = refusal_from_error(bare(text))
+    assert (refusal.reason, refusal.retryable) == ("MESSAGE_TOO_LARGE", False)
+    failure = failure_from_error(bare(text))
+    assert failure.message == "The message is larger than Parley takes."
+    assert "Send less" in failure.advice
+    assert failure.exit_code is ExitCode.FAILED
+
+
+def test_a_server_with_too_many_calls_is_asked_again_later() -> None:
+    error = bare("Concurrent RPC limit exceeded!")
+    assert refusal_from_error(error).retryable
+    failure = failure_from_error(error)
+    assert failure.message == "Parley has as many calls in progress as it takes."
+    assert failure.advice == "Try again in 1 s."
+
+
+def test_any_other_bare_refusal_is_told_in_its_own_words() -> None:
+    refusal = refusal_from_error(bare("No room."))
+    assert (refusal.message, refusal.reason, refusal.retryable) == ("No room.", "", False)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from parley_cli.audio.files import Recording, Samples, read_recording
 from parley_cli.audio.speech_end import first_sounding_sample, holds_speech, speech_end_sample
-from parley_cli.session import Floor, SessionView, StageView, TurnView
+from parley_cli.session import Floor, SessionView, TurnView
+from parley_cli.stages import StageView
 from parley_cli.talk.measure import SilenceMeter
 from parley_cli.talk.script import LEAD_IN_MS, RecordingScript, answered
 
@@ -142,6 +143,31 @@ def test_a_reply_to_half_of_the_second_recording_is_not_counted_from_the_first()
     meter.reply_started(2, 2, at=16.4)
     meter.reply_audio(2, tone(40), RATE, at=16.5)
     assert meter.silence_ms(2) == pytest.approx(500)
+
+
+def test_an_answer_to_words_before_the_last_ones_does_not_look_quick() -> None:
+    """The turn was committed before the last words, and its reply came just after them."""
+    meter = meter_with_speech(end_ms=1000)
+    meter.server_end(500)
+    meter.reply_started(1, 1, at=11.05)
+    meter.reply_audio(1, tone(40), RATE, at=11.1)
+    measured = meter.measured(1, (), None)
+    assert measured is not None
+    assert (measured.speech_end_source, measured.voice_to_voice_ms) == (
+        "server",
+        pytest.approx(600),
+    )
+
+
+def test_the_end_of_another_recording_says_nothing_about_this_one() -> None:
+    meter = meter_with_speech(end_ms=1000)
+    meter.server_end(1000)
+    meter.speech_ends_at(9000 * RATE // 1000)
+    meter.reply_started(2, 2, at=19.4)
+    meter.reply_audio(2, tone(40), RATE, at=19.5)
+    measured = meter.measured(2, (), None)
+    assert measured is not None
+    assert (measured.speech_end_source, measured.silence_ms) == ("waveform", pytest.approx(500))
 
 
 def test_nobody_waited_for_a_hint() -> None:

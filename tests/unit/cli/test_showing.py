@@ -17,7 +17,8 @@ from parley.conversation.v1 import conversation_pb2 as pb
 from parley_cli import app as app_module
 from parley_cli.audio import devices
 from parley_cli.failures import ExitCode
-from parley_cli.session import Floor, ReplyWords, SessionView, StageView, TurnView
+from parley_cli.session import Floor, ReplyWords, SessionView, TurnView
+from parley_cli.stages import StageView
 from parley_cli.talk.drawing import level_meter, stage_bar, turns_table
 from parley_cli.talk.events import (
     TalkEvent,

@@ -138,6 +138,26 @@ def test_audio_of_an_older_generation_never_sounds(
     assert np.abs(tutor.astype(int)).max() < 9000, "the stale audio is louder"
 
 
+def test_a_hint_is_no_answer(parley: Parley, write_wav: WriteWav) -> None:
+    """It is given because nothing was understood: the recording is still unanswered."""
+    parley.register()
+    question = str(write_wav())
+    outcome = parley.run(
+        "talk", "-i", question, "--engine", "hinting", "--answer-timeout", "0.5", "--json"
+    )
+    assert outcome.code == 6
+    (started,) = events(outcome, "reply_started")
+    assert started["kind"] == "REPLY_KIND_HINT"
+    assert len(events(outcome, "unanswered")) == 1
+
+
+def test_a_talk_that_ended_is_left_in_good_order(parley: Parley, write_wav: WriteWav) -> None:
+    """The server logged and counted every talk that ended well as cancelled."""
+    parley.register()
+    assert parley.run("talk", "-i", str(write_wav()), "--json").code == 0
+    assert parley.fake.partings == ["closed"]
+
+
 def test_a_reply_held_back_is_silent_and_then_goes_on(
     parley: Parley, write_wav: WriteWav, tmp_path: Path
 ) -> None:

@@ -17,7 +17,8 @@ from parley_cli.audio.recorder import cannot_write
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.commands.printing import duration, local_time, print_json_lines, short_ids
 from parley_cli.failures import CliFailure, ExitCode
-from parley_cli.session import corrections, stage_views
+from parley_cli.session import corrections
+from parley_cli.stages import stage_views
 from parley_cli.state import run, state_of, stdout
 from parley_cli.talk.drawing import hung, stage_bar
 

@@ -36,8 +36,8 @@ from parley_cli.session import (
     StagesKnown,
     is_stale,
     reduce,
-    stage_views,
 )
+from parley_cli.stages import stage_views
 from parley_cli.talk.events import Presenter, TalkEvent, TurnMeasured
 from parley_cli.talk.measure import SilenceMeter
 from parley_cli.talk.options import CAPTURE_RATE_HZ, DEFAULT_PLAYBACK_RATE_HZ, TalkOptions
@@ -373,7 +373,7 @@ class Talk:
     def _measure(self, response: conversation_pb2.ConverseResponse) -> None:
         measured = self.meter.measured(
             response.generation,
-            stage_views(list(response.reply_ended.stages)),
+            stage_views(response.reply_ended.stages),
             self._round_trip_ms,
         )
         if measured is not None:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parley_cli.session import Floor, SessionView, StageView, SummaryView, TurnView
+from parley_cli.session import Floor, SessionView, SummaryView, TurnView
+from parley_cli.stages import StageView
 from parley_cli.talk.events import TurnMeasured
 
 # Each part of the silence: its letter in the bar and its colour. Letters, so that the bar reads

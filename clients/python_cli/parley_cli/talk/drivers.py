@@ -60,7 +60,7 @@ class RecordingsDriver:
     ) -> None:
         timeout_s = talk.options.answer_timeout_s
         waiting = lambda: _done(talk, known)  # noqa: E731
-        # The clock starts anew with every sign of life: a long reply is no missing one.
+        # The clock starts anew with every reply, a hint too: a long reply is no missing one.
         while not await talk.wait_until(waiting, timeout_s):
             if _replying(talk, known):
                 continue
@@ -143,10 +143,14 @@ def _replying(talk: Talk, known: frozenset[int]) -> bool:
 
 
 def _was_answered(talk: Talk, known: frozenset[int]) -> bool:
-    """Whether any reply was said: an utterance that then trailed off counts as answered."""
+    """Whether any answer was said: an utterance that then trailed off counts as answered.
+
+    A hint is none. The tutor gives it because it heard nothing, so the utterance is not answered.
+    """
     return any(
         turn.generation and turn.generation not in known and turn.heard_text
         for turn in talk.view.turns
+        if turn.kind != "hint"
     )
 
 

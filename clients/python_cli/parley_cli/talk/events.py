@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from parley_cli.session import Event, SessionView, StageView
+from parley_cli.session import Event, SessionView
+from parley_cli.stages import StageView
 
 
 @dataclass(frozen=True, slots=True)

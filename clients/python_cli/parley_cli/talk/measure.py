@@ -7,14 +7,16 @@ is a recording) its own end of speech counts; otherwise the server's estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from parley_cli.audio.files import Samples
 from parley_cli.audio.speech_end import first_sounding_sample
-from parley_cli.session import StageView
+from parley_cli.stages import PLAYED, RECEIVED, StageView, split_silence
 from parley_cli.talk.events import TurnMeasured
 
-_OWN_STAGES = frozenset({"received", "played", "unaccounted"})
+# The end of a word in the waveform, and where a voice activity detector takes it to be, lie up to
+# this far apart. A turn that ended earlier was committed before the last words.
+_SAME_END_MS = 250
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class SilenceMeter:
         """Note where the utterance that begins now truly ends in the sent waveform."""
         self._waveform_end = sample
         self._typed_at = None
+        self._server_end_ms = None
 
     def typed(self, at: float) -> None:
         """Note that a typed utterance was sent: waiting begins now."""
@@ -141,19 +144,13 @@ class SilenceMeter:
         if reply.end_at is not None and reply.sounding_received_at is not None:
             voice_to_voice_ms = (reply.sounding_received_at - reply.end_at) * 1000
         silence_ms = self.silence_ms(generation)
-        # Only this side sees these three; what the server put there is a guess.
-        stages = tuple(stage for stage in stages if stage.name not in _OWN_STAGES)
         if silence_ms is not None and stages:
-            stages = _from_true_end(stages, reply)
-            played_ms = silence_ms - (voice_to_voice_ms or 0.0)
-            received_ms = round_trip_ms or 0.0
-            explained = sum(stage.duration_ms for stage in stages) + received_ms + played_ms
-            stages = (
-                *stages,
-                StageView("received", received_ms),
-                StageView("played", played_ms),
-                StageView("unaccounted", silence_ms - explained),
-            )
+            own_ms = {
+                RECEIVED: round_trip_ms or 0.0,
+                PLAYED: silence_ms - (voice_to_voice_ms or 0.0),
+            }
+            late_ms = _server_end_late_ms(reply)
+            stages = split_silence(silence_ms, stages, end_late_ms=late_ms, own_ms=own_ms)
         return TurnMeasured(
             turn=reply.turn,
             generation=generation,
@@ -172,29 +169,27 @@ class SilenceMeter:
             return _Reply(turn, self._typed_at, None, "typed", None)
         if self._origin is None:
             return _Reply(turn, None, None, "unknown", server_end_ms)
-        # A reply to the first half of an utterance that was cut comes before the waveform's end.
+        # A reply to the first half of an utterance that was cut comes before the waveform's end, or
+        # answers words that ended before it: counted from there its silence would be flattering.
         end = self._waveform_end
-        if end is not None and self._origin + end / self._rate <= at:
-            end_ms = end * 1000 / self._rate
+        end_ms = None if end is None else end * 1000 / self._rate
+        if end_ms is not None and self._origin + end_ms / 1000 <= at and self._is_end(end_ms):
             return _Reply(turn, self._origin + end_ms / 1000, end_ms, "waveform", server_end_ms)
         if server_end_ms is not None:
             end_at = self._origin + server_end_ms / 1000
             return _Reply(turn, end_at, server_end_ms, "server", server_end_ms)
         return _Reply(turn, None, None, "unknown", None)
 
+    def _is_end(self, waveform_end_ms: float) -> bool:
+        server_end_ms = self._server_end_ms
+        return server_end_ms is None or server_end_ms >= waveform_end_ms - _SAME_END_MS
 
-def _from_true_end(stages: tuple[StageView, ...], reply: _Reply) -> tuple[StageView, ...]:
-    """Count the first stage from the waveform's end of speech, where the server took another.
 
-    Deciding that the learner has finished begins when the learner has finished. A voice activity
-    detector that hears the end 30 ms late has not made the wait 30 ms shorter.
+def _server_end_late_ms(reply: _Reply) -> float:
+    """How far behind the waveform's end of speech the server's lies; 0 where it was counted from.
+
+    The server's end counts where the waveform is not known.
     """
     if reply.source != "waveform" or reply.server_end_ms is None or reply.end_ms is None:
-        return stages
-    shift_ms = reply.server_end_ms - reply.end_ms
-    return tuple(
-        replace(stage, duration_ms=stage.duration_ms + shift_ms)
-        if stage.name == "endpoint" and stage.duration_ms + shift_ms >= 0
-        else stage
-        for stage in stages
-    )
+        return 0.0
+    return reply.server_end_ms - reply.end_ms
