@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
-from parley.types.v1 import learner_pb2, scenario_pb2
+from parley.types.v1 import feedback_pb2, learner_pb2, scenario_pb2, turn_pb2
 from parley.user.v1 import user_pb2
 from services.common.call_context import Caller
 from services.common.errors import ParleyError, Unauthenticated
@@ -36,6 +37,15 @@ _SECRET_BYTES = 24
 # Generations that a process may have begun after the last turn it stored. A session that is
 # resumed elsewhere goes on above them.
 _GENERATION_GAP = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a learner when a session begins; `notices` tell of what is not."""
+
+    account: user_pb2.Account
+    notices: tuple[ParleyError, ...]
+    corrections: tuple[feedback_pb2.Correction, ...]
 
 
 class Conversations:
@@ -88,7 +98,7 @@ class Conversations:
     async def _plan(self, caller: Caller, start: conversation_pb2.StartSession) -> Plan:
         input_rate_hz = input_format(start.input_format).sample_rate_hz
         scenario = self._scenarios.find(start.scenario_id)
-        account, notices = await self._account()
+        known = await self._known()
         conversation_id, secret = new_id(), secrets.token_bytes(_SECRET_BYTES)
         return Plan(
             conversation_id=conversation_id,
@@ -97,15 +107,33 @@ class Conversations:
             handle_hash=hashlib.sha256(secret).digest(),
             start=start,
             scenario=scenario,
-            profile=account.profile,
-            turn_taking=await self._turn_taking(caller.user_id, start, account),
-            voice=start.voice or account.voice,
+            profile=known.account.profile,
+            turn_taking=await self._turn_taking(caller.user_id, start, known.account),
+            voice=start.voice or known.account.voice,
             input_rate_hz=input_rate_hz,
             recording_id=new_id(),
             started_at=self._around.clock.now(),
             limits=self._limits,
-            first_notices=notices,
+            first_notices=known.notices,
+            corrections=known.corrections,
         )
+
+    async def _known(self) -> _Known:
+        """Ask the other services about the learner, all at once."""
+        asking = asyncio.create_task(self._mistakes())
+        try:
+            account, notices = await self._account()
+            return _Known(account, notices, await asking)
+        finally:
+            asking.cancel()
+
+    async def _mistakes(self) -> tuple[feedback_pb2.Correction, ...]:
+        try:
+            return tuple(await self._learners.mistakes())
+        except ParleyError as error:
+            # Nobody is told: the tutor only comes back to fewer things.
+            _log.warning("mistakes_not_known", reason=error.reason)
+            return ()
 
     async def _account(self) -> tuple[user_pb2.Account, tuple[ParleyError, ...]]:
         try:
@@ -179,11 +207,12 @@ class Conversations:
         elapsed_s = (now - stored.started_at).total_seconds()
         if elapsed_s >= self._limits.session_s:
             raise problems.bad_handle()
-        account, notices = await self._account()
+        known = await self._known()
         plan = replace(
-            self._plan_of(stored, start, account, elapsed_s),
-            first_notices=notices,
-            turn_taking=await self._turn_taking(stored.user_id, stored.start, account),
+            self._plan_of(stored, start, known.account, elapsed_s),
+            first_notices=known.notices,
+            corrections=known.corrections,
+            turn_taking=await self._turn_taking(stored.user_id, stored.start, known.account),
         )
         return await self._begin(plan, voice_is_wish=False)
 
@@ -203,10 +232,11 @@ class Conversations:
         if kept is not None and kept.turn.number == last_number + 1:
             heard = resuming.heard
             cut_off = broken_off.close(kept, heard.generation, heard.audio_ms)
-        last = cut_off or kept
-        generation = max(
-            (turn.generation for turn in (*turns, *([last.turn] if last else []))), default=0
-        )
+        known = (*turns, cut_off.turn) if cut_off is not None else turns
+        # Also above a reply that nobody heard: it was begun all the same.
+        newest = max((each.generation for each in known), default=0)
+        if kept is not None:
+            newest = max(newest, kept.turn.generation)
         return Plan(
             conversation_id=stored.conversation_id,
             user_id=stored.user_id,
@@ -223,21 +253,23 @@ class Conversations:
             limits=self._limits,
             stored=True,
             elapsed_s=elapsed_s,
-            next_turn=last_number + 1,
-            last_generation=generation + _GENERATION_GAP,
+            next_turn=len(known) + 1,
+            last_generation=newest + _GENERATION_GAP,
             last_seq=resuming.last_seq,
             past=turns,
             accounted_ms=max(stored.accounted_ms, cut_off.accounted_ms if cut_off else 0),
             accounted_seq=max(stored.accounted_seq, cut_off.accounted_seq if cut_off else 0),
             broken_off=cut_off,
-            context=tuple(
-                ai_pb2.ContextTurn(
-                    learner=(turn.utterance.clean or turn.utterance.verbatim)[:8000],
-                    tutor=turn.heard_text[:16000],
-                )
-                for turn in turns
-            ),
+            context=tuple(map(_context_turn, known)),
         )
+
+
+def _context_turn(turn: turn_pb2.Turn) -> ai_pb2.ContextTurn:
+    """Return a stored turn as the engine shall remember it."""
+    return ai_pb2.ContextTurn(
+        learner=(turn.utterance.clean or turn.utterance.verbatim)[:8000],
+        tutor=turn.heard_text[:16000],
+    )
 
 
 def _parse_handle(handle: str) -> tuple[str, bytes]:

@@ -10,8 +10,9 @@ MAX_HELD_BACK_S = 30.0
 
 
 # What piled up while a network or a busy machine stood still may come at once, up to this much: the
-# longest break that a client resumes after. It must not be held against the client.
-MAX_CATCH_UP_S = 30.0
+# longest break that a client resumes after, and what was lost before it was noticed. It must not be
+# held against the client.
+MAX_CATCH_UP_S = 40.0
 
 
 class AudioGate:

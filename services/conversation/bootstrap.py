@@ -58,7 +58,10 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         conversations = Conversations(
             directory,
             Scenarios.load(),
-            GrpcLearners(UserServiceStub(runtime.peers.channel("user"))),
+            GrpcLearners(
+                UserServiceStub(runtime.peers.channel("user")),
+                HistoryServiceStub(runtime.peers.channel("history")),
+            ),
             store,
             Surroundings(
                 engines=GrpcEngines(AiServiceStub(runtime.peers.channel("ai"))),
@@ -68,6 +71,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                 metrics=metrics,
                 max_kept_responses=limits.resume_buffer_messages,
                 reply_timeout_s=settings.reply_timeout_seconds,
+                later=directory.later,
             ),
             session_limits,
         )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextvars import Context
+from typing import Any
 
 import structlog
 
@@ -13,6 +14,10 @@ from services.conversation import problems
 from services.conversation.live import LiveSession
 
 _log = structlog.get_logger(__name__)
+
+
+# Each is a task and what it still holds, a recording's last minute of sound at most.
+_MOST_LEFT = 200
 
 
 class Directory:
@@ -27,6 +32,7 @@ class Directory:
         self._max_per_user = max_per_user
         self._sessions: dict[str, LiveSession] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._left = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -83,6 +89,26 @@ class Directory:
                 del self._sessions[live.conversation_id]
             if not self._sessions:
                 self._empty.set()
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a session left undone, beside the sessions, until they are all stopped.
+
+        Full policy: with `_MOST_LEFT` of them under way another is dropped.
+        """
+        if self._group is None or self._left >= _MOST_LEFT:
+            _log.warning("left_undone", waiting=self._left)
+            work.close()
+            return
+        self._left += 1
+        self._group.create_task(self._run_left(work), context=Context())
+
+    async def _run_left(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - it must not end the sessions
+            _log.error("left_undone", exc_info=error)
+        finally:
+            self._left -= 1
 
     async def emptied(self) -> None:
         """Wait until no session is left."""

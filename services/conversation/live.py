@@ -402,6 +402,7 @@ class LiveSession:
             last_generation=session.generation if session else plan.last_generation,
             next_turn=session.turn_number if session else plan.next_turn,
             captions_only=plan.start.captions_only,
+            recent_corrections=plan.corrections,
         )
         if plan.start.HasField("speech_rate"):
             start.speech_rate = plan.start.speech_rate
@@ -464,14 +465,23 @@ class LiveSession:
             return
         recorder.finish(duration_ms)
         await asyncio.wait({task})
-        stored = recorder.recording
-        if stored is not None:
-            self._around.journal.submit(
-                RecordingKept(
-                    self.conversation_id,
-                    self.plan.user_id,
-                    stored.recording_id,
-                    stored.duration_ms,
-                    self._clock.now(),
-                )
+        if recorder.recording is None:
+            self._around.later(self._await_recording(recorder))
+        else:
+            self._recording_kept(recorder.recording)
+
+    async def _await_recording(self, recorder: Recorder) -> None:
+        await recorder.run_late()
+        if recorder.recording is not None:
+            self._recording_kept(recorder.recording)
+
+    def _recording_kept(self, stored: media_pb2.Recording) -> None:
+        self._around.journal.submit(
+            RecordingKept(
+                self.conversation_id,
+                self.plan.user_id,
+                stored.recording_id,
+                stored.duration_ms,
+                self._clock.now(),
             )
+        )

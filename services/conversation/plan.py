@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
-from parley.types.v1 import learner_pb2, scenario_pb2, turn_pb2
+from parley.types.v1 import feedback_pb2, learner_pb2, scenario_pb2, turn_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError
 from services.common.limits import Limits
@@ -64,6 +66,7 @@ class Plan:
     stored: it is in the database already: resumed from there, with the turns of its `past`.
     accounted_ms: the learner's audio up to here, on the session's time line, is settled;
         accounted_seq: and the messages up to this number.
+    corrections: of the learner's frequent mistakes, for the tutor to come back to.
     broken_off: the turn in which the process died that held the session before, as far as it was
         heard; it is to be stored.
     """
@@ -92,11 +95,15 @@ class Plan:
     broken_off: SaveTurn | None = None
     context: tuple[ai_pb2.ContextTurn, ...] = ()
     first_notices: tuple[ParleyError, ...] = ()
+    corrections: tuple[feedback_pb2.Correction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every session of the process shares."""
+    """What every session of the process shares.
+
+    later: runs what a session leaves undone, after it.
+    """
 
     engines: Engines
     recordings: Recordings
@@ -105,3 +112,4 @@ class Surroundings:
     metrics: ConversationMetrics
     max_kept_responses: int
     reply_timeout_s: float
+    later: Callable[[Coroutine[Any, Any, None]], None]

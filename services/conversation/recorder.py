@@ -44,6 +44,10 @@ TOLD_AFTER_S = 5.0
 # After the end of a session: time for media to come back and take the rest.
 _FINISH_TIMEOUT_S = 15.0
 
+# Media answers when the recording is encoded: up to a minute for the longest session, more on a
+# busy machine. Nobody waits for it, but history has to be told.
+_LATE_S = 600.0
+
 # When a session is handed to another process: time for the last chunks to be sent.
 _FLUSH_S = 1.0
 
@@ -147,15 +151,22 @@ class Recorder:
         It returns when the recording is stored, and at the latest `_FINISH_TIMEOUT_S` after
         `finish`, also where the media service took everything and never answers.
         """
+        await self._run(_FINISH_TIMEOUT_S)
+
+    async def run_late(self) -> None:
+        """Go on after `run` gave up, beside everything else: for `_LATE_S` at most."""
+        await self._run(_LATE_S)
+
+    async def _run(self, finish_s: float) -> None:
         async with asyncio.TaskGroup() as group:
             recording = group.create_task(self._record())
-            overdue = group.create_task(self._end_when_overdue(recording))
+            overdue = group.create_task(self._end_when_overdue(recording, finish_s))
             await asyncio.wait({recording})
             overdue.cancel()
 
-    async def _end_when_overdue(self, recording: asyncio.Task[None]) -> None:
+    async def _end_when_overdue(self, recording: asyncio.Task[None], finish_s: float) -> None:
         await self._finishing.wait()
-        await self._clock.sleep(_FINISH_TIMEOUT_S)
+        await self._clock.sleep(finish_s)
         _log.warning("recording_not_finished", recording_id=self._start.recording_id)
         recording.cancel()
 

@@ -100,8 +100,8 @@ class SessionConfig:
     elapsed_s: how long it has been going already; more than 0 where it was resumed from storage.
     past: its stored turns, in that case; accounted_ms, accounted_seq: as in `SaveTurn`, of the
         last of them.
-    broken_off: the turn after them, whose process died while its reply was heard; it is stored
-        first of all.
+    broken_off: the turn after them, whose process died while its reply was heard. `next_turn` and
+        `context` have it already; it is told and stored first of all.
     """
 
     conversation_id: str
@@ -290,10 +290,6 @@ class Session:
         broken_off = self._config.broken_off
         if broken_off is not None:
             turn = broken_off.turn
-            self._next_number = turn.number + 1
-            self._context.append(
-                _context_turn(turn.utterance.clean or turn.utterance.verbatim, turn.heard_text)
-            )
             self._send(
                 messages.reply_ended(
                     turn.number,

@@ -208,6 +208,14 @@ class FakeHistory(history_pb2_grpc.HistoryServiceServicer):
         self.events: dict[str, history_pb2.ConversationEvent] = {}
         self.came = asyncio.Event()
         self.away = False
+        self.mistakes: list[history_pb2.Mistake] = []
+        self.asked_by: list[str] = []
+
+    async def ListMistakes(self, _request: Any, context: Any) -> Any:
+        self.asked_by.append(dict(context.invocation_metadata()).get("authorization", ""))
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        return history_pb2.ListMistakesResponse(mistakes=self.mistakes)
 
     async def Ingest(self, request: Any, context: Any) -> Any:
         if self.away:
@@ -243,6 +251,8 @@ class FakeMedia(media_pb2_grpc.MediaServiceServicer):
         self.finished: dict[str, int] = {}
         self.away = False
         self.streams = 0
+        self.encoding = asyncio.Event()
+        self.encoding.set()
         self.cut: asyncio.Event = asyncio.Event()
 
     async def Record(self, _requests: Any, context: Any) -> None:
@@ -262,6 +272,7 @@ class FakeMedia(media_pb2_grpc.MediaServiceServicer):
             if request.HasField("finish"):
                 self.finished[start.recording_id] = request.finish.duration_ms
                 response = self._position(tracks)
+                await self.encoding.wait()
                 response.recording.recording_id = start.recording_id
                 response.recording.duration_ms = request.finish.duration_ms
                 response.recording.learner_sha256 = hashlib.sha256(tracks[1]).hexdigest()

@@ -239,3 +239,22 @@ async def test_failing_storage_never_blocks_the_talk_and_loses_nothing(
     assert [turn.utterance.clean for turn in turns] == ["One", "Two", "Three"]
     assert len({turn.turn_id for turn in turns}) == 3
     talk.call.cancel()
+
+
+async def test_history_is_told_of_a_recording_that_took_long_to_encode(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """The session gave up waiting for media, and history never knew of the recording."""
+    monkeypatch.setattr("services.conversation.recorder._FINISH_TIMEOUT_S", 0.1)
+    world.media.encoding.clear()
+    talk = world.talk()
+    started = await talk.start()
+    await talk.send(text={"text": "Hello"})
+    await talk.until("turn_saved")
+    await talk.send(finish={})
+    await talk.to_end()
+    await world.history.wait_for(started.conversation_id, "ended")
+    assert world.history.of(started.conversation_id, "recording") == []
+    world.media.encoding.set()
+    (kept,) = await world.history.wait_for(started.conversation_id, "recording")
+    assert kept.recording_id == world.media.starts[0].recording_id

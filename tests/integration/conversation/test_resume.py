@@ -1,7 +1,9 @@
 """A client that was cut off goes on where it was."""
 
 import asyncio
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc.aio
@@ -247,3 +249,92 @@ async def heard(engine: EngineSession, size: int) -> None:
         while len(engine.audio) < size:
             engine.audio_came.clear()
             await engine.audio_came.wait()
+
+
+async def killed(world: World, folder: Path) -> None:
+    """Go on with another process, from what was on the disk in this moment.
+
+    The old one lives on until the test is over, but nobody talks to it any more.
+    """
+    await asyncio.to_thread(shutil.copytree, world.data_dir, folder)
+    world.data_dir = folder
+    await world.start()
+
+
+async def heard_up_to(world: World, talk: Talk, generation: int, ms: int) -> None:
+    """Play `ms` of a reply, and wait until the turn as far as it was made lies on the disk."""
+    await talk.until("reply_audio")
+    await talk.send(heard={"generation": generation, "audio_ms": ms})
+    async with asyncio.timeout(5):
+        while b"kept one two three" not in await asyncio.to_thread(on_disk, world.data_dir):
+            await asyncio.sleep(0.02)
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("conversation.sqlite3*"))
+
+
+async def test_what_was_heard_of_a_reply_is_not_said_again_after_a_kill(
+    world: World, tmp_path: Path
+):
+    """The learner heard its first words, and then the whole of it once more."""
+    world.ai.answer = "kept one two three four five six seven eight nine ten"
+    first = world.talk()
+    started = await first.start()
+    await first.send(text={"text": "Hello"})
+    reply = await first.until("reply_started")
+    await heard_up_to(world, first, reply.generation, 300)
+    await world.ai.session()
+    await killed(world, tmp_path / "after")
+
+    second = world.talk()
+    await second.send(
+        start={
+            "resume_handle": started.resume_handle,
+            "last_seq": first.seen[-1].seq,
+            "heard": {"generation": reply.generation, "audio_ms": 700},
+        }
+    )
+    assert (await second.until("started")).started.next_turn == 2
+    ended = await second.until("reply_ended")
+    assert (ended.turn, ended.generation) == (1, reply.generation)
+    assert ended.reply_ended.heard_text == "kept one"
+    assert (await second.until("turn_saved")).turn_saved.number == 1
+    engine = await world.ai.session()
+    assert [(turn.learner, turn.tutor) for turn in engine.start.history] == [("Hello", "kept one")]
+    await second.send(text={"text": "Go on"})
+    assert (await second.until("reply_started")).turn == 2
+    await second.send(finish={})
+    summary = (await second.until("ended")).ended.summary
+    assert (summary.turns, summary.turns_saved) == (2, 2)
+    turns = await world.history.wait_for(started.conversation_id, "turn", 2)
+    assert {turn.number: turn.heard_text for turn in turns}[1] == "kept one"
+    await second.to_end()
+    first.call.cancel()
+
+
+async def test_a_text_that_a_killed_process_had_not_answered_is_answered_once(
+    world: World, tmp_path: Path
+):
+    first = world.talk()
+    started = await first.start()
+    answered = await first.send(text={"text": "answered"})
+    await first.until("turn_saved")
+    await killed(world, tmp_path / "after")
+
+    second = world.talk()
+    second._seq = 10
+    await second.send(start={"resume_handle": started.resume_handle, "last_seq": 1})
+    await second.until("started")
+    again = [(answered, "answered"), (answered + 1, "swallowed")]
+    for seq, text in again:
+        await second.call.write(conversation_pb2.ConverseRequest(seq=seq, text={"text": text}))
+    await second.send(text={"text": "new"})
+    await second.until("turn_saved")
+    await second.until("turn_saved")
+    await second.send(finish={})
+    await second.to_end()
+    turns = await world.history.wait_for(started.conversation_id, "turn", 3)
+    said = [turn.utterance.clean for turn in sorted(turns, key=lambda turn: turn.number)]
+    assert said == ["answered", "swallowed", "new"]
+    first.call.cancel()
