@@ -23,7 +23,8 @@ help: ## list the targets
 	  /^## / { printf "\n%s\n", substr($$0, 4) } \
 	  /^[a-z][a-zA-Z0-9_%-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables: PARLEY_PYTHON=/path/to/python3 chooses the Python of .venv;"
+	@echo "Variables: make run TLS=1 speaks HTTPS, for phones on the network;"
+	@echo "PARLEY_PYTHON=/path/to/python3 chooses the Python of .venv;"
 	@echo "PARLEY_*: every setting of the running system is in docs/settings.md."
 
 ## Use
@@ -31,7 +32,7 @@ help: ## list the targets
 .PHONY: run
 run: setup ## set up, build the page, fetch the models, start everything and wait until it is ready
 	@$(PYTHON) -m tools.web build --or-warn
-	@exec $(PYTHON) -m launcher $(ARGS)
+	@$(if $(TLS),PARLEY_TLS=$(TLS) )$(if $(BIND),PARLEY_GATEWAY_HOST=$(BIND) )exec $(PYTHON) -m launcher $(ARGS)
 
 .PHONY: setup
 setup: ## install what running needs, into .venv

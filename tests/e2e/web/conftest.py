@@ -12,6 +12,8 @@ from tests.e2e.web.chromium import chromium
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
 from tests.e2e.web.microphone import Microphone
+from tests.e2e.web.taps import tap
+from tests.e2e.web.web_stack import web_stack as make_web_stack
 from tests.stack import Stack
 
 OpenPage = Callable[[Stack], Awaitable[Page]]
@@ -31,6 +33,13 @@ async def browser(microphone: Microphone) -> AsyncIterator[Browser]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def web_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Parley over TLS with scripted models, for every test that does not break it."""
+    with make_web_stack(tmp_path_factory.mktemp("w")) as stack:
+        yield stack
+
+
 @pytest.fixture
 def console() -> Iterator[Console]:
     """Fail the test for what its pages complain of in the console."""
@@ -46,11 +55,16 @@ async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPag
 
     async def open_one(stack: Stack) -> Page:
         context = await browser.new_context(
-            base_url=stack.url, ignore_https_errors=True, viewport={"width": 1280, "height": 800}
+            base_url=stack.url,
+            ignore_https_errors=True,
+            viewport={"width": 1280, "height": 800},
+            # It would answer from what it keeps, and what is asked here is what the server says.
+            service_workers="block",
         )
         contexts.append(context)
         context.set_default_timeout(20_000)
         await console.watch(context)
+        await tap(context)
         return await context.new_page()
 
     yield open_one

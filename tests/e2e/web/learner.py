@@ -18,14 +18,15 @@ class WebLearner:
     async def sign_up(self) -> None:
         """Make an account; afterwards the page to talk on is open."""
         await self.page.goto("/sign-up")
-        await self._enter("Make an account")
+        await self.enter("Make an account")
 
     async def sign_in(self, password: str = "") -> None:
         """Sign in with the right password or another."""
         await self.page.goto("/sign-in")
-        await self._enter("Sign in", password)
+        await self.enter("Sign in", password)
 
-    async def _enter(self, action: str, password: str = "") -> None:
+    async def enter(self, action: str, password: str = "") -> None:
+        """Fill in the form that is open."""
         await self.page.get_by_label("Name").fill(self.username)
         await self.page.get_by_label("Password").fill(password or self.password)
         await self.page.get_by_role("button", name=action).click()

@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.e2e.web.microphone import RATE_HZ, Microphone, tone
+from tests.e2e.web.taps import tap, tapped
 
 pytestmark = [
     pytest.mark.e2e,
@@ -59,6 +60,24 @@ async def test_the_microphone_is_the_file_from_its_start_each_time(
         # Its level is the file's: nothing on the way turns it up or down.
         assert np.abs(middle).max() == pytest.approx(0.25, abs=0.02)
     await page.close()
+
+
+async def test_what_a_page_hears_and_plays_is_tapped_on_one_clock(
+    browser: Browser, microphone: Microphone, address: str
+) -> None:
+    context = await browser.new_context()
+    await tap(context)
+    page = await context.new_page()
+    await page.goto(f"{address}/probe.html")
+    microphone.will_say(0.3, tone(1.0), 0.3, tone(0.5))
+    await page.evaluate("Promise.all([listen(2.4), play(1.0)])")
+    (heard,) = await tapped(page, "microphone")
+    (played,) = await tapped(page, "loudspeaker")
+    assert heard.sounding_s == pytest.approx(1.5, abs=0.1)
+    assert played.sounding_s == pytest.approx(1.0, abs=0.3)
+    # Both began when the script did.
+    assert abs(heard.begin_ms - played.begin_ms) < 500
+    await context.close()
 
 
 async def test_a_loudspeaker_plays_in_real_time_without_a_sound_device(

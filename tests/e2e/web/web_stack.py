@@ -1,0 +1,68 @@
+"""Parley as a browser meets it: with its page, over TLS, answering by a script.
+
+A streamed upload needs HTTP/2, and a browser speaks that over TLS alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.stack import Stack
+
+ROOT = Path(__file__).parents[3]
+DIST = ROOT / "clients" / "web" / "dist"
+"""The page as `make web` built it."""
+
+OURS = ROOT / "tests" / "data" / "web" / "test"
+"""What the tests add to it, below `/test/`."""
+
+HEARD = ("I would like a table for two.", "What do you have today?", "That sounds very good.")
+"""What the scripted recognizer hears, one a turn."""
+
+REPLIES = (
+    "Of course. Would you like to sit by the window, or would you rather have it quiet?",
+    "Today we have a soup of tomatoes, and fresh fish with potatoes and a green salad.",
+    "I am glad to hear that. I will bring you some water and some bread in a moment.",
+)
+"""What the scripted tutor answers, one a turn; each sounds for about five seconds."""
+
+MS_PER_WORD = 300
+
+
+def write_script(folder: Path) -> Path:
+    """Write the script into `folder` and return its path."""
+    path = folder / "script.toml"
+    lines = [
+        "[recognizer]",
+        f"texts = {json.dumps(HEARD)}",
+        'loud_texts = ["mhm"]',
+        "[language_model]",
+        f"replies = {json.dumps(REPLIES)}",
+        "[synthesizer]",
+        f"ms_per_word = {MS_PER_WORD}",
+    ]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def write_page(folder: Path) -> Path:
+    """Write the page, and below `/test/` what is the tests' own, into `folder`; return where."""
+    path = folder / "page"
+    shutil.copytree(DIST, path)
+    shutil.copytree(OURS, path / "test")
+    return path
+
+
+def web_stack(
+    folder: Path, *, engine: str = "scripted", tls: bool = True, settings: Mapping[str, str] = {}
+) -> Stack:
+    """Return a Parley that is not started yet, its data in `folder`."""
+    wanted = {"PARLEY_GATEWAY_WEB_DIR": str(write_page(folder)), **settings}
+    if tls:
+        wanted["PARLEY_TLS"] = "1"
+    if engine == "scripted":
+        wanted["PARLEY_AI_SCRIPT"] = str(write_script(folder))
+    return Stack(folder / "d", engine=engine, settings=wanted)
