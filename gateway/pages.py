@@ -42,18 +42,6 @@ _TYPES: Final[Mapping[str, str]] = {
     ".woff2": "font/woff2",
 }
 
-COMPRESSED_TYPES: Final = (
-    "application/json",
-    "application/manifest+json",
-    "application/wasm",
-    "image/svg+xml",
-    "text/css",
-    "text/html",
-    "text/javascript",
-    "text/plain",
-)
-"""What is worth compressing; pictures and sounds are compressed already."""
-
 # Maps of the source are for developers, who have the source.
 _LEFT_OUT: Final = frozenset({".map"})
 
@@ -107,6 +95,15 @@ class Page:
     file: Path
     content_type: str
     cache_control: str
+
+
+AUTHORITY_PATH: Final = "/parley-ca.crt"
+"""Where a phone finds the certificate of the authority that it is to trust."""
+
+
+def authority_page(certificate: Path) -> Page:
+    """Return the page of an authority's certificate, of a type that a phone offers to install."""
+    return Page(AUTHORITY_PATH, certificate.absolute(), "application/x-x509-ca-cert", _ALWAYS_ASK)
 
 
 def pages(folder: Path) -> tuple[Page, ...]:

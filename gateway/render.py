@@ -22,10 +22,10 @@ from pydantic import ValidationError
 from gateway.binary import EnvoyMissingError, InvalidConfigurationError, validate
 from gateway.pages import (
     APP_PATHS,
-    COMPRESSED_TYPES,
     MAX_PAGE_BYTES,
     SECURITY_HEADERS,
     PageTooLargeError,
+    authority_page,
     pages,
 )
 from gateway.replies import REPLIES
@@ -70,6 +70,7 @@ def render(settings: GatewaySettings) -> str:
         # HTML escaping would damage YAML; every value is written through `tojson` instead.
         autoescape=False,  # noqa: S701
     )
+    authority = [authority_page(settings.tls_authority)] if settings.tls_authority else []
     routes = [*METHODS, *HEALTH, *(REFLECTION if settings.reflection else ())]
     return environment.get_template("envoy.yaml.j2").render(
         settings=settings,
@@ -81,8 +82,7 @@ def render(settings: GatewaySettings) -> str:
         expose_headers=EXPOSE_HEADERS,
         affinity_header=AFFINITY_HEADER,
         websockets=settings.addresses_of("conversation_websocket"),
-        compressed_types=COMPRESSED_TYPES,
-        pages=pages(settings.effective_web_dir),
+        pages=[*authority, *pages(settings.effective_web_dir)],
         app_paths=APP_PATHS,
         security_headers=SECURITY_HEADERS,
         max_page_bytes=MAX_PAGE_BYTES,

@@ -108,6 +108,11 @@ class GatewaySettings(BaseSettings):
         None, description="PEM certificate chain; with tls_key the port speaks TLS only."
     )
     tls_key: Path | None = Field(None, description="PEM key of tls_certificate.")
+    tls_authority: Path | None = Field(
+        None,
+        description="PEM certificate of the authority behind tls_certificate, where devices must "
+        "be told to trust it; it can be fetched at /parley-ca.crt.",
+    )
 
     unary_timeout_seconds: float = Field(
         30,

@@ -68,7 +68,7 @@ def _table(progress: Mapping[str, Progress]) -> Table:
         table.add_row(
             Text(f" {mark}", style),
             Text(name, "bold"),
-            Text(_ROLES.get(name, ""), "dim"),
+            Text(_ROLES.get(name.partition("-")[0], ""), "dim"),
             Text(str(each.phase), style),
             Text(f"{each.seconds:.1f} s", "dim"),
         )

@@ -53,6 +53,11 @@ class Folder:
         """Locked by the launcher for as long as it lives."""
         return self.run / "launcher.lock"
 
+    @property
+    def tls(self) -> Path:
+        """The certificate made for this machine, and the authority behind it."""
+        return self.root / "tls"
+
     def log(self, program: str) -> Path:
         """The log of one program."""
         return self.logs / f"{program}.log"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +16,11 @@ from pydantic import ValidationError
 
 from gateway.binary import EnvoyMissingError, envoy_path
 from gateway.routes import SERVICES
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, is_ip
+from launcher.certificates import Certificates
 from launcher.errors import LauncherError, WrongSettingsError
 from launcher.folder import Folder
+from launcher.instances import Instance, instances
 from launcher.leftovers import MARK
 from launcher.ports import Port
 from launcher.settings import LauncherSettings
@@ -24,6 +28,9 @@ from services.common.settings import ServiceSettings, SettingsError
 
 GATEWAY: Final = "gateway"
 """The name of the program that is Envoy."""
+
+SPREAD: Final = "conversation"
+"""The service that may have several processes."""
 
 # A service may drain for its `drain_seconds`; closing databases and pools comes after.
 _AFTER_DRAIN_SECONDS = 5.0
@@ -35,12 +42,16 @@ class Program:
 
     address: `host:port` that answers gRPC health checks.
     stop_seconds: time it gets to end when asked to, before it is killed.
+    service: the service that it is a process of; empty for the gateway.
+    environment: what it has beside what all programs have.
     """
 
     name: str
     command: tuple[str, ...]
     address: str
     stop_seconds: float
+    service: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Plan:
     """Everything that is decided before anything is started.
 
     environment: what supervisord, and so every program, is started with.
+    certificates: those that this start makes; None where it needs none.
     """
 
     folder: Folder
@@ -57,11 +69,31 @@ class Plan:
     ports: tuple[Port, ...]
     environment: Mapping[str, str]
     needs_models: bool
+    certificates: Certificates | None = None
 
     @property
     def address(self) -> str:
-        """Where clients reach Parley."""
-        return f"{self.gateway.host}:{self.gateway.port}"
+        """Where programs on this machine reach Parley."""
+        return f"{_near(self.gateway.host)}:{self.gateway.port}"
+
+    @property
+    def page(self) -> str:
+        """Where a browser on this machine finds Parley."""
+        near = _near(self.gateway.host)
+        # Certificates are made out to names first, and only localhost may use a microphone.
+        host = "localhost" if near in ("127.0.0.1", "[::1]") else near
+        return f"{self.scheme}://{host}:{self.gateway.port}"
+
+    @property
+    def scheme(self) -> str:
+        """`https` where the gateway speaks TLS."""
+        return "https" if self.gateway.tls_certificate else "http"
+
+    @property
+    def open_to_network(self) -> bool:
+        """Whether other machines can reach the gateway."""
+        host = self.gateway.host
+        return not (host == "localhost" or (is_ip(host) and ip_address(host).is_loopback))
 
     def program(self, name: str) -> Program:
         """Return the program `name`."""
@@ -86,23 +118,33 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
         "PYTHONUNBUFFERED": "1",
         MARK: str(settings.data_dir),
     }
+    own = "PARLEY_GATEWAY_TLS_CERTIFICATE" in environment
+    certificates = Certificates(folder.tls) if settings.tls and not own else None
     services = _service_settings(environment)
     for name, each in services.items():
         # A moved port moves its peers with it. Nobody calls the conversation service from inside.
         if f"{name}_address" in ServiceSettings.model_fields:
             variable = f"PARLEY_{name.upper()}_ADDRESS"
             environment.setdefault(variable, f"{_near(each.host)}:{each.port}")
-    gateway = _gateway_settings(services, environment)
+    processes = tuple(
+        each
+        for name, service in services.items()
+        for each in instances(service, settings.session_processes if name == SPREAD else 1)
+    )
+    gateway = _gateway_settings(services, processes, certificates, environment)
+    # The pages that may call the gateway may open a WebSocket through it.
+    environment.setdefault("PARLEY_CONVERSATION_WEB_ORIGINS", json.dumps(gateway.cors_origins))
     envoy = _envoy_program(folder, gateway, environment)
     ai_engines = getattr(services["ai"], "engines", ())
     return Plan(
         folder=folder,
         settings=settings,
         gateway=gateway,
-        programs=(*(_service_program(name, each) for name, each in services.items()), envoy),
-        ports=(*_gateway_ports(gateway), *(p for s in services.values() for p in _ports(s))),
+        programs=(*(_service_program(each) for each in processes), envoy),
+        ports=(*_gateway_ports(gateway), *(port for each in processes for port in _ports(each))),
         environment=environment,
         needs_models="local" in ai_engines,
+        certificates=certificates,
     )
 
 
@@ -133,16 +175,33 @@ def _unset_ports(name: str, settings: ServiceSettings) -> list[str]:
 
 
 def _gateway_settings(
-    services: Mapping[str, ServiceSettings], environment: Mapping[str, str]
+    services: Mapping[str, ServiceSettings],
+    processes: Sequence[Instance],
+    certificates: Certificates | None,
+    environment: Mapping[str, str],
 ) -> GatewaySettings:
     found: dict[str, Any] = {
-        f"{name}_addresses": f"{_near(each.host)}:{each.port}" for name, each in services.items()
+        f"{name}_addresses": tuple(
+            f"{_near(each.settings.host)}:{each.settings.port}"
+            for each in processes
+            if each.settings.service == name
+        )
+        for name in services
     }
+    found["conversation_websocket_addresses"] = tuple(
+        f"{_near(each.settings.host)}:{each.websocket_port}"
+        for each in processes
+        if each.websocket_port is not None
+    )
+    if certificates is not None:
+        found["tls_certificate"] = certificates.certificate
+        found["tls_key"] = certificates.key
+        found["tls_authority"] = certificates.authority
     found["jwks_address"] = f"127.0.0.1:{services['user'].effective_metrics_port}"
-    for field in GatewaySettings.model_fields:
-        variable = f"PARLEY_GATEWAY_{field.upper()}"
+    for name in GatewaySettings.model_fields:
+        variable = f"PARLEY_GATEWAY_{name.upper()}"
         if variable in environment:
-            found[field] = environment[variable]
+            found[name] = environment[variable]
     try:
         return GatewaySettings(**found)
     except ValidationError as error:
@@ -153,12 +212,15 @@ def _gateway_settings(
         raise WrongSettingsError("Settings of the gateway:\n" + "\n".join(lines)) from error
 
 
-def _service_program(name: str, settings: ServiceSettings) -> Program:
+def _service_program(process: Instance) -> Program:
+    settings = process.settings
     return Program(
-        name=name,
-        command=(sys.executable, "-m", f"services.{name}"),
+        name=process.name,
+        command=(sys.executable, "-m", f"services.{settings.service}"),
         address=f"{_near(settings.host)}:{settings.port}",
         stop_seconds=settings.drain_seconds + _AFTER_DRAIN_SECONDS,
+        service=settings.service,
+        environment=process.environment,
     )
 
 
@@ -200,9 +262,9 @@ def _gateway_ports(gateway: GatewaySettings) -> tuple[Port, ...]:
     )
 
 
-def _ports(settings: ServiceSettings) -> tuple[Port, ...]:
-    name = settings.service
-    return (
+def _ports(process: Instance) -> tuple[Port, ...]:
+    settings, name = process.settings, process.name
+    found = [
         Port(f"the {name} service", settings.host, settings.port, settings.variable("port")),
         Port(
             f"metrics of the {name} service",
@@ -210,7 +272,15 @@ def _ports(settings: ServiceSettings) -> tuple[Port, ...]:
             settings.effective_metrics_port,
             settings.variable("metrics_port"),
         ),
-    )
+    ]
+    if process.websocket_port is not None:
+        variable = settings.variable("websocket_port")
+        found.append(
+            Port(
+                f"WebSockets of the {name} service", settings.host, process.websocket_port, variable
+            )
+        )
+    return tuple(found)
 
 
 def _near(host: str) -> str:

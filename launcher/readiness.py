@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import grpc.aio
@@ -53,14 +54,17 @@ Show = Callable[[Mapping[str, Progress]], None]
 """Called whenever there is something new to show."""
 
 
-async def healthy(address: str, service: str | None = None) -> bool:
+async def healthy(address: str, service: str | None = None, authority: Path | None = None) -> bool:
     """Tell whether what listens at `address` says that it serves.
 
-    `service` is asked for through the gateway; None asks the listener itself.
+    Args:
+        address: `host:port`.
+        service: asked for through the gateway; None asks the listener itself.
+        authority: PEM certificate of who signed the listener's, where that speaks TLS.
     """
     metadata = (("x-parley-service", service),) if service else ()
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    async with _channel(address, options, authority) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await stub.Check(
@@ -69,6 +73,17 @@ async def healthy(address: str, service: str | None = None) -> bool:
         except grpc.aio.AioRpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _channel(
+    address: str, options: list[tuple[str, Any]], authority: Path | None
+) -> grpc.aio.Channel:
+    if authority is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+    # Whatever the address is, the certificate is made out to this name as well.
+    named = [*options, ("grpc.ssl_target_name_override", "localhost")]
+    return grpc.aio.secure_channel(address, credentials, options=named)
 
 
 async def wait_until_ready(plan: Plan, supervision: Supervision, show: Show) -> None:
@@ -87,7 +102,7 @@ async def wait_until_ready(plan: Plan, supervision: Supervision, show: Show) -> 
                 for program in plan.programs:
                     if progress[program.name].phase is Phase.READY:
                         continue
-                    phase = await _phase(program, statuses.get(program.name), progress)
+                    phase = await _phase(plan, program, statuses.get(program.name), progress)
                     progress[program.name] = Progress(phase, seconds)
                 show(progress)
                 await asyncio.sleep(_POLL_SECONDS)
@@ -103,7 +118,7 @@ async def wait_until_ready(plan: Plan, supervision: Supervision, show: Show) -> 
 
 
 async def _phase(
-    program: Program, status: Status | None, progress: Mapping[str, Progress]
+    plan: Plan, program: Program, status: Status | None, progress: Mapping[str, Progress]
 ) -> Phase:
     if status is None:
         return Phase.WAITING
@@ -115,9 +130,28 @@ async def _phase(
         behind = [name for name in progress if name != GATEWAY]
         if any(progress[name].phase is not Phase.READY for name in behind):
             return Phase.STARTING
-        reached = await asyncio.gather(*(healthy(program.address, name) for name in behind))
-        return Phase.READY if all(reached) else Phase.STARTING
+        return Phase.READY if await _reached(plan, program) else Phase.STARTING
     return Phase.READY if await healthy(program.address) else Phase.STARTING
+
+
+async def _reached(plan: Plan, gateway: Program) -> bool:
+    """Tell whether every service can be reached through the gateway."""
+    if plan.gateway.tls_certificate is not None and plan.certificates is None:
+        # A certificate that somebody else made, for a name that we may not have here: what can be
+        # known is that Envoy took it.
+        return await asyncio.to_thread(_accepts, plan.gateway.admin_port)
+    authority = plan.certificates.authority if plan.certificates else None
+    services = {each.service or each.name for each in plan.programs if each is not gateway}
+    asked = (healthy(gateway.address, name, authority) for name in services)
+    return all(await asyncio.gather(*asked))
+
+
+def _accepts(admin_port: int) -> bool:
+    try:
+        with urlopen(f"http://127.0.0.1:{admin_port}/ready", timeout=_CHECK_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _judge(plan: Plan, supervision: Supervision, statuses: Mapping[str, Status]) -> None:

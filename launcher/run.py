@@ -15,10 +15,12 @@ from urllib.request import Request, urlopen
 from gateway.binary import InvalidConfigurationError, validate
 from gateway.pages import PageTooLargeError
 from gateway.render import render as render_gateway
-from launcher import display, leftovers, models, ports
+from launcher import certificates, display, leftovers, models, ports
+from launcher.certificates import Host
 from launcher.errors import LauncherError
 from launcher.folder import locked
-from launcher.programs import Plan, parley_command, plan
+from launcher.greeting import greeting
+from launcher.programs import SPREAD, Plan, plan
 from launcher.readiness import tail_of, wait_until_ready
 from launcher.supervision import State, Status, Supervision
 
@@ -47,10 +49,12 @@ def run() -> None:
         # Whatever happened, nothing of this run stays behind.
         stack.callback(_clear_leftovers, chosen)
         ports.check(chosen.ports)
+        kept = chosen.certificates
+        fingerprint = certificates.ensure(kept, Host.here()) if kept else ""
         _write_gateway(chosen)
         if chosen.needs_models:
             models.ensure(chosen.settings.preset, chosen.settings.effective_models_dir)
-        asyncio.run(_run(chosen))
+        asyncio.run(_run(chosen, fingerprint))
 
 
 def _clear_leftovers(chosen: Plan) -> None:
@@ -70,7 +74,7 @@ def _write_gateway(chosen: Plan) -> None:
         raise LauncherError(str(error)) from error
 
 
-async def _run(chosen: Plan) -> None:
+async def _run(chosen: Plan, fingerprint: str = "") -> None:
     asked_to_stop = asyncio.Event()
     impatient = asyncio.Event()
 
@@ -84,7 +88,7 @@ async def _run(chosen: Plan) -> None:
         loop.add_signal_handler(each, stop)
     with Supervision(chosen) as supervision:
         try:
-            if await _unless(asked_to_stop, _start(chosen, supervision)):
+            if await _unless(asked_to_stop, _start(chosen, supervision, fingerprint)):
                 await _unless(asked_to_stop, _watch(chosen, supervision))
         finally:
             print("\nStopping.", flush=True)
@@ -110,27 +114,12 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
         await asyncio.gather(task, waiting, return_exceptions=True)
 
 
-async def _start(chosen: Plan, supervision: Supervision) -> None:
+async def _start(chosen: Plan, supervision: Supervision, fingerprint: str) -> None:
     started = time.monotonic()
     print(f"Starting Parley (data in {chosen.folder.root}).", flush=True)
     with display.starting() as show:
         await wait_until_ready(chosen, supervision, show)
-    _greet(chosen, time.monotonic() - started)
-
-
-def _greet(chosen: Plan, seconds: float) -> None:
-    parley = parley_command()
-    print(
-        f"""
-Parley is ready at {chosen.address} after {seconds:.1f} s.
-
-In a second terminal:
-    {parley} register     make an account, once
-    {parley} talk         speak, and be answered
-
-Logs are in {chosen.folder.logs}. Ctrl-C here stops everything.""",
-        flush=True,
-    )
+    print(greeting(chosen, time.monotonic() - started, fingerprint), flush=True)
 
 
 async def _watch(chosen: Plan, supervision: Supervision) -> None:
@@ -166,8 +155,9 @@ async def _stop(chosen: Plan, supervision: Supervision) -> None:
     services it saves them to still run; then the rest at once.
     """
     await asyncio.to_thread(_drain_gateway, chosen)
-    await supervision.stop("conversation")
-    await supervision.stop(*(each.name for each in chosen.programs if each.name != "conversation"))
+    first = [each.name for each in chosen.programs if each.service == SPREAD]
+    await supervision.stop(*first)
+    await supervision.stop(*(each.name for each in chosen.programs if each.name not in first))
 
 
 def _drain_gateway(chosen: Plan) -> None:

@@ -30,6 +30,19 @@ class LauncherSettings(BaseSettings):
     preset: str = Field(
         "default", description="Models that run: default, light or test (see `parley models list`)."
     )
+    session_processes: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Processes of the conversation service. One carries some two hundred live "
+        "sessions; each further one has its ports 10 above the one before.",
+    )
+    tls: bool = Field(
+        False,
+        description="Whether the gateway speaks TLS with a certificate that is made here, by an "
+        "authority kept in the data folder (`make run TLS=1`). A certificate of your own: "
+        "PARLEY_GATEWAY_TLS_CERTIFICATE.",
+    )
     ready_seconds: float = Field(
         180,
         gt=0,

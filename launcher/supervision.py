@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 from supervisor.xmlrpc import SupervisorTransport
 
 from launcher.folder import Folder
-from launcher.programs import Plan, Program
+from launcher.programs import SPREAD, Plan, Program
 
 # A program that lives this long has started. Importing a service takes seconds on a busy machine,
 # and what ends before its first call must not be started again without a pause: the pause grows by
@@ -56,6 +56,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 _PROGRAM: Final = """
 [program:{name}]
 command={command}
+environment={environment}
 priority={priority}
 autostart=true
 autorestart=true
@@ -109,8 +110,9 @@ def render(folder: Folder, programs: tuple[Program, ...]) -> str:
         _PROGRAM.format(
             name=each.name,
             command=_escaped(shlex.join(each.command)),
+            environment=",".join(f'{name}="{value}"' for name, value in each.environment.items()),
             # supervisord, when it must end by itself, stops the highest number first.
-            priority=_FIRST_TO_STOP if each.name == "conversation" else _PRIORITY,
+            priority=_FIRST_TO_STOP if each.service == SPREAD else _PRIORITY,
             start_seconds=_START_SECONDS,
             start_attempts=START_ATTEMPTS,
             stop_seconds=round(each.stop_seconds),

@@ -72,9 +72,8 @@ class Stack:
     ) -> None:
         self.folder = Folder(data_dir)
         self.output = data_dir.with_name(f"{data_dir.name}-launcher.txt")
-        ports = free_ports(2 + 2 * len(SERVICES))
-        self.port, self.admin_port = ports[:2]
-        self.service_ports = dict(zip(SERVICES, ports[2::2], strict=True))
+        self.port, self.admin_port, self.websocket_port, *ports = free_ports(3 + 2 * len(SERVICES))
+        self.service_ports = dict(zip(SERVICES, ports[::2], strict=True))
         self.environment = {
             **os.environ,
             "PARLEY_DATA_DIR": str(data_dir),
@@ -85,8 +84,9 @@ class Stack:
             "PARLEY_READY_SECONDS": str(START_SECONDS),
             "PARLEY_GATEWAY_PORT": str(self.port),
             "PARLEY_GATEWAY_ADMIN_PORT": str(self.admin_port),
+            "PARLEY_CONVERSATION_WEBSOCKET_PORT": str(self.websocket_port),
         }
-        for name, metrics_port in zip(SERVICES, ports[3::2], strict=True):
+        for name, metrics_port in zip(SERVICES, ports[1::2], strict=True):
             prefix = f"PARLEY_{name.upper()}"
             self.environment[f"{prefix}_PORT"] = str(self.service_ports[name])
             self.environment[f"{prefix}_METRICS_PORT"] = str(metrics_port)

@@ -158,7 +158,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         signer = await asyncio.to_thread(ServiceSigner.open, name, services_dir, clock)
         peers = await stack.enter_async_context(Peers.open(_addresses(settings), signer, limits))
-        runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics)
+        runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics, gate)
         application = await stack.enter_async_context(bootstrap(settings, runtime))
         verifier = application.verifier or default_verifier(settings, peers, clock)
         authenticator = Authenticator(verifier, ServiceVerifier(name, services_dir, clock))

@@ -33,6 +33,7 @@ from services.common.settings import ServiceSettings
 if TYPE_CHECKING:
     from services.common.auth import AccessTokenVerifier
     from services.common.channel import Peers
+    from services.common.interceptors.gate import Gate
     from services.common.metrics import Metrics
     from services.common.service_identity import ServiceSigner
 
@@ -126,6 +127,7 @@ class Runtime:
     draining: set when the service begins to stop: live streams should say so and end.
     peers: channels to the other services, `peers.channel("history")`.
     signer: this service's own identity.
+    gate: what a transport that is no gRPC enters and leaves for each of its calls.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Runtime:
     peers: Peers
     signer: ServiceSigner
     metrics: Metrics
+    gate: Gate
 
 
 S_contra = TypeVar("S_contra", bound=ServiceSettings, contravariant=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from parley.ai.v1.ai_pb2_grpc import AiServiceStub
@@ -16,6 +16,8 @@ from parley.history.v1.history_pb2_grpc import HistoryServiceStub
 from parley.media.v1.media_pb2_grpc import MediaServiceStub
 from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.database import Database
+from services.common.grpc_server import port_taken
+from services.common.lifecycle import default_verifier
 from services.common.migrations import migrate
 from services.common.outbox import Outbox, OutboxRelay
 from services.common.service import Application, GrpcService, Runtime
@@ -25,6 +27,7 @@ from services.conversation.adapters.learners import GrpcLearners
 from services.conversation.adapters.media import GrpcRecordings
 from services.conversation.adapters.store import SqlStore
 from services.conversation.adapters.tables import OutboxRow
+from services.conversation.adapters.websocket import WebSocketSessions
 from services.conversation.application import Conversations
 from services.conversation.directory import Directory
 from services.conversation.housekeeping import Housekeeping
@@ -43,7 +46,8 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
     """Bring the schema up to date and yield the application."""
     url = settings.effective_database_url
     await migrate(url, MIGRATIONS)
-    async with Database.open(url) as database:
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(Database.open(url))
         clock, limits = runtime.clock, runtime.limits
         outbox = Outbox(OutboxRow, clock)
         publisher = HistoryPublisher(HistoryServiceStub(runtime.peers.channel("history")))
@@ -98,6 +102,16 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                     live.drain(settings.drain_seconds)
             await asyncio.Event().wait()
 
+        verifier = default_verifier(settings, runtime.peers, clock)
+        sockets = WebSocketSessions(
+            conversations, verifier, runtime.gate, runtime.metrics, limits, settings.web_origins
+        )
+        websocket_port = settings.effective_websocket_port
+        try:
+            await stack.enter_async_context(sockets.listen(settings.host, websocket_port))
+        except OSError as error:
+            raise port_taken(settings, "websocket_port", websocket_port) from error
+
         yield Application(
             services=(
                 GrpcService.of(
@@ -110,4 +124,5 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                 ),
             ),
             background=(keep, directory.run, drain, housekeeping.run),
+            verifier=verifier,
         )

@@ -17,6 +17,17 @@ class ConversationSettings(ServiceSettings):
     port: int = Field(
         50052, ge=0, le=65535, description="Port of the gRPC server; 0 picks a free one."
     )
+    websocket_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the WebSockets; unset: gRPC port + 2000; 0: a free one.",
+    )
+    web_origins: tuple[str, ...] = Field(
+        (),
+        description="Web origins whose pages may open a WebSocket, as a JSON list, besides those "
+        "of the host that they call; unset under `make run`: those of the gateway.",
+    )
     max_sessions: int = Field(
         250, ge=1, description="Live sessions held at once; the next is refused with AT_CAPACITY."
     )
@@ -28,3 +39,11 @@ class ConversationSettings(ServiceSettings):
         gt=0,
         description="How long an engine may think before it counts as lost and another is opened.",
     )
+
+    @property
+    def effective_websocket_port(self) -> int:
+        """The port of the WebSockets with its default worked out."""
+        if self.websocket_port is not None:
+            return self.websocket_port
+        # Above the metrics port, in the same manner.
+        return self.port + 2000 if self.port else 0

@@ -14,7 +14,7 @@ import pytest
 from gateway.settings import GatewaySettings
 from launcher.folder import Folder
 from launcher.leftovers import MARK
-from launcher.programs import Plan, Program
+from launcher.programs import GATEWAY, Plan, Program
 from launcher.settings import LauncherSettings
 
 FAKE = Path(__file__).with_name("fake_program.py")
@@ -46,6 +46,7 @@ def make_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
                 command=(sys.executable, str(FAKE), str(ports[name]), mode),
                 address=f"127.0.0.1:{ports[name]}",
                 stop_seconds=stop_seconds,
+                service=name if name != GATEWAY else "",
             )
             for name, mode in modes.items()
         )

@@ -77,6 +77,7 @@ def test_each_port_names_the_setting_that_moves_it():
         51051: "PARLEY_USER_METRICS_PORT",
         50052: "PARLEY_CONVERSATION_PORT",
         51052: "PARLEY_CONVERSATION_METRICS_PORT",
+        52052: "PARLEY_CONVERSATION_WEBSOCKET_PORT",
         50053: "PARLEY_AI_PORT",
         51053: "PARLEY_AI_METRICS_PORT",
         50054: "PARLEY_HISTORY_PORT",
@@ -89,3 +90,41 @@ def test_each_port_names_the_setting_that_moves_it():
 def test_models_are_needed_only_where_the_local_engine_is_on_offer():
     assert plan({}).needs_models
     assert not plan({"PARLEY_AI_ENGINES": '["scripted"]'}).needs_models
+
+
+def test_each_process_of_the_conversation_service_has_ports_of_its_own():
+    chosen = plan({"PARLEY_SESSION_PROCESSES": "3"})
+    third = chosen.program("conversation-3")
+    assert third.service == "conversation"
+    assert third.address == "127.0.0.1:50072"
+    assert third.environment == {
+        "PARLEY_CONVERSATION_PORT": "50072",
+        "PARLEY_CONVERSATION_METRICS_PORT": "51072",
+        "PARLEY_CONVERSATION_WEBSOCKET_PORT": "52072",
+    }
+    assert chosen.gateway.conversation_addresses == (
+        "127.0.0.1:50052",
+        "127.0.0.1:50062",
+        "127.0.0.1:50072",
+    )
+    assert chosen.gateway.conversation_websocket_addresses[2] == "127.0.0.1:52072"
+    assert {50052, 50062, 50072} <= {port.number for port in chosen.ports}
+
+
+def test_tls_is_spoken_with_what_the_launcher_makes_or_with_what_it_is_given(tmp_path: Path):
+    made = plan({"PARLEY_TLS": "1", "PARLEY_DATA_DIR": str(tmp_path)})
+    assert made.certificates is not None
+    assert made.gateway.tls_certificate == made.certificates.certificate
+    assert made.page == "https://localhost:8080"
+    own = {"PARLEY_GATEWAY_TLS_CERTIFICATE": "/c.pem", "PARLEY_GATEWAY_TLS_KEY": "/k.pem"}
+    given = plan({"PARLEY_TLS": "1", **own})
+    assert given.certificates is None
+    assert given.gateway.tls_certificate == Path("/c.pem")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("::", True)],
+)
+def test_only_what_listens_beyond_loopback_is_open_to_the_network(host: str, is_open: bool):
+    assert plan({"PARLEY_GATEWAY_HOST": host}).open_to_network is is_open

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -28,18 +29,18 @@ async def until(met: Callable[[], bool]) -> None:
 async def running(plan: Plan, then: Callable[[], Awaitable[None]]) -> None:
     """Run the plan, and `then` once it is ready."""
     ready = asyncio.Event()
-    greet = run_module._greet
+    greet = run_module.greeting
 
-    def greeted(chosen: Plan, seconds: float) -> None:
-        greet(chosen, seconds)
+    def greeted(*about: Any) -> str:
         ready.set()
+        return greet(*about)
 
     async def act() -> None:
         await ready.wait()
         await then()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "_greet", greeted)
+        patch.setattr(run_module, "greeting", greeted)
         async with asyncio.TaskGroup() as group:
             group.create_task(run_module._run(plan))
             group.create_task(act())
