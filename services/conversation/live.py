@@ -60,7 +60,8 @@ from services.conversation.plan import Plan, Surroundings
 from services.conversation.push_order import PushOrder
 from services.conversation.recorder import Recorder
 from services.conversation.responses import Response, Responses
-from services.conversation.session import Session, SessionConfig
+from services.conversation.session import Session
+from services.conversation.session_config import SessionConfig
 
 _log = structlog.get_logger(__name__)
 

@@ -14,9 +14,9 @@ from services.common.errors import ParleyError
 from services.common.timestamps import to_timestamp
 from services.conversation import problems
 from services.conversation.application import Conversations
+from services.conversation.floor import State
 from services.conversation.live import LiveSession
 from services.conversation.push_order import PushOrder
-from services.conversation.session import State
 from services.conversation.transport import carry
 
 ACCESS = {

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,8 +28,10 @@ from services.ai.turn_taking import (
     UtteranceResolved,
     VoiceFrame,
 )
+from tests.sequences import sequences
 
 FRAME = 512
+SEQUENCES = sequences(2_000)
 
 
 @dataclass
@@ -307,7 +310,8 @@ def play(talk: Session, step: tuple) -> list[Effect]:
     raise AssertionError(step)
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.timeout(60 + SEQUENCES // 10)
+@settings(max_examples=SEQUENCES, deadline=None)
 @given(st.lists(EVENTS, max_size=60))
 def test_whatever_happens_effects_come_in_an_order_that_makes_sense(steps: list[tuple]):
     """Start, then pauses that resume or commit; every commit ends exactly one utterance."""

@@ -9,7 +9,8 @@ from parley.types.v1 import learner_pb2, turn_pb2
 from services.common.errors import ParleyError
 from services.conversation import events
 from services.conversation.events import Effect, Event
-from services.conversation.session import Session, SessionConfig
+from services.conversation.session import Session
+from services.conversation.session_config import SessionConfig
 
 RATE_HZ = 24_000
 WORD_MS = 300

@@ -56,5 +56,5 @@ def test_a_file_is_slowed_to_the_pace_of_speech_then_refused() -> None:
 
 def test_a_session_that_goes_on_elsewhere_takes_what_piled_up_at_once() -> None:
     gate, burst = AudioGate(2000, catching_up=True), round(MAX_CATCH_UP_S * 5)
-    assert [gate.admit(200, 0.0) for _ in range(burst)] == [0.0] * burst
+    assert max(gate.admit(200, 0.0) for _ in range(burst)) == pytest.approx(0)
     assert gate.admit(200, 0.0) > 0

@@ -4,8 +4,8 @@ import pytest
 
 from parley.types.v1 import learner_pb2, turn_pb2
 from services.conversation import events, problems
+from services.conversation.floor import State
 from services.conversation.pacing import LEAD_MS
-from services.conversation.session import State
 from tests.unit.conversation.driving import Drive
 
 COMPLETED = turn_pb2.REPLY_END_REASON_COMPLETED

@@ -2,10 +2,9 @@
 
 `make test` tries 200 sequences of events. Any other number, 10,000 take some three minutes:
 
-    SESSION_SEQUENCES=10000 make test ARGS=tests/unit/conversation/test_session_properties.py
+    SESSION_SEQUENCES=10000 make test ARGS="-k whatever_happens tests/unit"
 """
 
-import os
 from typing import Any
 
 import pytest
@@ -17,15 +16,17 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from parley.types.v1 import learner_pb2, turn_pb2
 from services.conversation import events, problems
 from services.conversation.events import Effect
-from services.conversation.session import TRANSITIONS, State, Trigger
+from services.conversation.floor import TRANSITIONS, State, Trigger
+from tests.sequences import sequences
 from tests.unit.conversation.driving import Drive
 
-SEQUENCES = int(os.environ.get("SESSION_SEQUENCES", "200"))
+SEQUENCES = sequences(200)
 
 ENDED_EARLY = {
     turn_pb2.REPLY_END_REASON_INTERRUPTED,
@@ -300,10 +301,14 @@ class SessionPromises(RuleBasedStateMachine):
 
 
 # A sequence takes some 15 ms; finding the shortest one that fails takes minutes.
-TestSessionPromises = pytest.mark.timeout(60 + SEQUENCES)(SessionPromises.TestCase)
-TestSessionPromises.settings = settings(
-    max_examples=SEQUENCES, stateful_step_count=50, deadline=None, print_blob=True
-)
+@pytest.mark.timeout(60 + SEQUENCES)
+def test_whatever_happens_a_session_keeps_its_promises():
+    run_state_machine_as_test(
+        SessionPromises,
+        settings=settings(
+            max_examples=SEQUENCES, stateful_step_count=50, deadline=None, print_blob=True
+        ),
+    )
 
 
 def test_every_state_but_the_last_can_be_left_and_the_last_cannot():

@@ -1,7 +1,7 @@
 """A learner who says nothing: the session waits, and the tutor does not talk to itself."""
 
 from parley.types.v1 import turn_pb2
-from services.conversation.session import State
+from services.conversation.floor import State
 from tests.unit.conversation.driving import Drive
 
 

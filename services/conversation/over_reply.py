@@ -1,0 +1,99 @@
+"""Speech over a reply: hold back, wait for words, then stop for good or go on.
+
+Part of the session machine; pure.
+"""
+
+from __future__ import annotations
+
+from parley.ai.v1 import ai_pb2
+from parley.conversation.v1 import conversation_pb2
+from parley.types.v1 import turn_pb2
+from services.conversation import messages, playing, replying
+from services.conversation.floor import State, Trigger
+from services.conversation.interruption import Meaning
+from services.conversation.session_state import SessionState
+
+# Speech that begins in the last moments of a reply does not stop it: there is nothing to save, and
+# stopping would make the tutor swallow its last word.
+_ALMOST_OVER_MS = 300
+_INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
+
+
+def on_speech_started(session: SessionState, at_ms: int, now: float) -> None:
+    """The learner speaks; over a reply that is perhaps an interruption: hold back."""
+    turn = session.turn
+    started = conversation_pb2.SpeechStarted(at_ms=at_ms)
+    session.send(messages.Response(turn=session.spoken_turn, speech_started=started))
+    almost_over = turn is not None and turn.all_sent and turn.left_ms(now) <= _ALMOST_OVER_MS
+    session.listening.began(now, at_ms, over_reply=turn is not None, counts=almost_over)
+    if turn is None or almost_over or session.preferences.no_barge_in:
+        return
+    if session.state is State.REPLYING:
+        session.move(Trigger.SPEECH_OVER_REPLY)
+        turn.playback.hold("speech", now)
+        paused = conversation_pb2.ReplyPaused(reason="speech")
+        session.send_of(turn, reply_paused=paused)
+    session.listening.wait_for_words(now)
+
+
+def on_speech_ended(session: SessionState, at_ms: int, now: float) -> None:
+    """The learner is silent, perhaps only for a pause."""
+    ended = conversation_pb2.SpeechEnded(at_ms=at_ms)
+    session.send(messages.Response(turn=session.spoken_turn, speech_ended=ended))
+    session.listening.stopped()
+    if session.state is State.PAUSED:
+        session.listening.wait_for_words(now)
+        _decide(session, now, final=False)
+
+
+def on_transcript(session: SessionState, message: ai_pb2.EngineTranscript, now: float) -> None:
+    """Show what the learner says, and decide by it what speech over a reply means."""
+    if session.turn is not None and not session.listening.unresolved:
+        # Late words of an utterance that was dismissed, or is the turn under way.
+        return
+    session.send(messages.transcript(session.spoken_turn, message, final=message.final))
+    session.final_shown = message.transcript.verbatim if message.final else ""
+    if session.state is State.PAUSED:
+        session.listening.hear(message.transcript.verbatim)
+        _decide(session, now, final=message.final or not session.listening.speaking)
+
+
+def on_dropped(session: SessionState, now: float) -> None:
+    """What was heard was nothing."""
+    session.listening.unresolved = False
+    session.listening.stopped()
+    _resume(session, now)
+
+
+def _decide(session: SessionState, now: float, *, final: bool) -> None:
+    if session.turn is not None:
+        said = session.turn.in_the_air(now)
+        act_on(session, session.listening.meaning(now, said=said, final=final), now)
+
+
+def act_on(session: SessionState, meaning: Meaning, now: float) -> None:
+    """Do what speech over the reply means."""
+    if meaning is Meaning.INTERRUPTION:
+        interrupt(session, now, take=True)
+    elif meaning is Meaning.BACKCHANNEL:
+        if session.listening.unresolved:
+            session.engine(resolve={"take": False})
+        _resume(session, now)
+
+
+def _resume(session: SessionState, now: float) -> None:
+    """It was no interruption: the reply goes on from where it stopped."""
+    turn = session.turn
+    if turn is None or session.state is not State.PAUSED:
+        return
+    session.move(Trigger.DISMISSED)
+    session.listening.forget()
+    session.send_of(turn, reply_resumed=conversation_pb2.ReplyResumed())
+    turn.playback.release("speech", now)
+    playing.play(session, now)
+
+
+def interrupt(session: SessionState, now: float, *, take: bool) -> None:
+    """End the reply for the learner's sake. `take`: what is being said is the next turn."""
+    replying.end_reply(session, _INTERRUPTED, now, tell_engine=True)
+    playing.give_floor(session, take=take)
