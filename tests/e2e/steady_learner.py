@@ -65,7 +65,7 @@ class SteadyLearner:
         known, deadline = self.next_turn, time.monotonic() + _GIVE_UP_S
         while self.next_turn == known:
             assert time.monotonic() < deadline, f"no turn {known} was saved: {self.wrong}"
-            self._say()
+            self.say()
             await self._until(lambda: self.next_turn > known, _SAY_AGAIN_S)
 
     async def finish(self) -> None:
@@ -147,7 +147,8 @@ class SteadyLearner:
 
     # --- now and then ---------------------------------------------------------------------------
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Speak for a moment."""
         tone = np.arange(_SPEECH_MS * RATE_HZ // 1000) * (2 * np.pi * 200 / RATE_HZ)
         pcm = (6_000 * np.sin(tone)).astype("<i2").tobytes()
         size = 2 * _FRAME_SAMPLES
