@@ -8,8 +8,7 @@ import numpy as np
 
 from bench.speech import Utterance
 from parley_models import ModelStore, Role, default_models_dir
-from services.ai.adapters.moonshine import BASE_PIECE_S, TINY_PIECE_S, MoonshineRecognizer
-from services.ai.adapters.registry import MOONSHINES
+from services.ai.adapters.registry import RECOGNIZERS, LocalRuntime
 from services.ai.compute import ComputePool
 
 
@@ -21,11 +20,10 @@ async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> di
     """
     store = ModelStore(default_models_dir())
     name = store.require(preset).roles[Role.RECOGNIZER]
-    model = MOONSHINES[name](store.path(name))
     pool = ComputePool(1, len(utterances))
     try:
-        whole = TINY_PIECE_S if "tiny" in name else BASE_PIECE_S
-        recognizer = MoonshineRecognizer(model, model, pool, final_piece_s=whole)
+        runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
+        recognizer = RECOGNIZERS[name](store.path(name), runtime)
         heard = {}
         for utterance in utterances:
             session = recognizer.open()

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from parley_models import ModelStore, Role
-from services.ai.adapters.moonshine import MoonshineRecognizer
 from services.ai.adapters.registry import (
-    MOONSHINES,
+    RECOGNIZERS,
     TURN_DETECTORS,
     VOICE_ACTIVITY,
     LocalRuntime,
@@ -67,11 +66,9 @@ def load_turn_models(store: ModelStore, preset: str) -> TurnModels:
     runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
 
     voice, turn, words = (names[role] for role in (Role.VAD, Role.END_OF_TURN, Role.RECOGNIZER))
-    # No captions are shown here, so the model of the finals stands in for that of the partials.
-    final = MOONSHINES[words](store.path(words))
     return TurnModels(
         voice_activity=VOICE_ACTIVITY[voice](store.path(voice), runtime),
         turn_detector=TURN_DETECTORS[turn](store.path(turn), runtime),
-        recognizer=MoonshineRecognizer(final, final, pool),
+        recognizer=RECOGNIZERS[words](store.path(words), runtime),
         pool=pool,
     )

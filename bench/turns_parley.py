@@ -31,6 +31,8 @@ from services.ai.turn_taking import (
 )
 
 _MESSAGE = RATE_HZ // 50
+# How old the last caption is when a pause is seen: on average half the engine's step between two.
+_CAPTION_AGE = LEARNER_RATE_HZ * 3 // 10
 
 
 class HeardCase:
@@ -59,7 +61,10 @@ class HeardCase:
         """Return the transcript of a stretch, and the seconds that it took."""
         if (start, end) not in self._transcripts:
             session = self._models.recognizer.open()
-            session.feed(self.case.audio[start:end])
+            captioned = max(start, end - _CAPTION_AGE)
+            session.feed(self.case.audio[start:captioned])
+            await session.partial()
+            session.feed(self.case.audio[captioned:end])
             known = await session.final()
             session.close()
             self._transcripts[start, end] = (known, self._models.pool.cost_s)

@@ -29,9 +29,7 @@ class Role(StrEnum):
     """What a model does in a conversation."""
 
     RECOGNIZER = "recognizer"
-    """Turns the whole utterance into text, once it has ended."""
-    RECOGNIZER_PARTIAL = "recognizer-partial"
-    """Turns speech into text while it goes on: faster, less exact."""
+    """Turns speech into text, while it goes on and once it has ended."""
     RECOGNIZER_CAREFUL = "recognizer-careful"
     """Hears a turn a second time, off the path to the first reply audio."""
     VAD = "vad"

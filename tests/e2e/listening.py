@@ -16,8 +16,7 @@ import numpy as np
 from bench.recognition_normal_form import normal_form
 from parley_cli.audio.files import read_recording
 from parley_models import ModelStore, default_models_dir
-from services.ai.adapters.moonshine import BASE_PIECE_S, MoonshineRecognizer
-from services.ai.adapters.registry import MOONSHINES
+from services.ai.adapters.registry import RECOGNIZERS, LocalRuntime
 from services.ai.compute import ComputePool
 
 EAR = "moonshine-base-en-int8"
@@ -53,10 +52,10 @@ def stretches(samples: np.ndarray) -> list[np.ndarray]:
 
 
 async def _write_down(parts: list[np.ndarray]) -> str:
-    model = MOONSHINES[EAR](ModelStore(default_models_dir()).path(EAR))
     pool = ComputePool(1, 1)
     try:
-        recognizer = MoonshineRecognizer(model, model, pool, final_piece_s=BASE_PIECE_S)
+        runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
+        recognizer = RECOGNIZERS[EAR](ModelStore(default_models_dir()).path(EAR), runtime)
         heard = []
         for part in parts:
             session = recognizer.open()

@@ -9,16 +9,15 @@ from typing import TypeVar
 import structlog
 
 from parley_models import ModelStore, Role
-from services.ai.adapters.moonshine import BASE_PIECE_S, TINY_PIECE_S, MoonshineRecognizer
 from services.ai.adapters.registry import (
     LANGUAGE_MODELS,
-    MOONSHINES,
+    RECOGNIZERS,
     SYNTHESIZERS,
     TURN_DETECTORS,
     VOICE_ACTIVITY,
     LocalRuntime,
 )
-from services.ai.capabilities import ProviderError, Recognizer
+from services.ai.capabilities import ProviderError
 from services.ai.engines.pipeline import PipelineModels
 from services.ai.engines.stages import StageNames
 
@@ -49,15 +48,7 @@ def load_local_models(store: ModelStore, preset: str, runtime: LocalRuntime) -> 
     voice_activity = load(Role.VAD, VOICE_ACTIVITY, folder(names[Role.VAD]), runtime)
     turn_detector = load(Role.END_OF_TURN, TURN_DETECTORS, folder(names[Role.END_OF_TURN]), runtime)
     synthesizer = load(Role.SYNTHESIZER, SYNTHESIZERS, runtime)
-    final, partial = names[Role.RECOGNIZER], names[Role.RECOGNIZER_PARTIAL]
-    fast = load(Role.RECOGNIZER_PARTIAL, MOONSHINES, folder(partial))
-    careful = fast if final == partial else load(Role.RECOGNIZER, MOONSHINES, folder(final))
-    recognizer: Recognizer = MoonshineRecognizer(
-        careful,
-        fast,
-        runtime.pool,
-        final_piece_s=TINY_PIECE_S if final == partial else BASE_PIECE_S,
-    )
+    recognizer = load(Role.RECOGNIZER, RECOGNIZERS, folder(names[Role.RECOGNIZER]), runtime)
     language_model = load(
         Role.LANGUAGE_MODEL,
         LANGUAGE_MODELS,
@@ -73,7 +64,7 @@ def load_local_models(store: ModelStore, preset: str, runtime: LocalRuntime) -> 
         pool=runtime.pool,
         names=StageNames(
             turn_detector=names[Role.END_OF_TURN],
-            recognizer=final,
+            recognizer=names[Role.RECOGNIZER],
             language_model=names[Role.LANGUAGE_MODEL],
             synthesizer=names[Role.SYNTHESIZER],
         ),

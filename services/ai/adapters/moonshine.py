@@ -1,8 +1,9 @@
-"""Streaming recognition by Moonshine: a small model while the learner speaks, a larger at the end.
+"""Streaming recognition by Moonshine, which decodes whole buffers.
 
-Moonshine decodes whole buffers, so "streaming" is deciding what to decode again. Audio longer than
-a model's limit is cut at its quietest place; a finished piece is decoded once and kept, so that
-at the end of a long turn only the last piece is left to do.
+So "streaming" is deciding what to decode again, and not starting from nothing when it is. Audio
+longer than the model's limit is cut at its quietest place, and a finished piece is decoded once and
+kept. Of the piece that still grows, each result is the draft of the next one: the captions that are
+shown while the learner speaks leave little to do when the speech ends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -36,7 +38,8 @@ from services.ai.transcripts import time_words, transcript_of
 # Moonshine tiny raises above about nine seconds of audio (measured on the published files).
 TINY_PIECE_S = 8.0
 # The base model takes more, and cutting costs words. The tail left to decode when speech ends takes
-# 110 ms for 2 s, 340 ms for 14 s and 770 ms for 20 s of speech on one core, hence this limit.
+# 110 ms for 2 s, 340 ms for 14 s and 770 ms for 20 s of speech on one core without a draft, hence
+# this limit.
 BASE_PIECE_S = 14.0
 # One utterance; the engine ends a turn before that.
 MAX_AUDIO_S = 120.0
@@ -45,6 +48,9 @@ _CUT_FROM = 0.6
 _QUIET_SAMPLES = LEARNER_RATE_HZ // 10
 # Below this root mean square nothing is said: the model would make words up.
 _SILENCE_RMS = 0.0008
+
+_Pieces: TypeAlias = list[tuple[tuple[int, int], tuple[Token, ...]]]
+"""From and to which sample, and the tokens between."""
 
 
 def piece_bounds(audio: Pcm16, limit_s: float) -> list[tuple[int, int]]:
@@ -67,15 +73,15 @@ def piece_bounds(audio: Pcm16, limit_s: float) -> list[tuple[int, int]]:
 
 @dataclass(slots=True)
 class _PieceDecoder:
-    """One model over growing audio; keeps the tokens of pieces that no longer change."""
+    """The model over growing audio; keeps the tokens of pieces that no longer change."""
 
     model: MoonshineModel
     limit_s: float
     finished: list[tuple[Token, ...]] = field(default_factory=list)
+    # What the last piece was when it was last decoded.
+    draft: tuple[Token, ...] = ()
 
-    def decode(
-        self, audio: Pcm16, stopped: Callable[[], bool]
-    ) -> list[tuple[tuple[int, int], tuple[Token, ...]]]:
+    def decode(self, audio: Pcm16, stopped: Callable[[], bool]) -> _Pieces:
         """Return the tokens of each piece. Blocking; calls must not overlap."""
         bounds = piece_bounds(audio, self.limit_s)
         pieces = []
@@ -84,8 +90,11 @@ class _PieceDecoder:
                 tokens = self.finished[index]
             else:
                 tokens = self._decode_piece(audio[start:end], stopped)
-                if index < len(bounds) - 1 and not stopped():
-                    self.finished.append(tokens)
+                if not stopped():
+                    last = index == len(bounds) - 1
+                    self.draft = tokens if last else ()
+                    if not last:
+                        self.finished.append(tokens)
             pieces.append(((start, end), tokens))
         return pieces
 
@@ -93,7 +102,7 @@ class _PieceDecoder:
         samples = to_float(audio)
         if len(samples) < MIN_SAMPLES or float(np.sqrt(np.mean(samples**2))) < _SILENCE_RMS:
             return ()
-        return without_loop(self.model.decode(samples, stopped))
+        return without_loop(self.model.decode(samples, stopped, self.draft))
 
 
 def without_loop(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -115,26 +124,17 @@ def without_loop(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
 
 
 class MoonshineRecognizer:
-    """Recognises English with one model for finals and, where given, a faster for partials."""
+    """Recognises English, in pieces of at most ``piece_s``."""
 
     def __init__(
-        self,
-        final: MoonshineModel,
-        partial: MoonshineModel,
-        pool: ComputePool,
-        *,
-        final_piece_s: float = BASE_PIECE_S,
-        partial_piece_s: float = TINY_PIECE_S,
+        self, model: MoonshineModel, pool: ComputePool, *, piece_s: float = BASE_PIECE_S
     ) -> None:
-        self._final = final
-        self._partial = partial
+        self._model = model
         self._pool = pool
-        self._final_piece_s = final_piece_s
-        self._partial_piece_s = partial_piece_s
+        self._piece_s = piece_s
         # The first call of a model allocates its memory; nobody should wait for that.
         noise = np.random.default_rng(0).normal(0.0, 0.01, LEARNER_RATE_HZ).astype(np.float32)
-        for model in (final, partial):
-            model.decode(noise, lambda: False)
+        model.decode(noise, lambda: False)
 
     @property
     def capabilities(self) -> RecognizerCapabilities:
@@ -149,24 +149,20 @@ class MoonshineRecognizer:
 
     def open(self) -> MoonshineSession:
         """Start recognising one utterance."""
-        return MoonshineSession(
-            _PieceDecoder(self._final, self._final_piece_s),
-            _PieceDecoder(self._partial, self._partial_piece_s),
-            self._pool,
-        )
+        return MoonshineSession(_PieceDecoder(self._model, self._piece_s), self._pool)
 
 
 class MoonshineSession:
     """One utterance. Holds its audio, at most ``MAX_AUDIO_S``; later audio is ignored."""
 
-    def __init__(self, final: _PieceDecoder, partial: _PieceDecoder, pool: ComputePool) -> None:
-        self._final = final
-        self._partial = partial
+    def __init__(self, decoder: _PieceDecoder, pool: ComputePool) -> None:
+        self._decoder = decoder
         self._pool = pool
         self._buffer = np.zeros(samples_of_ms(4000), np.int16)
         self._length = 0
-        self._final_turn = asyncio.Lock()
-        self._partial_turn = asyncio.Lock()
+        # One decoding at a time, in the thread as well: a cancelled one may still be ending there.
+        self._turn = asyncio.Lock()
+        self._in_thread = threading.Lock()
 
     def feed(self, audio: Pcm16) -> None:
         """Add audio."""
@@ -181,18 +177,15 @@ class MoonshineSession:
         self._length = end
 
     async def partial(self) -> str | None:
-        """Return the words so far from the fast model, or None when the pool has other work."""
-        if self._partial_turn.locked() or not self._pool.is_idle:
+        """Return the words so far, or None when the pool has other work."""
+        if self._turn.locked() or not self._pool.is_idle:
             return None
-        async with self._partial_turn:
-            pieces = await self._decode(self._partial)
+        pieces, _ = await self._decode()
         return " ".join(filter(None, (text_of(tokens) for _, tokens in pieces)))
 
     async def final(self) -> Transcript:
-        """Return the careful transcript of everything fed so far."""
-        async with self._final_turn:
-            audio = self._buffer[: self._length]
-            pieces = await self._decode(self._final)
+        """Return the transcript of everything fed so far."""
+        pieces, audio = await self._decode()
         words: list[Word] = []
         for (start, end), tokens in pieces:
             words.extend(time_words(words_of(tokens), audio[start:end], ms_of_samples(start)))
@@ -203,14 +196,17 @@ class MoonshineSession:
         self._buffer = np.zeros(0, np.int16)
         self._length = 0
 
-    async def _decode(
-        self, decoder: _PieceDecoder
-    ) -> list[tuple[tuple[int, int], tuple[Token, ...]]]:
+    async def _decode(self) -> tuple[_Pieces, Pcm16]:
         stop = threading.Event()
-        audio = self._buffer[: self._length]
-        try:
-            return await self._pool.run(decoder.decode, audio, stop.is_set)
-        except asyncio.CancelledError:
-            # The thread cannot be cancelled; it looks at this between two tokens.
-            stop.set()
-            raise
+        async with self._turn:
+            audio = self._buffer[: self._length]
+            try:
+                return await self._pool.run(self._decode_alone, audio, stop.is_set), audio
+            except asyncio.CancelledError:
+                # The thread cannot be cancelled; it looks at this between two tokens.
+                stop.set()
+                raise
+
+    def _decode_alone(self, audio: Pcm16, stopped: Callable[[], bool]) -> _Pieces:
+        with self._in_thread:
+            return self._decoder.decode(audio, stopped)

@@ -4,11 +4,16 @@ Two layouts of the same model are read. The published one (``MergedMoonshine``) 
 first step and later steps share a graph. The folded one (``FoldedMoonshine``), which
 ``parley_models`` makes at install time, has them apart, weights in int8: four times as fast on
 the base size, because nothing is dequantised at every token.
+
+A growing utterance is decoded again and again, and each result is mostly the last one and a few
+words more. So a result serves the next call as its draft: one pass of the decoder verifies all of
+it, as in speculative decoding (Leviathan et al. 2023, arXiv 2211.17192) with the past as the
+drafter. Of 4.5 s of speech that takes about 60 ms on one core instead of 150 ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -31,12 +36,15 @@ MIN_SAMPLES = LEARNER_RATE_HZ // 10
 _WORD_MARK = "\u2581"
 
 Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+# One row of scores over the vocabulary for each decoded token: [1, tokens, vocabulary].
+Logits: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One decoded piece of text and the natural log of its probability."""
+    """One decoded piece of text, its number, and the natural log of its probability."""
 
+    number: int
     piece: bytes
     log_probability: float
 
@@ -45,12 +53,61 @@ class MoonshineModel(Protocol):
     """Decodes audio greedily."""
 
     def decode(
-        self, audio: npt.NDArray[np.float32], stopped: Callable[[], bool]
+        self,
+        audio: npt.NDArray[np.float32],
+        stopped: Callable[[], bool],
+        draft: Sequence[Token] = (),
     ) -> tuple[Token, ...]:
         """Return the tokens of ``audio`` (16 kHz). Ends early once ``stopped()``.
 
+        ``draft`` is a guess at the beginning of the result, such as the tokens of the same audio
+        when it was shorter. It saves time as far as it is right and changes nothing otherwise.
         Blocking; safe to call from several threads at once.
         """
+
+
+class _Layout(Protocol):
+    """What the decoding loop needs of a model."""
+
+    vocabulary: list[bytes]
+
+    def begin(
+        self, audio: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+    ) -> tuple[Logits, Arrays]:
+        """Encode ``audio`` and decode ``ids``; return their logits and what later steps need."""
+
+    def step(self, ids: npt.NDArray[np.int64], past: Arrays) -> Logits:
+        """Decode one more token; ``past`` is brought up to date."""
+
+
+def _decode(
+    layout: _Layout,
+    audio: npt.NDArray[np.float32],
+    stopped: Callable[[], bool],
+    draft: Sequence[Token],
+) -> tuple[Token, ...]:
+    """Decode greedily. A draft is verified in a single pass, then decoding goes on behind it."""
+    limit = _token_limit(len(audio))
+    guess = [token.number for token in draft[: limit - 1]]
+    logits, past = layout.begin(audio, _ids(_START, *guess))
+    tokens: list[Token] = []
+    for row in logits[0]:
+        chosen, log_probability = _pick(row)
+        if chosen == _END or stopped():
+            return tuple(tokens)
+        tokens.append(Token(chosen, layout.vocabulary[chosen], log_probability))
+        if len(tokens) > len(guess) or chosen != guess[len(tokens) - 1]:
+            break
+    # The keys and values of refuted guesses must not be attended to.
+    for name, value in past.items():
+        if ".decoder." in name:
+            past[name] = value[:, :, : len(tokens)]
+    while len(tokens) < limit:
+        chosen, log_probability = _pick(layout.step(_ids(tokens[-1].number), past)[0, -1])
+        if chosen == _END or stopped():
+            break
+        tokens.append(Token(chosen, layout.vocabulary[chosen], log_probability))
+    return tuple(tokens)
 
 
 class FoldedMoonshine:
@@ -60,7 +117,7 @@ class FoldedMoonshine:
         self._encoder = open_session(folder / "encoder.int8.onnx")
         self._first = open_session(folder / "decoder_first.int8.onnx")
         self._next = open_session(folder / "decoder_with_past.int8.onnx")
-        self._vocabulary = read_vocabulary(folder / "tokenizer.bin")
+        self.vocabulary = read_vocabulary(folder / "tokenizer.bin")
         first_outputs = [output.name for output in self._first.get_outputs()]
         next_outputs = [output.name for output in self._next.get_outputs()]
         wanted = {item.name for item in self._next.get_inputs()}
@@ -72,33 +129,35 @@ class FoldedMoonshine:
         self._wanted = wanted
 
     def decode(
-        self, audio: npt.NDArray[np.float32], stopped: Callable[[], bool]
+        self,
+        audio: npt.NDArray[np.float32],
+        stopped: Callable[[], bool],
+        draft: Sequence[Token] = (),
     ) -> tuple[Token, ...]:
         """Return the tokens of ``audio``."""
+        return _decode(self, audio, stopped, draft)
+
+    def begin(
+        self, audio: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+    ) -> tuple[Logits, Arrays]:
+        """Encode ``audio`` and decode ``ids``."""
         hidden = self._encoder.run(None, {"input_values": audio[None]})[0]
-        outputs = self._first.run(
-            None, {"input_ids": _ids(_START), "encoder_hidden_states": hidden}
-        )
-        past = {
+        outputs = self._first.run(None, {"input_ids": ids, "encoder_hidden_states": hidden})
+        past: Arrays = {
             name: value
             for name, value in zip(self._first_past, outputs[1:], strict=True)
             if name in self._wanted
         }
         if self._needs_hidden:
             past["encoder_hidden_states"] = hidden
-        tokens: list[Token] = []
-        logits = outputs[0]
-        for _ in range(_token_limit(len(audio))):
-            chosen, log_probability = _pick(logits[0, -1])
-            if chosen == _END or stopped():
-                break
-            tokens.append(Token(self._vocabulary[chosen], log_probability))
-            outputs = self._next.run(
-                ["logits", *self._next_names], {"input_ids": _ids(chosen), **past}
-            )
-            logits = outputs[0]
-            past.update(zip(self._next_past, outputs[1:], strict=True))
-        return tuple(tokens)
+        return outputs[0], past
+
+    def step(self, ids: npt.NDArray[np.int64], past: Arrays) -> Logits:
+        """Decode one more token."""
+        outputs = self._next.run(["logits", *self._next_names], {"input_ids": ids, **past})
+        past.update(zip(self._next_past, outputs[1:], strict=True))
+        logits: Logits = outputs[0]
+        return logits
 
 
 class MergedMoonshine:
@@ -107,7 +166,7 @@ class MergedMoonshine:
     def __init__(self, folder: Path) -> None:
         self._encoder = open_session(folder / "encoder_model.ort")
         self._decoder = open_session(folder / "decoder_model_merged.ort")
-        self._vocabulary = read_vocabulary(folder / "tokenizer.bin")
+        self.vocabulary = read_vocabulary(folder / "tokenizer.bin")
         self._encoder_mask = any(i.name == "attention_mask" for i in self._encoder.get_inputs())
         inputs = self._decoder.get_inputs()
         self._decoder_mask = any(i.name == "encoder_attention_mask" for i in inputs)
@@ -119,40 +178,44 @@ class MergedMoonshine:
         self._outputs = [_as_past(o.name) for o in self._decoder.get_outputs()[1:]]
 
     def decode(
-        self, audio: npt.NDArray[np.float32], stopped: Callable[[], bool]
+        self,
+        audio: npt.NDArray[np.float32],
+        stopped: Callable[[], bool],
+        draft: Sequence[Token] = (),
     ) -> tuple[Token, ...]:
         """Return the tokens of ``audio``."""
+        return _decode(self, audio, stopped, draft)
+
+    def begin(
+        self, audio: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+    ) -> tuple[Logits, Arrays]:
+        """Encode ``audio`` and decode ``ids``."""
         feed: Arrays = {"input_values": audio[None]}
         if self._encoder_mask:
             feed["attention_mask"] = np.ones((1, len(audio)), np.int64)
         hidden = self._encoder.run(None, feed)[0]
-        fixed: Arrays = {"encoder_hidden_states": hidden}
+        past: Arrays = {"encoder_hidden_states": hidden, **self._empty_past}
         if self._decoder_mask:
-            fixed["encoder_attention_mask"] = np.ones((1, hidden.shape[1]), np.int64)
-        past = dict(self._empty_past)
-        tokens: list[Token] = []
-        chosen = _START
-        for step in range(_token_limit(len(audio))):
-            outputs = self._decoder.run(
-                None,
-                {
-                    "input_ids": _ids(chosen),
-                    self._cache_flag: np.array([step > 0]),
-                    **fixed,
-                    **past,
-                },
-            )
-            # The encoder's keys and values come with the first step only.
-            past |= {
-                name: value
-                for name, value in zip(self._outputs, outputs[1:], strict=True)
-                if step == 0 or ".decoder." in name
-            }
-            chosen, log_probability = _pick(outputs[0][0, -1])
-            if chosen == _END or stopped():
-                break
-            tokens.append(Token(self._vocabulary[chosen], log_probability))
-        return tuple(tokens)
+            past["encoder_attention_mask"] = np.ones((1, hidden.shape[1]), np.int64)
+        outputs = self._decoder.run(
+            None, {"input_ids": ids, self._cache_flag: np.array([False]), **past}
+        )
+        past.update(zip(self._outputs, outputs[1:], strict=True))
+        return outputs[0], past
+
+    def step(self, ids: npt.NDArray[np.int64], past: Arrays) -> Logits:
+        """Decode one more token."""
+        outputs = self._decoder.run(
+            None, {"input_ids": ids, self._cache_flag: np.array([True]), **past}
+        )
+        # The encoder's keys and values come with the first step only.
+        past.update(
+            (name, value)
+            for name, value in zip(self._outputs, outputs[1:], strict=True)
+            if ".decoder." in name
+        )
+        logits: Logits = outputs[0]
+        return logits
 
 
 def text_of(tokens: tuple[Token, ...]) -> str:
@@ -198,8 +261,8 @@ def _as_past(name: str) -> str:
     return name.replace("present", "past_key_values")
 
 
-def _ids(token: int) -> npt.NDArray[np.int64]:
-    return np.array([[token]], np.int64)
+def _ids(*tokens: int) -> npt.NDArray[np.int64]:
+    return np.array([tokens], np.int64)
 
 
 def _token_limit(samples: int) -> int:

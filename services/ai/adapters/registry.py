@@ -8,15 +8,13 @@ from pathlib import Path
 
 from services.ai.adapters.hibari import HibariSynthesizer
 from services.ai.adapters.llama import LlamaLanguageModel, LlamaSettings
-from services.ai.adapters.moonshine_model import (
-    FoldedMoonshine,
-    MergedMoonshine,
-    MoonshineModel,
-)
+from services.ai.adapters.moonshine import BASE_PIECE_S, TINY_PIECE_S, MoonshineRecognizer
+from services.ai.adapters.moonshine_model import FoldedMoonshine, MergedMoonshine
 from services.ai.adapters.silero import SileroVad
 from services.ai.adapters.smart_turn import SmartTurn
 from services.ai.capabilities import (
     LanguageModel,
+    Recognizer,
     Synthesizer,
     TurnDetector,
     VoiceActivityDetector,
@@ -56,9 +54,13 @@ TURN_DETECTORS: Mapping[str, Callable[[Path, LocalRuntime], TurnDetector]] = {
         folder / "smart-turn-v3.2-cpu.onnx", runtime.pool
     ),
 }
-MOONSHINES: Mapping[str, Callable[[Path], MoonshineModel]] = {
-    "moonshine-base-en-int8": FoldedMoonshine,
-    "moonshine-tiny-en": MergedMoonshine,
+RECOGNIZERS: Mapping[str, Callable[[Path, LocalRuntime], Recognizer]] = {
+    "moonshine-base-en-int8": lambda folder, runtime: MoonshineRecognizer(
+        FoldedMoonshine(folder), runtime.pool, piece_s=BASE_PIECE_S
+    ),
+    "moonshine-tiny-en": lambda folder, runtime: MoonshineRecognizer(
+        MergedMoonshine(folder), runtime.pool, piece_s=TINY_PIECE_S
+    ),
 }
 LANGUAGE_MODELS: Mapping[str, Callable[[Path, LocalRuntime], LanguageModel]] = {
     "qwen2.5-coder-1.5b-instruct": _llama,

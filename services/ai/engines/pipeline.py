@@ -3,9 +3,10 @@
 A session is one coroutine group around the pure ``TurnTaking`` machine. Audio is judged as it
 comes, on the event loop; everything slow runs as a task and comes back as an event for the machine.
 
-The path of a turn: while the learner speaks, a fast model shows captions; at every short pause the
-careful model and the turn detector run at once; if the pause looks like the end, the reply is
-prepared up to its first audio and held; the commit lets it go; more speech throws it away.
+The path of a turn: while the learner speaks, captions are shown, each the draft of the next; at
+every short pause the recognizer and the turn detector run at once; if the pause looks like the
+end, the reply is prepared up to its first audio and held; the commit lets it go; more speech throws
+it away.
 """
 
 from __future__ import annotations
@@ -90,9 +91,10 @@ from services.ai.turn_taking import (
 T = TypeVar("T")
 
 # Captions: the first soon enough to tell words from a cough over the tutor's voice, later ones at
-# a pace that can be read. Each costs the fast model about 50 ms on one core.
+# a pace that can be read. Each costs about 60 ms on one core; it is the draft of the transcript at
+# the next pause, so the younger the last one is, the sooner that is known.
 _FIRST_CAPTION = samples_of_ms(400)
-_CAPTION_EVERY = samples_of_ms(600)
+_CAPTION_EVERY = samples_of_ms(480)
 # Above this load of the speech pool a speculation would slow somebody's committed turn.
 _SPECULATION_LOAD = 1.5
 

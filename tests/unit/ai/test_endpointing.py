@@ -56,16 +56,17 @@ def test_a_learners_pauses_stretch_only_unsure_waits_and_never_without_end(typic
     assert MIDDLE.unsure_ms <= wait_ms(MIDDLE, 0.0, "I do.", typical) <= 4000
 
 
-def test_the_words_set_the_bar_for_the_score():
-    score = 0.6
-    assert wait_ms(MIDDLE, score, "I like to cook.", 0) == MIDDLE.sure_ms
-    assert wait_ms(MIDDLE, score, "I like to cook", 0) == MIDDLE.unsure_ms
-    assert wait_ms(MIDDLE, 0.85, "I like to cook", 0) == MIDDLE.sure_ms
+def test_more_words_need_a_lower_score():
+    score = 0.35
+    assert wait_ms(MIDDLE, score, "I like to cook.", 0) == MIDDLE.unsure_ms
+    assert wait_ms(MIDDLE, score, "I like to cook for friends.", 0) == MIDDLE.sure_ms
+    assert wait_ms(MIDDLE, 0.25, "I like to cook for friends.", 0) == MIDDLE.unsure_ms
+    assert wait_ms(MIDDLE, 0.25, "On Sundays I like to cook for friends.", 0) == MIDDLE.sure_ms
 
 
 @pytest.mark.parametrize("words", ["Yes.", "No", "Thank you.", "Good morning!", "I do."])
 def test_a_short_answer_is_a_turn(words: str):
-    assert wait_ms(MIDDLE, 0.7, words, 0) == MIDDLE.sure_ms
+    assert wait_ms(MIDDLE, 0.75, words, 0) == MIDDLE.sure_ms
 
 
 @pytest.mark.parametrize("words", ["My legs", "Jack likes.", "Peter"])
@@ -85,3 +86,10 @@ def test_the_pause_estimate_settles_above_most_pauses():
         for pause in (300, 400, 500, 600, 1000):
             estimate = estimate.with_pause(pause)
     assert 500 <= estimate.typical_ms <= 900
+
+
+def test_the_silence_inside_a_word_is_no_pause_to_learn_from():
+    estimate = PauseEstimate(600)
+    for _ in range(100):
+        estimate = estimate.with_pause(120)
+    assert estimate.typical_ms == 600

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -21,10 +21,14 @@ class Counting:
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
+        self.drafts: list[str] = []
 
-    def decode(self, audio: np.ndarray, stopped: Callable[[], bool]) -> tuple[Token, ...]:
+    def decode(
+        self, audio: np.ndarray, stopped: Callable[[], bool], draft: Sequence[Token] = ()
+    ) -> tuple[Token, ...]:
         self.lengths.append(len(audio))
-        return (Token("▁heard".encode(), -0.1),)
+        self.drafts.append(text_of(tuple(draft)))
+        return (Token(7, "▁heard".encode(), -0.1),)
 
 
 def noise(seconds: float) -> np.ndarray:
@@ -64,7 +68,7 @@ def test_a_cut_falls_into_the_pause():
 
 async def test_a_finished_piece_is_decoded_once(pool: ComputePool):
     model = Counting()
-    session = MoonshineRecognizer(model, model, pool, final_piece_s=8.0).open()
+    session = MoonshineRecognizer(model, pool, piece_s=8.0).open()
     model.lengths.clear()
     session.feed(noise(10.0))
     await session.final()
@@ -77,9 +81,31 @@ async def test_a_finished_piece_is_decoded_once(pool: ComputePool):
     assert transcript.audio_ms == 11_000
 
 
+async def test_a_caption_is_the_draft_of_what_follows(pool: ComputePool):
+    model = Counting()
+    session = MoonshineRecognizer(model, pool).open()
+    model.drafts.clear()
+    session.feed(noise(1.0))
+    await session.partial()
+    session.feed(noise(0.5))
+    await session.final()
+    assert model.drafts == ["", "heard"]
+
+
+async def test_a_new_piece_has_no_draft(pool: ComputePool):
+    model = Counting()
+    session = MoonshineRecognizer(model, pool, piece_s=8.0).open()
+    model.drafts.clear()
+    session.feed(noise(7.0))
+    await session.partial()
+    session.feed(noise(3.0))
+    await session.final()
+    assert model.drafts == ["", "heard", ""]
+
+
 async def test_silence_is_not_given_to_the_model(pool: ComputePool):
     model = Counting()
-    session = MoonshineRecognizer(model, model, pool).open()
+    session = MoonshineRecognizer(model, pool).open()
     model.lengths.clear()
     session.feed(np.zeros(SECOND, np.int16))
     assert (await session.final()).is_empty
@@ -88,7 +114,7 @@ async def test_silence_is_not_given_to_the_model(pool: ComputePool):
 
 async def test_no_partial_is_made_while_the_pool_works(pool: ComputePool):
     model = Counting()
-    session = MoonshineRecognizer(model, model, pool).open()
+    session = MoonshineRecognizer(model, pool).open()
     session.feed(noise(1.0))
     working = asyncio.create_task(pool.run(lambda: 1))
     await asyncio.sleep(0)
@@ -100,7 +126,7 @@ async def test_no_partial_is_made_while_the_pool_works(pool: ComputePool):
 
 
 def tokens(text: str) -> tuple[Token, ...]:
-    return tuple(Token(("▁" + word).encode(), -0.5) for word in text.split())
+    return tuple(Token(0, ("▁" + word).encode(), -0.5) for word in text.split())
 
 
 @pytest.mark.parametrize(
@@ -117,7 +143,11 @@ def test_a_decoders_loop_is_cut(decoded: str, kept: str):
 
 
 def test_a_word_is_as_sure_as_its_pieces():
-    pieces = (Token("▁cook".encode(), -0.1), Token(b"ing", -0.3), Token("▁now".encode(), 0.0))
+    pieces = (
+        Token(1, "▁cook".encode(), -0.1),
+        Token(2, b"ing", -0.3),
+        Token(3, "▁now".encode(), 0.0),
+    )
     words = words_of(pieces)
     assert [text for text, _ in words] == ["cooking", "now"]
     assert words[0][1] == pytest.approx(np.exp(-0.2))

@@ -92,19 +92,19 @@ def test_speech_is_reported_from_its_first_voiced_frame():
 def test_a_closed_consonant_is_no_pause():
     talk = session()
     talk.voice(500)
-    assert of(Paused, talk.silence(120) + talk.voice(300)) == []
+    assert of(Paused, talk.silence(64) + talk.voice(300)) == []
 
 
 def test_a_sure_pause_ends_the_turn_soon():
     talk = session()
     talk.voice(1000)
-    talk.silence(170)
+    talk.silence(128)
     early = talk.answers(0.99, "I like to cook.")
     assert of(Speculate, early) != []
     assert of(Committed, early) == []
-    (committed,) = of(Committed, talk.silence(200))
+    (committed,) = of(Committed, talk.silence(64))
     assert committed.pause == talk.pause
-    assert ms_of_samples(talk.now - committed.speech_end) <= 400
+    assert ms_of_samples(talk.now - committed.speech_end) <= 200
 
 
 def test_an_unsure_pause_waits_longer_than_a_sure_one():

@@ -13,7 +13,6 @@ NEEDED = {
     Role.VAD,
     Role.END_OF_TURN,
     Role.RECOGNIZER,
-    Role.RECOGNIZER_PARTIAL,
     Role.LANGUAGE_MODEL,
     Role.SYNTHESIZER,
 }
