@@ -9,6 +9,8 @@ from sqlalchemy import DateTime
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A timezone-aware UTC datetime. SQLite forgets the zone; this gives it back."""
@@ -35,9 +37,9 @@ def to_timestamp(value: datetime) -> Timestamp:
     """Return `value` (timezone-aware) as a protobuf Timestamp."""
     if value.tzinfo is None:
         raise ValueError("a naive datetime has no place in time: give it a timezone")
-    stamp = Timestamp()
-    stamp.FromDatetime(value.astimezone(UTC))
-    return stamp
+    # By hand: Timestamp.FromDatetime takes five times as long, and a list has many of them.
+    since = value - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1000)
 
 
 def from_timestamp(value: Timestamp) -> datetime:

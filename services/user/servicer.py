@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from services.common import call_context
 from services.common.access import PUBLIC, USER, Access, user_or_service
 from services.common.errors import Unimplemented
-from services.user.accounts import Preferences, Session
+from services.user.accounts import Account, Preferences, Session
 from services.user.application import UserApplication
 from services.user.keys import SigningKeys
 from services.user.translate import (
@@ -18,6 +19,9 @@ from services.user.translate import (
     session_message,
     tokens_message,
 )
+
+# As many as services.user.account_cache keeps accounts.
+_MOST_PREPARED = 1024
 
 ACCESS: dict[str, Access] = {
     "Register": PUBLIC,
@@ -41,7 +45,8 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
 
     def __init__(self, application: UserApplication, keys: SigningKeys) -> None:
         self._application = application
-        self._jwks = keys.jwks()
+        self._jwks = user_pb2.GetJwksResponse(jwks_json=keys.jwks())
+        self._profiles = _PreparedProfiles()
 
     async def Register(
         self, request: user_pb2.RegisterRequest, context: Any
@@ -86,7 +91,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
     ) -> user_pb2.GetProfileResponse:
         """Return the caller's account."""
         account = await self._application.account(call_context.caller())
-        return user_pb2.GetProfileResponse(account=account_message(account))
+        return self._profiles.of(account)
 
     async def UpdateProfile(
         self, request: user_pb2.UpdateProfileRequest, context: Any
@@ -147,7 +152,29 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         self, request: user_pb2.GetJwksRequest, context: Any
     ) -> user_pb2.GetJwksResponse:
         """Return the public keys."""
-        return user_pb2.GetJwksResponse(jwks_json=self._jwks)
+        return self._jwks
+
+
+class _PreparedProfiles:
+    """Answers made a moment ago, for accounts that have not been read again since.
+
+    Accounts are values: the very same one has the very same answer. Nobody changes an answer.
+    """
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[str, tuple[Account, user_pb2.GetProfileResponse]] = OrderedDict()
+
+    def of(self, account: Account) -> user_pb2.GetProfileResponse:
+        """Return the answer that holds `account`."""
+        made = self._made.get(account.user_id)
+        if made is not None and made[0] is account:
+            return made[1]
+        answer = user_pb2.GetProfileResponse(account=account_message(account))
+        self._made[account.user_id] = (account, answer)
+        self._made.move_to_end(account.user_id)
+        if len(self._made) > _MOST_PREPARED:
+            self._made.popitem(last=False)
+        return answer
 
 
 def _not_yet(what: str) -> Unimplemented:

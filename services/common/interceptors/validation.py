@@ -52,15 +52,21 @@ def checked(decode: Decode, max_bytes: int) -> Decode:
 
     When the message has a `seq`, the error names it in its metadata, and the stream can go on.
     """
+    # A message without fields has no rules; asking for them costs a tenth of a small call.
+    ruled: bool | None = None
 
     def checked_decode(data: bytes) -> Any:
+        nonlocal ruled
         if len(data) > max_bytes:
             raise too_large(len(data), max_bytes)
         try:
             message = decode(data)
         except DecodeError as error:
             raise malformed() from error
-        validate(message)
+        if ruled is None:
+            ruled = bool(message.DESCRIPTOR.fields)
+        if ruled:
+            validate(message)
         return message
 
     return checked_decode
