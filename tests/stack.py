@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ import psutil
 
 from gateway.routes import SERVICES
 from launcher import leftovers
+from launcher.certificates import Certificates
 from launcher.folder import Folder
 from launcher.readiness import healthy, tail_of
 from launcher.supervision import State, statuses_now
@@ -45,13 +46,33 @@ STOP_SECONDS = 60.0
 """The longest drain, and the time to close things."""
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses now; all are held until all are known, so none repeats."""
+# As launcher.instances lays them.
+_PORTS_APART = 10
+
+
+def free_ports(count: int, each_with: Sequence[int] = ()) -> list[int]:
+    """Return ports that nobody uses now; all are held until all are known, so none repeats.
+
+    The ports that lie `each_with` above each of them are free as well.
+    """
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        while len(found) < count:
+            with ExitStack() as attempt:
+                first = attempt.enter_context(socket.socket())
+                first.bind(("127.0.0.1", 0))
+                port = first.getsockname()[1]
+                try:
+                    for above in each_with:
+                        attempt.enter_context(socket.socket()).bind(("127.0.0.1", port + above))
+                except (OSError, OverflowError):
+                    # Taken, or beyond the last port: kept until the end, so that it is not given
+                    # out again.
+                    stack.push(attempt.pop_all())
+                    continue
+                found.append(port)
+                stack.push(attempt.pop_all())
+    return found
 
 
 class StackError(AssertionError):
@@ -72,7 +93,12 @@ class Stack:
     ) -> None:
         self.folder = Folder(data_dir)
         self.output = data_dir.with_name(f"{data_dir.name}-launcher.txt")
-        self.port, self.admin_port, self.websocket_port, *ports = free_ports(3 + 2 * len(SERVICES))
+        settings = settings or {}
+        # Further processes of the conversation service have theirs above the first one's.
+        further = range(1, int(settings.get("PARLEY_SESSION_PROCESSES", "1")))
+        self.port, self.admin_port, self.websocket_port, *ports = free_ports(
+            3 + 2 * len(SERVICES), [_PORTS_APART * each for each in further]
+        )
         self.service_ports = dict(zip(SERVICES, ports[::2], strict=True))
         self.environment = {
             **os.environ,
@@ -90,13 +116,22 @@ class Stack:
             prefix = f"PARLEY_{name.upper()}"
             self.environment[f"{prefix}_PORT"] = str(self.service_ports[name])
             self.environment[f"{prefix}_METRICS_PORT"] = str(metrics_port)
-        self.environment |= settings or {}
+        self.environment |= settings
+        self.authority: Path | None = None
+        """The certificate of who signed the gateway's, where that speaks TLS."""
+        if self.environment.get("PARLEY_TLS") == "1":
+            self.authority = Certificates(self.folder.tls).authority
         self._launcher: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """Where clients reach it: `host:port` of the gateway."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where a browser opens it."""
+        return f"{'https' if self.authority else 'http'}://localhost:{self.port}"
 
     @property
     def launcher_pid(self) -> int:
@@ -206,7 +241,7 @@ class Stack:
         def serves() -> bool:
             status = statuses_now(self.folder).get(program)
             up = status is not None and status.state in (State.STARTING, State.RUNNING)
-            return up and asyncio.run(healthy(self.address, service))
+            return up and asyncio.run(healthy(self.address, service, self.authority))
 
         self._wait(serves, f"{program} is not healthy", START_SECONDS)
 

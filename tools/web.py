@@ -36,6 +36,8 @@ STAMP = TOOLS / "web-build.sha256"
 NOT_SOURCES = frozenset({"node_modules", "dist", "coverage", ".vite"})
 """Folders that hold nothing that a build reads and a person wrote."""
 
+DRIVER_BUILD = ROOT / "tools" / "web_driver.mjs"
+
 SIZE = CLIENT / "scripts" / "check-size.mjs"
 """Holds the first load to its budget; every build ends with it."""
 
@@ -98,6 +100,21 @@ def build() -> bool:
         STAMP.write_text(wanted, encoding="ascii")
         print(f"    built in {time.monotonic() - started:.1f} s", flush=True)
         return True
+
+
+def build_driver(target: Path) -> None:
+    """Build `clients/web/tests/driver.ts`, the page's sessions without the page, into `target`.
+
+    Raises:
+        NpmError: it does not build.
+    """
+    environment = npm_install(CLIENT)
+    command = [str(find_node().executable), str(DRIVER_BUILD), str(target)]
+    done = subprocess.run(
+        command, cwd=CLIENT, env=environment, check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise NpmError(f"The driver of the browser tests does not build:\n\n{done.stderr.strip()}")
 
 
 def sources() -> Iterator[Path]:

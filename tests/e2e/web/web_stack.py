@@ -11,11 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.stack import Stack
+from tools.web import DIST, build, build_driver
 
 ROOT = Path(__file__).parents[3]
-DIST = ROOT / "clients" / "web" / "dist"
-"""The page as `make web` built it."""
-
 OURS = ROOT / "tests" / "data" / "web" / "test"
 """What the tests add to it, below `/test/`."""
 
@@ -50,9 +48,11 @@ def write_script(folder: Path) -> Path:
 
 def write_page(folder: Path) -> Path:
     """Write the page, and below `/test/` what is the tests' own, into `folder`; return where."""
+    build()
     path = folder / "page"
     shutil.copytree(DIST, path)
     shutil.copytree(OURS, path / "test")
+    build_driver(path / "test")
     return path
 
 
