@@ -96,6 +96,11 @@ export class Access {
     return this.#renewing;
   }
 
+  /** Renews the token though it has not expired: a stream was refused with it. */
+  async renew(): Promise<string> {
+    return this.token(this.#token);
+  }
+
   /** Finds out whether a sign-in was kept; never throws. */
   async restore(): Promise<void> {
     if (this.#state !== "unknown") return;

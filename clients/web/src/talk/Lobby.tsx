@@ -1,0 +1,90 @@
+import { useAccount } from "@/auth/session";
+import { useCall } from "@/rpc/use-call";
+import type { WayOn } from "@/rpc/problem";
+import { Button } from "@/ui/Button";
+import { Icon } from "@/ui/Icon";
+import { ProblemCard } from "@/ui/ProblemCard";
+import { useLocation } from "wouter";
+
+import { readCatalog } from "./catalog";
+import { Choices } from "./Choices";
+import "./lobby.css";
+import { prefer, usePreferences } from "./preferences";
+import { ScenarioPicker } from "./ScenarioPicker";
+import { talk } from "./talk";
+import { useTalk } from "./use-talk";
+
+/** Before a talk: what about, with whom, and the one big button. */
+export function Lobby() {
+  const catalog = useCall("catalog", readCatalog);
+  const account = useAccount();
+  const [, navigate] = useLocation();
+  const problem = useTalk((state) => state.problem);
+  const microphoneProblem = useTalk((state) => state.microphoneProblem);
+  const { scenarioId, pushToTalk } = usePreferences();
+  const name = account?.profile?.displayName;
+  const begin = (typedOnly = false) => void talk.start({ typedOnly });
+  const onWayOn = (wayOn: WayOn) => {
+    if (wayOn === "sign-in") navigate("/sign-in");
+    else {
+      if (wayOn === "use-default") prefer({ engine: "", voice: "", scenarioId: "free-talk" });
+      begin();
+    }
+  };
+  return (
+    <div className="lobby page">
+      <header className="lobby-head">
+        <p className="lobby-hello">{greeting(new Date().getHours(), name)}</p>
+        <h1>What shall we talk about?</h1>
+      </header>
+      {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
+      {microphoneProblem && (
+        <ProblemCard problem={microphoneProblem} onWayOn={() => begin()}>
+          <Button size="s" look="quiet" icon="keyboard" onClick={() => begin(true)}>
+            Type instead
+          </Button>
+        </ProblemCard>
+      )}
+      {catalog.problem && !catalog.value && (
+        <ProblemCard problem={catalog.problem} onWayOn={catalog.again} />
+      )}
+      <ScenarioPicker
+        scenarios={catalog.value?.scenarios}
+        chosen={scenarioId}
+        level={account?.profile?.level}
+        onChoose={(id) => prefer({ scenarioId: id })}
+      />
+      <details className="lobby-choices">
+        <summary>
+          <Icon name="settings" />
+          Tutor, voice and how you talk
+          <Icon name="chevron" size={18} />
+        </summary>
+        <Choices catalog={catalog.value} live={false} />
+      </details>
+      <div className="lobby-start">
+        <button type="button" className="start" onClick={() => begin()}>
+          <span className="start-disc">
+            <Icon name="mic" size={26} />
+          </span>
+          <span>
+            <strong>Start talking</strong>
+            <small>
+              {pushToTalk ? "Hold the button while you speak" : "Just speak, and take your time"}
+            </small>
+          </span>
+        </button>
+        <Button look="quiet" icon="keyboard" onClick={() => begin(true)}>
+          Type instead
+        </Button>
+      </div>
+    </div>
+  );
+}
+
+/** A greeting for the hour. */
+export function greeting(hour: number, name: string | undefined): string {
+  const time =
+    hour < 5 ? "Hello" : hour < 12 ? "Good morning" : hour < 18 ? "Good afternoon" : "Good evening";
+  return name ? `${time}, ${name}.` : `${time}.`;
+}

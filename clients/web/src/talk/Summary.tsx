@@ -1,0 +1,96 @@
+import { Link, useLocation } from "wouter";
+
+import type { WayOn } from "@/rpc/problem";
+import { Button } from "@/ui/Button";
+import { Icon } from "@/ui/Icon";
+import { ProblemCard } from "@/ui/ProblemCard";
+
+import { clock } from "./floor-words";
+import "./summary.css";
+import { prefer } from "./preferences";
+import { talk } from "./talk";
+import { TurnItem } from "./TurnItem";
+import { useTalk } from "./use-talk";
+import { useAccount } from "@/auth/session";
+
+/** After a talk: how it went, and what is worth keeping. */
+export function Summary() {
+  const view = useTalk((state) => state.view);
+  const problem = useTalk((state) => state.problem);
+  const [, navigate] = useLocation();
+  const name = useAccount()?.profile?.displayName || "You";
+  const { summary } = view;
+  const noted = view.turns.filter((turn) => turn.corrections.length > 0);
+  const unsaved = summary ? summary.turns - summary.turnsSaved : 0;
+  const onWayOn = (wayOn: WayOn) => {
+    if (wayOn === "sign-in") navigate("/sign-in");
+    else {
+      if (wayOn === "use-default") prefer({ engine: "", voice: "" });
+      talk.reset();
+    }
+  };
+  return (
+    <div className="summary page">
+      <header>
+        <p className="lobby-hello">{view.scenario?.title ?? "Your talk"}</p>
+        <h1>{headline(summary?.turns ?? view.turns.length)}</h1>
+      </header>
+      {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
+      {unsaved > 0 && (
+        <div className="banner banner-warn" role="status">
+          <span>{unsaved === 1 ? "One turn is" : `${unsaved} turns are`} still being saved.</span>
+        </div>
+      )}
+      {summary && (
+        <dl className="summary-figures">
+          <Figure name="You spoke" value={clock(summary.learnerSpeechMs)} />
+          <Figure name="The tutor spoke" value={clock(summary.tutorSpeechMs)} />
+          <Figure name={summary.turns === 1 ? "Turn" : "Turns"} value={String(summary.turns)} />
+          {summary.medianSilenceMs > 0 && (
+            <Figure
+              name="Usual wait for an answer"
+              value={`${(summary.medianSilenceMs / 1000).toFixed(1)} s`}
+            />
+          )}
+        </dl>
+      )}
+      <div className="summary-actions">
+        <Button look="primary" icon="chat" onClick={() => talk.reset()}>
+          Another talk
+        </Button>
+        {view.conversationId && (
+          <Link href={`/history/${view.conversationId}`} className="button button-plain button-m">
+            <Icon name="history" />
+            <span>Read and listen again</span>
+          </Link>
+        )}
+      </div>
+      {noted.length > 0 && (
+        <section className="summary-notes">
+          <h2>Worth remembering</h2>
+          <ol className="turns">
+            {noted.map((turn) => (
+              <TurnItem key={turn.number} turn={turn} learnerName={name} replayMs={null} />
+            ))}
+          </ol>
+        </section>
+      )}
+    </div>
+  );
+}
+
+function Figure({ name, value }: { readonly name: string; readonly value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd className="tabular">{value}</dd>
+    </div>
+  );
+}
+
+/** A kind word that is true. */
+export function headline(turns: number): string {
+  if (turns === 0) return "Until next time.";
+  if (turns < 4) return "A good start.";
+  return turns < 12 ? "Well done." : "What a talk!";
+}

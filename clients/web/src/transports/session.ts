@@ -1,0 +1,359 @@
+/**
+ * One live session that survives its connections.
+ *
+ * A connection that breaks is made again with the resume handle, for at most `RECONNECT_FOR_MS`:
+ * what the server said meanwhile comes again, once; what the learner said and did is sent then.
+ * Knows no browser: the transport and the clock are given.
+ */
+
+import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code } from "@connectrpc/connect";
+import {
+  type ChangeSettings,
+  ChangeSettingsSchema,
+  type ConverseRequest,
+  ConverseRequestSchema,
+  type ConverseResponse,
+  type Heard,
+  HeardSchema,
+  type StartSession,
+  StartSessionSchema,
+} from "@parley/stubs/parley/conversation/v1/conversation_pb";
+
+import { type Refusal, connectionLost, refusal, retryable } from "@/rpc/refusal";
+
+import { Backlog } from "./backlog";
+import type { Link, SessionTransport } from "./link";
+
+// A network that drops for 30 s is survived: the tries lie up to 3 s apart.
+export const RECONNECT_FOR_MS = 35_000;
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 3_000;
+// A connection without any answer to three pings is dead, whatever TCP believes.
+const PING_EVERY_MS = 5_000;
+const LOST_AFTER_MS = 16_000;
+// Opening includes loading a model's session; a gateway answers a dead server at once.
+const OPEN_WITHIN_MS = 20_000;
+
+/** What the session tells. */
+export interface SessionEvents {
+  /** A message of the server, each once and in order. */
+  onResponse(response: ConverseResponse): void;
+  /** The connection was lost (false) or is back (true). */
+  onConnection(connected: boolean): void;
+  /** Over for good: null after `ended`, else why. Nothing comes after it. */
+  onEnd(refusal: Refusal | null): void;
+}
+
+/** What the session needs of the world. */
+export interface SessionWorld {
+  now(): number;
+  /** Calls back once; returns what prevents that. */
+  after(ms: number, run: () => void): () => void;
+  /** Renews the sign-in after a refusal; rejects where it is over. */
+  renew(): Promise<unknown>;
+  /** Another transport to try where this one broke before it ever worked, or null. */
+  fallback(failed: SessionTransport): SessionTransport | null;
+}
+
+type Message = NonNullable<MessageInitShape<typeof ConverseRequestSchema>["message"]>;
+
+/** A live session. `open` once; then send; `close` to leave without a word. */
+export class LiveSession {
+  #link: Link | null = null;
+  #connected = false;
+  #everStarted = false;
+  #over = false;
+  #renewed = false;
+  #seq = 0n;
+  #lastSeq = 0n;
+  #handle = "";
+  #heard: Heard | null = null;
+  #settings: ChangeSettings = create(ChangeSettingsSchema);
+  #lostAt: number | null = null;
+  #pauseMs = FIRST_PAUSE_MS;
+  #lastAnswerAt = 0;
+  #pings = new Map<bigint, number>();
+  #nonce = 0n;
+  #roundTripMs: number | null = null;
+  #cancelTimer: (() => void) | null = null;
+  #cancelPing: (() => void) | null = null;
+  readonly #backlog: Backlog;
+
+  constructor(
+    private transport: SessionTransport,
+    private readonly start: StartSession,
+    private readonly events: SessionEvents,
+    private readonly world: SessionWorld,
+  ) {
+    this.#backlog = new Backlog(start.inputFormat?.sampleRateHz ?? 16_000);
+  }
+
+  /** How many messages have not left yet. */
+  get queued(): number {
+    return this.#link?.queued ?? 0;
+  }
+
+  /** The transport in use. */
+  get transportName(): SessionTransport["name"] {
+    return this.transport.name;
+  }
+
+  /** How much audio a message should carry. */
+  get frameMs(): number {
+    return this.transport.frameMs;
+  }
+
+  /** The shortest round trip of the last ones, in milliseconds; null before the first. */
+  get roundTripMs(): number | null {
+    return this.#roundTripMs;
+  }
+
+  /** Opens it. `started` follows, or the end. */
+  open(): void {
+    this.#connect();
+  }
+
+  /** Sends 1 to 200 ms of the microphone, int16 mono at the rate of `start`. */
+  sendAudio(pcm: Uint8Array, firstSample: number): void {
+    this.#post({ case: "audio", value: { pcm, firstSample: BigInt(firstSample) } });
+  }
+
+  /** Sends a typed utterance. */
+  sendText(text: string): void {
+    this.#post({ case: "text", value: { text } });
+  }
+
+  /** Reports how much of a reply has been played. */
+  sendHeard(generation: number, audioMs: number, playDelayMs?: number): void {
+    const older = this.#heard;
+    const delay =
+      playDelayMs ?? (older?.generation === BigInt(generation) ? older.playDelayMs : undefined);
+    this.#heard = create(HeardSchema, {
+      generation: BigInt(generation),
+      audioMs: Math.max(0, Math.round(audioMs)),
+      ...(delay !== undefined && { playDelayMs: delay }),
+    });
+    if (this.#connected) this.#post({ case: "heard", value: this.#heard });
+  }
+
+  /** Stops a reply. */
+  interrupt(generation: number, heardMs: number): void {
+    this.#post({
+      case: "interrupt",
+      value: { generation: BigInt(generation), heardMs: Math.max(0, Math.round(heardMs)) },
+    });
+  }
+
+  /** Ends the utterance without waiting for silence. */
+  endTurn(): void {
+    this.#post({ case: "endTurn", value: {} });
+  }
+
+  /** Changes the live session. A new connection is told of all changes first. */
+  changeSettings(change: MessageInitShape<typeof ChangeSettingsSchema>): void {
+    this.#settings = create(ChangeSettingsSchema, {
+      ...this.#settings,
+      ...change,
+    } as typeof change);
+    if (this.#connected)
+      this.#post({ case: "settings", value: create(ChangeSettingsSchema, change) });
+  }
+
+  /** Asks for the end; `ended` follows. */
+  finish(): void {
+    this.#post({ case: "finish", value: {} });
+  }
+
+  /** Tries at once where a connection is being waited for: the network is said to be back. */
+  hurry(): void {
+    if (this.#connected || this.#over || !this.#cancelTimer || this.#link) return;
+    this.#cancelTimer();
+    this.#connect();
+  }
+
+  /** Leaves without a word. No event follows. */
+  close(): void {
+    this.#over = true;
+    this.#stop();
+  }
+
+  // --- sending ---------------------------------------------------------------------------------
+
+  #post(message: Message): void {
+    if (this.#over) return;
+    const request = this.#number(message);
+    this.#backlog.add(request);
+    if (this.#connected) this.#link?.send(request);
+  }
+
+  #number(message: Message): ConverseRequest {
+    this.#seq += 1n;
+    return create(ConverseRequestSchema, {
+      seq: this.#seq,
+      clientTime: timestampFromMs(Date.now()),
+      message,
+    });
+  }
+
+  // --- connecting ------------------------------------------------------------------------------
+
+  #connect(): void {
+    this.#cancelTimer = null;
+    const start = create(StartSessionSchema, this.start);
+    if (this.#handle) {
+      start.resumeHandle = this.#handle;
+      start.lastSeq = this.#lastSeq;
+      if (this.#heard) start.heard = this.#heard;
+    }
+    let seq = 0n;
+    if (this.transport.name === "websocket") seq = this.#seq += 1n;
+    this.#lastAnswerAt = this.world.now();
+    let current: Link | null = null;
+    current = this.transport.open(start, seq, {
+      onResponse: (response) => {
+        if (this.#link === current) this.#receive(response);
+      },
+      onEnd: (refused) => {
+        if (this.#link === current) this.#ended(refused);
+      },
+    });
+    this.#link = current;
+    this.#cancelTimer = this.world.after(OPEN_WITHIN_MS, () => {
+      this.#dropLink();
+      this.#ended(refusal(Code.Unavailable, "no answer"));
+    });
+  }
+
+  #receive(response: ConverseResponse): void {
+    this.#lastAnswerAt = this.world.now();
+    const { message, seq } = response;
+    if (message.case === "started") {
+      this.#started(message.value.nextSample, message.value.resumeHandle);
+      this.#lastSeq = message.value.resumed || seq < this.#lastSeq ? this.#lastSeq : seq;
+      this.events.onResponse(response);
+      return;
+    }
+    if (seq !== 0n) {
+      if (seq <= this.#lastSeq) return;
+      this.#lastSeq = seq;
+    }
+    if (message.case === "resumeHandle") this.#handle = message.value.handle;
+    else if (message.case === "pong") this.#pong(message.value.nonce);
+    else if (message.case === "notice" && message.value.fatal) this.#handle = "";
+    this.events.onResponse(response);
+    if (message.case === "ended") this.#finish(null);
+  }
+
+  #started(nextSample: bigint, handle: string): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+    const returned = this.#lostAt !== null;
+    this.#everStarted = true;
+    this.#renewed = false;
+    this.#connected = true;
+    this.#lostAt = null;
+    this.#pauseMs = FIRST_PAUSE_MS;
+    if (handle) this.#handle = handle;
+    if (returned) {
+      for (const request of this.#backlog.again(Number(nextSample))) this.#link?.send(request);
+      this.#link?.send(this.#number({ case: "settings", value: this.#settings }));
+      this.events.onConnection(true);
+    }
+    this.#keepAlive();
+  }
+
+  #ended(refused: Refusal | null): void {
+    this.#link = null;
+    this.#connected = false;
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+    this.#cancelPing?.();
+    const why = refused ?? refusal(Code.Unavailable, "the stream ended");
+    if (why.code === Code.Unauthenticated && !this.#renewed) {
+      this.#renewed = true;
+      this.world.renew().then(
+        () => {
+          if (!this.#over) this.#connect();
+        },
+        () => this.#finish(why),
+      );
+      return;
+    }
+    if (!this.#everStarted) {
+      const other = connectionLost(why) ? this.world.fallback(this.transport) : null;
+      if (!other) return this.#finish(why);
+      this.transport = other;
+      return this.#connect();
+    }
+    if (!this.#handle || !(connectionLost(why) || retryable(why))) return this.#finish(why);
+    this.#comeBack(why);
+  }
+
+  #comeBack(why: Refusal): void {
+    const now = this.world.now();
+    if (this.#lostAt === null) {
+      this.#lostAt = now;
+      this.events.onConnection(false);
+      if (this.#over) return;
+    }
+    const pause = Math.min(Math.max(this.#pauseMs, why.retryAfterMs ?? 0), LONGEST_PAUSE_MS);
+    if (now + pause > this.#lostAt + RECONNECT_FOR_MS) {
+      const lost = connectionLost(why)
+        ? refusal(Code.Unavailable, why.message, "CONNECTION_LOST")
+        : why;
+      return this.#finish(lost);
+    }
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
+    this.#cancelTimer = this.world.after(pause, () => this.#connect());
+  }
+
+  // --- keeping alive ---------------------------------------------------------------------------
+
+  #keepAlive(): void {
+    this.#cancelPing?.();
+    if (!this.#connected || this.#over) return;
+    if (this.world.now() - this.#lastAnswerAt > LOST_AFTER_MS) {
+      this.#dropLink();
+      this.#ended(refusal(Code.Unavailable, "no answer to pings"));
+      return;
+    }
+    this.#nonce += 1n;
+    // Only the newest counts: an older one that is answered late says little.
+    this.#pings = new Map([[this.#nonce, this.world.now()]]);
+    this.#post({ case: "ping", value: { nonce: this.#nonce } });
+    this.#cancelPing = this.world.after(PING_EVERY_MS, () => this.#keepAlive());
+  }
+
+  #pong(nonce: bigint): void {
+    const sentAt = this.#pings.get(nonce);
+    if (sentAt === undefined) return;
+    this.#pings.delete(nonce);
+    const measured = this.world.now() - sentAt;
+    this.#roundTripMs =
+      this.#roundTripMs === null ? measured : Math.min(this.#roundTripMs, measured);
+  }
+
+  // --- ending ----------------------------------------------------------------------------------
+
+  #dropLink(): void {
+    const link = this.#link;
+    this.#link = null;
+    link?.abort();
+  }
+
+  #stop(): void {
+    this.#connected = false;
+    this.#cancelTimer?.();
+    this.#cancelPing?.();
+    this.#dropLink();
+  }
+
+  #finish(refused: Refusal | null): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stop();
+    this.events.onEnd(refused);
+  }
+}

@@ -1,0 +1,69 @@
+/** The downlink of both grpc-web transports: `Subscribe`, read to its end. */
+
+import type {
+  ConverseResponse,
+  StartSession,
+} from "@parley/stubs/parley/conversation/v1/conversation_pb";
+
+import { conversations } from "@/rpc/clients";
+import { type Refusal, refusalFromError } from "@/rpc/refusal";
+
+/** The gateway's mark of the process that holds a session: read once, sent with every request. */
+export const AFFINITY_HEADER = "x-parley-affinity";
+
+/** Where the session is, known from the first response. */
+export interface Place {
+  readonly conversationId: string;
+  readonly affinity: string;
+}
+
+/**
+ * Opens or resumes a session and reads what it says.
+ *
+ * `onPlace` comes before the `started` that says it. `onEnd` comes once, with null where the stream
+ * ended in good order; not at all after `signal` was aborted.
+ */
+export function subscribe(
+  start: StartSession,
+  signal: AbortSignal,
+  on: {
+    place(place: Place): void;
+    response(response: ConverseResponse): void;
+    end(refusal: Refusal | null): void;
+  },
+): void {
+  void read(start, signal, on).then(
+    () => {
+      if (!signal.aborted) on.end(null);
+    },
+    (error: unknown) => {
+      if (!signal.aborted) on.end(refusalFromError(error));
+    },
+  );
+}
+
+async function read(
+  start: StartSession,
+  signal: AbortSignal,
+  on: Parameters<typeof subscribe>[2],
+): Promise<void> {
+  let affinity = "";
+  const responses = conversations.subscribe(
+    { start },
+    {
+      signal,
+      timeoutMs: 0,
+      onHeader: (headers) => {
+        affinity = headers.get(AFFINITY_HEADER) ?? "";
+      },
+    },
+  );
+  for await (const { response } of responses) {
+    if (signal.aborted) return;
+    if (!response) continue;
+    if (response.message.case === "started") {
+      on.place({ conversationId: response.message.value.conversationId, affinity });
+    }
+    on.response(response);
+  }
+}
