@@ -101,6 +101,10 @@ def summarise(found: Sequence[Interruption]) -> dict[str, Any]:
         "words": len(words),
         "backchannels": len(backchannels),
         "told_ms": Spread.of(told).fields(),
+        "late_ms_of_the_longest": max(
+            ((one.told_ms, one.late_ms) for one in found if one.told_ms is not None),
+            default=(0.0, 0.0),
+        )[1],
         "never_told": len(found) - len(told),
         "stale_messages": sum(one.stale for one in found),
         "misplaced_audio": sum(one.misplaced for one in found),
@@ -122,6 +126,7 @@ def _show(result: dict[str, Any]) -> None:
         ("told to stop, p50", f"{told['p50_ms']:.0f} ms", ""),
         ("told to stop, p95", f"{told['p95_ms']:.0f} ms", f"at most {BUDGET_MS:.0f} ms"),
         ("told to stop, longest", f"{told['max_ms']:.0f} ms", ""),
+        ("  the machine was late then by", f"{result['late_ms_of_the_longest']:.0f} ms", ""),
         ("never told", str(result["never_told"]), "0"),
         ("text and audio after it", str(result["stale_messages"]), "0"),
         ("audio lost or repeated", str(result["misplaced_audio"]), "0"),

@@ -45,6 +45,8 @@ class Interruption:
     words: real words, else a backchannel. at_ms: where in the reply's audio it was to begin.
     stale: messages with the reply's text or audio that came after it had been told to stop, and
         before it was told to go on; after its end, ever.
+    late_ms: how late this side's microphone was at worst until the learner was told: the machine's
+        own part of it, or more.
     misplaced: audio that does not join what came before it: lost or repeated by the stop.
     played, heard: the words that the loudspeaker played, and those that the server says were
         heard; both empty for a reply that went on.
@@ -56,6 +58,7 @@ class Interruption:
     told_at: float | None = None
     resumed_at: float | None = None
     ended: bool = False
+    late_ms: float = 0.0
     stale: int = 0
     misplaced: int = 0
     played: str = ""
@@ -100,6 +103,7 @@ class Learner:
         self._sample = 0
         self._began_at = time.monotonic()
         self._to_say: list[Samples] = []
+        self._latest_ms = 0.0
         self._replies: dict[int, Reply] = {}
         self._told: dict[int, list[tuple[str, float]]] = {}
         self._changed = asyncio.Event()
@@ -124,7 +128,9 @@ class Learner:
         while True:
             frame = self._to_say.pop(0) if self._to_say else silence
             first, self._sample = self._sample, self._sample + _FRAME_SAMPLES
-            await asyncio.sleep(self._began_at + self._sample / RATE_HZ - time.monotonic())
+            due_at = self._began_at + self._sample / RATE_HZ
+            await asyncio.sleep(due_at - time.monotonic())
+            self._latest_ms = max(self._latest_ms, (time.monotonic() - due_at) * 1000)
             await self._stream.send_audio(frame.tobytes(), first)
 
     async def _listen(self) -> None:
@@ -193,6 +199,7 @@ class Learner:
             return None
         stale, misplaced = reply.stale, reply.misplaced
         told_before = len(self._told[reply.generation])
+        self._latest_ms = 0.0
         found = Interruption(words, place_ms, self._say(words=words))
 
         def told(*kinds: str) -> float | None:
@@ -200,6 +207,7 @@ class Learner:
             return next((at for kind, at in new if kind in kinds), None)
 
         await self._until(lambda: told("reply_paused", "reply_ended") is not None)
+        found.late_ms = self._latest_ms
         await self._until(lambda: told("reply_resumed", "reply_ended") is not None)
         found.told_at = told("reply_paused", "reply_ended")
         found.resumed_at = told("reply_resumed")

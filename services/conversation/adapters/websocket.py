@@ -195,7 +195,7 @@ class WebSocketSessions:
 
     async def _converse(self, socket: ServerConnection, caller: Caller) -> None:
         first = await self._first(socket)
-        live, connection = await self._conversations.open(caller, first.start)
+        live, connection = await self._conversations.open(caller, first.start, first.seq)
 
         async def write(response: conversation_pb2.ConverseResponse) -> None:
             await socket.send(response.SerializeToString())
