@@ -120,7 +120,10 @@ class Outbox(Generic[Row]):
 
 
 Publish = Callable[[Sequence[OutboxEvent]], Awaitable[None]]
-"""Sends events of one aggregate, in order; returning means the receiver has stored them all."""
+"""Sends events of one aggregate, in order; returning means the receiver has stored them all.
+
+Where the policy says `together`, of several aggregates.
+"""
 
 
 # Often enough that the table stays near what is kept, seldom enough to cost nothing.
@@ -133,6 +136,10 @@ class RelayPolicy:
 
     batch: most events sent in one call.
     concurrency: most aggregates sent at once.
+    together: one call takes the events of several aggregates. What it refuses is sent again an
+        aggregate at a time, so that one bad event holds up only its own.
+    pause_seconds: how long after sending the next look is taken, so that what is written meanwhile
+        goes together. The first event after a quiet time never waits.
     poll_seconds: how often to look without being told; a crash between commit and notify costs
         at most this.
     first_backoff_seconds, max_backoff_seconds: wait after the first failure, doubled after each
@@ -143,6 +150,8 @@ class RelayPolicy:
 
     batch: int = 50
     concurrency: int = 8
+    together: bool = False
+    pause_seconds: float = 0.0
     poll_seconds: float = 5.0
     first_backoff_seconds: float = 0.2
     max_backoff_seconds: float = 30.0
@@ -177,7 +186,7 @@ class OutboxRelay(Generic[Row]):
         self._wake = asyncio.Event()
 
     def notify(self) -> None:
-        """Say that an event was committed: it is sent at once. Call it on the event loop."""
+        """Say that an event was committed: it is sent now. Call it on the event loop."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -192,7 +201,11 @@ class OutboxRelay(Generic[Row]):
                     await self.prune()
                     pruned_at = self._clock.monotonic()
                 failures = 0
-                wait = 0.0 if sent else await self._until_next()
+                if sent and self._policy.pause_seconds:
+                    await self._clock.sleep(self._policy.pause_seconds)
+                # What came meanwhile is looked for at once, and so is what one round left.
+                again = sent and (self._wake.is_set() or sent >= self._policy.batch)
+                wait = 0.0 if again else await self._until_next()
             except ParleyError as error:
                 failures += 1
                 wait = self._backoff(failures)
@@ -205,6 +218,10 @@ class OutboxRelay(Generic[Row]):
         batches = await self._due()
         if not batches:
             return 0
+        if self._policy.together and len(batches) > 1:
+            sent = await self._send_together(batches)
+            if sent:
+                return sent
         places = asyncio.Semaphore(self._policy.concurrency)
 
         failures: list[ParleyError] = []
@@ -258,16 +275,26 @@ class OutboxRelay(Generic[Row]):
                     .limit(self._policy.batch)
                 )
             ).all()
-            batches = []
-            for aggregate in aggregates:
-                rows = await session.scalars(
-                    select(table)
-                    .where(table.aggregate_id == aggregate, table.published_at.is_(None))
-                    .order_by(table.position)
-                    .limit(self._policy.batch)
-                )
-                batches.append(list(rows.all()))
-            return batches
+            if not aggregates:
+                return []
+            batches: dict[str, list[Row]] = {aggregate: [] for aggregate in aggregates}
+            for row in await session.scalars(self._waiting(aggregates)):
+                batches[row.aggregate_id].append(row)
+            for aggregate, rows in batches.items():
+                if not rows:
+                    # Another's backlog took all the places.
+                    rows.extend(await session.scalars(self._waiting([aggregate])))
+            return [rows[: self._policy.batch] for rows in batches.values()]
+
+    def _waiting(self, aggregates: Sequence[str]) -> Select[Row]:
+        """Select the first events of `aggregates`, as many as a batch of each would hold."""
+        table = self._table
+        return (
+            select(table)
+            .where(table.aggregate_id.in_(aggregates), table.published_at.is_(None))
+            .order_by(table.position)
+            .limit(self._policy.batch * len(aggregates))
+        )
 
     def _heads(self) -> Select[int]:
         """Select the oldest waiting event of each aggregate: nothing overtakes it."""
@@ -276,15 +303,26 @@ class OutboxRelay(Generic[Row]):
         return select(func.min(table.position)).where(waiting).group_by(table.aggregate_id)
 
     async def _send(self, rows: Sequence[Row]) -> int:
-        events = [
-            OutboxEvent(row.aggregate_id, row.type, row.payload, row.event_id, row.sequence)
-            for row in rows
-        ]
         try:
-            await self._publish(events)
+            await self._publish(_events(rows))
         except Exception as error:  # noqa: BLE001 - whatever it is, the event must be sent again
             await self._failed(rows[0], error)
             return 0
+        return await self._sent(rows)
+
+    async def _send_together(self, batches: Sequence[Sequence[Row]]) -> int:
+        """Send the events of several aggregates in one call; 0 when it fails."""
+        rows = [row for batch in batches for row in batch][: self._policy.batch]
+        try:
+            await self._publish(_events(rows))
+        except Exception as error:  # noqa: BLE001 - whose fault it is, sending them singly tells
+            reason = error.reason if isinstance(error, ParleyError) else type(error).__name__
+            _log.info("outbox_sends_singly", events=len(rows), error=reason)
+            return 0
+        return await self._sent(rows)
+
+    async def _sent(self, rows: Sequence[Row]) -> int:
+        """Mark `rows` as published; return how many they are."""
         async with self._database.transaction() as session:
             await session.execute(
                 update(self._table)
@@ -350,3 +388,10 @@ class OutboxRelay(Generic[Row]):
             notified.cancel()
             slept.cancel()
             await asyncio.gather(notified, slept, return_exceptions=True)
+
+
+def _events(rows: Sequence[OutboxMixin]) -> list[OutboxEvent]:
+    return [
+        OutboxEvent(row.aggregate_id, row.type, row.payload, row.event_id, row.sequence)
+        for row in rows
+    ]

@@ -19,7 +19,7 @@ from services.common.database import Database
 from services.common.grpc_server import port_taken
 from services.common.lifecycle import default_verifier
 from services.common.migrations import migrate
-from services.common.outbox import Outbox, OutboxRelay
+from services.common.outbox import Outbox, OutboxRelay, RelayPolicy
 from services.common.service import Application, GrpcService, Runtime
 from services.conversation.adapters.engine import GrpcEngines
 from services.conversation.adapters.history import HistoryPublisher
@@ -40,6 +40,10 @@ from services.conversation.settings import ConversationSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+# A learner looks at a conversation's page seconds after its last turn at the earliest, and where
+# many talk half a second gathers a handful of turns into one call and one transaction each side.
+_RELAY = RelayPolicy(together=True, pause_seconds=0.5)
+
 
 @asynccontextmanager
 async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIterator[Application]:
@@ -51,7 +55,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         clock, limits = runtime.clock, runtime.limits
         outbox = Outbox(OutboxRow, clock)
         publisher = HistoryPublisher(HistoryServiceStub(runtime.peers.channel("history")))
-        relay = OutboxRelay(database, outbox, publisher.publish, clock)
+        relay = OutboxRelay(database, outbox, publisher.publish, clock, _RELAY)
         store = SqlStore(database, outbox, clock)
         journal = Journal(store, clock, relay.notify)
         metrics = ConversationMetrics(runtime.metrics.registry)

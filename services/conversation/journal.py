@@ -155,7 +155,7 @@ class Journal:
     """Takes entries at once and writes them in order."""
 
     def __init__(self, store: Store, clock: Clock, written: Callable[[], None]) -> None:
-        """`written` is called after each transaction: something waits for the relay."""
+        """`written` is called after each transaction that left something for the relay."""
         self._store = store
         self._clock = clock
         self._written = written
@@ -284,7 +284,8 @@ class Journal:
             if each.done is not None:
                 each.done()
         self._changed.set()
-        self._written()
+        if any(not isinstance(each.entry, TurnKept) for each in batch):
+            self._written()
         return True
 
     def _keep_waiting(self, waiting: _Waiting, entry: TurnKept) -> None:

@@ -118,7 +118,9 @@ class History:
                 )
             for conversation_id in touched:
                 await work.summarise(conversation_id)
-        self._notify_relay()
+        if any(isinstance(event, RecordingStored) for event in events):
+            # Nothing else has a recording deleted, which is all that this relay tells of.
+            self._notify_relay()
         return Ingested(stored, len(events) - stored)
 
     async def conversations(

@@ -20,7 +20,7 @@ class HistoryPublisher:
         self._stub = stub
 
     async def publish(self, events: Sequence[OutboxEvent]) -> None:
-        """Send `events`; returning means that history has stored them all."""
+        """Send `events`, of any conversations; returning means that history stored them all."""
         request = history_pb2.IngestRequest(
             events=[history_pb2.ConversationEvent.FromString(each.payload) for each in events]
         )

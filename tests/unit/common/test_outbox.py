@@ -259,3 +259,92 @@ async def test_no_more_than_the_allowed_aggregates_are_sent_at_once(database, ou
     policy = replace(POLICY, batch=50, concurrency=4)
     await OutboxRelay(database, outbox, count, clock, policy).run_once()
     assert most == 4
+
+
+# --- several aggregates in one call -------------------------------------------------------------
+
+TOGETHER = replace(POLICY, together=True, pause_seconds=0.5)
+
+
+class Gathering(Receiver):
+    """Takes events of several aggregates in one call, or refuses the whole call."""
+
+    async def publish(self, events: Sequence[OutboxEvent]) -> None:
+        self.calls += 1
+        if self.refuse & {event.aggregate_id for event in events}:
+            raise self.error
+        self.got += [(event.aggregate_id, event.payload) for event in events]
+
+
+@pytest.fixture
+def gathering() -> Gathering:
+    return Gathering()
+
+
+@pytest.fixture
+def relay_together(database, outbox, gathering, clock) -> OutboxRelay[Row]:
+    return OutboxRelay(database, outbox, gathering.publish, clock, TOGETHER, jitter=lambda: 1.0)
+
+
+async def test_events_of_several_aggregates_go_in_one_call(
+    database, outbox, relay_together, gathering
+):
+    await write(database, outbox, ("a", b"1"), ("b", b"1"), ("a", b"2"))
+    assert await relay_together.run_once() == 3
+    assert gathering.calls == 1
+    assert gathering.got == [("a", b"1"), ("a", b"2"), ("b", b"1")]
+    assert await relay_together.pending() == 0
+
+
+async def test_one_call_holds_a_batch_at_most_and_the_rest_follows_in_order(
+    database, outbox, relay_together, gathering
+):
+    await write(database, outbox, *((name, bytes([i])) for i in range(3) for name in "ab"))
+    assert await relay_together.run_once() == 3
+    while await relay_together.run_once():
+        pass
+    for name in "ab":
+        payloads = [payload for aggregate, payload in gathering.got if aggregate == name]
+        assert payloads == [b"\0", b"\1", b"\2"]
+
+
+async def test_what_is_refused_together_holds_up_only_its_own_aggregate(
+    database, outbox, relay_together, gathering, clock
+):
+    await write(database, outbox, ("a", b"1"), ("b", b"1"), ("c", b"1"))
+    gathering.refuse = {"b"}
+    await relay_together.run_once()
+    assert sorted(gathering.got) == [("a", b"1"), ("c", b"1")]
+    gathering.refuse = set()
+    assert await relay_together.run_once() == 0
+    await clock.advance(1.0)
+    assert await relay_together.run_once() == 1
+    assert gathering.got[-1] == ("b", b"1")
+
+
+async def test_a_backlog_keeps_no_other_aggregate_waiting(database, outbox, relay, receiver):
+    await write(database, outbox, *(("a", bytes([i])) for i in range(10)), ("b", b"1"))
+    await relay.run_once()
+    assert ("b", b"1") in receiver.got
+
+
+async def test_what_comes_during_the_pause_goes_together_after_it(
+    database, outbox, relay_together, gathering, clock
+):
+    running = asyncio.create_task(relay_together.run())
+    try:
+        await write(database, outbox, ("a", b"1"))
+        relay_together.notify()
+        await until(lambda: gathering.calls == 1)
+        await write(database, outbox, ("b", b"1"))
+        relay_together.notify()
+        await write(database, outbox, ("c", b"1"))
+        relay_together.notify()
+        await until(lambda: clock.sleeping)
+        assert gathering.calls == 1
+        await clock.advance(0.5)
+        await until(lambda: len(gathering.got) == 3)
+        assert gathering.calls == 2
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
