@@ -24,14 +24,19 @@ FEW_SESSIONS = 4
 URGENT_BYTES = 40 * _BYTES_A_MS
 
 # In silence only speech can begin, and amid speech it can only pause: both end the wait. What is
-# too soft to end it waits so long at most, a third of what stopping an interrupted tutor may take.
-STEADY_BYTES = 80 * _BYTES_A_MS
+# too soft to end it waits so long at most, half of what stopping an interrupted tutor may take.
+STEADY_BYTES = 120 * _BYTES_A_MS
 
 # The engine's bound of one message.
 _MAX_BYTES = 200 * _BYTES_A_MS
 
-# A peak of 2 % of full scale lies above a quiet room and below a voice near the microphone.
-_LOUD = 650
+# Loud is what stands out from the room by 10 dB, the room being the quietest of late: a fan is not
+# loud, a soft voice in a quiet room is.
+_OUT_OF_ROOM = 3.2
+# No room counts as quieter than a third of a percent of full scale: microphones have a noise.
+_QUIETEST_ROOM = 100.0
+# A room grows louder by 6 dB in three seconds of 20 ms pieces, and quieter at once.
+_ROOM_GROWS = 1.005
 
 # Speech over a reply is judged by its first words, within this long.
 _ONSET_BYTES = 400 * _BYTES_A_MS
@@ -57,6 +62,7 @@ class EngineAudio:
         # when an earlier engine was lost: so it begins as a pause.
         self._loud = False
         self._same_bytes = 0
+        self._room = _QUIETEST_ROOM
 
     def add(self, pcm: bytes) -> tuple[bytes, ...]:
         """Take a piece of at most 200 ms; return the messages to send now, mostly none or one."""
@@ -82,7 +88,9 @@ class EngineAudio:
 
     def _enough(self, pcm: bytes) -> int:
         """Return how much makes a message that ends with `pcm`."""
-        loud = bool(np.frombuffer(pcm, "<i2").max() > _LOUD)
+        peak = float(np.frombuffer(pcm, "<i2").max())
+        loud = peak > _OUT_OF_ROOM * self._room
+        self._room = max(_QUIETEST_ROOM, min(peak, self._room * _ROOM_GROWS))
         before = self._same_bytes
         steady_after = _ONSET_BYTES if self._loud else _SILENT_AFTER_BYTES
         if loud is self._loud:

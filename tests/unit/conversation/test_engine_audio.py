@@ -47,7 +47,7 @@ def test_in_a_crowd_two_frames_go_together():
 def test_a_long_silence_goes_in_longer_messages():
     audio = crowded()
     lengths_ms(audio, [quiet()] * 50)
-    assert lengths_ms(audio, [quiet()] * 8) == [[], [], [], [80], [], [], [], [80]]
+    assert lengths_ms(audio, [quiet()] * 6) == [[], [], [], [], [], [120]]
 
 
 def test_whoever_begins_to_speak_after_silence_is_heard_at_once():
@@ -60,7 +60,7 @@ def test_the_middle_of_an_utterance_goes_in_longer_messages_and_its_pause_at_onc
     audio = crowded()
     lengths_ms(audio, [quiet()] * 50 + [loud()] * 21)
     audio.take()
-    assert lengths_ms(audio, [loud()] * 5) == [[], [], [], [80], []]
+    assert lengths_ms(audio, [loud()] * 7) == [[], [], [], [], [], [120], []]
     # A turn may be over: from here on a frame is the most that is waited for.
     assert lengths_ms(audio, [quiet()] * 5) == [[40], [], [40], [], [40]]
 
@@ -72,12 +72,28 @@ def test_between_words_a_frame_is_the_most_that_is_waited_for():
     assert max(size for each in sizes for size in each) == 40
 
 
+def test_a_fan_is_a_room_in_which_speech_is_heard_at_once():
+    audio = crowded()
+    fan = np.full(320, 1_000, "<i2").tobytes()
+    lengths_ms(audio, [fan] * 1_000)
+    audio.take()
+    assert lengths_ms(audio, [fan, fan, loud()]) == [[], [], [60]]
+
+
+def test_a_soft_voice_in_a_quiet_room_is_heard_at_once():
+    audio = crowded()
+    lengths_ms(audio, [quiet()] * 60)
+    audio.take()
+    soft = np.full(320, 400, "<i2").tobytes()
+    assert lengths_ms(audio, [quiet(), soft]) == [[], [40]]
+
+
 def test_once_the_turn_is_decided_on_a_pause_is_silence():
     audio = crowded()
     lengths_ms(audio, [loud()] * 25 + [quiet()] * 11)
     audio.take()
     audio.decided()
-    assert lengths_ms(audio, [quiet()] * 4) == [[], [], [], [80]]
+    assert lengths_ms(audio, [quiet()] * 6) == [[], [], [], [], [], [120]]
 
 
 def test_a_decision_while_the_learner_goes_on_speaking_changes_nothing():
@@ -106,7 +122,7 @@ PIECES = st.lists(
 
 
 @given(st.integers(0, 2 * FEW_SESSIONS), PIECES)
-def test_every_sample_arrives_in_order_and_waits_for_80_ms_at_most(sessions, pieces):
+def test_every_sample_arrives_in_order_and_waits_for_120_ms_at_most(sessions, pieces):
     audio = EngineAudio(Crowd(sessions))
     came, went = bytearray(), bytearray()
     for is_loud, milliseconds, is_posted in pieces:
@@ -117,5 +133,5 @@ def test_every_sample_arrives_in_order_and_waits_for_80_ms_at_most(sessions, pie
             went += message
         if is_posted:
             went += audio.take()
-        assert len(came) - len(went) < 80 * 32
+        assert len(came) - len(went) < 120 * 32
     assert came == went + audio.take()
