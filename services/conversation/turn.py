@@ -28,9 +28,10 @@ from services.conversation.stages import join_stages, with_playing
 _MAX_REPLY_CHARACTERS = 16_000
 _MAX_REPLY_WORDS = 4_000
 
-# What is kept of a turn under way is at most this old: it costs a database write, and a reply is
-# made and sent ahead of its playback, so what was heard is in it.
-_KEEP_EVERY_S = 1.0
+# A turn under way is kept when more of its reply was sent than is kept, but not more often than
+# this: it costs a database write. What was sent is heard later, and a reply is made faster than it
+# is said, so this is once for each of its sentences.
+_KEEP_EVERY_S = 0.4
 
 # An echo is heard again within a room's and a device's delay, and recognised a little later.
 _ECHO_MS = 4_000
@@ -80,7 +81,7 @@ class OpenTurn:
     _first_audio_at: float | None = None
     _engine_stages: Sequence[turn_pb2.Stage] = ()
     _unrecorded: deque[tuple[float, Piece]] = field(default_factory=deque)
-    _kept: tuple[int, int, bool] = (0, 0, False)
+    _kept: tuple[int, bool] = (0, False)
     _kept_at: float = -math.inf
 
     @property
@@ -208,11 +209,11 @@ class OpenTurn:
 
         Captions are not: whether they were read, nobody reports.
         """
-        what = (len(self.pieces), self.audio_ms, self.done)
-        too_early = now < self._kept_at + _KEEP_EVERY_S
-        if self.captions_only or not self.playback.started or too_early or what == self._kept:
+        kept_ms, kept_whole = self._kept
+        covered = self.playback.sent_ms <= kept_ms and self.done == kept_whole
+        if self.captions_only or covered or now < self._kept_at + _KEEP_EVERY_S:
             return False
-        self._kept, self._kept_at = what, now
+        self._kept, self._kept_at = (self.audio_ms, self.done), now
         return True
 
     # --- what was heard -----------------------------------------------------------------------
