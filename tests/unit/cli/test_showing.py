@@ -100,6 +100,22 @@ def test_the_bar_names_its_parts_largest_first_and_fits() -> None:
     assert stage_bar((), None, 80).plain == ""
 
 
+def test_what_nobody_would_notice_gets_no_column() -> None:
+    stages = (StageView("endpoint", 700.0), StageView("received", 1.4), StageView("sent", 6.0))
+    bar = stage_bar(stages, 707.4, 72).plain.split("  ")[1]
+    assert "r" not in bar
+    assert "s" in bar
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 60, 80, 120])
+def test_the_meter_takes_what_room_there_is(width: int) -> None:
+    """On a narrow terminal its end was cut off."""
+    status = rendered(TALKING, width, 24, file="[1] 000360210.wav")[-2]
+    assert len(status) < width
+    if "mic" in status:
+        assert "…" not in status
+
+
 def test_the_meter_stays_in_its_box() -> None:
     for level in (-200.0, -60.0, -30.0, 0.0, 20.0):
         assert len(level_meter(level, 20).plain) == len("mic ") + 20

@@ -165,9 +165,9 @@ def talk(
     Loudspeakers do: the tutor's voice is taken out of what the microphone hears. With --headphones
     there is none to take out. Ctrl-C ends the talk in good order; a second one ends it at once.
 
-    While you talk: space stops the tutor, m mutes you, q ends the talk. Speak whenever you like, also
-    over the tutor; a "mhm" does not stop it. A connection that is lost for up to 30 s comes back by
-    itself, and what you said meanwhile is heard.
+    While you talk: space stops the tutor, m mutes you, q ends the talk. Speak whenever you like,
+    also over the tutor; a "mhm" does not stop it. A connection that is lost for up to 30 s comes
+    back by itself, and what you said meanwhile is heard.
 
     Under each of your turns stands how long you waited for the answer, and for what:
     742 ms  eeeelllcca  l thinking 310  e turn end 298  c clause 92  a voice 31

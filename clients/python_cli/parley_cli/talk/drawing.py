@@ -38,6 +38,9 @@ _STAGE_WORDS = {
     "unaccounted": "unaccounted",
 }
 
+# Parts that nobody would notice get no column of their own; the words beside the bar may name them.
+_WORTH_A_COLUMN_MS = 5.0
+
 _FLOORS = {
     Floor.CONNECTING: ("connecting …", "yellow"),
     Floor.LISTENING: ("● listening", "green"),
@@ -77,7 +80,10 @@ def stage_bar(stages: tuple[StageView, ...], silence_ms: float | None, width: in
     bar = max(8, min(24, width // 5))
     for stage in shown:
         letter, style = _STAGES.get(stage.name, ("·", "white"))
-        text.append(letter * max(1, round(bar * stage.duration_ms / total)), style=style)
+        columns = round(bar * stage.duration_ms / total)
+        if columns == 0 and stage.duration_ms >= _WORTH_A_COLUMN_MS:
+            columns = 1
+        text.append(letter * columns, style=style)
     legend = sorted(shown, key=lambda s: s.duration_ms, reverse=True)
     for stage in legend:
         letter, style = _STAGES.get(stage.name, ("·", "white"))

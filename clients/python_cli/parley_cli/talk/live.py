@@ -31,6 +31,7 @@ from parley_cli.talk.plain import notice_text, print_ending
 _REDRAWS_PER_S = 10
 # The meter falls this much a redraw: it jumps up and sinks slowly, as meters do.
 _METER_FALL_DB = 4.0
+_SHORTEST_METER = 6
 
 
 class LivePresenter:
@@ -179,8 +180,10 @@ def draw(
         status.append(f"   {file}", style="dim")
     if view.time_left_ms is not None:
         status.append(f"   the server closes in {view.time_left_ms / 1000:.0f} s", style="yellow")
-    meter = level_meter(level_dbfs, width=min(24, max(8, width // 4)))
-    status.append("   ").append_text(meter)
+    # What is left of the line; a meter of a few columns tells nothing.
+    room = width - 1 - len(status) - len("   mic ")
+    if room >= _SHORTEST_METER:
+        status.append("   ").append_text(level_meter(level_dbfs, width=min(24, room)))
     about = " · ".join(part for part in (view.scenario, view.engine, view.voice) if part)
     footer = Text(keys, style="dim")
     if about and len(keys) + len(about) + 3 <= width:
