@@ -36,6 +36,17 @@ ENDED_EARLY = {
 SPEECH = turn_pb2.UTTERANCE_SOURCE_SPEECH
 TEXT = turn_pb2.UTTERANCE_SOURCE_TEXT
 NONE = turn_pb2.UTTERANCE_SOURCE_NONE
+CUT_OFF = turn_pb2.Turn(
+    turn_id="01900000-0000-7000-8000-0000000000f6",
+    number=6,
+    generation=5,
+    reply_text="one two",
+    heard_text="one",
+    reply_ms=600,
+    heard_ms=300,
+    reply_end_reason=turn_pb2.REPLY_END_REASON_FAILED,
+    reply_words=[{"text": "one"}, {"text": "two"}],
+)
 WORDS = ["", "mhm", "yeah", "wait", "no I mean", "tea", "really good", "one two three"]
 
 
@@ -47,16 +58,25 @@ class SessionPromises(RuleBasedStateMachine):
         tutor_opens=st.booleans(),
         no_barge_in=st.booleans(),
         next_turn=st.sampled_from([1, 7]),
+        cut_off=st.booleans(),
     )
     def begin(
-        self, captions_only: bool, tutor_opens: bool, no_barge_in: bool, next_turn: int
+        self,
+        captions_only: bool,
+        tutor_opens: bool,
+        no_barge_in: bool,
+        next_turn: int,
+        cut_off: bool,
     ) -> None:
-        self.first_turn = next_turn
+        # One that goes on may begin by closing the turn in which its process died.
+        broken_off = events.SaveTurn(CUT_OFF) if cut_off and next_turn > 1 else None
+        self.first_turn = CUT_OFF.number if broken_off else next_turn
         self.drive = Drive(
             captions_only=captions_only,
             tutor_opens=tutor_opens,
             next_turn=next_turn,
             last_generation=5,
+            broken_off=broken_off,
             turn_taking=learner_pb2.TurnTakingPreferences(no_barge_in=no_barge_in),
             session_s=900,
             idle_s=120,
