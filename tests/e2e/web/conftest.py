@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.web.chromium import chromium
 from tests.e2e.web.console import Console
@@ -16,8 +17,20 @@ from tests.e2e.web.taps import tap
 from tests.e2e.web.web_stack import web_stack as make_web_stack
 from tests.stack import Stack
 
-OpenPage = Callable[[Stack], Awaitable[Page]]
-"""Opens a page of a browser profile of its own, at the address of a running Parley."""
+OpenPage = Callable[..., Awaitable[Page]]
+"""Opens a page of a browser profile of its own, at the address of a running Parley; what else it is
+given are wishes about talking, as the page keeps them."""
+
+Talker = Callable[..., Awaitable[WebLearner]]
+"""Makes somebody who has just made an account, with these wishes about talking."""
+
+WISHES = {"tutorOpens": False, "rawMicrophone": True}
+"""The learner begins, and nothing is done to what the microphone hears."""
+
+KEEP_WISHES = """
+if (location.origin !== "null" && !localStorage.getItem("parley.talk"))
+  localStorage.setItem("parley.talk", JSON.stringify(%s));
+"""
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +42,8 @@ def microphone(tmp_path_factory: pytest.TempPathFactory) -> Microphone:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(microphone: Microphone) -> AsyncIterator[Browser]:
     """Yield the browser that the tests share."""
+    # A machine that does other things as well takes its time; nothing waits when all is well.
+    expect.set_options(timeout=15_000)
     async with chromium(microphone.path) as running:
         yield running
 
@@ -53,7 +68,7 @@ async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPag
     """Return what opens a page in a profile of its own; every profile is closed at the end."""
     contexts = []
 
-    async def open_one(stack: Stack) -> Page:
+    async def open_one(stack: Stack, **wishes: object) -> Page:
         context = await browser.new_context(
             base_url=stack.url,
             ignore_https_errors=True,
@@ -63,6 +78,7 @@ async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPag
         )
         contexts.append(context)
         context.set_default_timeout(20_000)
+        await context.add_init_script(KEEP_WISHES % json.dumps(WISHES | wishes))
         await console.watch(context)
         await tap(context)
         return await context.new_page()
@@ -72,9 +88,20 @@ async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPag
         await context.close()
 
 
+@pytest.fixture
+def talker(open_page: OpenPage, web_stack: Stack) -> Talker:
+    """Return what makes somebody with an account, on a page of their own."""
+
+    async def make(stack: Stack | None = None, **wishes: object) -> WebLearner:
+        one = WebLearner(await open_page(stack or web_stack, **wishes))
+        await one.sign_up()
+        await one.is_signed_in()
+        return one
+
+    return make
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def learner(open_page: OpenPage, web_stack: Stack) -> WebLearner:
+async def learner(talker: Talker) -> WebLearner:
     """Return somebody who has just made an account in the browser."""
-    one = WebLearner(await open_page(web_stack))
-    await one.sign_up()
-    return one
+    return await talker()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 
 class WebLearner:
@@ -34,3 +34,46 @@ class WebLearner:
     async def is_signed_in(self) -> None:
         """Wait until the page shows what only somebody signed in sees."""
         await expect(self.page.get_by_role("navigation", name="Pages")).to_be_visible()
+
+    @property
+    def floor(self) -> Locator:
+        """The words under the big control: whose turn it is."""
+        return self.page.locator(".dock-words strong")
+
+    @property
+    def said(self) -> Locator:
+        """What the learner said, a line a turn."""
+        return self.page.locator(".transcript .line-learner p")
+
+    @property
+    def answers(self) -> Locator:
+        """What the tutor said, a line a turn."""
+        return self.page.locator(".transcript .line-tutor p")
+
+    async def start_talking(self) -> None:
+        """Press the one big button and wait until the tutor listens."""
+        await self.page.get_by_role("button", name="Start talking").click()
+        await expect(self.floor).to_have_text("Your turn")
+
+    async def start_typing(self) -> None:
+        """Begin a talk without a microphone."""
+        await self.page.get_by_role("button", name="Type instead").first.click()
+        await expect(self.floor).to_have_text("Your turn")
+
+    async def write(self, text: str) -> None:
+        """Say something by typing it."""
+        await self.page.get_by_label("Write instead of speaking").fill(text)
+        await self.page.get_by_role("button", name="Send").click()
+
+    async def end_talk(self) -> None:
+        """End the talk and wait for its summary."""
+        await self.page.get_by_role("button", name="End", exact=True).click()
+        await expect(self.page.get_by_role("button", name="Another talk")).to_be_visible()
+
+    async def way(self) -> str:
+        """Return how this talk travels, as the diagnostics panel says it."""
+        await self.page.get_by_role("button", name="Diagnostics").click()
+        dialog = self.page.get_by_role("dialog", name="Diagnostics")
+        told = await dialog.locator("dl > div").first.locator("dd").inner_text()
+        await self.page.keyboard.press("Escape")
+        return told

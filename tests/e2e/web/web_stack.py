@@ -25,9 +25,14 @@ REPLIES = (
     "Today we have a soup of tomatoes, and fresh fish with potatoes and a green salad.",
     "I am glad to hear that. I will bring you some water and some bread in a moment.",
 )
-"""What the scripted tutor answers, one a turn; each sounds for about five seconds."""
+"""What the scripted tutor answers, one a turn."""
 
-MS_PER_WORD = 300
+MS_PER_WORD = 200
+
+
+def sounding_s(reply: str) -> float:
+    """Return for how long the scripted voice says this."""
+    return len(reply.split()) * MS_PER_WORD / 1000
 
 
 def write_script(folder: Path) -> Path:
@@ -36,7 +41,6 @@ def write_script(folder: Path) -> Path:
     lines = [
         "[recognizer]",
         f"texts = {json.dumps(HEARD)}",
-        'loud_texts = ["mhm"]',
         "[language_model]",
         f"replies = {json.dumps(REPLIES)}",
         "[synthesizer]",
