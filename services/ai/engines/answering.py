@@ -36,14 +36,14 @@ Spawn = Callable[[Coroutine[Any, Any, T]], "asyncio.Task[T]"]
 
 # The reply's share of the context, with the chat template's own marks.
 _REPLY_TOKENS = 160
-# Fewer new words than this are evaluated about as fast with the whole prompt.
-_MIN_PRIMED_WORDS = 4
+# Each evaluation costs a step whatever its length: a word at a time would be a step a word.
+_MIN_PRIMED_WORDS = 2
 # Words are evaluated ahead only while that is quick: on a loaded machine it would still be under
 # way when the turn ends, and the reply would wait for it. After a slow one some turns go without.
 _QUICK_PRIME_S = 0.35
 _TURNS_WITHOUT = 3
-# Words of a caption that may still change when more is heard.
-_UNSETTLED_WORDS = 2
+# Words of a caption that may still change when more is heard: the last was cut short by the moment.
+_UNSETTLED_WORDS = 1
 
 
 @dataclass(slots=True)
