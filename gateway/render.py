@@ -33,7 +33,10 @@ from gateway.routes import HEALTH, METHODS, REFLECTION, SERVICES, Route
 from gateway.settings import GatewaySettings, is_ip, split_address
 
 AFFINITY_HEADER: Final = "x-parley-affinity"
-"""Names the process that holds a browser's session. The client sends back what it was given."""
+"""Names the process that holds a session. The client sends back what it was given."""
+
+AFFINITY_PARAMETER: Final = "at"
+"""The same for a WebSocket, in its query: a page can set no header there."""
 
 ALLOW_HEADERS: Final = (
     "authorization",
@@ -81,6 +84,7 @@ def render(settings: GatewaySettings) -> str:
         allow_headers=ALLOW_HEADERS,
         expose_headers=EXPOSE_HEADERS,
         affinity_header=AFFINITY_HEADER,
+        affinity_parameter=AFFINITY_PARAMETER,
         websockets=settings.addresses_of("conversation_websocket"),
         pages=[*authority, *pages(settings.effective_web_dir)],
         app_paths=APP_PATHS,

@@ -97,7 +97,8 @@ METHODS: Final[tuple[Route, ...]] = (
         # has moved on; its client decides.
         changing="Push",
         streaming="Converse Subscribe Upload",
-        affinity="Subscribe Upload Push GetConversationState",
+        # Converse needs it only to resume: where the session is alive, its process knows best.
+        affinity="Converse Subscribe Upload Push GetConversationState",
     ),
     *_of(
         "ai",

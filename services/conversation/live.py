@@ -48,6 +48,7 @@ from services.conversation.events import (
     ToEngine,
     TurnStored,
 )
+from services.conversation.intake import Intake
 from services.conversation.journal import (
     ConversationBegun,
     ConversationOver,
@@ -57,7 +58,6 @@ from services.conversation.journal import (
 )
 from services.conversation.learner_audio import ENGINE_RATE_HZ, LearnerAudio, pcm_format
 from services.conversation.plan import Plan, Surroundings
-from services.conversation.push_order import PushOrder
 from services.conversation.recorder import Recorder
 from services.conversation.responses import Response, Responses
 from services.conversation.session import Session
@@ -86,7 +86,7 @@ class LiveSession:
             plan.accounted_ms * plan.input_rate_hz // 1000,
             unplaced_sample=int(plan.elapsed_s * plan.input_rate_hz),
         )
-        self.push_order = PushOrder()
+        self.intake = Intake(self.receive)
         self._gate = AudioGate(plan.limits.audio_ahead_ms, catching_up=plan.stored)
         self._connection: Connection | None = None
         self._engine_ready = ai_pb2.EngineReady()
@@ -190,6 +190,7 @@ class LiveSession:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            self.intake.close()
             await self._link.close()
             if not self.ready.done():
                 self.ready.cancel()

@@ -20,6 +20,15 @@ def start_required() -> ParleyError:
     return FailedPrecondition("The first message must be `start`.", reason="START_REQUIRED")
 
 
+def no_first_message() -> ParleyError:
+    """An upload that never said of which conversation it is."""
+    return InvalidArgument(
+        "The first message must come at once, and name the conversation.",
+        reason="INVALID_REQUEST",
+        fields=[FieldViolation("conversation_id", "is required in the first message")],
+    )
+
+
 def already_started() -> ParleyError:
     """`start` came again."""
     return FailedPrecondition("The session has been started.", reason="ALREADY_STARTED")

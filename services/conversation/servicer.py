@@ -16,8 +16,7 @@ from services.conversation import problems
 from services.conversation.application import Conversations
 from services.conversation.floor import State
 from services.conversation.live import LiveSession
-from services.conversation.push_order import PushOrder
-from services.conversation.transport import carry
+from services.conversation.transport import carry, carry_upload
 
 ACCESS = {
     "Converse": USER,
@@ -67,7 +66,8 @@ class ConversationServicer:
 
     async def Subscribe(self, request: conversation_pb2.SubscribeRequest, context: Context) -> None:
         """Open or resume a session, and write what it says."""
-        live, connection = await self._conversations.open(caller(), request.start)
+        live, connection = await self._conversations.open(caller(), request.start, request.seq)
+        live.intake.begin(request.seq, request.first_seq)
 
         async def write(response: conversation_pb2.ConverseResponse) -> None:
             await context.write(conversation_pb2.SubscribeResponse(response=response))
@@ -76,33 +76,24 @@ class ConversationServicer:
 
     async def Upload(self, _requests: object, context: Context) -> conversation_pb2.UploadResponse:
         """Take the learner's side of a subscribed session as a stream."""
-        who, live, last_seq = caller(), None, 0
-        while True:
-            try:
-                message = await context.read()
-            except ParleyError as error:
-                if live is None:
-                    raise
-                live.refuse(error, int(error.metadata.get("seq", "0")))
-                continue
-            if message is grpc.aio.EOF:
-                return conversation_pb2.UploadResponse(last_seq=last_seq)
-            if live is None:
-                live = self._conversations.find(who, message.conversation_id)
-            if live.over:
-                raise problems.ended()
-            await live.receive(message.request)
-            last_seq = message.request.seq
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                first = await context.read()
+        except TimeoutError:
+            raise problems.no_first_message() from None
+        if first is grpc.aio.EOF:
+            raise problems.no_first_message()
+        live = self._conversations.find(caller(), first.conversation_id)
+        await carry_upload(live, _read_upload(live, context, first.request))
+        return conversation_pb2.UploadResponse(last_seq=live.intake.last_seq)
 
     async def Push(
         self, request: conversation_pb2.PushRequest, _context: Context
     ) -> conversation_pb2.PushResponse:
         """Take a batch of the learner's side of a subscribed session."""
         live = self._conversations.find(caller(), request.conversation_id)
-        order: PushOrder = live.push_order
-        for message in order.take(request.requests):
-            await live.receive(message)
-        return conversation_pb2.PushResponse(last_seq=order.last_seq)
+        last_seq = await live.intake.push(request.requests)
+        return conversation_pb2.PushResponse(last_seq=last_seq)
 
     async def ListScenarios(
         self, _request: conversation_pb2.ListScenariosRequest, _context: Context
@@ -125,6 +116,25 @@ class ConversationServicer:
             unsaved_turns=session.unsaved_turns,
             started_at=to_timestamp(live.plan.started_at),
         )
+
+
+async def _read_upload(
+    live: LiveSession, context: Context, first: conversation_pb2.ConverseRequest
+) -> None:
+    """Hand the messages of an upload to the session until the client closes it."""
+    request: conversation_pb2.ConverseRequest | None = first
+    while True:
+        if request is not None:
+            await live.intake.upload(request)
+        try:
+            message = await context.read()
+        except ParleyError as error:
+            live.refuse(error, int(error.metadata.get("seq", "0")))
+            request = None
+            continue
+        if message is grpc.aio.EOF:
+            return
+        request = message.request
 
 
 async def _read(live: LiveSession, context: Context) -> None:

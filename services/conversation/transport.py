@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from parley.conversation.v1 import conversation_pb2
+from services.conversation import problems
 from services.conversation.connection import Connection
 from services.conversation.live import LiveSession
 from services.conversation.responses import Response
@@ -88,6 +89,32 @@ async def carry(
             await asyncio.wait({reader}, timeout=_LAST_MESSAGE_S)
             reader.cancel()
             await asyncio.gather(writer, reader, return_exceptions=True)
+
+
+async def carry_upload(live: LiveSession, reading: Coroutine[Any, Any, None]) -> None:
+    """Let an upload's messages come until the client has closed it, or the session is over.
+
+    Args:
+        live: the session.
+        reading: hands the messages on; returns when the client has closed its side.
+
+    Raises:
+        Aborted: TAKEN_OVER, another upload of the session has begun.
+    """
+    must_end = live.intake.begin_upload()
+    reader = asyncio.create_task(reading)
+    try:
+        await asyncio.wait({reader, must_end}, return_when=asyncio.FIRST_COMPLETED)
+        if reader.done():
+            return reader.result()
+        if not live.over:
+            raise problems.taken_over()
+        return None
+    finally:
+        # What is on its way to the engine arrives whole, whoever went away.
+        await asyncio.wait({reader}, timeout=_LAST_MESSAGE_S)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
 
 
 async def _write(connection: Connection, write: Write) -> None:

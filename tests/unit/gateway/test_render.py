@@ -84,6 +84,7 @@ def test_the_filters_stand_in_the_order_that_works():
         "grpc_web",
         "grpc_stats",
         "jwt_authn",
+        "header_mutation",
         "stateful_session",
         "router",
     ]

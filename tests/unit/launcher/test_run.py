@@ -29,7 +29,7 @@ async def until(met: Callable[[], bool]) -> None:
 async def running(plan: Plan, then: Callable[[], Awaitable[None]]) -> None:
     """Run the plan, and `then` once it is ready."""
     ready = asyncio.Event()
-    greet = run_module.greeting
+    greet = vars(run_module)["greeting"]
 
     def greeted(*about: Any) -> str:
         ready.set()

@@ -578,7 +578,9 @@ class ConverseResponse(_message.Message):
 
     @_builtins.property
     def pong(self) -> Global___Pong:
-        """Answers a ping."""
+        """Answers a ping. One with nonce 0 and `seq` 0 answers none: it is sent when nothing else was
+        for 15 seconds, so that nobody between takes the stream for dead.
+        """
 
     @_builtins.property
     def ended(self) -> Global___SessionEnded:
@@ -1206,6 +1208,16 @@ class SubscribeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     START_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    FIRST_SEQ_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """The place of `start` in the client's count, as the `seq` of Converse's first message: messages
+    below it are ones sent again. 0: the client's count begins with the next message, at 1.
+    """
+    first_seq: _builtins.int
+    """For Push, with `seq`: the lowest number that will be sent again. 0: nothing will, and the next
+    message is `seq` + 1.
+    """
     @_builtins.property
     def start(self) -> Global___StartSession:
         """As the first message of Converse."""
@@ -1214,10 +1226,12 @@ class SubscribeRequest(_message.Message):
         self,
         *,
         start: Global___StartSession | None = ...,
+        seq: _builtins.int = ...,
+        first_seq: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_seq", b"first_seq", "seq", b"seq", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,15 +98,20 @@ class ConversationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Upload(self, request_iterator, context):
-        """The learner's side of a subscribed session as one stream. NOT_FOUND (NO_LIVE_SESSION).
+        """The learner's side of a subscribed session as one stream, which ends with the session. One
+        that broke can be followed by another, which may send again: what was had above the `seq` of
+        Subscribe is ignored. NOT_FOUND (NO_LIVE_SESSION); ABORTED (TAKEN_OVER) when another came.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Push(self, request, context):
-        """The learner's side of a subscribed session in batches. A batch may overtake another by at most
-        the reorder window; repeated sequence numbers are ignored. NOT_FOUND (NO_LIVE_SESSION).
+        """The learner's side of a subscribed session in batches, any number of them on their way at once.
+        A message may overtake others, by at most 300 of them: further ahead it is INVALID_ARGUMENT
+        (SEQUENCE_GAP), and nothing of its batch is taken; send what is missing first. Repeated numbers
+        are ignored, so a batch whose answer was lost is simply sent again. NOT_FOUND
+        (NO_LIVE_SESSION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,10 +49,16 @@ class ConversationServiceStub:
     Upload or Push. The first response is `started`, with the affinity header set.
     """
     Upload: _grpc.StreamUnaryMultiCallable[_conversation_pb2.UploadRequest, _conversation_pb2.UploadResponse]
-    """The learner's side of a subscribed session as one stream. NOT_FOUND (NO_LIVE_SESSION)."""
+    """The learner's side of a subscribed session as one stream, which ends with the session. One
+    that broke can be followed by another, which may send again: what was had above the `seq` of
+    Subscribe is ignored. NOT_FOUND (NO_LIVE_SESSION); ABORTED (TAKEN_OVER) when another came.
+    """
     Push: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.PushRequest, _conversation_pb2.PushResponse]
-    """The learner's side of a subscribed session in batches. A batch may overtake another by at most
-    the reorder window; repeated sequence numbers are ignored. NOT_FOUND (NO_LIVE_SESSION).
+    """The learner's side of a subscribed session in batches, any number of them on their way at once.
+    A message may overtake others, by at most 300 of them: further ahead it is INVALID_ARGUMENT
+    (SEQUENCE_GAP), and nothing of its batch is taken; send what is missing first. Repeated numbers
+    are ignored, so a batch whose answer was lost is simply sent again. NOT_FOUND
+    (NO_LIVE_SESSION).
     """
     ListScenarios: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.ListScenariosRequest, _conversation_pb2.ListScenariosResponse]
     """Lists the situations to practise."""
@@ -80,10 +86,16 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     Upload or Push. The first response is `started`, with the affinity header set.
     """
     Upload: _aio.StreamUnaryMultiCallable[_conversation_pb2.UploadRequest, _conversation_pb2.UploadResponse]  # type: ignore[assignment]
-    """The learner's side of a subscribed session as one stream. NOT_FOUND (NO_LIVE_SESSION)."""
+    """The learner's side of a subscribed session as one stream, which ends with the session. One
+    that broke can be followed by another, which may send again: what was had above the `seq` of
+    Subscribe is ignored. NOT_FOUND (NO_LIVE_SESSION); ABORTED (TAKEN_OVER) when another came.
+    """
     Push: _aio.UnaryUnaryMultiCallable[_conversation_pb2.PushRequest, _conversation_pb2.PushResponse]  # type: ignore[assignment]
-    """The learner's side of a subscribed session in batches. A batch may overtake another by at most
-    the reorder window; repeated sequence numbers are ignored. NOT_FOUND (NO_LIVE_SESSION).
+    """The learner's side of a subscribed session in batches, any number of them on their way at once.
+    A message may overtake others, by at most 300 of them: further ahead it is INVALID_ARGUMENT
+    (SEQUENCE_GAP), and nothing of its batch is taken; send what is missing first. Repeated numbers
+    are ignored, so a batch whose answer was lost is simply sent again. NOT_FOUND
+    (NO_LIVE_SESSION).
     """
     ListScenarios: _aio.UnaryUnaryMultiCallable[_conversation_pb2.ListScenariosRequest, _conversation_pb2.ListScenariosResponse]  # type: ignore[assignment]
     """Lists the situations to practise."""
@@ -126,7 +138,10 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_conversation_pb2.UploadRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.UploadResponse, _abc.Awaitable[_conversation_pb2.UploadResponse]]:
-        """The learner's side of a subscribed session as one stream. NOT_FOUND (NO_LIVE_SESSION)."""
+        """The learner's side of a subscribed session as one stream, which ends with the session. One
+        that broke can be followed by another, which may send again: what was had above the `seq` of
+        Subscribe is ignored. NOT_FOUND (NO_LIVE_SESSION); ABORTED (TAKEN_OVER) when another came.
+        """
 
     @_abc_1.abstractmethod
     def Push(
@@ -134,8 +149,11 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _conversation_pb2.PushRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.PushResponse, _abc.Awaitable[_conversation_pb2.PushResponse]]:
-        """The learner's side of a subscribed session in batches. A batch may overtake another by at most
-        the reorder window; repeated sequence numbers are ignored. NOT_FOUND (NO_LIVE_SESSION).
+        """The learner's side of a subscribed session in batches, any number of them on their way at once.
+        A message may overtake others, by at most 300 of them: further ahead it is INVALID_ARGUMENT
+        (SEQUENCE_GAP), and nothing of its batch is taken; send what is missing first. Repeated numbers
+        are ignored, so a batch whose answer was lost is simply sent again. NOT_FOUND
+        (NO_LIVE_SESSION).
         """
 
     @_abc_1.abstractmethod
