@@ -1,6 +1,7 @@
 """The pipeline engine over scripted models: what a session says, and when it keeps silent."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -66,9 +67,10 @@ class Watched(ScriptedLanguageModel):
 class Talk:
     """One session and everything that it has said."""
 
-    def __init__(self, session: PipelineSession, model: Watched) -> None:
+    def __init__(self, session: PipelineSession, model: Watched, pool: ComputePool) -> None:
         self.session = session
         self.model = model
+        self.pool = pool
         self.said: list[EngineOutput] = []
 
     async def read(self) -> None:
@@ -122,7 +124,7 @@ async def talk(
         ),
     )
     session = engine.open(SessionConfig(**config))
-    talk = Talk(session, model)
+    talk = Talk(session, model, pool)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(session.run())
@@ -183,6 +185,19 @@ async def test_a_speculation_that_holds_has_its_work_done_before_the_decision():
     stages = {stage.kind.value: stage for stage in t.of(ReplyAudio)[0].stages}
     assert stages["first_token"].duration_ms == 0
     assert stages["first_token"].at_ms <= stages["endpoint"].at_ms
+
+
+async def test_a_loaded_machine_does_not_speculate():
+    async with talk({"turn_detector": {"score": 0.4}}) as t:
+        others_are_done = threading.Event()
+        others = [asyncio.create_task(t.pool.run(others_are_done.wait)) for _ in range(3)]
+        await t.voice(1000)
+        await t.silence(240)
+        assert t.model.sessions[0].prompts == []
+        others_are_done.set()
+        await asyncio.gather(*others)
+        await t.silence(2500)
+    assert t.of(ReplyEnded)[0].usage.speculations == 0
 
 
 async def test_of_an_interrupted_reply_the_next_prompt_holds_what_was_heard():
