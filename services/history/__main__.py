@@ -9,4 +9,4 @@ from services.history.bootstrap import bootstrap
 from services.history.settings import HistorySettings
 
 if __name__ == "__main__":
-    sys.exit(run_service("history", HistorySettings, bootstrap))
+    sys.exit(run_service("history", HistorySettings, bootstrap, gives_way=True))

@@ -9,4 +9,4 @@ from services.media.bootstrap import bootstrap
 from services.media.settings import MediaSettings
 
 if __name__ == "__main__":
-    sys.exit(run_service("media", MediaSettings, bootstrap))
+    sys.exit(run_service("media", MediaSettings, bootstrap, gives_way=True))
