@@ -10,6 +10,7 @@ that a deployment could leave out.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import secrets
 import statistics
@@ -35,7 +36,9 @@ from tests.stack import Stack
 
 # A frame later than this is heard: it is twice what a player holds back.
 _LATE_MS = 40.0
-_FIRST, _GROWTH = 4, 1.5
+# The search begins here, goes on where this one's CPU time says the core is nearly full, and then
+# in steps of so much.
+_FIRST, _NEARLY_FULL, _GROWTH = 8, 0.8, 1.25
 # The capacity is found to this share of itself.
 _RESOLUTION = 0.06
 _SETTLE_S = CYCLE_S
@@ -129,12 +132,12 @@ async def find_capacity(served: Served, most: int) -> Capacity:
         return False
 
     good, bad, count = 0, most + 1, _FIRST
-    while count < bad:
+    while good < count < bad:
         if await carries(count):
-            good = count
-            count = min(most, int(count * _GROWTH)) if count < most else bad
+            good, full = count, int(_NEARLY_FULL * count / max(steps[-1].server_cores, 0.01))
+            count = min(most, max(full if count == _FIRST else 0, math.ceil(count * _GROWTH)))
         else:
-            bad = count
+            bad, count = count, int(count / _GROWTH)
     while bad - good > max(1, int(_RESOLUTION * bad)):
         middle = (good + bad) // 2
         if await carries(middle):
@@ -157,7 +160,8 @@ async def _hold(served: Served, count: int, record: Lateness, seconds: float) ->
             session.record_to(record)
         before = CpuUse.now(served.pid, served.core)
         await asyncio.sleep(seconds)
-        server_cores, others_cores = before.until(CpuUse.now(served.pid, served.core))
+        after = CpuUse.now(served.pid, served.core)
+        server_cores, others_cores = before.until(after)
         for session in sessions:
             session.record_to(None)
         for task in running:
@@ -165,13 +169,16 @@ async def _hold(served: Served, count: int, record: Lateness, seconds: float) ->
     # What was under way ends before the next count begins.
     await asyncio.sleep(_PAUSE_S)
     failures = [session.failed for session in sessions if session.failed]
-    return step_of(count, record, failures, server_cores, others_cores)
+    cpu_ms = {name: 1000 * cores / count for name, cores in before.by_name(after).items()}
+    return step_of(count, record, failures, server_cores, others_cores, cpu_ms)
 
 
 def _show(name: str, step: Step) -> None:
     print(
         f"{name}: {step.sessions} sessions, lateness p50 {step.p50_ms:.1f} ms, p99 "
-        f"{step.p99_ms:.1f} ms; server {step.server_cores:.2f} cores"
+        f"{step.p99_ms:.1f} ms; server {step.server_cores:.2f} cores ("
+        + ", ".join(f"{name} {each:.1f}" for name, each in step.cpu_ms.items() if each >= 0.1)
+        + " ms a session's second)"
         + (f", {step.failed} lost ({step.failure})" if step.failed else "")
         + (
             ""

@@ -12,7 +12,7 @@ import asyncio
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -155,6 +155,8 @@ class Step:
     server_cores: float
     others_cores: float
     """What everybody else used of the server's core meanwhile."""
+    cpu_ms: Mapping[str, float] = field(default_factory=dict)
+    """Of each of the server's programs: milliseconds of CPU time for a second of a session."""
 
     @property
     def is_undisturbed(self) -> bool:
@@ -174,6 +176,7 @@ class Step:
             "sender_p99_ms": round(self.sender_p99_ms, 2),
             "server_cores": round(self.server_cores, 3),
             "others_cores": round(self.others_cores, 3),
+            "cpu_ms": {name: round(each, 2) for name, each in self.cpu_ms.items()},
         }
 
 
@@ -187,6 +190,7 @@ def step_of(
     failures: Sequence[str],
     server_cores: float,
     others_cores: float = 0.0,
+    cpu_ms: Mapping[str, float] | None = None,
 ) -> Step:
     """Summarise a recording."""
     p50, p99 = (weighted_percentile(record.late, each) for each in (50, 99))
@@ -201,6 +205,7 @@ def step_of(
         sender_p99_ms=1000 * percentile(sorted(record.sent_late) or [math.inf], 99),
         server_cores=server_cores,
         others_cores=others_cores,
+        cpu_ms=cpu_ms or {},
     )
 
 

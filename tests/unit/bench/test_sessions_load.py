@@ -180,6 +180,7 @@ def test_a_late_load_or_a_shared_core_is_no_measure_of_the_server():
 
 
 def test_a_process_is_told_from_the_others_on_its_core():
-    before = CpuUse(10.0, {1: 5.0}, 100.0)
-    after = CpuUse(12.0, {1: 5.5, 2: 0.5}, 101.5)
+    before = CpuUse(10.0, {1: 5.0}, {1: "ai"}, 100.0)
+    after = CpuUse(12.0, {1: 5.5, 2: 0.5}, {1: "ai", 2: "user"}, 101.5)
     assert before.until(after) == (pytest.approx(0.5), pytest.approx(0.25))
+    assert before.by_name(after) == {"ai": pytest.approx(0.25), "user": pytest.approx(0.25)}
