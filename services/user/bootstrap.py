@@ -50,7 +50,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             ),
         )
         service = GrpcService.of(
-            UserServicer(application, keys),
+            UserServicer(application, keys, always_secure=settings.secure_cookies),
             add_UserServiceServicer_to_server,
             user_pb2.DESCRIPTOR,
             "UserService",

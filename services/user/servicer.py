@@ -9,9 +9,11 @@ from parley.user.v1 import user_pb2, user_pb2_grpc
 from services.common import call_context
 from services.common.access import PUBLIC, USER, Access, user_or_service
 from services.common.errors import Unimplemented
+from services.user import web_cookie
 from services.user.accounts import Account, Preferences, Session
 from services.user.application import UserApplication
 from services.user.keys import SigningKeys
+from services.user.tokens import Tokens
 from services.user.translate import (
     account_message,
     merged_preferences,
@@ -41,10 +43,16 @@ ACCESS: dict[str, Access] = {
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):
-    """Serves `parley.user.v1.UserService`. DeleteAccount and ExportData are not there yet."""
+    """Serves `parley.user.v1.UserService`. DeleteAccount and ExportData are not there yet.
 
-    def __init__(self, application: UserApplication, keys: SigningKeys) -> None:
+    always_secure: web pages' cookies are for TLS alone, whatever the gateway says of a call.
+    """
+
+    def __init__(
+        self, application: UserApplication, keys: SigningKeys, *, always_secure: bool = False
+    ) -> None:
         self._application = application
+        self._always_secure = always_secure
         self._jwks = user_pb2.GetJwksResponse(jwks_json=keys.jwks())
         self._profiles = _PreparedProfiles()
 
@@ -60,7 +68,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             request.request_id,
         )
         return user_pb2.RegisterResponse(
-            account=account_message(account), tokens=tokens_message(tokens)
+            account=account_message(account), tokens=await self._given(tokens, context)
         )
 
     async def Login(self, request: user_pb2.LoginRequest, context: Any) -> user_pb2.LoginResponse:
@@ -69,21 +77,24 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             request.username, request.password, request.device_name
         )
         return user_pb2.LoginResponse(
-            account=account_message(account), tokens=tokens_message(tokens)
+            account=account_message(account), tokens=await self._given(tokens, context)
         )
 
     async def Refresh(
         self, request: user_pb2.RefreshRequest, context: Any
     ) -> user_pb2.RefreshResponse:
         """Change a refresh token for new tokens."""
-        tokens = await self._application.refresh(request.refresh_token)
-        return user_pb2.RefreshResponse(tokens=tokens_message(tokens))
+        tokens = await self._application.refresh(_refresh_token(request, context))
+        return user_pb2.RefreshResponse(tokens=await self._given(tokens, context))
 
     async def Logout(
         self, request: user_pb2.LogoutRequest, context: Any
     ) -> user_pb2.LogoutResponse:
         """End a session."""
-        await self._application.logout(request.refresh_token)
+        await self._application.logout(_refresh_token(request, context))
+        metadata = context.invocation_metadata()
+        if web_cookie.is_web(metadata):
+            await _set_cookie(context, web_cookie.clearing(secure=self._secure(metadata)))
         return user_pb2.LogoutResponse()
 
     async def GetProfile(
@@ -109,7 +120,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         tokens = await self._application.change_password(
             call_context.caller(), request.old_password, request.new_password
         )
-        return user_pb2.ChangePasswordResponse(tokens=tokens_message(tokens))
+        return user_pb2.ChangePasswordResponse(tokens=await self._given(tokens, context))
 
     async def ListSessions(
         self, request: user_pb2.ListSessionsRequest, context: Any
@@ -154,6 +165,25 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         """Return the public keys."""
         return self._jwks
 
+    async def _given(self, tokens: Tokens, context: Any) -> user_pb2.TokenPair:
+        """Return the tokens as the caller gets them: a web page's refresh token as a cookie."""
+        message = tokens_message(tokens)
+        metadata = context.invocation_metadata()
+        if web_cookie.is_web(metadata):
+            secure = self._secure(metadata)
+            expires_at = tokens.refresh_expires_at
+            kept = web_cookie.keeping(tokens.refresh_token, expires_at, secure=secure)
+            await _set_cookie(context, kept)
+            message.refresh_token = ""
+        return message
+
+    def _secure(self, metadata: web_cookie.Metadata) -> bool:
+        return self._always_secure or not web_cookie.without_tls(metadata)
+
+
+async def _set_cookie(context: Any, value: str) -> None:
+    await context.send_initial_metadata(((web_cookie.SET_COOKIE_KEY, value),))
+
 
 class _PreparedProfiles:
     """Answers made a moment ago, for accounts that have not been read again since.
@@ -175,6 +205,14 @@ class _PreparedProfiles:
         if len(self._made) > _MOST_PREPARED:
             self._made.popitem(last=False)
         return answer
+
+
+def _refresh_token(request: user_pb2.RefreshRequest | user_pb2.LogoutRequest, context: Any) -> str:
+    """Return the refresh token that came, in the message or as a web page's cookie."""
+    metadata = context.invocation_metadata()
+    if request.refresh_token or not web_cookie.is_web(metadata):
+        return request.refresh_token
+    return web_cookie.token_in(metadata)
 
 
 def _not_yet(what: str) -> Unimplemented:

@@ -58,3 +58,8 @@ class UserSettings(ServiceSettings):
         description="Time in seconds for which an account that was read is used again. What this "
         "process writes is seen at once; what another one wrote, within this time. 0: never.",
     )
+    secure_cookies: bool = Field(
+        False,
+        description="Whether web pages' cookies are for TLS alone even where the gateway was "
+        "called without it: true where something in front of the gateway ends TLS.",
+    )
