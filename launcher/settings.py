@@ -9,17 +9,16 @@ from typing import Any, Self
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from launcher.errors import WrongSettingsError
+from services.common.settings import DeclaredSettings, variable_name
 
 
-class LauncherSettings(BaseSettings):
+class LauncherSettings(DeclaredSettings):
     """Each field is read from `PARLEY_<FIELD>`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PARLEY_", frozen=True, extra="forbid", validate_default=True
-    )
+    model_config = SettingsConfigDict(env_prefix=variable_name(""))
 
     data_dir: Path = Field(
         user_data_path("parley"), description="Folder below which everything Parley writes lives."
@@ -69,27 +68,15 @@ class LauncherSettings(BaseSettings):
             WrongSettingsError: listing every wrong one.
         """
         found: dict[str, Any] = {
-            field: environment[f"PARLEY_{field.upper()}"]
+            field: environment[variable_name(field)]
             for field in cls.model_fields
-            if environment.get(f"PARLEY_{field.upper()}")
+            if environment.get(variable_name(field))
         }
         try:
             return cls(**found)
         except ValidationError as error:
             lines = [
-                f"  - PARLEY_{str(each['loc'][0]).upper()}: {each['msg']}"
+                f"  - {variable_name(str(each['loc'][0]))}: {each['msg']}"
                 for each in error.errors()
             ]
             raise WrongSettingsError("Settings of the launcher:\n" + "\n".join(lines)) from error
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the constructor alone: `load` is what reads the environment."""
-        return (init_settings,)

@@ -29,12 +29,33 @@ def shared(default: Any, description: str, **rules: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"shared": True}, **rules)
 
 
-class ServiceSettings(BaseSettings):
+def variable_name(*parts: str) -> str:
+    """Return the environment variable of a setting: `PARLEY_<PART>_<PART>`."""
+    return "_".join(("parley", *parts)).upper()
+
+
+class DeclaredSettings(BaseSettings):
+    """Settings that are what they were constructed with; a subclass's `load` finds the values."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor alone: `load` is what reads the environment."""
+        return (init_settings,)
+
+
+class ServiceSettings(DeclaredSettings):
     """What every service can be told. A service subclasses it and sets `service` and `port`."""
 
     service: ClassVar[str] = ""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     host: str = Field("127.0.0.1", description="Address the gRPC server listens on.")
     port: int = Field(0, ge=0, le=65535, description="Port of the gRPC server; 0 picks a free one.")
@@ -116,24 +137,12 @@ class ServiceSettings(BaseSettings):
             raise SettingsError(f"Settings of the {cls.service} service:\n{listed}")
         return settings
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the constructor alone: `load` is what reads the environment."""
-        return (init_settings,)
-
 
 def environment_names(service: str, field: str, info: FieldInfo) -> list[str]:
     """Return the variables that set `field`, the strongest first."""
-    names = [f"PARLEY_{service}_{field}".upper()]
+    names = [variable_name(service, field)]
     if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("shared"):
-        names.append(f"PARLEY_{field}".upper())
+        names.append(variable_name(field))
     return names
 
 
@@ -184,7 +193,7 @@ def _known_names(settings: type[ServiceSettings]) -> set[str]:
 
 def _misspelt(settings: type[ServiceSettings], environment: Mapping[str, str]) -> list[str]:
     known = _known_names(settings)
-    prefix = f"PARLEY_{settings.service}_".upper()
+    prefix = variable_name(settings.service, "")
     problems = []
     for name in environment:
         if name.startswith(prefix) and name not in known:
