@@ -218,7 +218,7 @@ def main(
     if "converse" in results:
         results["converse"]["messages"] = messages
     write(
-        "ghz",
+        "ghz-uncached" if uncached else "ghz",
         {
             "pinned": cores.servers is not None,
             "cached": not uncached,
