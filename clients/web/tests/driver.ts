@@ -15,7 +15,7 @@ import { AudioEncoding } from "@parley/stubs/parley/types/v1/audio_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 
 import { signUp } from "@/auth/session";
-import { access } from "@/rpc/clients";
+import { access, histories } from "@/rpc/clients";
 import type { Refusal } from "@/rpc/refusal";
 import { pageProtocol } from "@/transports/choose";
 import type { SessionTransport, TransportName } from "@/transports/link";
@@ -308,7 +308,17 @@ async function roundTrips({ transport, seconds }: TripPlan): Promise<number[]> {
   return trips;
 }
 
-const driver = { signUp, talk, roundTrips, protocol: pageProtocol };
+/** What history has of a conversation: its turns' numbers, and what both sides said. */
+async function remembered(conversationId: string): Promise<[number, string, string][]> {
+  const { turns } = await histories.getConversation({ conversationId });
+  return turns.map(({ turn }) => [
+    turn?.number ?? 0,
+    turn?.utterance?.verbatim ?? "",
+    turn?.heardText ?? "",
+  ]);
+}
+
+const driver = { signUp, talk, roundTrips, remembered, protocol: pageProtocol };
 
 declare global {
   interface Window {

@@ -35,6 +35,26 @@ class WebLearner:
         """Wait until the page shows what only somebody signed in sees."""
         await expect(self.page.get_by_role("navigation", name="Pages")).to_be_visible()
 
+    async def reload_signed_in(self) -> None:
+        """Load the page anew and wait until it is there again."""
+        await self.page.reload()
+        await self.is_signed_in()
+
+    async def sign_out(self) -> None:
+        """Sign out here."""
+        await self.page.get_by_role("link", name="Settings").click()
+        await self.page.get_by_role("button", name="Sign out", exact=True).click()
+        await expect(self.page.get_by_role("heading", name="Welcome back")).to_be_visible()
+
+    async def sign_out_everywhere(self) -> None:
+        """Sign out in every browser."""
+        await self.page.get_by_role("link", name="Settings").click()
+        await self.page.get_by_role("button", name="Sign out everywhere").click()
+        confirm = self.page.get_by_role("dialog").get_by_role("button", name="Sign out everywhere")
+        if await confirm.count():
+            await confirm.click()
+        await expect(self.page.get_by_role("heading", name="Welcome back")).to_be_visible()
+
     @property
     def floor(self) -> Locator:
         """The words under the big control: whose turn it is."""

@@ -1,0 +1,169 @@
+"""`make bench-web`: what a browser adds to a talk, over each transport, beside the terminal client.
+
+Two measures of one Parley over TLS in one run, everything in turns, so that whatever else the
+machine does meets all alike: the learner's wait for an answer, voice to voice, and the round trip
+of a frame, on this machine and with a network's delay put between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from playwright.async_api import Page
+
+from bench.delayed_line import delayed_line
+from bench.live import ConversationFailedError, converse
+from bench.report import Spread, table, write
+from bench.speech import DEFAULT_FOLDER, Utterance, read_utterances
+from bench.web_trips import in_browser, native
+from bench.web_turns import answered, open_page, say
+from parley.conversation.v1 import conversation_pb2
+from parley_cli.client.endpoint import Endpoint
+from parley_cli.client.parley_client import ParleyClient
+from tests.e2e.web.chromium import chromium
+from tests.e2e.web.microphone import Microphone
+from tests.e2e.web.web_stack import web_stack
+from tests.stack import Stack
+from tools.browser import BrowserMissingError
+from tools.node import NpmError
+
+TRANSPORTS = ("upload", "push", "websocket")
+TERMINAL = "terminal"
+
+_TURNS = 10
+_TRIP_SECONDS = 10.0
+_DELAY_MS = 80.0
+
+
+@dataclass(slots=True)
+class Measured:
+    """What one run measured, in milliseconds, by client; a wait is None where there was none."""
+
+    waits: dict[str, list[float | None]] = field(
+        default_factory=lambda: {name: [] for name in (TERMINAL, *TRANSPORTS)}
+    )
+    near: dict[str, list[float]] = field(default_factory=dict)
+    far: dict[str, list[float]] = field(default_factory=dict)
+
+
+async def measure(
+    stack: Stack, utterances: Sequence[Utterance], *, delay_ms: float, trip_seconds: float
+) -> Measured:
+    """Measure everything, one talk at a time."""
+    measured = Measured()
+    with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
+        microphone = Microphone(Path(folder) / "said.wav")
+        async with chromium(microphone.path) as browser:
+            pages = {name: await open_page(browser, stack.url, name) for name in TRANSPORTS}
+            for utterance in utterances:
+                measured.waits[TERMINAL].append(await _in_terminal(stack, utterance))
+                for name, page in pages.items():
+                    measured.waits[name].append(await say(page, microphone, utterance))
+            await _close(pages.values())
+            assert stack.authority is not None
+            for kept, delay in ((measured.near, 0.0), (measured.far, delay_ms)):
+                with delayed_line("127.0.0.1", stack.port, delay) as port:
+                    kept[TERMINAL] = await native(port, stack.authority, trip_seconds)
+                    for name in TRANSPORTS:
+                        kept[name] = await in_browser(browser, port, name, trip_seconds)
+    return measured
+
+
+async def _in_terminal(stack: Stack, utterance: Utterance) -> float | None:
+    """Hold a talk of one recording as the terminal client does; return the wait."""
+    endpoint = Endpoint("localhost", stack.port, tls=True, ca_file=stack.authority)
+    async with ParleyClient(endpoint) as client:
+        await client.register(f"bench-{os.urandom(6).hex()}", os.urandom(24).hex())
+        start = conversation_pb2.StartSession(no_recording=True)
+        try:
+            _, (answer,) = await converse(client, [utterance.samples], start)
+        except ConversationFailedError:
+            return None
+        return answer.silence_ms
+
+
+async def _close(pages: Iterable[Page]) -> None:
+    for page in pages:
+        await page.context.close()
+
+
+def report(preset: str, delay_ms: float, measured: Measured) -> None:
+    """Print the tables and write the result."""
+    waits = {name: answered(each) for name, each in measured.waits.items()}
+    _show(f"Voice to voice, preset {preset}", waits)
+    _show("Round trip of a frame on this machine", measured.near)
+    _show(f"Round trip of a frame, {delay_ms:g} ms farther each way", measured.far)
+    differences = {
+        what: round(Spread.of(each["upload"]).p50 - Spread.of(each[TERMINAL]).p50, 1)
+        for what, each in (
+            ("voice_to_voice", waits),
+            ("round_trip", measured.near),
+            ("round_trip_delayed", measured.far),
+        )
+    }
+    for what, difference in differences.items():
+        print(f"{what.replace('_', ' ')}: streamed upload {difference:+.1f} ms at p50")
+    write(
+        "web",
+        {
+            "preset": preset,
+            "delay_ms_each_way": delay_ms,
+            "voice_to_voice": {
+                name: {**Spread.of(each).fields(), "unanswered": measured.waits[name].count(None)}
+                for name, each in waits.items()
+            },
+            "round_trip": _fields(measured.near),
+            "round_trip_delayed": _fields(measured.far),
+            "upload_less_terminal_p50_ms": differences,
+        },
+    )
+
+
+def _fields(of: dict[str, list[float]]) -> dict[str, Any]:
+    return {name: Spread.of(each).fields() for name, each in of.items()}
+
+
+def _show(title: str, of: dict[str, list[float]]) -> None:
+    rows = []
+    for name, values in of.items():
+        spread = Spread.of(values)
+        numbers = (spread.p50, spread.p90, spread.p99, spread.smallest, spread.largest)
+        rows.append((name, *(f"{each:.1f}" for each in numbers), str(spread.count)))
+    table(title, ("milliseconds", "p50", "p90", "p99", "min", "max", "n"), rows)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with transcripts.tsv.")] = DEFAULT_FOLDER,
+    preset: Annotated[str, typer.Option(help="Models to start with.")] = os.environ.get(
+        "PRESET", "default"
+    ),
+    turns: Annotated[int, typer.Option(help="Recordings said; they repeat as needed.")] = _TURNS,
+    delay_ms: Annotated[float, typer.Option(help="Added distance, each way.")] = _DELAY_MS,
+    trip_seconds: Annotated[float, typer.Option(help="Length of a measure of round trips.")] = (
+        _TRIP_SECONDS
+    ),
+) -> None:
+    """Print and write how long answers and frames take in a browser and in the terminal."""
+    try:
+        utterances = list(islice(cycle(read_utterances(data)), turns))
+        with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
+            settings = {"PARLEY_PRESET": preset}
+            with web_stack(Path(folder), engine="local", settings=settings) as stack:
+                measured = asyncio.run(
+                    measure(stack, utterances, delay_ms=delay_ms, trip_seconds=trip_seconds)
+                )
+    except (OSError, ValueError, BrowserMissingError, NpmError) as error:
+        raise SystemExit(f"bench-web: {error}") from error
+    report(preset, delay_ms, measured)
+
+
+if __name__ == "__main__":
+    typer.run(main)

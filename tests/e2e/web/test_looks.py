@@ -1,0 +1,90 @@
+"""Every page in both themes, wide and narrow: nothing that keeps anybody out, nothing cut off."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.web.conftest import OpenPage, Talker
+from tests.e2e.web.console import Console
+from tests.e2e.web.looks import look_at
+from tests.e2e.web.microphone import Microphone, tone
+from tests.e2e.web.web_stack import REPLIES
+from tests.stack import Stack
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.leaves_behind("a browser and a running Parley that the tests share"),
+]
+
+
+@pytest.mark.parametrize(("path", "heading"), [("/sign-in", "Welcome back"), ("/sign-up", "Begin")])
+async def test_signed_out(path: str, heading: str, open_page: OpenPage, web_stack: Stack) -> None:
+    page = await open_page(web_stack)
+    await page.goto(path)
+    await expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    assert await look_at(page, path.strip("/")) == []
+
+
+async def test_a_refused_sign_in(open_page: OpenPage, web_stack: Stack, console: Console) -> None:
+    console.allow("status of 40[0-9]")
+    page = await open_page(web_stack)
+    await page.goto("/sign-in")
+    await page.get_by_label("Name").fill("nobody-at-all")
+    await page.get_by_label("Password").fill("not a password")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    assert await look_at(page, "sign-in-refused") == []
+
+
+async def test_a_talk_from_choosing_to_looking_back(talker: Talker, microphone: Microphone) -> None:
+    learner = await talker()
+    page = learner.page
+    wrong = []
+    await expect(page.get_by_role("radio").first).to_be_visible()
+    wrong += await look_at(page, "talk-1-lobby")
+    await page.get_by_text("Tutor, voice and how you talk").click()
+    wrong += await look_at(page, "talk-2-choices")
+    await page.get_by_text("Tutor, voice and how you talk").click()
+    microphone.will_say(0.5, tone(1.0))
+    await learner.start_talking()
+    await expect(learner.answers).to_have_text([REPLIES[0]])
+    await expect(learner.floor).to_have_text("Your turn")
+    wrong += await look_at(page, "talk-3-live")
+    await page.get_by_role("button", name="Diagnostics").click()
+    wrong += await look_at(page, "talk-4-diagnostics")
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Write").click()
+    await learner.write("I would like to write this one, since the train is so loud.")
+    await expect(learner.answers).to_have_count(2)
+    await expect(learner.floor).to_have_text("Speaking")
+    wrong += await look_at(page, "talk-5-speaking")
+    await learner.end_talk()
+    wrong += await look_at(page, "talk-6-summary")
+    assert wrong == []
+
+
+async def test_history_and_settings(talker: Talker) -> None:
+    learner = await talker()
+    page = learner.page
+    wrong = []
+    await page.get_by_role("link", name="History").click()
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    wrong += await look_at(page, "history-1-empty")
+    await page.get_by_role("link", name="Talk", exact=True).click()
+    await learner.start_typing()
+    await learner.write("I went to the market on Saturday and bought some fish.")
+    await expect(learner.answers).to_have_text([REPLIES[0]])
+    await expect(learner.floor).to_have_text("Your turn")
+    await learner.end_talk()
+    await page.get_by_role("link", name="Read and listen again").click()
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    wrong += await look_at(page, "history-3-conversation")
+    await page.get_by_role("link", name="History").first.click()
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    wrong += await look_at(page, "history-2-list")
+    await page.get_by_role("link", name="Settings").click()
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    wrong += await look_at(page, "settings")
+    assert wrong == []

@@ -1,0 +1,127 @@
+"""Twenty talks in browsers over two processes, one of which is drained: nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from tests.e2e.web.console import Console
+from tests.e2e.web.microphone import silence, tone
+from tests.e2e.web.web_stack import HEARD, REPLIES, web_stack
+from tests.stack import Stack
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.leaves_behind("a browser that the tests share"),
+    pytest.mark.timeout(180),
+]
+
+PAGES = 10
+TALKS_A_PAGE = 2
+"""Fewer than a learner may hold at once, with room for one that changes processes."""
+
+TURNS = 3
+WAYS = ("upload", "push", "websocket")
+UTTERANCE = base64.b64encode(tone(0.8).tobytes() + silence(0.1).tobytes()).decode()
+
+
+@pytest.fixture
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {"PARLEY_SESSION_PROCESSES": "2", "PARLEY_DRAIN_SECONDS": "30"}
+    with web_stack(tmp_path_factory.mktemp("m"), settings=settings) as stack:
+        yield stack
+
+
+async def open_page(browser: Browser, console: Console, stack: Stack) -> Page:
+    context = await browser.new_context(base_url=stack.url, ignore_https_errors=True)
+    await console.watch(context)
+    page = await context.new_page()
+    await page.goto("/test/driver.html")
+    await page.wait_for_function("'driver' in window")
+    name = f"many-{secrets.token_hex(4)}"
+    await page.evaluate(
+        "([name, password]) => driver.signUp(name, password, name, crypto.randomUUID())",
+        [name, secrets.token_urlsafe(16)],
+    )
+    return page
+
+
+async def talk(page: Page, way: str) -> dict[str, Any]:
+    plan = {"transport": way, "speech": UTTERANCE, "turns": TURNS}
+    outcome: dict[str, Any] = await page.evaluate("(plan) => driver.talk(plan)", plan)
+    outcome["way"] = way
+    return outcome
+
+
+def gateway_calls(stack: Stack) -> list[dict[str, Any]]:
+    """Return what the gateway says of calls that belong to a session that is already open."""
+    calls = []
+    for line in stack.log("gateway").splitlines():
+        if line.startswith("{") and '"access"' in line:
+            call = json.loads(line)
+            if str(call["path"]).endswith(("/Push", "/Upload", "/Subscribe", "/ws")):
+                calls.append(call)
+    return calls
+
+
+async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
+    browser: Browser, console: Console, two_processes: Stack
+) -> None:
+    # The calls of a process that goes away end; what counts is that no talk does.
+    console.allow("Failed to load resource|WebSocket connection")
+    stack = two_processes
+    pages = [await open_page(browser, console, stack) for _ in range(PAGES)]
+    talks = [
+        asyncio.create_task(talk(page, WAYS[(number * TALKS_A_PAGE + each) % len(WAYS)]))
+        for number, page in enumerate(pages)
+        for each in range(TALKS_A_PAGE)
+    ]
+    # In the middle of everybody's second turn.
+    await asyncio.sleep(8)
+    await asyncio.to_thread(stack.kill, "conversation-2", signal.SIGTERM)
+    outcomes = await asyncio.gather(*talks)
+
+    assert len(outcomes) == 20
+    for outcome in outcomes:
+        told = f"{outcome['way']}: {outcome}"
+        assert outcome["failure"] == "", told
+        assert outcome["misplaced"] == 0, told
+        turns = outcome["turns"]
+        assert [each["number"] for each in turns] == [1, 2, 3], told
+        assert all(each["saved"] for each in turns), told
+        assert [each["ended"] for each in turns] == ["COMPLETED"] * TURNS, told
+        assert [each["transcript"] for each in turns] == list(HEARD), told
+        assert [each["reply"] for each in turns] == list(REPLIES), told
+        # Whoever was moved came back once.
+        assert outcome["reconnections"] <= 1, told
+    moved = sum(each["reconnections"] for each in outcomes)
+    assert 0 < moved < 20, f"{moved} of 20 were moved: the drain came too late, or to all"
+
+    # Both processes had talks, and none of their requests ever reached the wrong one.
+    calls = gateway_calls(stack)
+    hosts = Counter(call["upstream_host"] for call in calls if call["path"].endswith("/Subscribe"))
+    assert len([host for host in hosts if host and host != "-"]) == 2
+    misrouted = [call for call in calls if call["grpc_status"] in ("NotFound", "5")]
+    assert not misrouted
+
+    # What history has is what was said, once.
+    for page, pair in zip(pages, zip(*[iter(outcomes)] * TALKS_A_PAGE, strict=True), strict=True):
+        for outcome in pair:
+            remembered = await page.evaluate(
+                "(id) => driver.remembered(id)", outcome["conversationId"]
+            )
+            assert [(number, said) for number, said, _ in remembered] == [
+                (number, said) for number, said in enumerate(HEARD, 1)
+            ]
+    for page in pages:
+        await page.context.close()

@@ -1,0 +1,51 @@
+"""The wait in a browser is measured from where the recording really lies to what really sounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.live import RATE_HZ
+from bench.web_turns import place_of, wait_ms
+from tests.e2e.web.microphone import silence, tone
+from tests.e2e.web.taps import Stretch
+
+
+def speech(seconds: float) -> np.ndarray:
+    noise = np.random.default_rng(1).normal(0, 3000, int(seconds * RATE_HZ))
+    return np.concatenate([silence(0.2), noise.astype(np.int16), silence(0.3)])
+
+
+@pytest.mark.parametrize("before_s", [0.0, 0.7, 2.0])
+def test_a_recording_is_found_where_it_lies(before_s):
+    recording = speech(1.0)
+    whole = np.concatenate([silence(before_s), recording, silence(3.0)])
+    assert place_of(recording, Stretch(whole, RATE_HZ, 0.0)) == int(before_s * RATE_HZ)
+
+
+def test_it_is_found_at_the_rate_of_another_machine():
+    recording = speech(1.0)
+    whole = np.concatenate([silence(0.5), recording, silence(1.0)])
+    thrice = np.repeat(whole, 3)
+    assert place_of(recording, Stretch(thrice, 3 * RATE_HZ, 0.0)) == pytest.approx(8000, abs=3)
+
+
+def test_the_wait_is_from_the_true_end_of_speech_to_the_first_sound():
+    recording = speech(1.0)
+    heard = Stretch(np.concatenate([silence(0.5), recording, silence(3.0)]), RATE_HZ, 1000.0)
+    # Speech ends 0.5 + 0.2 + 1.0 s in: at 2700 ms. The loudspeaker's context began at 500 ms.
+    played = Stretch(np.concatenate([silence(2.6), tone(0.5)]), RATE_HZ, 500.0)
+    assert wait_ms(heard, played, recording) == pytest.approx(400, abs=15)
+
+
+def test_what_sounded_before_the_end_is_no_answer():
+    recording = speech(1.0)
+    heard = Stretch(np.concatenate([recording, silence(1.0)]), RATE_HZ, 0.0)
+    played = Stretch(np.concatenate([tone(0.5), silence(2.0)]), RATE_HZ, 0.0)
+    assert wait_ms(heard, played, recording) is None
+
+
+def test_a_recording_without_speech_is_refused():
+    with pytest.raises(ValueError, match="no speech"):
+        stretch = Stretch(silence(2), RATE_HZ, 0.0)
+        wait_ms(stretch, stretch, silence(1.0))
