@@ -1,5 +1,6 @@
 """docs/dependencies.md has a reason for everything that Parley requires directly."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
 PROJECTS = (".", "models", "clients/python_cli")
+NPM_PROJECTS = ("clients/web", "gen/typescript", "tools/browser")
 
 
 def package(requirement: str) -> str:
@@ -25,6 +27,9 @@ def required() -> set[str]:
     for path in (ROOT / "requirements").glob("*.in"):
         lines = path.read_text(encoding="utf-8").splitlines()
         names |= {package(line) for line in lines if line and not line.startswith("#")}
+    for folder in NPM_PROJECTS:
+        manifest = json.loads((ROOT / folder / "package.json").read_text(encoding="utf-8"))
+        names |= {*manifest.get("dependencies", {}), *manifest.get("devDependencies", {})}
     return {name for name in names if not name.startswith("parley-")}
 
 
