@@ -49,7 +49,7 @@ async def bootstrap(settings, runtime):
         Servicer(), user_pb2_grpc.add_UserServiceServicer_to_server,
         user_pb2.DESCRIPTOR, "UserService", {name: PUBLIC for name in names})])
 
-sys.exit(run_service("sample", Settings, bootstrap))
+sys.exit(run_service("sample", Settings, bootstrap, gives_way="--give-way" in sys.argv))
 """
 
 
@@ -121,6 +121,16 @@ def test_a_signal_before_it_serves_ends_it(data_dir):
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=30)
     assert child.returncode == 0
+
+
+def test_what_nobody_waits_for_gives_way_to_the_rest_of_the_machine(data_dir):
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    with process(data_dir, "--give-way") as child:
+        serving_address(child)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) > ours
+    with process(data_dir) as child:
+        serving_address(child)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == ours
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
