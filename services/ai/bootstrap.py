@@ -121,6 +121,7 @@ class _Builder:
             context_tokens=settings.context_tokens,
             language_model_threads=settings.language_model_threads,
             cache_dir=settings.data_dir / "cache" / "prompts",
+            llama_library=settings.llama_library,
         )
         try:
             models = load_local_models(store, settings.preset, runtime)

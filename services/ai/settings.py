@@ -44,6 +44,11 @@ class AiSettings(ServiceSettings):
     language_model_threads: int = Field(
         max(1, min(_CORES, 4)), ge=1, le=64, description="Threads of the local language model."
     )
+    llama_library: Path | None = Field(
+        None,
+        description="Folder of another build of llama.cpp's shared libraries, of the same release; "
+        "unset: those that set-up installed.",
+    )
     speech_threads: int = Field(
         max(1, _CORES), ge=1, le=64, description="Speech models that may run at the same time."
     )

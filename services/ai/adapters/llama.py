@@ -1,50 +1,36 @@
-"""Text by llama.cpp, in this process, through xllamacpp (MIT).
+"""Text by llama.cpp, in this process, through Parley's own binding of it (`llama_cpp`).
 
-A live conversation holds one slot of the server for its whole life. A slot keeps the evaluated
-prompt of its last call, so of the next prompt only what differs is evaluated: the fixed prefix, the
-turns before, and whatever ``prime`` put there while the learner was still speaking.
+A live conversation holds a sequence of the model's cache for its whole life. Of the next prompt
+only what differs from it is evaluated: the fixed prefix is shared by all, the turns before are
+there, and so is whatever ``prime`` put there while the learner was still speaking.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import threading
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from services.ai.adapters.llama_slots import SlotFiles
+from services.ai.adapters.llama_cpp.chat import ChatFormat
+from services.ai.adapters.llama_cpp.runtime import LlamaRuntime, RuntimeSettings
+from services.ai.adapters.llama_cpp.sampling import Sampler
+from services.ai.adapters.llama_cpp.scheduler import ALONE_TOKENS, Job, Scheduler, Writing
+from services.ai.adapters.llama_cpp.states import SavedStates
+from services.ai.adapters.llama_cpp.text import TextJoiner
+from services.ai.adapters.llama_cpp.worker import Worker
 from services.ai.capabilities import (
     GenerationOptions,
     LanguageModelCapabilities,
     Message,
     ProviderBusyError,
     ProviderError,
-    Role,
 )
 
-# llama.cpp's threads meet at a barrier hundreds of times a token, and GNU OpenMP by default spins
-# there for milliseconds. That wins nothing on free cores (22 against 25 ms a token of the 0.5B
-# model on two), and where any other process wants one of them it costs an order of magnitude (53
-# against 645 ms). The library reads the variable when it is loaded, so it is set before.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-import xllamacpp
-
-# English text takes about 4.5 characters a token in these vocabularies, learners' less; a budget
-# must never be exceeded, so tokens are counted high.
-_CHARACTERS_PER_TOKEN = 3.5
-# A prompt is evaluated in steps of this many tokens, and can be cancelled between two of them: a
-# step of the 1.5B model takes about a second on two cores. Smaller steps evaluate more slowly.
-_BATCH_TOKENS = 64
-# Small models fall into saying their last reply again. This mild penalty over about the last turn
-# makes that rarer; from 1.1 on it drives replies away from the learner's own words, and long.
-_REPEAT_PENALTY = 1.05
-_REPEAT_LAST_TOKENS = 64
+# Room in the cache for the beginning that all conversations share, beside their own. What is longer
+# is shared up to here: the system message has about 400 tokens.
+_SHARED_TOKENS = 512
 # One piece is a token, a reply at most ``max_tokens`` of them: the queue cannot grow past that.
 _MAX_QUEUED_PIECES = 4096
 
@@ -53,7 +39,8 @@ _MAX_QUEUED_PIECES = 4096
 class LlamaSettings:
     """How to run the model. ``context_tokens`` is what one session has.
 
-    ``cache_dir`` is where evaluated prompts are kept; None keeps none.
+    ``cache_dir`` is where evaluated prompts are kept; None keeps none. ``library`` is the folder
+    of llama.cpp's shared libraries; None is where set-up puts them.
     """
 
     model: Path
@@ -61,47 +48,41 @@ class LlamaSettings:
     sessions: int = 1
     context_tokens: int = 2048
     threads: int = 2
+    library: Path | None = None
 
 
 class LlamaLanguageModel:
-    """A GGUF model with a slot for each live session, and one more for calls without a session."""
+    """A GGUF model with a sequence of its cache for each session.
+
+    Loading blocks for seconds. Raises ``LlamaLibraryError`` and ``ProviderError``.
+    """
 
     def __init__(self, settings: LlamaSettings) -> None:
         self._settings = settings
-        slots = settings.sessions
-        params = xllamacpp.CommonParams()
-        params.model.path = str(settings.model)
-        params.n_parallel = slots
-        params.n_ctx = settings.context_tokens * slots
-        # Each slot its own part of the cache: one session never evicts another's prompt.
-        params.kv_unified = False
-        params.cache_idle_slots = False
-        params.cache_ram_mib = 0
-        params.n_batch = _BATCH_TOKENS
-        params.n_ubatch = _BATCH_TOKENS
-        params.cpuparams.n_threads = settings.threads
-        params.cpuparams_batch.n_threads = settings.threads
-        # Without polling, idle threads sleep and leave the cores to the speech models.
-        params.cpuparams.poll = 0
-        params.cpuparams_batch.poll = 0
-        params.verbosity = -1
-        params.ui = False
-        # The library opens an HTTP port on loopback whether it is wanted or not.
-        key = secrets.token_hex(16)
-        params.api_keys = [key]
-        if settings.cache_dir is not None:
-            settings.cache_dir.mkdir(parents=True, exist_ok=True)
-            params.slot_save_path = f"{settings.cache_dir}/"
-        self._server = xllamacpp.Server(params)
-        self._files = (
-            SlotFiles(settings.cache_dir, self._server.listening_address, key, settings.model)
+        self._runtime = LlamaRuntime(
+            RuntimeSettings(
+                model=settings.model,
+                sequences=settings.sessions + 1,
+                cells=settings.context_tokens * settings.sessions + _SHARED_TOKENS,
+                batch_tokens=max(ALONE_TOKENS, 2 * settings.sessions),
+                threads=settings.threads,
+                library=settings.library,
+            )
+        )
+        try:
+            self._format = ChatFormat(self._runtime)
+        except ProviderError:
+            self._runtime.close()
+            raise
+        self._states = (
+            SavedStates(settings.cache_dir, settings.model)
             if settings.cache_dir is not None
             else None
         )
-        self._free = list(range(slots))
-        # One blocking call a slot at most, so one thread each; a second for the call that a
-        # cancelled one is still leaving.
-        self._threads = ThreadPoolExecutor(2 * slots, thread_name_prefix="language-model")
+        self._scheduler = Scheduler(self._runtime, settings.sessions, settings.context_tokens)
+        self._worker = Worker(self._runtime, self._scheduler)
+        self._free = settings.sessions
+        self._closed = False
 
     @property
     def capabilities(self) -> LanguageModelCapabilities:
@@ -113,158 +94,157 @@ class LlamaLanguageModel:
         )
 
     def open(self) -> LlamaSession:
-        """Take a slot. Raises ``ProviderBusyError`` when every slot is taken."""
+        """Take a place. Raises ``ProviderBusyError`` when every place is taken."""
         if not self._free:
-            raise ProviderBusyError("every slot of the language model is taken")
-        return LlamaSession(self, self._free.pop(0))
+            raise ProviderBusyError("every place of the language model is taken")
+        self._free -= 1
+        return LlamaSession(self)
 
     async def warm(self, messages: Sequence[Message]) -> None:
-        """Have every slot hold the evaluated ``messages``: from the file, or evaluated once."""
-        loop = asyncio.get_running_loop()
-        files = self._files
-        if files is None:
-            await self._prime_first(messages)
-            return
-        name = files.name_of(messages, self._settings.context_tokens)
-        first, *others = list(self._free)
-        if not (
-            files.exists(name) and await loop.run_in_executor(None, files.restore, first, name)
-        ):
-            await self._prime_first(messages)
-            await loop.run_in_executor(None, files.save, first, name)
-        for slot in others:
-            await loop.run_in_executor(None, files.restore, slot, name)
+        """Have every session begin with the evaluated ``messages``: from a file, or evaluated once.
 
-    async def _prime_first(self, messages: Sequence[Message]) -> None:
-        session = self.open()
-        try:
-            await session.prime(messages)
-        finally:
-            session.close()
+        Raises ``ProviderError``.
+        """
+        tokens = self._format.beginning(messages)[:_SHARED_TOKENS]
+        runtime, scheduler, states = self._runtime, self._scheduler, self._states
+        shared = scheduler.shared
+
+        def restore() -> bool:
+            if states is None or not states.restore(runtime, shared, tokens):
+                return False
+            scheduler.restored(shared, tokens)
+            return True
+
+        if await asyncio.wrap_future(self._worker.call(restore)):
+            return
+        await self.read(tokens, owner=self, sequence=shared)
+        if states is not None:
+            await asyncio.wrap_future(
+                self._worker.call(lambda: states.save(runtime, shared, tokens))
+            )
 
     def count_tokens(self, text: str) -> int:
-        """Return an upper estimate of the tokens in ``text``."""
-        return int(len(text) / _CHARACTERS_PER_TOKEN) + 1
+        """Return how many tokens ``text`` has."""
+        return self._format.count(text)
+
+    async def evaluated_tokens(self) -> int:
+        """Return how many tokens went through the model so far, once the running step has ended."""
+        call = self._worker.call(lambda: self._scheduler.evaluated_tokens)
+        return await asyncio.wrap_future(call)
 
     def close(self) -> None:
-        """End the threads. Calls that still run end first."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Stop what runs, end the thread and free the memory. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._worker.close()
+            self._runtime.close()
 
-    def release(self, slot: int) -> None:
-        """Take a slot back. Called by the session that held it."""
-        # In front: the slot whose prefix is warm is the next to be given out.
-        self._free.insert(0, slot)
+    # --- for its sessions -----------------------------------------------------------------------
 
-    def start(self, call: _Call) -> None:
-        """Run ``call`` on a thread of this model."""
-        self._threads.submit(call.run, self._server)
+    def release(self, session: LlamaSession) -> None:
+        """Take a session's place back."""
+        self._free += 1
+        self._worker.release(session)
 
-
-class _Call:
-    """One blocking completion on a thread, its pieces handed to an asyncio queue."""
-
-    def __init__(self, request: dict[str, Any], *, one_piece: bool) -> None:
-        self._request = request
-        self._one_piece = one_piece
-        self._stop = threading.Event()
-        self._loop = asyncio.get_running_loop()
-        # Full-policy: never full (see the constant); a piece beyond it would be a bug and raises.
-        self.pieces: asyncio.Queue[str | ProviderError | None] = asyncio.Queue(_MAX_QUEUED_PIECES)
-
-    def stop(self) -> None:
-        """Stop at the next token or prompt step."""
-        self._stop.set()
-
-    def run(self, server: xllamacpp.Server) -> None:
-        end: ProviderError | None = None
+    async def read(
+        self, tokens: tuple[int, ...], *, owner: object, sequence: int | None = None
+    ) -> None:
+        """Evaluate ``tokens`` for ``owner`` ahead of need. Raises ``ProviderError``."""
+        if not tokens:
+            return
+        pieces = _Pieces()
+        job = Job(owner, tokens, None, pieces.text, pieces.end, sequence=sequence)
+        self._worker.submit(job)
         try:
-            if not self._stop.is_set():
-                server.handle_chat_completions(self._request, self._on_chunk)
-        except Exception as error:  # noqa: BLE001 - the binding raises untyped errors
-            end = ProviderError(f"the language model failed: {error}", retryable=True)
-        self._put(end)
+            async for _ in pieces:
+                pass
+        finally:
+            self._worker.cancel(job)
 
-    def _on_chunk(self, chunk: dict[str, Any]) -> bool:
-        if self._stop.is_set():
-            return True
-        if "error" in chunk:
-            self._put(
-                ProviderError(f"the language model refused: {chunk['error']}", retryable=True)
+    async def write(
+        self, messages: Sequence[Message], options: GenerationOptions, *, owner: object
+    ) -> AsyncIterator[str]:
+        """Yield the reply to ``messages`` for ``owner``. Raises ``ProviderError``."""
+        prompt = self._format.prompt(messages)
+        if len(prompt) >= self._settings.context_tokens:
+            raise ProviderError(
+                f"the prompt has {len(prompt)} tokens, "
+                f"a conversation {self._settings.context_tokens}",
+                retryable=False,
             )
-            return True
-        choices = chunk.get("choices") or ()
-        text = choices[0].get("delta", {}).get("content") if choices else None
-        if text:
-            self._put(text)
-            return self._one_piece
-        return False
+        if options.max_tokens < 1:
+            return
+        pieces = _Pieces()
+        sampler = Sampler.seeded(options.temperature, options.top_p, options.seed)
+        writing = Writing(sampler, options.max_tokens, TextJoiner(options.stop))
+        job = Job(owner, prompt, writing, pieces.text, pieces.end)
+        self._worker.submit(job)
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            self._worker.cancel(job)
 
-    def _put(self, item: str | ProviderError | None) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.pieces.put_nowait, item)
+    def beginning(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Return what a prompt that goes on from ``messages`` begins with, as far as it fits."""
+        return self._format.beginning(messages)[: self._settings.context_tokens - 1]
 
 
 class LlamaSession:
-    """One conversation's slot. Calls on it run one after another."""
+    """One conversation's sequence. Calls on it run one after another."""
 
-    def __init__(self, model: LlamaLanguageModel, slot: int) -> None:
+    def __init__(self, model: LlamaLanguageModel) -> None:
         self._model = model
-        self._slot = slot
         self._open = True
         self._turn = asyncio.Lock()
 
     async def prime(self, messages: Sequence[Message]) -> None:
-        """Evaluate the prompt so far, so that it is in the slot's cache."""
-        # A prompt cannot be evaluated without making a token: make one and drop it.
-        options = GenerationOptions(temperature=0.0, max_tokens=1)
-        async for _ in self._pieces(messages, options, one_piece=True):
-            pass
+        """Evaluate the prompt so far, so that it is in the cache."""
+        async with self._turn:
+            if not self._open:
+                return
+            with suppress(ProviderError):  # a hint: the reply will meet the error, and tell it
+                await self._model.read(self._model.beginning(messages), owner=self)
 
     async def stream(
         self, messages: Sequence[Message], options: GenerationOptions
     ) -> AsyncIterator[str]:
         """Yield the reply token by token."""
-        async for piece in self._pieces(messages, options, one_piece=False):
-            yield piece
+        async with self._turn:
+            if not self._open:
+                raise ProviderError("the conversation was closed", retryable=False)
+            async for piece in self._model.write(messages, options, owner=self):
+                yield piece
 
     def close(self) -> None:
-        """Give the slot back."""
+        """Give the place back."""
         if self._open:
             self._open = False
-            self._model.release(self._slot)
+            self._model.release(self)
 
-    async def _pieces(
-        self, messages: Sequence[Message], options: GenerationOptions, *, one_piece: bool
-    ) -> AsyncIterator[str]:
-        async with self._turn:
-            call = _Call(self._request(messages, options), one_piece=one_piece)
-            self._model.start(call)
-            try:
-                while (piece := await call.pieces.get()) is not None:
-                    if isinstance(piece, ProviderError):
-                        raise piece
-                    yield piece
-            finally:
-                call.stop()
 
-    def _request(self, messages: Sequence[Message], options: GenerationOptions) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "messages": [{"role": m.role.value, "content": m.text} for m in messages],
-            "stream": True,
-            "cache_prompt": True,
-            "id_slot": self._slot,
-            "return_progress": True,
-            "max_tokens": options.max_tokens,
-            "temperature": options.temperature,
-            "top_p": options.top_p,
-            "repeat_penalty": _REPEAT_PENALTY,
-            "repeat_last_n": _REPEAT_LAST_TOKENS,
-        }
-        if options.stop:
-            request["stop"] = list(options.stop)
-        if options.seed is not None:
-            request["seed"] = options.seed
-        if messages and messages[-1].role is Role.ASSISTANT:
-            request["continue_final_message"] = True
-            request["add_generation_prompt"] = False
-        return request
+class _Pieces:
+    """What the model's thread tells, as an asynchronous iterator on the loop that made it."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        # Full-policy: never full (see the constant); a piece beyond it would be a bug and raises.
+        self._queue: asyncio.Queue[str | ProviderError | None] = asyncio.Queue(_MAX_QUEUED_PIECES)
+
+    def text(self, piece: str) -> None:
+        """Hand on a piece. Called on the model's thread."""
+        self._put(piece)
+
+    def end(self, error: ProviderError | None) -> None:
+        """Hand on the end. Called on the model's thread."""
+        self._put(error)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (piece := await self._queue.get()) is not None:
+            if isinstance(piece, ProviderError):
+                raise piece
+            yield piece
+
+    def _put(self, item: str | ProviderError | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)

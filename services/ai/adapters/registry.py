@@ -31,6 +31,7 @@ class LocalRuntime:
     context_tokens: int
     language_model_threads: int
     cache_dir: Path | None = None
+    llama_library: Path | None = None
 
 
 def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
@@ -42,6 +43,7 @@ def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
             sessions=runtime.sessions + 1,
             context_tokens=runtime.context_tokens,
             threads=runtime.language_model_threads,
+            library=runtime.llama_library,
         )
     )
 

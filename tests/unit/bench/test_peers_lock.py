@@ -15,7 +15,6 @@ RUNTIMES = [
     "onnxruntime",
     "platformdirs",
     "structlog",
-    "xllamacpp",
 ]
 
 
