@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import grpc
@@ -143,7 +146,25 @@ async def _reached(plan: Plan, gateway: Program) -> bool:
     authority = plan.certificates.authority if plan.certificates else None
     services = {each.service or each.name for each in plan.programs if each is not gateway}
     asked = (healthy(gateway.address, name, authority) for name in services)
-    return all(await asyncio.gather(*asked))
+    if not all(await asyncio.gather(*asked)):
+        return False
+    return await asyncio.to_thread(_takes_websockets, gateway.address, authority)
+
+
+def _takes_websockets(address: str, authority: Path | None) -> bool:
+    """Tell whether the gateway has found who takes WebSockets: it says then what a GET lacks."""
+    url, context = f"http://{address}/ws", None
+    if authority is not None:
+        url = f"https://{address}/ws"
+        context = ssl.create_default_context(cafile=authority)
+    try:
+        urlopen(url, timeout=_CHECK_SECONDS, context=context).close()  # noqa: S310 - it is HTTP
+    except HTTPError as error:
+        error.close()
+        return error.code == HTTPStatus.UPGRADE_REQUIRED
+    except OSError:
+        return False
+    return False
 
 
 def _accepts(admin_port: int) -> bool:

@@ -54,6 +54,13 @@ class Limits:
         "absorbs a stalled network's burst; more would be a recording, not speech",
         "AUDIO_TOO_FAST",
     )
+    max_messages_per_second: int = _limit(
+        500,
+        "messages/s",
+        "ten times what a microphone in 20 ms messages makes; 2,000 may come at once, as after a "
+        "break of 30 s",
+        "MESSAGES_TOO_FAST",
+    )
     max_utterance_ms: int = _limit(
         90_000,
         "ms",

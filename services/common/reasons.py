@@ -324,6 +324,12 @@ _CONVERSATION = (
         "Nothing: the session goes on.",
     ),
     ReasonEntry(
+        "MESSAGES_TOO_FAST",
+        Code.RESOURCE_EXHAUSTED,
+        "More messages a second came than any client needs. The session ends.",
+        "Send audio in messages of 20 ms or more, and report what was heard a few times a second.",
+    ),
+    ReasonEntry(
         "SEQUENCE_GAP",
         Code.INVALID_ARGUMENT,
         "A message's `seq` does not follow the one before it, and the gap was not filled in time.",

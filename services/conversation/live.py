@@ -57,6 +57,7 @@ from services.conversation.journal import (
     TurnKept,
 )
 from services.conversation.learner_audio import ENGINE_RATE_HZ, LearnerAudio, pcm_format
+from services.conversation.message_gate import MessageGate
 from services.conversation.plan import Plan, Surroundings
 from services.conversation.recorder import Recorder
 from services.conversation.responses import Response, Responses
@@ -87,6 +88,7 @@ class LiveSession:
             unplaced_sample=int(plan.elapsed_s * plan.input_rate_hz),
         )
         self.intake = Intake(self.receive)
+        self._message_gate = MessageGate(plan.limits.messages_per_s)
         self._gate = AudioGate(plan.limits.audio_ahead_ms, catching_up=plan.stored)
         self._connection: Connection | None = None
         self._engine_ready = ai_pb2.EngineReady()
@@ -154,7 +156,9 @@ class LiveSession:
 
         What is wrong with it becomes a notice.
         """
-        if request.HasField("audio"):
+        if not self._message_gate.admits(self._clock.monotonic()):
+            self.handle(Refused(problems.messages_too_fast(), request.seq, fatal=True))
+        elif request.HasField("audio"):
             await self._on_audio(request)
         else:
             self.handle(FromClient(request))

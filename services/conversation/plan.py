@@ -31,6 +31,7 @@ class SessionLimits:
     resume_s: float
     audio_ahead_ms: int
     message_bytes: int
+    messages_per_s: int
 
     @classmethod
     def of(cls, limits: Limits, resume_s: float) -> SessionLimits:
@@ -43,6 +44,7 @@ class SessionLimits:
             resume_s=resume_s,
             audio_ahead_ms=limits.max_audio_ahead_ms,
             message_bytes=limits.max_stream_message_bytes,
+            messages_per_s=limits.max_messages_per_second,
         )
 
     def to_message(self) -> conversation_pb2.SessionLimits:

@@ -69,6 +69,11 @@ def audio_too_fast() -> ParleyError:
     )
 
 
+def messages_too_fast() -> ParleyError:
+    """More messages than any client needs, for longer than a break explains."""
+    return ResourceExhausted("Messages came faster than is allowed.", reason="MESSAGES_TOO_FAST")
+
+
 def too_long() -> ParleyError:
     """The longest session is over."""
     return ResourceExhausted(

@@ -31,7 +31,7 @@ from services.common.call_context import Caller, caller_var, request_id_var
 from services.common.codes import Code
 from services.common.errors import ParleyError, Unauthenticated
 from services.common.interceptors.failures import as_parley_error
-from services.common.interceptors.gate import Gate
+from services.common.interceptors.gate import Gate, Phase
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
 from services.common.interceptors.validation import checked, malformed
 from services.common.limits import Limits
@@ -43,6 +43,7 @@ from services.conversation.live import LiveSession
 from services.conversation.transport import carry
 
 PATH: Final = "/ws"
+HEALTH_PATH: Final = "/healthz"
 SUBPROTOCOL: Final = Subprotocol("parley.v1")
 TOKEN_PREFIX: Final = "parley.token."  # noqa: S105 - what stands before one, not one
 
@@ -134,6 +135,8 @@ class WebSocketSessions:
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse a handshake that is none of ours; what a page must be told comes later."""
+        if request.path == HEALTH_PATH:
+            return self._health(connection)
         if urlsplit(request.path).path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, "WebSockets are at /ws.\n")
         if not self._may_come_from(request.headers):
@@ -141,6 +144,12 @@ class WebSocketSessions:
         if len(connection.server.connections) >= self._limits.concurrent_calls:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.\n")
         return None
+
+    def _health(self, connection: ServerConnection) -> Response:
+        """Answer the gateway, which asks whether new sessions may be sent here."""
+        if self._gate.phase is Phase.SERVING:
+            return connection.respond(HTTPStatus.OK, "serving\n")
+        return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "not serving\n")
 
     def _may_come_from(self, headers: Headers) -> bool:
         """Tell whether the page behind a handshake may call us: of our own host, or a listed one.
