@@ -324,6 +324,13 @@ _CONVERSATION = (
         "Nothing: the session goes on.",
     ),
     ReasonEntry(
+        "SESSION_ELSEWHERE",
+        Code.UNAVAILABLE,
+        "Another process of the service holds the conversation that is to be resumed.",
+        "Try again with the `affinity` (for WebSockets `websocket_affinity`) of the error's "
+        "metadata; without it again if nobody answers there.",
+    ),
+    ReasonEntry(
         "MESSAGES_TOO_FAST",
         Code.RESOURCE_EXHAUSTED,
         "More messages a second came than any client needs. The session ends.",

@@ -25,6 +25,7 @@ from services.conversation.adapters.engine import GrpcEngines
 from services.conversation.adapters.history import HistoryPublisher
 from services.conversation.adapters.learners import GrpcLearners
 from services.conversation.adapters.media import GrpcRecordings
+from services.conversation.adapters.session_files import SessionFiles, way_to
 from services.conversation.adapters.store import SqlStore
 from services.conversation.adapters.tables import OutboxRow
 from services.conversation.adapters.websocket import WebSocketSessions
@@ -59,7 +60,11 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         store = SqlStore(database, outbox, clock)
         journal = Journal(store, clock, relay.notify)
         metrics = ConversationMetrics(runtime.metrics.registry)
-        directory = Directory(settings.max_sessions, limits.conversations_per_user)
+        claims = SessionFiles(
+            settings.data_dir / "run" / "sessions",
+            way_to(settings.host, settings.port, settings.effective_websocket_port),
+        )
+        directory = Directory(settings.max_sessions, limits.conversations_per_user, claims)
         metrics.live_sessions.set_function(lambda: len(directory))
         metrics.unsaved_turns.set_function(lambda: journal.waiting)
         session_limits = SessionLimits.of(limits, settings.resume_seconds)

@@ -11,6 +11,7 @@ import structlog
 
 from services.common.telemetry import bind_log_context
 from services.conversation import problems
+from services.conversation.claims import Claims, HeldElsewhereError, NoClaims
 from services.conversation.live import LiveSession
 
 _log = structlog.get_logger(__name__)
@@ -27,9 +28,10 @@ class Directory:
     `max_per_user` of one learner with TOO_MANY_CONVERSATIONS.
     """
 
-    def __init__(self, max_sessions: int, max_per_user: int) -> None:
+    def __init__(self, max_sessions: int, max_per_user: int, claims: Claims | None = None) -> None:
         self._max_sessions = max_sessions
         self._max_per_user = max_per_user
+        self._claims: Claims = claims or NoClaims()
         self._sessions: dict[str, LiveSession] = {}
         self._group: asyncio.TaskGroup | None = None
         self._left = 0
@@ -66,9 +68,17 @@ class Directory:
             raise problems.too_many_conversations(self._max_per_user)
 
     def begin(self, live: LiveSession) -> None:
-        """Run `live` until its end."""
+        """Run `live` until its end.
+
+        Raises:
+            Unavailable: SESSION_ELSEWHERE, another process holds it.
+        """
         if self._group is None:
             raise problems.at_capacity()
+        try:
+            self._claims.take(live.conversation_id)
+        except HeldElsewhereError as error:
+            raise problems.session_elsewhere(error.way) from error
         self._sessions[live.conversation_id] = live
         self._empty.clear()
         # A context of its own: a session outlives the call that began it, with its deadline and
@@ -85,6 +95,7 @@ class Directory:
             _log.error("session_crashed", exc_info=error)
             live.crashed()
         finally:
+            self._claims.give_back(live.conversation_id)
             if self._sessions.get(live.conversation_id) is live:
                 del self._sessions[live.conversation_id]
             if not self._sessions:

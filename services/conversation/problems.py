@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from services.common.errors import (
     Aborted,
     DeadlineExceeded,
@@ -207,6 +209,17 @@ def bad_handle() -> ParleyError:
 def no_live_session() -> ParleyError:
     """No such live session of the caller's in this process."""
     return NotFound("There is no such live conversation.", reason="NO_LIVE_SESSION")
+
+
+def session_elsewhere(way: Mapping[str, str]) -> ParleyError:
+    """Another process holds the session, and goes on with it."""
+    return Unavailable(
+        "Another process holds this conversation; its affinity leads there.",
+        reason="SESSION_ELSEWHERE",
+        # About the time that a process which lets go of a session takes for it.
+        retry_after=0.2,
+        metadata=way,
+    )
 
 
 def taken_over() -> ParleyError:
