@@ -45,6 +45,7 @@ ALLOW_HEADERS: Final = (
     "x-grpc-web",
     "x-user-agent",
     "x-request-id",
+    "x-parley-client",
     "x-parley-service",
     AFFINITY_HEADER,
 )
