@@ -24,8 +24,9 @@ import grpc.aio
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import learner_pb2
-from parley_cli.client.backlog import Backlog
-from parley_cli.failures import CliFailure, ExitCode, failure_from_error, refusal_from_error
+from parley_cli.client.breaks import goes_away, is_refused, status_is_hidden, worth_another_try
+from parley_cli.client.outgoing import Outgoing, write
+from parley_cli.failures import CliFailure, ExitCode, failure_from_error
 
 # A network that drops for 30 s is survived: the tries lie up to 3 s apart. The server keeps a
 # session for longer.
@@ -43,10 +44,7 @@ _HIDDEN_STATUS_TRIES = 5
 _STATUS_WITHIN_S = 1.0
 _DEFAULT_RATE_HZ = 16_000
 
-_STOPPING = "SERVICE_STOPPING"
-
 Authorize = Callable[..., Awaitable[tuple[tuple[str, str], ...]]]
-ConverseRequest = conversation_pb2.ConverseRequest
 ConverseResponse = conversation_pb2.ConverseResponse
 
 
@@ -88,20 +86,15 @@ class ConverseStream:
         self._on_connection = on_connection or (lambda _connected: None)
         self._call: Any = None
         self._first: ConverseResponse | None = None
-        self._connected = asyncio.Event()
         self._closed = False
         self._ended = False
         self._dropped = False
         self._going_away = False
-        self._seq = 0
-        self._written_seq = 0
         self._last_seq = 0
         self._resume_handle = ""
-        self._backlog = Backlog(start.input_format.sample_rate_hz or _DEFAULT_RATE_HZ)
+        self._out = Outgoing(start.input_format.sample_rate_hz or _DEFAULT_RATE_HZ)
         self._settings = conversation_pb2.ChangeSettings()
         self._heard = conversation_pb2.Heard()
-        self._to_write = asyncio.Event()
-        self._progress = asyncio.Condition()
         self._writer: asyncio.Task[None] | None = None
         self.started = conversation_pb2.SessionStarted()
 
@@ -111,16 +104,13 @@ class ConverseStream:
         except BaseException:
             self._cancel_call()
             raise
-        self._connected.set()
-        self._writer = asyncio.create_task(self._write_on())
+        self._out.open(self._call, None)
+        self._writer = asyncio.create_task(self._out.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._closed = True
-        self._connected.set()
-        self._to_write.set()
-        async with self._progress:
-            self._progress.notify_all()
+        await self._out.close()
         try:
             if self._ended:
                 with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
@@ -177,7 +167,7 @@ class ConverseStream:
 
     async def send_audio(self, pcm: bytes, first_sample: int) -> None:
         """Send 1 to 200 ms of the microphone."""
-        self._post(audio=conversation_pb2.LearnerAudio(pcm=pcm, first_sample=first_sample))
+        self._out.post(audio=conversation_pb2.LearnerAudio(pcm=pcm, first_sample=first_sample))
 
     async def send_text(self, text: str) -> None:
         """Send a typed utterance of 1 to 2000 characters."""
@@ -195,8 +185,8 @@ class ConverseStream:
         elif generation == self._heard.generation:
             # The delay is told once, and may have been lost with the connection.
             self._heard.MergeFrom(heard)
-        if self._connected.is_set():
-            self._post(heard=heard)
+        if self._out.whole:
+            self._out.post(heard=heard)
 
     async def interrupt(self, generation: int = 0, heard_ms: int = 0) -> None:
         """Stop a reply; 0 means whichever is being said."""
@@ -214,15 +204,15 @@ class ConverseStream:
         turn_taking: learner_pb2.TurnTakingPreferences | None = None,
         muted: bool | None = None,
     ) -> None:
-        """Change the live session. A new connection is told of all changes first."""
+        """Change the live session. A new connection is told of all changes again."""
         change = conversation_pb2.ChangeSettings(turn_taking=turn_taking, muted=muted)
         self._settings.MergeFrom(change)
         await self._send(settings=change)
 
     async def ping(self, nonce: int) -> None:
         """Ask for a pong. Dropped without a connection."""
-        if self._connected.is_set():
-            self._post(ping=conversation_pb2.Ping(nonce=nonce))
+        if self._out.whole:
+            self._out.post(ping=conversation_pb2.Ping(nonce=nonce))
 
     async def finish(self) -> None:
         """Ask for the end; `ended` follows in the iteration."""
@@ -235,48 +225,8 @@ class ConverseStream:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _post(self, **message: Any) -> int:
-        """Let a message be written in its turn; return its number."""
-        request = self._numbered(**message)
-        self._backlog.add(request)
-        self._to_write.set()
-        return request.seq
-
     async def _send(self, **message: Any) -> None:
-        seq = self._post(**message)
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._written_seq >= seq or self._closed)
-
-    def _numbered(self, **message: Any) -> ConverseRequest:
-        self._seq += 1
-        request = ConverseRequest(seq=self._seq, **message)
-        request.client_time.GetCurrentTime()
-        return request
-
-    async def _write_on(self) -> None:
-        """Write what waits, over one connection after the other."""
-        while True:
-            await self._connected.wait()
-            call = self._call
-            while self._connected.is_set() and call is self._call and not self._closed:
-                self._to_write.clear()
-                request = self._backlog.take()
-                if request is None:
-                    await self._to_write.wait()
-                    continue
-                if await _write(call, request):
-                    await self._note_written(request)
-                elif call is self._call:
-                    self._connected.clear()
-            if self._closed:
-                return
-
-    async def _note_written(self, request: ConverseRequest) -> None:
-        if request.HasField("audio"):
-            return
-        self._written_seq = max(self._written_seq, request.seq)
-        async with self._progress:
-            self._progress.notify_all()
+        await self._out.written(self._out.post(**message))
 
     async def _open(self) -> ConverseResponse:
         """Open a connection and wait for `started`; the token is renewed once where refused."""
@@ -287,7 +237,7 @@ class ConverseStream:
             try:
                 return await self._open_with(metadata)
             except grpc.aio.AioRpcError as error:
-                if _status_is_hidden(error) and hidden < _HIDDEN_STATUS_TRIES:
+                if status_is_hidden(error) and hidden < _HIDDEN_STATUS_TRIES:
                     hidden += 1
                 elif error.code() is grpc.StatusCode.UNAUTHENTICATED and not renewed:
                     renewed = True
@@ -304,7 +254,7 @@ class ConverseStream:
             start.last_seq = self._last_seq
             start.heard.CopyFrom(self._heard)
         self._call = self._method(metadata=metadata)
-        if not await _write(self._call, self._numbered(start=start)):
+        if not await write(self._call, self._out.numbered(start=start)):
             # The status says why; reading raises it.
             await self._call.read()
         response = await self._call.read()
@@ -317,15 +267,15 @@ class ConverseStream:
 
     async def _reconnect(self, error: grpc.aio.AioRpcError | None) -> ConverseResponse:
         """Come back with the resume handle, or raise what ended the session."""
-        lost = error is None or self._dropped or _worth_another_try(error)
+        lost = error is None or self._dropped or worth_another_try(error)
         if not lost or not self._resume_handle:
             if error is None:
                 raise CliFailure("The server closed the conversation without a word.")
             raise failure_from_error(error, server=self._server) from error
         self._dropped = False
-        self._connected.clear()
+        self._out.broken()
         self._on_connection(False)
-        self._going_away |= error is not None and refusal_from_error(error).reason == _STOPPING
+        self._going_away |= error is not None and goes_away(error)
         now = asyncio.get_running_loop().time
         lost_at = now()
         pause = _FIRST_PAUSE_S
@@ -334,12 +284,12 @@ class ConverseStream:
                 response = await self._open()
             except CliFailure as failure:
                 cause = failure.__cause__
-                if not isinstance(cause, grpc.aio.AioRpcError) or not _worth_another_try(cause):
+                if not isinstance(cause, grpc.aio.AioRpcError) or not worth_another_try(cause):
                     # What ended the session, in the server's words. (A write that races with
                     # the end hides it from grpc.aio's first status; it shows here.)
                     raise
-                self._going_away |= refusal_from_error(cause).reason == _STOPPING
-                if self._going_away and _refused(cause) and now() - lost_at > STOPPED_AFTER_S:
+                self._going_away |= goes_away(cause)
+                if self._going_away and is_refused(cause) and now() - lost_at > STOPPED_AFTER_S:
                     raise CliFailure(
                         f"Parley at {self._server} was stopped, and the conversation with it.",
                         advice="Turns that were saved are in `parley history` when it runs again.",
@@ -363,11 +313,9 @@ class ConverseStream:
 
     def _send_again(self, next_sample: int) -> None:
         """Let go out over the new connection what the old one may have lost, and what waits."""
-        self._backlog.again(next_sample)
-        self._connected.set()
+        self._out.open(self._call, next_sample)
         if self._settings.ByteSize():
-            self._post(settings=self._settings)
-        self._to_write.set()
+            self._out.post(settings=self._settings)
 
     def _note(self, response: ConverseResponse) -> None:
         self._last_seq = max(self._last_seq, response.seq)
@@ -390,35 +338,3 @@ class ConverseStream:
 def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _status_is_hidden(error: grpc.aio.AioRpcError) -> bool:
-    """Whether grpc.aio replaced the server's status by its own.
-
-    A write that races with the server's refusal fails inside gRPC, and that failure overwrites the
-    status (grpcio 1.85). Nothing was opened, so asking again is safe, and soon wins the race.
-    """
-    return error.code() is grpc.StatusCode.INTERNAL and "from Core" in (error.details() or "")
-
-
-def _worth_another_try(error: grpc.aio.AioRpcError) -> bool:
-    refusal = refusal_from_error(error)
-    return refusal.connection_lost or refusal.retryable
-
-
-def _refused(error: grpc.aio.AioRpcError) -> bool:
-    """Whether nobody listens at the server's own address.
-
-    A gateway that cannot reach what is behind it says the same of that in other words.
-    """
-    details = error.details() or ""
-    return "Failed to connect to remote host" in details and "refused" in details
-
-
-async def _write(call: Any, request: ConverseRequest) -> bool:
-    """Write one message; False where the connection is gone (the reader will notice)."""
-    try:
-        await call.write(request)
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        return False
-    return True
