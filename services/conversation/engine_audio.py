@@ -3,8 +3,8 @@
 A message costs both services about the same CPU time however long it is, and clients send fifty a
 second. Where few talk each goes on at once: nothing is nearer to the learner than that. Where many
 do, audio waits for more of its kind, as long as nothing hangs on it: the middle of an utterance
-and the silence between turns wait long, the pause after which a turn may be over waits for one
-frame, and whoever begins to speak is heard at once.
+and the silence between turns wait long, the first words for one frame; a pause after which the turn
+may be over waits for nothing, and whoever begins to speak is heard at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BYTES_A_MS = 2 * ENGINE_RATE_HZ // 1000
 # Up to so many sessions a process has cores to spare for the shortest way.
 FEW_SESSIONS = 4
 
-# Two frames of the usual client: the end of speech is noticed at most a frame later.
+# Two frames of the usual client.
 URGENT_BYTES = 40 * _BYTES_A_MS
 
 # In silence only speech can begin, and amid speech it can only pause: both end the wait. What is
@@ -95,7 +95,9 @@ class EngineAudio:
         steady_after = _ONSET_BYTES if self._loud else _SILENT_AFTER_BYTES
         if loud is self._loud:
             self._same_bytes = before + len(pcm)
-            return STEADY_BYTES if before >= steady_after else URGENT_BYTES
+            if before >= steady_after:
+                return STEADY_BYTES
+            return URGENT_BYTES if loud else 0
         self._loud, self._same_bytes = loud, len(pcm)
-        # A change out of what was steady is news; between words it is not.
-        return 0 if before >= steady_after else URGENT_BYTES
+        # The end of speech is news, and so is its begin after silence; between words it is not.
+        return 0 if not loud or before >= steady_after else URGENT_BYTES
