@@ -78,6 +78,22 @@ class Edge:
                 await asyncio.sleep(0.05)
 
 
+def built_pages(folder: Path) -> Path:
+    """Write what a build of the web client looks like."""
+    for name, content in {
+        "index.html": "<!doctype html><title>Parley</title>" + " " * 600,
+        "sw.js": "self.addEventListener('fetch', () => {});",
+        "manifest.webmanifest": "{}",
+        # As large as no page of ours should ever be, and larger than Envoy buffers of a response.
+        "assets/app-1a2b3c.js": "const answer = 42;\n" * 60_000,
+        "assets/tutor-4d5e6f.png": "not text",
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
 @contextmanager
 def envoy(settings: GatewaySettings, folder: Path) -> Iterator[Path]:
     """Run Envoy with these settings; yield its log."""
@@ -120,6 +136,7 @@ async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
         if name != "conversation"
     }
     settings = GatewaySettings(
+        web_dir=built_pages(folder / "dist"),
         port=ports[5],
         admin_port=ports[6],
         jwks_address=f"127.0.0.1:{ports[7]}",

@@ -113,14 +113,15 @@ class Upstream:
         self.port = port
         self._add_to_server = add_to_server
         self._server: grpc.aio.Server | None = None
+        self.statuses = health.HealthServicer()
 
     async def start(self) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
         self._server = grpc.aio.server(options=options)
         self._add_to_server(self.servicer, self._server)
-        statuses = health.HealthServicer()
-        await statuses.set("", health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(statuses, self._server)
+        self.statuses = health.HealthServicer()
+        await self.statuses.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self.statuses, self._server)
         self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
