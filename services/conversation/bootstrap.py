@@ -64,7 +64,9 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
             settings.data_dir / "run" / "sessions",
             way_to(settings.host, settings.port, settings.effective_websocket_port),
         )
-        directory = Directory(settings.max_sessions, limits.conversations_per_user, claims)
+        directory = Directory(
+            settings.max_sessions, limits.conversations_per_user, claims, runtime.draining
+        )
         metrics.live_sessions.set_function(lambda: len(directory))
         metrics.unsaved_turns.set_function(lambda: journal.waiting)
         session_limits = SessionLimits.of(limits, settings.resume_seconds)

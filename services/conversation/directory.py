@@ -28,10 +28,17 @@ class Directory:
     `max_per_user` of one learner with TOO_MANY_CONVERSATIONS.
     """
 
-    def __init__(self, max_sessions: int, max_per_user: int, claims: Claims | None = None) -> None:
+    def __init__(
+        self,
+        max_sessions: int,
+        max_per_user: int,
+        claims: Claims | None = None,
+        leaving: asyncio.Event | None = None,
+    ) -> None:
         self._max_sessions = max_sessions
         self._max_per_user = max_per_user
         self._claims: Claims = claims or NoClaims()
+        self._leaving = leaving
         self._sessions: dict[str, LiveSession] = {}
         self._group: asyncio.TaskGroup | None = None
         self._left = 0
@@ -49,10 +56,13 @@ class Directory:
 
         Raises:
             NotFound: NO_LIVE_SESSION, also for another user's.
+            Unavailable: SERVICE_STOPPING, there is none any more, for the process goes away.
         """
         live = self._sessions.get(conversation_id)
         if live is None or live.plan.user_id != user_id or not live.ready.done() or live.over:
-            raise problems.no_live_session()
+            # What was sent before its sender heard of the end is to come again, elsewhere.
+            leaving = self._leaving is not None and self._leaving.is_set()
+            raise problems.stopping() if leaving else problems.no_live_session()
         return live
 
     def check_room(self, user_id: str) -> None:

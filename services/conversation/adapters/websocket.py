@@ -275,6 +275,10 @@ async def _refuse(socket: ServerConnection, error: ParleyError, request_id: str)
 async def _close(server: Server) -> None:
     """Close the port, then what is still connected; the sessions were ended before."""
     server.close(close_connections=False)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            # Clients are being told why; who does not listen is not waited for.
+            await server.wait_closed()
     for each in server.connections:
         each.transport.abort()
     await server.wait_closed()
