@@ -27,8 +27,8 @@ class WebLearner:
 
     async def enter(self, action: str, password: str = "") -> None:
         """Fill in the form that is open."""
-        await self.page.get_by_label("Name").fill(self.username)
-        await self.page.get_by_label("Password").fill(password or self.password)
+        await self.page.get_by_label("Name", exact=True).fill(self.username)
+        await self.page.get_by_label("Password", exact=True).fill(password or self.password)
         await self.page.get_by_role("button", name=action).click()
 
     async def is_signed_in(self) -> None:
@@ -42,18 +42,20 @@ class WebLearner:
 
     async def sign_out(self) -> None:
         """Sign out here."""
-        await self.page.get_by_role("link", name="Settings").click()
+        await self.page.goto("/settings/safety")
         await self.page.get_by_role("button", name="Sign out", exact=True).click()
         await expect(self.page.get_by_role("heading", name="Welcome back")).to_be_visible()
 
     async def sign_out_everywhere(self) -> None:
         """Sign out in every browser."""
-        await self.page.get_by_role("link", name="Settings").click()
+        await self.page.goto("/settings/safety")
         await self.page.get_by_role("button", name="Sign out everywhere").click()
-        confirm = self.page.get_by_role("dialog").get_by_role("button", name="Sign out everywhere")
-        if await confirm.count():
-            await confirm.click()
         await expect(self.page.get_by_role("heading", name="Welcome back")).to_be_visible()
+
+    async def go_to(self, place: str) -> None:
+        """Go to another page of the three, as its link leads."""
+        pages = self.page.get_by_role("navigation", name="Pages")
+        await pages.get_by_role("link", name=place).click()
 
     @property
     def floor(self) -> Locator:

@@ -23,13 +23,15 @@ WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
 
 SERIOUS = ("serious", "critical")
 
-_STILL = """
-*, *::before, *::after {
-  animation-duration: 0s !important; animation-delay: 0s !important;
-  transition-duration: 0s !important; transition-delay: 0s !important;
-  caret-color: transparent !important;
-}
-"""
+
+_THEMED = "(theme) => document.documentElement.dataset.theme === theme"
+
+_DRAWN = """async () => {
+  for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+  const all = document.getAnimations();
+  const ending = all.filter((each) => each.effect.getTiming().iterations === 1);
+  await Promise.allSettled(ending.map((each) => each.finished));
+}"""
 
 
 async def look_at(page: Page, name: str) -> list[str]:
@@ -42,9 +44,12 @@ async def look_at(page: Page, name: str) -> list[str]:
         await page.set_viewport_size({"width": wide, "height": high})
         for theme in THEMES:
             await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            # The page follows the system's theme by script; then it is laid out and drawn anew.
+            await page.wait_for_function(_THEMED, arg=theme)
+            await page.evaluate(_DRAWN)
             where = f"{name}, {theme}, {width}"
             path = PICTURES / f"{name}-{width}-{theme}.png"
-            await page.screenshot(path=path, style=_STILL, animations="disabled")
+            await page.screenshot(path=path, animations="disabled")
             wrong += [f"{where}: {each}" for each in await _findings(page)]
             beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
             if beyond > 0:

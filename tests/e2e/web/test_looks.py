@@ -7,6 +7,7 @@ from playwright.async_api import expect
 
 from tests.e2e.web.conftest import OpenPage, Talker
 from tests.e2e.web.console import Console
+from tests.e2e.web.learner import WebLearner
 from tests.e2e.web.looks import look_at
 from tests.e2e.web.microphone import Microphone, tone
 from tests.e2e.web.web_stack import REPLIES
@@ -31,8 +32,8 @@ async def test_a_refused_sign_in(open_page: OpenPage, web_stack: Stack, console:
     console.allow("status of 40[0-9]")
     page = await open_page(web_stack)
     await page.goto("/sign-in")
-    await page.get_by_label("Name").fill("nobody-at-all")
-    await page.get_by_label("Password").fill("not a password")
+    await page.get_by_label("Name", exact=True).fill("nobody-at-all")
+    await page.get_by_label("Password", exact=True).fill("not a password")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_be_visible()
     assert await look_at(page, "sign-in-refused") == []
@@ -65,26 +66,40 @@ async def test_a_talk_from_choosing_to_looking_back(talker: Talker, microphone: 
     assert wrong == []
 
 
-async def test_history_and_settings(talker: Talker) -> None:
+async def test_history_from_nothing_to_a_conversation(talker: Talker) -> None:
     learner = await talker()
     page = learner.page
     wrong = []
-    await page.get_by_role("link", name="History").click()
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await learner.go_to("History")
+    await expect(page.get_by_text("Your first talk will be here.")).to_be_visible()
     wrong += await look_at(page, "history-1-empty")
-    await page.get_by_role("link", name="Talk", exact=True).click()
+    await learner.go_to("Talk")
     await learner.start_typing()
     await learner.write("I went to the market on Saturday and bought some fish.")
     await expect(learner.answers).to_have_text([REPLIES[0]])
     await expect(learner.floor).to_have_text("Your turn")
     await learner.end_talk()
-    await page.get_by_role("link", name="Read and listen again").click()
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
-    wrong += await look_at(page, "history-3-conversation")
-    await page.get_by_role("link", name="History").first.click()
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+    await learner.go_to("History")
+    await expect(page.locator(".conversation-row")).to_have_count(1)
     wrong += await look_at(page, "history-2-list")
-    await page.get_by_role("link", name="Settings").click()
-    await expect(page.get_by_role("heading", level=1)).to_be_visible()
-    wrong += await look_at(page, "settings")
+    await page.get_by_label("Search in what was said").fill("market")
+    await expect(page.get_by_role("region", name="What was found")).to_contain_text("Saturday")
+    wrong += await look_at(page, "history-3-search")
+    await page.get_by_role("button", name="Clear the search").click()
+    await page.locator(".conversation-link").click()
+    await expect(page.get_by_role("region", name="Recording")).to_be_visible()
+    wrong += await look_at(page, "history-4-conversation")
+    await page.get_by_role("button", name="Download").click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    wrong += await look_at(page, "history-5-download")
     assert wrong == []
+
+
+@pytest.mark.parametrize("section", ["", "talking", "voice", "look", "safety", "data"])
+async def test_settings(section: str, learner: WebLearner) -> None:
+    page = learner.page
+    await learner.is_signed_in()
+    await page.goto(f"/settings/{section}".rstrip("/"))
+    await expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    await expect(page.locator(".skeleton")).to_have_count(0)
+    assert await look_at(page, f"settings-{section or 'you'}") == []

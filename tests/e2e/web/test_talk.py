@@ -39,7 +39,7 @@ async def test_a_recording_is_heard_answered_and_saved_over(
     transport: str, talker: Talker, microphone: Microphone
 ) -> None:
     learner = await talker(transport=transport)
-    first, second = recordings(SPEECH, ["022820134.wav", "014070080.wav"])
+    first, second = recordings(SPEECH, ["022820134.wav", "000360210.wav"])
     microphone.will_say(1.0, first, 4.5, second)
     await learner.start_talking()
     assert WAYS[transport] in await learner.way()

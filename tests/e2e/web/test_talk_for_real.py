@@ -28,7 +28,7 @@ pytestmark = [
 
 SAID = {
     "022820134.wav": "What a great Sunday morning.",
-    "014070080.wav": "The people were very friendly.",
+    "000360210.wav": "Starting can not be better than this.",
 }
 
 
