@@ -3,56 +3,78 @@ import { Link } from "wouter";
 
 import { type Problem, problemFromError } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
+import { useCountdown, waitWords } from "@/ui/countdown";
 import { TextField } from "@/ui/Field";
-import { Logo } from "@/ui/Logo";
+import { PasswordField } from "@/ui/PasswordField";
 import { ProblemCard } from "@/ui/ProblemCard";
 
-import "./auth.css";
+import { AuthFrame } from "./AuthFrame";
+import { type FieldErrors, focusFirstWrong, serverErrors, signInErrors } from "./form";
+import { handedOverName } from "./handed-over";
 import { signIn } from "./session";
 
 /** Signing in. */
 export default function SignInPage() {
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [errors, setErrors] = useState<FieldErrors>({});
   const [busy, setBusy] = useState(false);
+  const [wait, beginWait] = useCountdown();
+  const [knownName] = useState(handedOverName);
   const submit = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    setBusy(true);
+    if (busy || wait > 0) return;
+    const form = event.currentTarget;
+    const typed = new FormData(form);
+    const username = String(typed.get("username")).trim();
+    const password = String(typed.get("password"));
+    const wrong = signInErrors(username, password);
+    setErrors(wrong);
     setProblem(null);
+    if (Object.keys(wrong).length > 0) {
+      focusFirstWrong(form, wrong);
+      return;
+    }
+    setBusy(true);
     try {
-      await signIn(String(form.get("username")), String(form.get("password")));
+      await signIn(username, password);
     } catch (error) {
-      setProblem(problemFromError(error));
+      const found = problemFromError(error);
+      const named = serverErrors(found.fields);
+      setProblem(found);
+      setErrors(named);
+      beginWait(found.retryAfterMs);
       setBusy(false);
+      // A wrong password is the likelier slip: ready to be typed again.
+      focusFirstWrong(form, Object.keys(named).length > 0 ? named : { password: "again" });
     }
   };
   return (
-    <main className="auth">
-      <form onSubmit={(event) => void submit(event)}>
-        <Logo size={44} />
-        <h1>Welcome back</h1>
-        {problem && <ProblemCard problem={problem} />}
-        <TextField
-          label="Name"
-          name="username"
-          autoComplete="username"
-          required
-          autoCapitalize="none"
-        />
-        <TextField
-          label="Password"
-          name="password"
-          type="password"
-          autoComplete="current-password"
-          required
-        />
-        <Button look="primary" type="submit" busy={busy}>
-          Sign in
-        </Button>
-        <p>
-          New here? <Link href={`/sign-up${location.search}`}>Make an account</Link>
-        </p>
-      </form>
-    </main>
+    <AuthFrame title="Welcome back" onSubmit={(event) => void submit(event)}>
+      {problem && <ProblemCard problem={{ ...problem, wayOn: "none" }} />}
+      <TextField
+        label="Name"
+        name="username"
+        autoComplete="username"
+        defaultValue={knownName}
+        required
+        autoCapitalize="none"
+        autoCorrect="off"
+        spellCheck={false}
+        error={errors.username}
+      />
+      <PasswordField
+        label="Password"
+        name="password"
+        autoComplete="current-password"
+        required
+        error={errors.password}
+      />
+      <Button look="primary" type="submit" busy={busy} disabled={wait > 0}>
+        {wait > 0 ? `You can try again in ${waitWords(wait)}` : "Sign in"}
+      </Button>
+      <p className="auth-switch">
+        New here? <Link href={`/sign-up${location.search}`}>Make an account</Link>
+      </p>
+    </AuthFrame>
   );
 }

@@ -1,63 +1,105 @@
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { Link } from "wouter";
 
 import { type Problem, problemFromError } from "@/rpc/problem";
+import { refusalFromError } from "@/rpc/refusal";
 import { Button } from "@/ui/Button";
+import { useCountdown, waitWords } from "@/ui/countdown";
 import { TextField } from "@/ui/Field";
-import { Logo } from "@/ui/Logo";
+import { PasswordField } from "@/ui/PasswordField";
 import { ProblemCard } from "@/ui/ProblemCard";
 
-import "./auth.css";
+import { AuthFrame } from "./AuthFrame";
+import { type FieldErrors, focusFirstWrong, serverErrors, signUpErrors } from "./form";
+import { handOverName, handedOverName } from "./handed-over";
 import { signUp } from "./session";
 
 /** Making an account. */
 export default function SignUpPage() {
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [errors, setErrors] = useState<FieldErrors>({});
+  const [takenName, setTakenName] = useState("");
   const [busy, setBusy] = useState(false);
+  const [wait, beginWait] = useCountdown();
+  const [knownName] = useState(handedOverName);
+  // An answer that was lost must not make the name look taken by somebody else: the same name and
+  // password are sent again under the same id.
+  const attempt = useRef({ username: "", password: "", requestId: "" });
   const submit = async (event: FormEvent<HTMLFormElement>) => {
     event.preventDefault();
-    const form = new FormData(event.currentTarget);
-    const username = String(form.get("username"));
-    setBusy(true);
+    if (busy || wait > 0) return;
+    const form = event.currentTarget;
+    const typed = new FormData(form);
+    const username = String(typed.get("username")).trim();
+    const password = String(typed.get("password"));
+    const wrong = signUpErrors(username, password);
+    setErrors(wrong);
     setProblem(null);
+    setTakenName("");
+    if (Object.keys(wrong).length > 0) {
+      focusFirstWrong(form, wrong);
+      return;
+    }
+    if (attempt.current.username !== username || attempt.current.password !== password)
+      attempt.current = { username, password, requestId: uuid() };
+    setBusy(true);
     try {
-      await signUp(username, String(form.get("password")), username, uuid());
+      await signUp(username, password, username, attempt.current.requestId);
     } catch (error) {
-      setProblem(problemFromError(error));
+      const found = problemFromError(error);
+      const taken = refusalFromError(error).reason === "USERNAME_TAKEN";
+      const named = taken ? { username: "Taken." } : serverErrors(found.fields);
+      setProblem(found);
+      setTakenName(taken ? username : "");
+      setErrors(named);
+      beginWait(found.retryAfterMs);
       setBusy(false);
+      focusFirstWrong(form, named);
     }
   };
   return (
-    <main className="auth">
-      <form onSubmit={(event) => void submit(event)}>
-        <Logo size={44} />
-        <h1>Begin talking</h1>
-        {problem && <ProblemCard problem={problem} />}
-        <TextField
-          label="Name"
-          name="username"
-          autoComplete="username"
-          required
-          minLength={3}
-          autoCapitalize="none"
-        />
-        <TextField
-          label="Password"
-          name="password"
-          type="password"
-          autoComplete="new-password"
-          hint="At least 8 characters."
-          minLength={8}
-          required
-        />
-        <Button look="primary" type="submit" busy={busy}>
-          Make an account
-        </Button>
-        <p>
-          Been here before? <Link href={`/sign-in${location.search}`}>Sign in</Link>
-        </p>
-      </form>
-    </main>
+    <AuthFrame title="Begin talking" onSubmit={(event) => void submit(event)}>
+      {problem && (
+        <ProblemCard problem={{ ...problem, wayOn: "none" }}>
+          {takenName && (
+            <Link
+              className="button button-plain button-s"
+              href={`/sign-in${location.search}`}
+              onClick={() => handOverName(takenName)}
+            >
+              Sign in as {takenName}
+            </Link>
+          )}
+        </ProblemCard>
+      )}
+      <TextField
+        label="Name"
+        name="username"
+        autoComplete="username"
+        defaultValue={knownName}
+        hint="You sign in with it. An email address is fine, and not needed."
+        required
+        maxLength={254}
+        autoCapitalize="none"
+        autoCorrect="off"
+        spellCheck={false}
+        error={errors.username}
+      />
+      <PasswordField
+        label="Password"
+        name="password"
+        autoComplete="new-password"
+        hint="At least 8 characters. Long and simple beats short and strange."
+        required
+        error={errors.password}
+      />
+      <Button look="primary" type="submit" busy={busy} disabled={wait > 0}>
+        {wait > 0 ? `You can try again in ${waitWords(wait)}` : "Make an account"}
+      </Button>
+      <p className="auth-switch">
+        Been here before? <Link href={`/sign-in${location.search}`}>Sign in</Link>
+      </p>
+    </AuthFrame>
   );
 }
 

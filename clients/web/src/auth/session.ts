@@ -46,13 +46,44 @@ export async function signUp(
   setAccount(response.account);
 }
 
+// What has to be told to the server while the sign-in still counts.
+const farewells = new Set<() => Promise<unknown>>();
+
+// A sign-out does not wait longer for them: whoever leaves a shared computer leaves.
+const FAREWELL_MS = 1_500;
+
+/** Has `work` done before a sign-out, as long as that is quick. */
+export function beforeSignOut(work: () => Promise<unknown>): void {
+  farewells.add(work);
+}
+
 /** Signs out here and at the server; here even where the server cannot be reached. */
 export async function signOut(): Promise<void> {
+  await sayFarewell();
   const refreshToken = access.refreshToken;
+  forgetSignIn();
+  await users.logout({ refreshToken });
+}
+
+/** Ends the sign-in of every device, this one too. Throws what the call throws: then nothing ended. */
+export async function signOutEverywhere(): Promise<void> {
+  await sayFarewell();
+  await users.revokeSession({ target: { case: "all", value: true } });
+  // The cookie goes with it.
+  await signOut().catch(() => undefined);
+}
+
+/** Forgets who is signed in, here and in the other tabs. */
+export function forgetSignIn(): void {
   setAccount(undefined);
   access.forget();
   channel?.postMessage("signed-out");
-  await users.logout({ refreshToken });
+}
+
+async function sayFarewell(): Promise<void> {
+  if (farewells.size === 0) return;
+  const enough = new Promise((done) => setTimeout(done, FAREWELL_MS));
+  await Promise.race([Promise.allSettled([...farewells].map((each) => each())), enough]);
 }
 
 /** Takes an account that a page has just read or changed. */
