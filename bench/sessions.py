@@ -45,6 +45,8 @@ _SETTLE_S = CYCLE_S
 _MEASURE_S = 2 * CYCLE_S
 _CALIBRATION_S = 4 * CYCLE_S
 _PAUSE_S = 1.0
+# A session stores its last turn before it ends.
+_STOP_S = 10.0
 # The machine may stumble, so a count is tried again; while others use it, more often.
 _FAILURES, _TRIES = 2, 4
 # Sessions begin this far apart: opening is not what is measured.
@@ -164,11 +166,14 @@ async def _hold(served: Served, count: int, record: Lateness, seconds: float) ->
         server_cores, others_cores = before.until(after)
         for session in sessions:
             session.record_to(None)
+        failures = [session.failed for session in sessions if session.failed]
+        for session in sessions:
+            session.stop()
+        await asyncio.wait(running, timeout=_STOP_S)
         for task in running:
             task.cancel()
     # What was under way ends before the next count begins.
     await asyncio.sleep(_PAUSE_S)
-    failures = [session.failed for session in sessions if session.failed]
     cpu_ms = {name: 1000 * cores / count for name, cores in before.by_name(after).items()}
     return step_of(count, record, failures, server_cores, others_cores, cpu_ms)
 

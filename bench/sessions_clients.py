@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,7 +17,6 @@ from parley_cli.client.parley_client import ParleyClient
 _FRAME_SAMPLES = RATE_HZ // 50
 # A player reports what was heard five times a second, as the terminal client does.
 _HEARD_EVERY_FRAMES = 10
-_FINISH_TIMEOUT_S = 5.0
 _PCM_BYTES_A_SECOND = 2 * 24_000
 
 Authorize = Callable[[], Awaitable[tuple[tuple[str, str], ...]]]
@@ -70,21 +68,16 @@ class ParleySession(LoadedSession):
                 self.heard(seconds)
             elif kind == "notice" and response.notice.fatal:
                 raise ConnectionError(response.notice.status.message)
-        raise ConnectionError("the stream ended")
+        if not self.stopping:
+            raise ConnectionError("the stream ended")
+
+    async def finish(self) -> None:
+        """Say that the session is over; `listen` reads to its end."""
+        await self._write(finish=conversation_pb2.Finish())
 
     async def close(self) -> None:
-        """End the session in good order: one that is cut off keeps its place for a while."""
-        if self._call is None:
-            return
-        try:
-            async with asyncio.timeout(_FINISH_TIMEOUT_S):
-                await self._write(finish=conversation_pb2.Finish())
-                while await self._call.read() is not grpc.aio.EOF:
-                    pass
-        except (TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # It is over all the same; why it failed was noted where it did.
-            pass
-        finally:
+        """Drop the call, if it is not over."""
+        if self._call is not None:
             self._call.cancel()
 
     async def _write(self, **message: Any) -> None:
@@ -120,7 +113,12 @@ class PipecatSession(LoadedSession):
                 match decode(message):
                     case BotAudio(pcm, rate_hz):
                         self.heard(len(pcm) / 2 / rate_hz)
-        raise ConnectionError("the socket was closed")
+        if not self.stopping:
+            raise ConnectionError("the socket was closed")
+
+    async def finish(self) -> None:
+        """Close the socket."""
+        await self.close()
 
     async def close(self) -> None:
         """Disconnect."""

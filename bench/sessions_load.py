@@ -68,6 +68,7 @@ class LoadedSession(ABC):
         self._shift_s = 0.0
         self._heard_s = 0.0
         self.failed = ""
+        self.stopping = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -79,23 +80,34 @@ class LoadedSession(ABC):
 
     @abstractmethod
     async def listen(self) -> None:
-        """Read until the session ends, and call `heard` for every stretch of reply audio."""
+        """Read until the session ends, and call `heard` for every stretch of reply audio.
+
+        Raises `ConnectionError` when it ends without having been asked to.
+        """
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """Ask the server to end the session."""
 
     @abstractmethod
     async def close(self) -> None:
         """Disconnect."""
 
     async def run(self) -> None:
-        """Speak and listen until cancelled."""
+        """Speak and listen until stopped; cancelling it drops the session."""
         try:
             await self.open()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.listen())
                 tasks.create_task(self._speak())
         except* Exception as errors:  # noqa: BLE001 - a lost session is a result, not an end
-            self.failed = repr(errors.exceptions[0])
+            self.failed = self.failed or repr(errors.exceptions[0])
         finally:
             await self.close()
+
+    def stop(self) -> None:
+        """End in good order: a session that is cut off keeps its place for minutes."""
+        self.stopping = True
 
     def record_to(self, record: Lateness | None) -> None:
         """Begin to record, from the next question on, or stop."""
@@ -106,7 +118,7 @@ class LoadedSession(ABC):
         started = time.monotonic() - self._phase_s
         first = math.ceil(self._phase_s / FRAME_S)
         frame = first
-        while True:
+        while not self.stopping:
             place = frame % _CYCLE_FRAMES
             frame += 1
             due = started + frame * FRAME_S
@@ -118,6 +130,7 @@ class LoadedSession(ABC):
             await self.send(frame - 1 - first, LOUD if place < _SPEECH_FRAMES else QUIET)
             if place == _SPEECH_FRAMES - 1 and self._record is not None:
                 self._spoken_at, self._heard_s, self._shift_s = due, 0.0, -math.inf
+        await self.finish()
 
     def _close_answer(self) -> None:
         if self._record is not None and self._spoken_at is not None and not self._heard_s:
