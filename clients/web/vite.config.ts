@@ -6,7 +6,7 @@ import { defineConfig } from "vitest/config";
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 // Where the developer's server (`npm run dev`) sends what is not the page: a running Parley.
-const server = process.env["PARLEY_SERVER"] ?? "127.0.0.1:8080";
+const server = process.env.PARLEY_SERVER ?? "127.0.0.1:8080";
 const target = /^https?:/.test(server) ? server : `http://${server}`;
 
 export default defineConfig({
@@ -37,7 +37,7 @@ export default defineConfig({
   test: {
     environment: "jsdom",
     setupFiles: ["./tests/setup.ts"],
-    include: ["src/**/*.test.{ts,tsx}"],
+    include: ["src/**/*.test.{ts,tsx}", "tests/**/*.test.ts"],
     restoreMocks: true,
     css: false,
   },

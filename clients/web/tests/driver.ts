@@ -272,38 +272,42 @@ async function roundTrips({ transport, seconds }: TripPlan): Promise<number[]> {
   const chosen = transportOf(transport);
   if (transport === "websocket") seq = 1n;
   await new Promise<void>((resolve, reject) => {
-    const link = chosen.open(startOf(), seq, {
-      onResponse: ({ message }) => {
-        if (message.case === "started" && !microphone) {
-          microphone = new Clockwork((chosen.frameMs * RATE_HZ) / 1000, (pcm, first) => {
-            link.send(
-              create(ConverseRequestSchema, {
-                seq: (seq += 1n),
-                message: { case: "audio", value: { pcm, firstSample: BigInt(first) } },
-              }),
-            );
-            if (count++ % 5 !== 0) return;
-            sent.set((seq += 1n), performance.now());
-            link.send(
-              create(ConverseRequestSchema, {
-                seq,
-                message: { case: "ping", value: { nonce: seq } },
-              }),
-            );
-          });
-          setTimeout(() => {
-            link.abort();
-            resolve();
-          }, seconds * 1000);
-        } else if (message.case === "pong") {
-          const at = sent.get(message.value.nonce);
-          if (at !== undefined) trips.push(performance.now() - at);
-        }
+    const link = chosen.open(
+      startOf(),
+      { seq, firstSeq: 0n },
+      {
+        onResponse: ({ message }) => {
+          if (message.case === "started" && !microphone) {
+            microphone = new Clockwork((chosen.frameMs * RATE_HZ) / 1000, (pcm, first) => {
+              link.send(
+                create(ConverseRequestSchema, {
+                  seq: (seq += 1n),
+                  message: { case: "audio", value: { pcm, firstSample: BigInt(first) } },
+                }),
+              );
+              if (count++ % 5 !== 0) return;
+              sent.set((seq += 1n), performance.now());
+              link.send(
+                create(ConverseRequestSchema, {
+                  seq,
+                  message: { case: "ping", value: { nonce: seq } },
+                }),
+              );
+            });
+            setTimeout(() => {
+              link.abort();
+              resolve();
+            }, seconds * 1000);
+          } else if (message.case === "pong") {
+            const at = sent.get(message.value.nonce);
+            if (at !== undefined) trips.push(performance.now() - at);
+          }
+        },
+        onEnd: (refused) => {
+          reject(new Error(refused?.message ?? "the session ended"));
+        },
       },
-      onEnd: (refused) => {
-        reject(new Error(refused?.message ?? "the session ended"));
-      },
-    });
+    );
   }).finally(() => microphone?.stop());
   return trips;
 }

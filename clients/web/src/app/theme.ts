@@ -47,6 +47,6 @@ export function followSystemTheme(): void {
 
 function show(theme: Theme): void {
   const shown = theme === "system" ? (systemDark().matches ? "dark" : "light") : theme;
-  document.documentElement.dataset["theme"] = shown;
+  document.documentElement.dataset.theme = shown;
   document.querySelector('meta[name="theme-color"]')?.setAttribute("content", GROUND[shown]);
 }

@@ -64,6 +64,8 @@ export class JitterBuffer {
   #stopped = true;
   #held = false;
   #flowing = false;
+  // It ran dry: an underrun if more comes, the reply's end if not.
+  #dry = false;
   #underruns = 0;
   #refused = 0;
 
@@ -93,6 +95,7 @@ export class JitterBuffer {
     this.#stopped = false;
     this.#held = false;
     this.#flowing = false;
+    this.#dry = false;
   }
 
   /** Appends audio that begins `offsetMs` into its reply; repeats are skipped, gaps are silence. */
@@ -141,7 +144,12 @@ export class JitterBuffer {
   /** Fills `out` for the loudspeaker, with silence where there is no audio; returns how much is sound. */
   take(out: Float32Array): number {
     out.fill(0);
-    if (this.#held || this.#stopped || !this.#mayFlow()) {
+    if (this.#held || this.#stopped) {
+      this.#count(0, out.length);
+      return 0;
+    }
+    if (!this.#mayFlow()) {
+      this.#dry = this.#taken > 0;
       this.#count(0, out.length);
       return 0;
     }
@@ -156,9 +164,8 @@ export class JitterBuffer {
       else this.#chunks[0] = chunk.subarray(part.length);
     }
     this.#queued -= filled;
-    const flowed = this.#flowing;
     this.#flowing = this.#queued > 0;
-    if (flowed && filled < out.length && !this.#complete) this.#underruns += 1;
+    this.#dry = filled < out.length && !this.#complete;
     this.#count(filled, out.length - filled);
     return filled;
   }
@@ -194,6 +201,8 @@ export class JitterBuffer {
     if (samples.length > room) this.#refused += samples.length - room;
     const taken = samples.length > room ? samples.subarray(0, room) : samples;
     if (taken.length === 0) return;
+    if (this.#dry) this.#underruns += 1;
+    this.#dry = false;
     this.#chunks.push(taken);
     this.#queued += taken.length;
   }

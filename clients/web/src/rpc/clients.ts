@@ -28,7 +28,7 @@ export const CLIENT_HEADER = { name: "x-parley-client", value: "web" } as const;
 // Long enough for a cold service behind the gateway, short enough that nobody thinks it hangs.
 const UNARY_TIMEOUT_MS = 15_000;
 
-const OPEN_TO_ALL = new Set(["Register", "Login", "Refresh", "Logout", "GetJwks", "ListScenarios"]);
+const OPEN_TO_ALL = new Set(["Register", "Login", "Refresh", "Logout", "GetJwks"]);
 
 const HINT = "parley.signed-in";
 

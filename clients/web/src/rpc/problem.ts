@@ -236,7 +236,7 @@ function sentence(text: string): string {
 }
 
 function detailOf({ code, reason, metadata, message }: Refusal): string {
-  const id = metadata["request_id"];
+  const id = metadata.request_id;
   return [Code[code], reason, reason ? "" : message, id ? `request ${id}` : ""]
     .filter(Boolean)
     .join(" · ");

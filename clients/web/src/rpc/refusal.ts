@@ -101,10 +101,12 @@ export function retryable(refusal: Refusal): boolean {
   return (
     refusal.retryAfterMs !== null ||
     refusal.code === Code.Unavailable ||
-    refusal.metadata["retryable"] === "true"
+    refusal.metadata.retryable === "true"
   );
 }
 
-function codeOf(number: number): Code {
-  return number in Code ? (number as Code) : Code.Unknown;
+/** The code that a number stands for. */
+export function codeOf(number: number): Code {
+  // eslint-disable-next-line @typescript-eslint/no-unsafe-enum-assignment -- just looked up
+  return number in Code ? number : Code.Unknown;
 }

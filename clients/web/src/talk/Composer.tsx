@@ -1,4 +1,4 @@
-import { type FormEvent, useRef } from "react";
+import { type SubmitEvent, useRef } from "react";
 
 import { IconButton } from "@/ui/Button";
 
@@ -8,7 +8,7 @@ import { talk } from "./talk";
 /** For when one cannot speak: a line to write. */
 export function Composer({ focus }: { readonly focus: boolean }) {
   const ref = useRef<HTMLInputElement>(null);
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault();
     const input = ref.current;
     if (!input?.value.trim()) return;

@@ -70,7 +70,7 @@ export class SilenceMeter {
   /** Audio of a reply has arrived. */
   replyAudio(generation: number, samples: Int16Array, at: number): void {
     const reply = this.#replies.get(generation);
-    if (!reply || reply.soundingReceivedAt !== null) return;
+    if (reply?.soundingReceivedAt !== null) return;
     reply.firstReceivedAt ??= at;
     if (samples.some((each) => Math.abs(each) > SOUNDING)) reply.soundingReceivedAt = at;
   }
@@ -78,7 +78,7 @@ export class SilenceMeter {
   /** Text of a reply has arrived; with captions only it is the answer's first sign. */
   replyText(generation: number, at: number): void {
     const reply = this.#replies.get(generation);
-    if (!reply || reply.soundingReceivedAt !== null) return;
+    if (reply?.soundingReceivedAt !== null) return;
     reply.firstReceivedAt = at;
     reply.soundingReceivedAt = at;
   }
@@ -90,7 +90,7 @@ export class SilenceMeter {
    */
   replyPlayed(generation: number, at: number): number | null {
     const reply = this.#replies.get(generation);
-    if (!reply || reply.firstReceivedAt === null || reply.playedAt !== null) return null;
+    if (reply?.firstReceivedAt == null || reply.playedAt !== null) return null;
     reply.playedAt = at;
     return Math.max(0, at - reply.firstReceivedAt);
   }
@@ -98,7 +98,7 @@ export class SilenceMeter {
   /** The silence that the learner heard before a reply; null where it is not known. */
   silenceMs(generation: number): number | null {
     const reply = this.#replies.get(generation);
-    if (!reply || reply.endAt === null) return null;
+    if (reply?.endAt == null) return null;
     const { soundingReceivedAt, firstReceivedAt, playedAt, endAt } = reply;
     const receivedAt = soundingReceivedAt ?? firstReceivedAt;
     if (receivedAt === null) return null;

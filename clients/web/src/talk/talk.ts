@@ -564,7 +564,7 @@ export class Talk {
     const listening = this.#microphone ? "on" : "typed-only";
     this.#set({ ...this.#state, phase: "live", listening, startedAt: performance.now() });
     addEventListener("online", this.#online);
-    navigator.mediaDevices?.addEventListener("devicechange", this.#devicesChanged);
+    watchedDevices()?.addEventListener("devicechange", this.#devicesChanged);
     void this.#stayAwake();
   }
 
@@ -614,11 +614,7 @@ export class Talk {
 
   #release(): void {
     removeEventListener("online", this.#online);
-    // Absent on a plain-HTTP origin, whatever the types say.
-    (navigator.mediaDevices as MediaDevices | undefined)?.removeEventListener(
-      "devicechange",
-      this.#devicesChanged,
-    );
+    watchedDevices()?.removeEventListener("devicechange", this.#devicesChanged);
     clearTimeout(this.#finishTimer);
     void this.#wakeLock?.release();
     this.#replay?.stop();
@@ -656,6 +652,11 @@ export class Talk {
 
 /** The page's talk. */
 export const talk = new Talk();
+
+/** Absent on a plain-HTTP origin, whatever the types say. */
+function watchedDevices(): MediaDevices | undefined {
+  return navigator.mediaDevices;
+}
 
 function over(view: SessionView): SessionView {
   return reduce(view, { kind: "over" });

@@ -380,7 +380,7 @@ function replyStarted(
 
 function addReplyText(view: SessionView, generation: number, text: ReplyText): SessionView {
   const turn = turnOf(view, generation);
-  if (!turn || turn.end !== "") return view;
+  if (turn?.end !== "") return view;
   return withTurn(view, { ...turn, words: [...turn.words, ...spread(text)] });
 }
 

@@ -49,6 +49,12 @@ export class Backlog {
     }
   }
 
+  /** The lowest number that might be sent again; 0 where nothing is kept. */
+  get firstSeq(): bigint {
+    const numbers = [this.#audio[0]?.seq, this.#acts[0]?.seq].filter((seq) => seq !== undefined);
+    return numbers.reduce((least, seq) => (seq < least ? seq : least), numbers[0] ?? 0n);
+  }
+
   /** Returns what a new connection needs, in order; audio before `nextSample` has arrived. */
   again(nextSample: number): ConverseRequest[] {
     this.#audio = this.#audio.filter((each) => endOf(each) > nextSample);

@@ -47,7 +47,7 @@ export function chooseTransport(found: Surroundings): Choice {
 /** Whether the browser streams request bodies: it asks for `duplex`, and sets no type by itself. */
 export function hasRequestStreams(): boolean {
   try {
-    let asked = false;
+    let asked = false as boolean;
     const request = new Request("https://parley.invalid/", {
       method: "POST",
       body: new ReadableStream(),

@@ -2,7 +2,7 @@
 
 import { Code } from "@connectrpc/connect";
 
-import { type Refusal, refusal, refusalFromStatusBytes } from "@/rpc/refusal";
+import { type Refusal, codeOf, refusal, refusalFromStatusBytes } from "@/rpc/refusal";
 
 const TRAILERS = 0x80;
 const PREFIX_BYTES = 5;
@@ -53,8 +53,7 @@ function refusalOf(trailers: Headers): Refusal | null {
       // Without its details it is told by its code.
     }
   }
-  const code = number in Code ? (number as Code) : Code.Unknown;
-  return refusal(code, decodeMessage(trailers.get("grpc-message") ?? ""));
+  return refusal(codeOf(number), decodeMessage(trailers.get("grpc-message") ?? ""));
 }
 
 function decodeMessage(text: string): string {

@@ -28,15 +28,30 @@ export interface Link {
   send(request: ConverseRequest): void;
   /** How many messages have not left yet. */
   readonly queued: number;
+  /** The session is over: closes this side in good order. No event follows. */
+  close(): void;
   /** Drops the connection without a word. No event follows. */
   abort(): void;
 }
+
+/** Where a connection stands in the client's count of its messages. */
+export interface Count {
+  /** The number of `start`; 0: the count begins with the next message, at 1. */
+  readonly seq: bigint;
+  /** The lowest number that will be sent again; 0: none will. */
+  readonly firstSeq: bigint;
+}
+
+/** How long the end of a stream is waited for once the session has said that it is over. */
+export const CLOSE_WITHIN_MS = 1_000;
 
 /** One way of holding a session. */
 export interface SessionTransport {
   readonly name: TransportName;
   /** How much audio a message should carry, in milliseconds. */
   readonly frameMs: 20 | 40;
-  /** Opens or resumes a session. `seq` is the number of `start`, where it travels as a message. */
-  open(start: StartSession, seq: bigint, events: LinkEvents): Link;
+  /** Whether `start` is the client's first message, with a number, also of a new session. */
+  readonly countsStart: boolean;
+  /** Opens or resumes a session. */
+  open(start: StartSession, count: Count, events: LinkEvents): Link;
 }

@@ -2,7 +2,8 @@
  * The order of batches on their way up: what to send next, what to send again. Pure.
  *
  * Batches may be answered in any order; the server puts them in order by `seq`, which must have no
- * gaps. A number that is missing (a report not worth sending again) is filled with a ping.
+ * gaps. A number that is missing (a report not worth sending again) is filled with a change of
+ * settings that changes nothing.
  */
 
 import { create } from "@bufbuild/protobuf";
@@ -11,10 +12,12 @@ import {
   ConverseRequestSchema,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 
+import type { Count } from "./link";
+
 /** The contract's most messages in a batch. */
 export const MOST_IN_A_BATCH = 50;
 // The server keeps 300 messages ahead of the first missing one; less, so that it is never crossed.
-const WINDOW = 250;
+const WINDOW = 250n;
 
 /** One batch, to be sent until it is answered. */
 export interface Batch {
@@ -22,31 +25,26 @@ export interface Batch {
 }
 
 /**
- * What waits and what is under way.
+ * What waits and what is under way, over one connection.
  *
  * Full policy: none of its own; the session bounds what it hands over. At most `mostInFlight`
  * batches are under way; meanwhile what comes is gathered into the next.
  */
 export class PushQueue {
+  readonly #startSeq: bigint;
   readonly #waiting: ConverseRequest[] = [];
   readonly #again: Batch[] = [];
   readonly #inFlight = new Set<Batch>();
   #nextSeq: bigint;
   #acknowledged: bigint;
-  #alone = true;
 
-  /** `acknowledged`: the last number that the server said it has, over earlier connections. */
   constructor(
     private readonly mostInFlight: number,
-    acknowledged = 0n,
+    { seq, firstSeq }: Count,
   ) {
-    this.#acknowledged = acknowledged;
-    this.#nextSeq = acknowledged + 1n;
-  }
-
-  /** The last number up to which the server has everything. */
-  get acknowledged(): bigint {
-    return this.#acknowledged;
+    this.#startSeq = seq;
+    this.#acknowledged = firstSeq > 0n && firstSeq <= seq ? firstSeq - 1n : seq;
+    this.#nextSeq = this.#acknowledged + 1n;
   }
 
   /** Messages that were not acknowledged yet. */
@@ -57,7 +55,10 @@ export class PushQueue {
 
   /** Adds a message. Their `seq` grows; holes are filled. */
   add(request: ConverseRequest): void {
-    for (; this.#nextSeq < request.seq; this.#nextSeq++) this.#waiting.push(filler(this.#nextSeq));
+    for (; this.#nextSeq < request.seq; this.#nextSeq++) {
+      // `start` has a number of its own, and came with the subscription.
+      if (this.#nextSeq !== this.#startSeq) this.#waiting.push(filler(this.#nextSeq));
+    }
     // The server has it.
     if (request.seq < this.#nextSeq) return;
     this.#waiting.push(request);
@@ -66,9 +67,7 @@ export class PushQueue {
 
   /** Returns the next batch to send, or null while none may go. */
   next(): Batch | null {
-    // The first tells the server where the count begins: nothing may overtake it.
-    const most = this.#alone ? 1 : this.mostInFlight;
-    if (this.#inFlight.size >= most) return null;
+    if (this.#inFlight.size >= this.mostInFlight) return null;
     const batch = this.#again.shift() ?? this.#gather();
     if (batch) this.#inFlight.add(batch);
     return batch;
@@ -77,7 +76,6 @@ export class PushQueue {
   /** Takes the answer to a batch: everything up to `lastSeq` has arrived. */
   answered(batch: Batch, lastSeq: bigint): void {
     this.#inFlight.delete(batch);
-    this.#alone = false;
     if (lastSeq > this.#acknowledged) this.#acknowledged = lastSeq;
   }
 
@@ -87,7 +85,7 @@ export class PushQueue {
   }
 
   #gather(): Batch | null {
-    const limit = this.#acknowledged + BigInt(WINDOW);
+    const limit = this.#acknowledged + WINDOW;
     let count = 0;
     while (count < MOST_IN_A_BATCH) {
       const request = this.#waiting[count];
@@ -99,5 +97,5 @@ export class PushQueue {
 }
 
 function filler(seq: bigint): ConverseRequest {
-  return create(ConverseRequestSchema, { seq, message: { case: "ping", value: { nonce: 0n } } });
+  return create(ConverseRequestSchema, { seq, message: { case: "settings", value: {} } });
 }

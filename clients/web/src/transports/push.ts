@@ -9,7 +9,13 @@ import { conversations } from "@/rpc/clients";
 import { type Refusal, connectionLost, refusalFromError } from "@/rpc/refusal";
 
 import { pageProtocol } from "./choose";
-import type { Link, LinkEvents, SessionTransport } from "./link";
+import {
+  CLOSE_WITHIN_MS,
+  type Count,
+  type Link,
+  type LinkEvents,
+  type SessionTransport,
+} from "./link";
 import { type Batch, PushQueue } from "./push-queue";
 import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
 
@@ -21,56 +27,42 @@ const BATCH_TIMEOUT_MS = 4_000;
 const MOST_TRIES = 3;
 const PAUSE_MS = 150;
 
-/** Sends the learner's side in batches, each of them tried up to three times. One a session. */
+/** Sends the learner's side in batches, each of them tried up to three times. */
 export class Push implements SessionTransport {
   readonly name = "push";
   readonly frameMs = 40;
-  // Over the connections of one session: the count goes on.
-  #queue = new PushQueue(mostInFlight());
+  readonly countsStart = false;
 
-  open(start: StartSession, _seq: bigint, events: LinkEvents): Link {
-    if (start.resumeHandle) this.#queue = new PushQueue(mostInFlight(), this.#queue.acknowledged);
+  open(start: StartSession, count: Count, events: LinkEvents): Link {
     const controller = new AbortController();
-    let over = false;
-    const finish = (refused: Refusal | null) => {
-      if (over) return;
-      over = true;
-      controller.abort();
-      events.onEnd(refused);
-    };
-    const link = new PushLink(this.#queue, controller.signal, finish, () => {
-      over = true;
-      controller.abort();
-    });
-    subscribe(start, controller.signal, {
+    const link = new PushLink(count, controller, events);
+    subscribe(start, count, controller.signal, {
       place: (place) => link.begin(place),
-      response: (response) => {
-        if (!over) events.onResponse(response);
-      },
-      end: finish,
+      response: (response) => events.onResponse(response),
+      end: (refused) => link.end(refused),
     });
     return link;
   }
 }
 
-function mostInFlight(): number {
-  return pageProtocol() === "http/1.1" ? IN_FLIGHT_H1 : IN_FLIGHT_H2;
-}
-
 class PushLink implements Link {
+  readonly #queue: PushQueue;
   readonly #tries = new WeakMap<Batch, number>();
   #place: Place | null = null;
   #scheduled = false;
+  #over = false;
 
   constructor(
-    private readonly queue: PushQueue,
-    private readonly signal: AbortSignal,
-    private readonly onBroken: (refusal: Refusal) => void,
-    readonly abort: () => void,
-  ) {}
+    count: Count,
+    private readonly controller: AbortController,
+    private readonly events: LinkEvents,
+  ) {
+    const inFlight = pageProtocol() === "http/1.1" ? IN_FLIGHT_H1 : IN_FLIGHT_H2;
+    this.#queue = new PushQueue(inFlight, count);
+  }
 
   get queued(): number {
-    return this.queue.queued;
+    return this.#queue.queued;
   }
 
   begin(place: Place): void {
@@ -79,7 +71,7 @@ class PushLink implements Link {
   }
 
   send(request: ConverseRequest): void {
-    this.queue.add(request);
+    this.#queue.add(request);
     if (this.#scheduled) return;
     // What one event sends travels together.
     this.#scheduled = true;
@@ -89,36 +81,53 @@ class PushLink implements Link {
     });
   }
 
+  close(): void {
+    this.#over = true;
+    setTimeout(() => this.controller.abort(), CLOSE_WITHIN_MS);
+  }
+
+  abort(): void {
+    this.#over = true;
+    this.controller.abort();
+  }
+
+  end(refused: Refusal | null): void {
+    if (this.#over) return;
+    this.abort();
+    this.events.onEnd(refused);
+  }
+
   #pump(): void {
     const place = this.#place;
-    if (!place || this.signal.aborted) return;
-    for (let batch = this.queue.next(); batch; batch = this.queue.next()) {
+    if (!place || this.#over) return;
+    for (let batch = this.#queue.next(); batch; batch = this.#queue.next()) {
       void this.#push(place, batch);
     }
   }
 
   async #push({ conversationId, affinity }: Place, batch: Batch): Promise<void> {
+    const { signal } = this.controller;
     const tries = (this.#tries.get(batch) ?? 0) + 1;
     this.#tries.set(batch, tries);
     try {
       const { lastSeq } = await conversations.push(
         { conversationId, requests: [...batch.requests] },
         {
-          signal: this.signal,
+          signal,
           timeoutMs: BATCH_TIMEOUT_MS,
           headers: affinity ? { [AFFINITY_HEADER]: affinity } : {},
         },
       );
-      this.queue.answered(batch, lastSeq);
+      this.#queue.answered(batch, lastSeq);
     } catch (error) {
-      if (this.signal.aborted) return;
+      if (this.#over) return;
       const refused = refusalFromError(error);
       if (tries >= MOST_TRIES || !connectionLost(refused)) {
-        this.onBroken(refused);
+        this.end(refused);
         return;
       }
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * tries));
-      this.queue.failed(batch);
+      this.#queue.failed(batch);
     }
     this.#pump();
   }

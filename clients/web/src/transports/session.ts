@@ -207,11 +207,15 @@ export class LiveSession {
       start.lastSeq = this.#lastSeq;
       if (this.#heard) start.heard = this.#heard;
     }
-    let seq = 0n;
-    if (this.transport.name === "websocket") seq = this.#seq += 1n;
+    const numbered = this.transport.countsStart || this.#handle !== "";
+    if (numbered) this.#seq += 1n;
+    const count = {
+      seq: numbered ? this.#seq : 0n,
+      firstSeq: this.#handle ? this.#backlog.firstSeq : 0n,
+    };
     this.#lastAnswerAt = this.world.now();
     let current: Link | null = null;
-    current = this.transport.open(start, seq, {
+    current = this.transport.open(start, count, {
       onResponse: (response) => {
         if (this.#link === current) this.#receive(response);
       },
@@ -353,6 +357,10 @@ export class LiveSession {
   #finish(refused: Refusal | null): void {
     if (this.#over) return;
     this.#over = true;
+    if (!refused) {
+      this.#link?.close();
+      this.#link = null;
+    }
     this.#stop();
     this.events.onEnd(refused);
   }

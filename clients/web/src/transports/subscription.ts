@@ -8,6 +8,8 @@ import type {
 import { conversations } from "@/rpc/clients";
 import { type Refusal, refusalFromError } from "@/rpc/refusal";
 
+import type { Count } from "./link";
+
 /** The gateway's mark of the process that holds a session: read once, sent with every request. */
 export const AFFINITY_HEADER = "x-parley-affinity";
 
@@ -25,6 +27,7 @@ export interface Place {
  */
 export function subscribe(
   start: StartSession,
+  count: Count,
   signal: AbortSignal,
   on: {
     place(place: Place): void;
@@ -32,7 +35,7 @@ export function subscribe(
     end(refusal: Refusal | null): void;
   },
 ): void {
-  void read(start, signal, on).then(
+  void read(start, count, signal, on).then(
     () => {
       if (!signal.aborted) on.end(null);
     },
@@ -44,12 +47,13 @@ export function subscribe(
 
 async function read(
   start: StartSession,
+  count: Count,
   signal: AbortSignal,
-  on: Parameters<typeof subscribe>[2],
+  on: Parameters<typeof subscribe>[3],
 ): Promise<void> {
   let affinity = "";
   const responses = conversations.subscribe(
-    { start },
+    { start, ...count },
     {
       signal,
       timeoutMs: 0,

@@ -16,7 +16,7 @@ import { CLIENT_HEADER, access } from "@/rpc/clients";
 import { type Refusal, refusal, refusalFromError } from "@/rpc/refusal";
 
 import { envelope, readTrailers } from "./grpc-web";
-import type { Link, SessionTransport } from "./link";
+import { CLOSE_WITHIN_MS, type SessionTransport } from "./link";
 import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
 
 const PATH = "/parley.conversation.v1.ConversationService/Upload";
@@ -25,7 +25,8 @@ const PATH = "/parley.conversation.v1.ConversationService/Upload";
 export const upload: SessionTransport = {
   name: "upload",
   frameMs: 20,
-  open(start, _seq, events) {
+  countsStart: false,
+  open(start, count, events) {
     const controller = new AbortController();
     const uplink = new Uplink(controller.signal, (refused) => finish(refused));
     let over = false;
@@ -35,34 +36,30 @@ export const upload: SessionTransport = {
       controller.abort();
       events.onEnd(refused);
     };
-    subscribe(start, controller.signal, {
+    subscribe(start, count, controller.signal, {
       place: (place) => uplink.begin(place),
       response: (response) => {
         if (!over) events.onResponse(response);
       },
       end: finish,
     });
-    return new UploadLink(uplink, () => {
-      over = true;
-      controller.abort();
-    });
+    return {
+      get queued() {
+        return uplink.queued;
+      },
+      send: (request) => uplink.send(request),
+      close: () => {
+        over = true;
+        uplink.close();
+        setTimeout(() => controller.abort(), CLOSE_WITHIN_MS);
+      },
+      abort: () => {
+        over = true;
+        controller.abort();
+      },
+    };
   },
 };
-
-class UploadLink implements Link {
-  constructor(
-    private readonly uplink: Uplink,
-    readonly abort: () => void,
-  ) {}
-
-  get queued(): number {
-    return this.uplink.queued;
-  }
-
-  send(request: ConverseRequest): void {
-    this.uplink.send(request);
-  }
-}
 
 class Uplink {
   #writer: ReadableStreamDefaultController<Uint8Array> | null = null;
@@ -108,6 +105,14 @@ class Uplink {
       this.#writer.enqueue(envelope(toBinary(UploadRequestSchema, message)));
     } catch {
       // The browser has closed the stream; the request's own end says why.
+    }
+  }
+
+  close(): void {
+    try {
+      this.#writer?.close();
+    } catch {
+      // It was closed already.
     }
   }
 

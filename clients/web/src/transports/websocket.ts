@@ -10,9 +10,9 @@ import {
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 
 import { access } from "@/rpc/clients";
-import { type Refusal, refusal, refusalFromError, refusalFromStatus } from "@/rpc/refusal";
+import { type Refusal, codeOf, refusal, refusalFromError, refusalFromStatus } from "@/rpc/refusal";
 
-import type { Link, LinkEvents, SessionTransport } from "./link";
+import { CLOSE_WITHIN_MS, type Link, type LinkEvents, type SessionTransport } from "./link";
 
 const PROTOCOL = "parley.v1";
 // A page cannot set headers on a WebSocket, and a token has no place in a URL.
@@ -27,7 +27,8 @@ const FRAME_BYTES = 660;
 export const websocket: SessionTransport = {
   name: "websocket",
   frameMs: 20,
-  open(start, seq, events) {
+  countsStart: true,
+  open(start, { seq }, events) {
     const first = create(ConverseRequestSchema, { seq, message: { case: "start", value: start } });
     return new SocketLink(first, events);
   },
@@ -55,6 +56,12 @@ class SocketLink implements Link {
   send(request: ConverseRequest): void {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
     this.#socket.send(toBinary(ConverseRequestSchema, request));
+  }
+
+  close(): void {
+    this.#over = true;
+    // The server closes first, with a good end.
+    setTimeout(() => this.#socket?.close(GOOD_END), CLOSE_WITHIN_MS);
   }
 
   abort(): void {
@@ -91,7 +98,7 @@ class SocketLink implements Link {
     if (this.#told) return this.#told;
     if (code === GOOD_END) return null;
     const number = code - FIRST_CLOSE_CODE;
-    if (number in Code) return refusal(number as Code, reason, reason);
+    if (number in Code) return refusal(codeOf(number), reason, reason);
     return refusal(Code.Unavailable, `the WebSocket closed with ${code}`);
   }
 

@@ -70,7 +70,10 @@ export function Icon({
       focusable="false"
       {...(label ? { role: "img", "aria-label": label } : { "aria-hidden": true })}
     >
-      <path d={PATHS[name]} />
+      <path
+        d={PATHS[name]}
+        fill={name === "stop" || name === "play" ? "currentColor" : undefined}
+      />
     </svg>
   );
 }

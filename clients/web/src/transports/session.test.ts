@@ -1,0 +1,318 @@
+import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import {
+  type ConverseRequest,
+  type ConverseResponse,
+  ConverseResponseSchema,
+  type StartSession,
+  StartSessionSchema,
+} from "@parley/stubs/parley/conversation/v1/conversation_pb";
+import { beforeEach, describe, expect, test } from "vitest";
+
+import { type Refusal, refusal } from "@/rpc/refusal";
+
+import type { Count, Link, LinkEvents, SessionTransport } from "./link";
+import { LiveSession, RECONNECT_FOR_MS } from "./session";
+
+/** One opened connection as the test sees it. */
+interface Opened {
+  readonly start: StartSession;
+  readonly count: Count;
+  readonly events: LinkEvents;
+  readonly sent: ConverseRequest[];
+  state: "open" | "closed" | "aborted";
+}
+
+class FakeTransport implements SessionTransport {
+  readonly frameMs = 20;
+  readonly opened: Opened[] = [];
+
+  constructor(
+    readonly name: SessionTransport["name"] = "upload",
+    readonly countsStart = false,
+  ) {}
+
+  open(start: StartSession, count: Count, events: LinkEvents): Link {
+    const one: Opened = { start, count, events, sent: [], state: "open" };
+    this.opened.push(one);
+    return {
+      queued: 0,
+      send: (request) => one.sent.push(request),
+      close: () => {
+        one.state = "closed";
+      },
+      abort: () => {
+        one.state = "aborted";
+      },
+    };
+  }
+
+  get last(): Opened {
+    const one = this.opened.at(-1);
+    if (!one) throw new Error("nothing was opened");
+    return one;
+  }
+}
+
+class FakeClock {
+  now = 1000;
+  #timers: { at: number; run: () => void }[] = [];
+
+  after(ms: number, run: () => void): () => void {
+    const timer = { at: this.now + ms, run };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((each) => each !== timer);
+    };
+  }
+
+  pass(ms: number): void {
+    const end = this.now + ms;
+    for (;;) {
+      const due = this.#timers.filter(({ at }) => at <= end).sort((a, b) => a.at - b.at)[0];
+      if (!due) break;
+      this.#timers = this.#timers.filter((each) => each !== due);
+      this.now = due.at;
+      due.run();
+    }
+    this.now = end;
+  }
+}
+
+const BROKEN = refusal(Code.Unavailable, "cut");
+let transport: FakeTransport;
+let clock: FakeClock;
+let heard: ConverseResponse[];
+let connections: boolean[];
+let ends: (Refusal | null)[];
+let renewals: number;
+let fallback: SessionTransport | null;
+let session: LiveSession;
+
+function response(
+  seq: number,
+  message: MessageInitShape<typeof ConverseResponseSchema>["message"],
+): ConverseResponse {
+  return create(ConverseResponseSchema, { seq: BigInt(seq), ...(message && { message }) });
+}
+
+function started(seq: number, { resumed = false, nextSample = 0 } = {}): ConverseResponse {
+  return response(seq, {
+    case: "started",
+    value: {
+      conversationId: "c",
+      resumeHandle: "handle-1",
+      resumed,
+      nextSample: BigInt(nextSample),
+    },
+  });
+}
+
+function make(): LiveSession {
+  return new LiveSession(
+    transport,
+    create(StartSessionSchema, { scenarioId: "free-talk" }),
+    {
+      onResponse: (each) => heard.push(each),
+      onConnection: (connected) => connections.push(connected),
+      onEnd: (refused) => ends.push(refused),
+    },
+    {
+      now: () => clock.now,
+      after: (ms, run) => clock.after(ms, run),
+      renew: () => {
+        renewals += 1;
+        return Promise.resolve();
+      },
+      fallback: () => fallback,
+    },
+  );
+}
+
+/** What the learner said and did, without the pings between. */
+function said({ sent }: Opened): (string | undefined)[] {
+  return sent.map((each) => each.message.case).filter((each) => each !== "ping");
+}
+
+beforeEach(() => {
+  transport = new FakeTransport();
+  clock = new FakeClock();
+  heard = [];
+  connections = [];
+  ends = [];
+  renewals = 0;
+  fallback = null;
+  session = make();
+  session.open();
+});
+
+describe("a session", () => {
+  test("tells every message once, in order, and its end", () => {
+    const { events } = transport.last;
+    events.onResponse(started(1));
+    events.onResponse(response(2, { case: "speechStarted", value: { atMs: 5n } }));
+    events.onResponse(response(2, { case: "speechStarted", value: { atMs: 5n } }));
+    events.onResponse(response(3, { case: "ended", value: {} }));
+    expect(heard.map((each) => each.message.case)).toEqual(["started", "speechStarted", "ended"]);
+    expect(ends).toEqual([null]);
+    expect(transport.last.state).toBe("closed");
+  });
+
+  test("says why it was refused, and does not try again by itself", () => {
+    transport.last.events.onEnd(refusal(Code.ResourceExhausted, "full", "AT_CAPACITY"));
+    expect(ends.map((each) => each?.reason)).toEqual(["AT_CAPACITY"]);
+    expect(transport.opened).toHaveLength(1);
+  });
+
+  test("numbers its messages from 1 without gaps", () => {
+    transport.last.events.onResponse(started(1));
+    session.sendText("Hello");
+    session.sendAudio(new Uint8Array(640), 0);
+    session.endTurn();
+    expect(transport.last.sent.map((each) => Number(each.seq))).toEqual([1, 2, 3, 4]);
+  });
+
+  test("renews the sign-in once where the token was refused", async () => {
+    const expired = refusal(Code.Unauthenticated, "expired", "TOKEN_EXPIRED");
+    transport.last.events.onEnd(expired);
+    await Promise.resolve();
+    expect(transport.opened).toHaveLength(2);
+    transport.last.events.onEnd(expired);
+    expect([renewals, ends]).toEqual([1, [expired]]);
+  });
+
+  test("takes another transport where the first never worked", () => {
+    const other = new FakeTransport("push");
+    fallback = other;
+    transport.last.events.onEnd(BROKEN);
+    expect(other.opened).toHaveLength(1);
+    expect(session.transportName).toBe("push");
+  });
+
+  test("does not wait for ever to be let in", () => {
+    clock.pass(60_000);
+    expect(ends).toHaveLength(1);
+    expect(transport.last.state).toBe("aborted");
+  });
+});
+
+describe("a session whose connection broke", () => {
+  test("comes back with its handle, the last number it handled and what was heard", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onResponse(response(7, { case: "speechStarted", value: {} }));
+    session.sendHeard(3, 420.6);
+    transport.last.events.onEnd(BROKEN);
+    expect(connections).toEqual([false]);
+    clock.pass(300);
+    const { start } = transport.last;
+    expect(start).toMatchObject({ resumeHandle: "handle-1", lastSeq: 7n, scenarioId: "free-talk" });
+    expect(start.heard).toMatchObject({ generation: 3n, audioMs: 421 });
+    transport.last.events.onResponse(started(0, { resumed: true }));
+    expect(connections).toEqual([false, true]);
+    // What was sent before `started` comes after it, with the older numbers.
+    transport.last.events.onResponse(response(8, { case: "speechEnded", value: {} }));
+    expect(heard.at(-1)?.message.case).toBe("speechEnded");
+  });
+
+  test("sends again what the server may not have, under the old numbers", () => {
+    transport.last.events.onResponse(started(1));
+    session.sendAudio(new Uint8Array(640), 0);
+    session.sendAudio(new Uint8Array(640), 320);
+    session.sendText("Hi");
+    const before = transport.last.sent.filter((each) => each.message.case !== "ping");
+    transport.last.events.onEnd(BROKEN);
+    session.sendAudio(new Uint8Array(640), 640);
+    clock.pass(300);
+    expect(transport.last.sent).toEqual([]);
+    transport.last.events.onResponse(started(0, { resumed: true, nextSample: 320 }));
+    expect(said(transport.last)).toEqual(["audio", "text", "audio", "settings"]);
+    expect(transport.last.sent[0]?.seq).toBe(before[1]?.seq);
+    expect(transport.last.count.seq).toBeGreaterThan(transport.last.sent[2]?.seq ?? 0n);
+    expect(transport.last.count.firstSeq).toBe(before[0]?.seq);
+  });
+
+  test("tells the new connection of the settings that were changed", () => {
+    transport.last.events.onResponse(started(1));
+    session.changeSettings({ muted: true });
+    transport.last.events.onEnd(BROKEN);
+    session.changeSettings({ captionsOnly: true });
+    clock.pass(300);
+    transport.last.events.onResponse(started(0, { resumed: true }));
+    const change = transport.last.sent.find((each) => each.message.case === "settings");
+    expect(change?.message.value).toMatchObject({ muted: true, captionsOnly: true });
+  });
+
+  test("tries more and more slowly, and gives up after half a minute", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(BROKEN);
+    const begun = clock.now;
+    while (ends.length === 0 && clock.now < begun + 120_000) {
+      clock.pass(100);
+      if (transport.last.state === "open") transport.last.events.onEnd(BROKEN);
+    }
+    expect(ends[0]?.reason).toBe("CONNECTION_LOST");
+    expect(clock.now - begun).toBeLessThanOrEqual(RECONNECT_FOR_MS);
+    expect(transport.opened.length).toBeGreaterThan(8);
+    expect(transport.opened.length).toBeLessThan(40);
+  });
+
+  test("ends at once for a reason that trying again cannot mend", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(BROKEN);
+    clock.pass(300);
+    transport.last.events.onEnd(refusal(Code.InvalidArgument, "too old", "RESUME_HANDLE_INVALID"));
+    expect(ends.map((each) => each?.reason)).toEqual(["RESUME_HANDLE_INVALID"]);
+  });
+
+  test("does not come back after a notice that was fatal", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onResponse(response(2, { case: "notice", value: { fatal: true } }));
+    transport.last.events.onEnd(refusal(Code.Unavailable, "", "ENGINE_UNAVAILABLE"));
+    expect(ends).toHaveLength(1);
+  });
+
+  test("hurries when the network is said to be back", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(BROKEN);
+    session.hurry();
+    expect(transport.opened).toHaveLength(2);
+  });
+
+  test("finds out by itself that nobody answers any more", () => {
+    transport.last.events.onResponse(started(1));
+    clock.pass(25_000);
+    expect(transport.opened[0]?.state).toBe("aborted");
+    expect(connections).toEqual([false]);
+    expect(transport.opened.length).toBeGreaterThan(1);
+  });
+
+  test("measures the shortest round trip of its pings", () => {
+    transport.last.events.onResponse(started(1));
+    const ping = transport.last.sent[0];
+    clock.pass(42);
+    const nonce = ping?.message.case === "ping" ? ping.message.value.nonce : 0n;
+    transport.last.events.onResponse(response(0, { case: "pong", value: { nonce } }));
+    expect(session.roundTripMs).toBe(42);
+  });
+
+  test("says nothing more after it was closed", () => {
+    transport.last.events.onResponse(started(1));
+    session.close();
+    transport.last.events.onResponse(response(2, { case: "speechStarted", value: {} }));
+    transport.last.events.onEnd(BROKEN);
+    clock.pass(60_000);
+    expect([heard.length, connections, ends, transport.opened.length]).toEqual([1, [], [], 1]);
+  });
+});
+
+describe("a transport on which the start is a message", () => {
+  test("counts it, also the first time", () => {
+    transport = new FakeTransport("websocket", true);
+    session = make();
+    session.open();
+    expect(transport.last.count.seq).toBe(1n);
+    transport.last.events.onResponse(started(1));
+    session.sendText("Hi");
+    expect(transport.last.sent.at(-1)?.seq).toBe(3n); // behind the first ping
+  });
+});
