@@ -27,6 +27,10 @@ OLDEST = (20, 19)
 """The oldest Node that the web client's build tool runs on."""
 
 
+# npm's own would leave somebody without a network looking at nothing for more than a minute.
+_PATIENCE = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+
+
 class NpmError(Exception):
     """Node or an npm package cannot be had, or an npm command failed; the message says which."""
 
@@ -62,7 +66,7 @@ def npm_install(folder: Path) -> dict[str, str]:
             print(f"==> npm packages of {name}", flush=True)
             started = time.monotonic()
             # No package's own script is run: none of ours needs one, and they run as the user.
-            npm(node, folder, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            npm(node, folder, "ci", "--ignore-scripts", "--prefer-offline", *_PATIENCE)
             stamp.write_text(digest, encoding="ascii")
             print(f"    done in {time.monotonic() - started:.1f} s", flush=True)
     return node.environment()
