@@ -23,7 +23,7 @@ help: ## list the targets
 	  /^## / { printf "\n%s\n", substr($$0, 4) } \
 	  /^[a-z][a-zA-Z0-9_%-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables: make run TLS=1 speaks HTTPS, for phones on the network;"
+	@echo "Variables: make run TLS=1 BIND=0.0.0.0 speaks HTTPS to phones on the network;"
 	@echo "PARLEY_PYTHON=/path/to/python3 chooses the Python of .venv;"
 	@echo "PARLEY_*: every setting of the running system is in docs/settings.md."
 
