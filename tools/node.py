@@ -81,7 +81,7 @@ def npm(node: Node, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
         [*node.npm, *arguments, "--loglevel=error"],
         cwd=folder,
-        env=node.environment(),
+        env=node.environment() | {"NO_COLOR": "1"},  # its words end up in a message of ours
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -152,10 +152,11 @@ def script(name: str, arguments: list[str]) -> int:
 
 
 def warn(message: str) -> None:
-    """Say loudly that Parley starts without its page."""
+    """Say loudly that Parley starts without its page, or with an older one."""
     line = "!" * 80
+    how = "with an OLDER one" if (DIST / "index.html").is_file() else "WITHOUT it"
     print(
-        f"\n{line}\nThe web page could not be built; Parley starts WITHOUT it.\n\n{message}\n\n"
+        f"\n{line}\nThe web page could not be built; Parley starts {how}.\n\n{message}\n\n"
         f"The terminal client works. Once what is said above is mended: make web\n{line}\n",
         file=sys.stderr,
         flush=True,

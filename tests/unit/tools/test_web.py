@@ -104,6 +104,14 @@ def test_parley_starts_without_its_page_and_says_so(npm, capsys):
     assert "no such registry" in told
 
 
+def test_an_older_page_is_told_from_none(npm, capsys):
+    web.build()
+    (web.CLIENT / "src" / "a.ts").write_text("two")
+    npm.fails = "does not compile"
+    assert web.main(["build", "--or-warn"]) == 0
+    assert "OLDER" in capsys.readouterr().err
+
+
 def test_who_asks_for_the_page_itself_gets_the_failure(npm, capsys):
     npm.fails = "no such registry"
     assert web.main(["build"]) == 1
