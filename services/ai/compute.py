@@ -37,6 +37,11 @@ class ComputePool:
         return self._pending == 0
 
     @property
+    def running(self) -> int:
+        """How many cores the pool computes on now. May be asked from any thread."""
+        return min(self._pending, self._size)
+
+    @property
     def load(self) -> float:
         """Calls running or waiting, as a multiple of the pool's size."""
         return self._pending / self._size

@@ -8,8 +8,9 @@ there, and so is whatever ``prime`` put there while the learner was still speaki
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from services.ai.capabilities import (
     ProviderError,
 )
 
+_CORES = os.cpu_count() or 1
 # Room in the cache for the beginning that all conversations share, beside their own. What is longer
 # is shared up to here: the system message has about 400 tokens.
 _SHARED_TOKENS = 512
@@ -41,6 +43,11 @@ class LlamaSettings:
 
     ``cache_dir`` is where evaluated prompts are kept; None keeps none. ``library`` is the folder
     of llama.cpp's shared libraries; None is where set-up puts them.
+
+    ``taken_cores`` says how many cores other models compute on now; it is asked before each step,
+    from another thread. llama.cpp's threads wait for each other hundreds of times a token, and by
+    spinning: where two of them share a core with anything else, a token takes longer than one
+    thread needs for it, and the other work gets less.
     """
 
     model: Path
@@ -49,6 +56,11 @@ class LlamaSettings:
     context_tokens: int = 2048
     threads: int = 2
     library: Path | None = None
+    taken_cores: Callable[[], int] = lambda: 0
+
+    def free_threads(self) -> int:
+        """Return with how many threads to compute now: at least one."""
+        return max(1, min(self.threads, _CORES - self.taken_cores()))
 
 
 class LlamaLanguageModel:
@@ -75,12 +87,12 @@ class LlamaLanguageModel:
             self._runtime.close()
             raise
         self._states = (
-            SavedStates(settings.cache_dir, settings.model)
+            SavedStates(settings.cache_dir, settings.model, self._runtime.release)
             if settings.cache_dir is not None
             else None
         )
         self._scheduler = Scheduler(self._runtime, settings.sessions, settings.context_tokens)
-        self._worker = Worker(self._runtime, self._scheduler)
+        self._worker = Worker(self._runtime, self._scheduler, settings.free_threads)
         self._free = settings.sessions
         self._closed = False
 
@@ -110,10 +122,13 @@ class LlamaLanguageModel:
         shared = scheduler.shared
 
         def restore() -> bool:
-            if states is None or not states.restore(runtime, shared, tokens):
+            if states is None:
                 return False
-            scheduler.restored(shared, tokens)
-            return True
+            # A file that turns out damaged may leave anything there.
+            runtime.forget(shared, 0)
+            found = states.restore(runtime, shared, tokens)
+            scheduler.restored(shared, tokens if found else ())
+            return found
 
         if await asyncio.wrap_future(self._worker.call(restore)):
             return
@@ -156,14 +171,13 @@ class LlamaLanguageModel:
         job = Job(owner, tokens, None, pieces.text, pieces.end, sequence=sequence)
         self._worker.submit(job)
         try:
-            async for _ in pieces:
-                pass
+            await pieces.next()
         finally:
             self._worker.cancel(job)
 
     async def write(
         self, messages: Sequence[Message], options: GenerationOptions, *, owner: object
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Yield the reply to ``messages`` for ``owner``. Raises ``ProviderError``."""
         prompt = self._format.prompt(messages)
         if len(prompt) >= self._settings.context_tokens:
@@ -180,7 +194,7 @@ class LlamaLanguageModel:
         job = Job(owner, prompt, writing, pieces.text, pieces.end)
         self._worker.submit(job)
         try:
-            async for piece in pieces:
+            while (piece := await pieces.next()) is not None:
                 yield piece
         finally:
             self._worker.cancel(job)
@@ -213,8 +227,10 @@ class LlamaSession:
         async with self._turn:
             if not self._open:
                 raise ProviderError("the conversation was closed", retryable=False)
-            async for piece in self._model.write(messages, options, owner=self):
-                yield piece
+            # Closed here and not when it is collected: a reply that nobody reads must stop now.
+            async with aclosing(self._model.write(messages, options, owner=self)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     def close(self) -> None:
         """Give the place back."""
@@ -224,7 +240,7 @@ class LlamaSession:
 
 
 class _Pieces:
-    """What the model's thread tells, as an asynchronous iterator on the loop that made it."""
+    """What the model's thread tells, for the loop that made it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -239,11 +255,12 @@ class _Pieces:
         """Hand on the end. Called on the model's thread."""
         self._put(error)
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while (piece := await self._queue.get()) is not None:
-            if isinstance(piece, ProviderError):
-                raise piece
-            yield piece
+    async def next(self) -> str | None:
+        """Return the next piece, None at the end. Raises ``ProviderError``."""
+        piece = await self._queue.get()
+        if isinstance(piece, ProviderError):
+            raise piece
+        return piece
 
     def _put(self, item: str | ProviderError | None) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody listens

@@ -44,6 +44,7 @@ def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
             context_tokens=runtime.context_tokens,
             threads=runtime.language_model_threads,
             library=runtime.llama_library,
+            taken_cores=lambda: runtime.pool.running,
         )
     )
 

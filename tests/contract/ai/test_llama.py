@@ -20,6 +20,7 @@ from services.ai.capabilities import (
     ProviderError,
     Role,
 )
+from services.ai.streams import closable
 
 pytestmark = pytest.mark.models
 
@@ -151,7 +152,8 @@ async def test_a_cancelled_reply_stops_at_once_while_its_prompt_is_read(
 
 async def test_a_reply_that_nobody_reads_on_stops(model: LlamaLanguageModel, session: LlamaSession):
     options = GenerationOptions(temperature=0.0, max_tokens=200)
-    async with aclosing(session.stream(asked("Tell me a long story."), options)) as pieces:
+    reply = session.stream(asked("Tell me a long story."), options)
+    async with aclosing(closable(reply)) as pieces:
         await anext(pieces)
     before = await model.evaluated_tokens()
     assert await model.evaluated_tokens() == before

@@ -55,3 +55,13 @@ async def test_a_cancelled_caller_holds_its_place_until_the_call_ends(pool: Comp
     while not pool.is_idle:
         await asyncio.sleep(0)
     assert await pool.run(lambda: 4) == 4
+
+
+async def test_it_says_on_how_many_cores_it_computes(pool: ComputePool):
+    go = threading.Event()
+    assert pool.running == 0
+    calls = [asyncio.create_task(pool.run(go.wait, 10)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert pool.running == 1
+    go.set()
+    await asyncio.gather(*calls)

@@ -1,8 +1,8 @@
-"""The structs and functions of llama.cpp that Parley calls, as `llama.h` of `RELEASE` has them.
+"""The structs and functions of llama.cpp that Parley calls, as `llama.h` of `RELEASES` has them.
 
 Struct layouts change between releases without a warning, and a wrong one is memory corruption, not
-an error. So the binding is for one release, `library` refuses every other, and `check_layout` reads
-defaults back through the structs before anything is built on them.
+an error. So the binding is for the releases whose headers were compared, `library` refuses every
+other, and `check_layout` reads defaults back through the structs before anything is built on them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from ctypes import (
 )
 from typing import Any, ClassVar
 
-RELEASE = "v0.5.0"
-"""The release of llama.cpp whose headers this file follows."""
+RELEASES = ("v0.5.0", "v0.4.0")
+"""The releases of llama.cpp whose headers this file follows, the newest first."""
 
 MAX_THREADS = 512
 """GGML_MAX_N_THREADS: the length of a thread pool's processor mask."""
 
 DEVICE_TYPE_CPU = 0
 """GGML_BACKEND_DEVICE_TYPE_CPU."""
+
+LOAD_INTO_MEMORY = 0
+"""LLAMA_LOAD_MODE_NONE."""
 
 FLASH_ATTENTION_AUTO = -1
 KV_TYPE_F16 = 1

@@ -16,19 +16,21 @@ from contextlib import contextmanager
 from ctypes import CDLL, c_int, c_size_t, c_void_p
 from pathlib import Path
 
-from services.ai.adapters.llama_cpp.binding import RELEASE, LogCallback, check_layout, declare
+from services.ai.adapters.llama_cpp.binding import RELEASES, LogCallback, check_layout, declare
 from services.ai.capabilities import ProviderError
 
 _METADATA = "_nlcBuildMetadata.json"
 _PACKAGES = {
     ("linux", "x86_64"): "linux-x64",
     ("linux", "aarch64"): "linux-arm64",
+    ("darwin", "x86_64"): "mac-x64",
+    ("darwin", "arm64"): "mac-arm64-metal",
 }
 _INSTALLED = Path(__file__).resolve().parents[4] / "third_party" / "llama" / "node_modules"
 
 _ADVICE = (
     "`make setup` installs it; or let PARLEY_AI_LLAMA_LIBRARY name a folder with the shared "
-    f"libraries of llama.cpp {RELEASE} (libllama, libggml and its libggml-cpu-…)"
+    f"libraries of llama.cpp {RELEASES[0]} (libllama, libggml and its libggml-cpu-…)"
 )
 
 # GGML_LOG_LEVEL_ERROR; the levels below it tell of progress.
@@ -76,21 +78,18 @@ def load(folder: Path | None = None) -> CDLL:
 def load_from(folder: Path) -> CDLL:
     """Check and load the libraries of ``folder``; `load` is what keeps them. Raises the same."""
     release = _release_of(folder)
-    if release is not None and release != RELEASE:
-        raise LlamaLibraryError(
-            f"the llama.cpp in {folder} is of release {release}, Parley is made for {RELEASE}"
-        )
+    if release is not None and release not in RELEASES:
+        raise _wrong_release(folder, release)
     try:
         path = str(_main_library(folder))
         library = CDLL(path)
         declare(library, path)
     except (OSError, AttributeError) as error:
         raise LlamaLibraryError(f"the llama.cpp in {folder} cannot be used: {error}") from error
-    if release is None and RELEASE.removeprefix("v") not in library.llama_version().decode():
-        raise LlamaLibraryError(
-            f"the llama.cpp in {folder} says it is {library.llama_version().decode()}, "
-            f"Parley is made for {RELEASE}"
-        )
+    # Its own word is "0.5.0", or "0.5.0-dev" where it was not built from a tagged checkout.
+    said = "v" + library.llama_version().decode().partition("-")[0]
+    if said not in RELEASES:
+        raise _wrong_release(folder, said)
     misfit = check_layout(library)
     if misfit is not None:
         raise LlamaLibraryError(f"the llama.cpp in {folder} has another struct {misfit}")
@@ -98,6 +97,13 @@ def load_from(folder: Path) -> CDLL:
     library.ggml_backend_load_all_from_path(str(folder).encode())
     library.llama_backend_init()
     return library
+
+
+def _wrong_release(folder: Path, release: str) -> LlamaLibraryError:
+    return LlamaLibraryError(
+        f"the llama.cpp in {folder} is of release {release}, "
+        f"Parley is made for {' and '.join(RELEASES)}"
+    )
 
 
 def _main_library(folder: Path) -> Path:

@@ -12,8 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from services.ai.adapters.llama_cpp.binding import RELEASE
-
 _SUFFIX = ".state"
 
 
@@ -28,11 +26,15 @@ class StatefulRuntime(Protocol):
 
 
 class SavedStates:
-    """The saved prompts of one model in ``folder``. Blocking; on the context's thread."""
+    """The saved prompts of one model, of one release of llama.cpp, in ``folder``.
 
-    def __init__(self, folder: Path, model: Path) -> None:
+    Blocking; on the context's thread.
+    """
+
+    def __init__(self, folder: Path, model: Path, release: str) -> None:
         self._folder = folder
         self._model = model
+        self._release = release
 
     def restore(self, runtime: StatefulRuntime, sequence: int, tokens: Sequence[int]) -> bool:
         """Read the evaluated ``tokens`` into ``sequence``; return whether they were there.
@@ -63,5 +65,5 @@ class SavedStates:
     def _path(self, tokens: Sequence[int]) -> Path:
         # A cache of another model or of another release must never be read.
         stat = self._model.stat()
-        parts = [RELEASE, self._model.name, stat.st_size, stat.st_mtime_ns, list(tokens)]
+        parts = [self._release, self._model.name, stat.st_size, stat.st_mtime_ns, list(tokens)]
         return self._folder / (hashlib.sha256(json.dumps(parts).encode()).hexdigest() + _SUFFIX)

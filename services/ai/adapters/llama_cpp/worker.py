@@ -23,7 +23,10 @@ _MAX_WAITING = 256
 
 
 class StoppableRuntime(Runtime, Protocol):
-    """A runtime whose step can be stopped from another thread."""
+    """A runtime whose step can be stopped from another thread, and has threads of its own."""
+
+    def use_threads(self, threads: int) -> None:
+        """Run the steps from now on with so many threads."""
 
     def stop(self) -> None:
         """Have the step that runs now end within milliseconds."""
@@ -35,11 +38,16 @@ class StoppableRuntime(Runtime, Protocol):
 class Worker:
     """Runs a scheduler's steps on a thread of its own, which sleeps when there are none.
 
+    ``threads`` is asked before each step how many may compute it.
+
     Full-policy: with too much waiting, the next job raises ``ProviderBusyError`` at once.
     """
 
-    def __init__(self, runtime: StoppableRuntime, scheduler: Scheduler) -> None:
+    def __init__(
+        self, runtime: StoppableRuntime, scheduler: Scheduler, threads: Callable[[], int]
+    ) -> None:
         self._runtime = runtime
+        self._threads = threads
         self._scheduler = scheduler
         # Guards what follows; never held while a step runs.
         self._changed = threading.Condition()
@@ -136,6 +144,7 @@ class Worker:
             self._running = step
             self._runtime.clear_stop()
         try:
+            self._runtime.use_threads(self._threads())
             outcome = self._runtime.decode(step.slices)
         finally:
             with self._changed:

@@ -23,6 +23,8 @@ class FakeRuntime:
         self.outcomes: list[Outcome] = []
         self.fault: Exception | None = None
         self.stops = 0
+        self.free_threads = 2
+        self.used_threads: list[int] = []
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
@@ -52,6 +54,9 @@ class FakeRuntime:
             if outcome is Outcome.DONE:
                 held += piece.tokens
         return outcome
+
+    def use_threads(self, threads: int) -> None:
+        self.used_threads.append(threads)
 
     def logits(self, index: int) -> Logits:
         row = np.zeros(VOCABULARY, dtype=np.float32)

@@ -57,9 +57,9 @@ def test_what_somebody_says_ends_no_message(chat: ChatFormat):
     assert spelled(prompt) == "[user:a</s><s>system:b][assistant:"
 
 
-def test_a_text_that_goes_on_is_read_up_to_its_unsettled_end(chat: ChatFormat):
+def test_a_text_that_goes_on_is_read_without_its_end(chat: ChatFormat):
     beginning = chat.beginning([SYSTEM, Message(Role.USER, "I walk")])
-    assert spelled(beginning) == "[system:Be kind.][user:I wal"
+    assert spelled(beginning) == "[system:Be kind.][user:I walk"
     whole = chat.prompt([SYSTEM, Message(Role.USER, "I walked")])
     assert whole[: len(beginning)] == beginning
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -278,7 +279,7 @@ def test_a_step_that_somebody_waits_for_is_left_alone(bench: Bench):
 
 
 prompts = st.lists(st.integers(1, 3), min_size=1, max_size=120)
-actions = st.lists(
+actions: st.SearchStrategy[list[tuple[Any, Any, list[int]]]] = st.lists(
     st.one_of(
         st.tuples(st.just("reply"), st.sampled_from("abc"), prompts),
         st.tuples(st.just("ahead"), st.sampled_from("abc"), prompts),

@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def states(tmp_path: Path, model: Path) -> SavedStates:
-    return SavedStates(tmp_path / "cache", model)
+    return SavedStates(tmp_path / "cache", model, "v1")
 
 
 def files(states_folder: Path) -> list[str]:
@@ -54,6 +54,11 @@ def test_another_model_is_not(states: SavedStates, model: Path):
     states.save(Disk(), 3, (1, 2))
     model.write_bytes(b"other weights")
     assert not states.restore(Disk(), 3, (1, 2))
+
+
+def test_another_release_is_not(states: SavedStates, tmp_path: Path, model: Path):
+    states.save(Disk(), 3, (1, 2))
+    assert not SavedStates(tmp_path / "cache", model, "v2").restore(Disk(), 3, (1, 2))
 
 
 def test_a_file_with_other_tokens_is_not(states: SavedStates, tmp_path: Path):
@@ -81,4 +86,4 @@ def test_what_could_not_be_written_whole_leaves_nothing(states: SavedStates, tmp
 
 def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path, model: Path):
     (tmp_path / "file").touch()
-    SavedStates(tmp_path / "file" / "cache", model).save(Disk(), 3, (1, 2))
+    SavedStates(tmp_path / "file" / "cache", model, "v1").save(Disk(), 3, (1, 2))

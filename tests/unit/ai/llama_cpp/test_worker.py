@@ -48,7 +48,7 @@ def runtime() -> FakeRuntime:
 
 @pytest.fixture
 def worker(runtime: FakeRuntime) -> Iterator[Worker]:
-    worker = Worker(runtime, Scheduler(runtime, 2, 400))
+    worker = Worker(runtime, Scheduler(runtime, 2, 400), lambda: runtime.free_threads)
     yield worker
     runtime.gate.set()
     worker.close()
@@ -66,6 +66,16 @@ def test_a_reply_is_written(worker: Worker):
     waited = Waited("ann", [1, 2])
     worker.submit(waited.job)
     assert waited.wait().text == "<3><4><5>"
+
+
+def test_every_step_takes_the_threads_that_are_free_then(worker: Worker, runtime: FakeRuntime):
+    first, second = Waited("ann", [1, 2]), Waited("ann", [7])
+    worker.submit(first.job)
+    first.wait()
+    runtime.free_threads = 1
+    worker.submit(second.job)
+    second.wait()
+    assert runtime.used_threads == [2, 2, 2, 1, 1, 1]
 
 
 def test_cancelling_stops_the_step_that_runs(worker: Worker, runtime: FakeRuntime):
