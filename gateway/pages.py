@@ -42,6 +42,10 @@ _TYPES: Final[Mapping[str, str]] = {
     ".woff2": "font/woff2",
 }
 
+_COMPRESSIBLE: Final = frozenset(
+    {"application/json", "application/manifest+json", "application/wasm", "image/svg+xml"}
+)
+
 # Maps of the source are for developers, who have the source.
 _LEFT_OUT: Final = frozenset({".map"})
 
@@ -95,6 +99,11 @@ class Page:
     file: Path
     content_type: str
     cache_control: str
+
+    @property
+    def compressible(self) -> bool:
+        """Whether compressing makes it smaller; pictures, sounds and fonts are small already."""
+        return self.content_type.startswith("text/") or self.content_type in _COMPRESSIBLE
 
 
 AUTHORITY_PATH: Final = "/parley-ca.crt"

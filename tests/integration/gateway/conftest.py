@@ -86,7 +86,7 @@ def built_pages(folder: Path) -> Path:
         "manifest.webmanifest": "{}",
         # As large as no page of ours should ever be, and larger than Envoy buffers of a response.
         "assets/app-1a2b3c.js": "const answer = 42;\n" * 60_000,
-        "assets/tutor-4d5e6f.png": "not text",
+        "assets/tutor-4d5e6f.png": "not text" * 1_000,
     }.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

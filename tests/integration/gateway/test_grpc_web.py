@@ -82,6 +82,9 @@ async def test_a_server_stream_arrives_message_by_message(edge: Edge):
         asyncio.timeout(10),
     ):
         assert response.headers["x-parley-affinity"]
+        # A compressor holds a stream back until it has enough of it.
+        assert "gzip" in response.request.headers["accept-encoding"]
+        assert "content-encoding" not in response.headers
         received, numbers = b"", []
         async for chunk in response.aiter_raw():
             received += chunk

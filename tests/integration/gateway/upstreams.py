@@ -238,10 +238,12 @@ def grpc_web_frame(message: Message) -> bytes:
 
 
 def grpc_web_parts(body: bytes) -> tuple[list[bytes], dict[str, str]]:
-    """Split a grpc-web response into its messages and its trailers."""
+    """Split a grpc-web response, or as much as has come of it, into its messages and trailers."""
     messages, trailers = [], {}
     while len(body) >= 5:
         flag, size = body[0], int.from_bytes(body[1:5], "big")
+        if len(body) < 5 + size:
+            break
         part, body = body[5 : 5 + size], body[5 + size :]
         if flag & 0x80:
             for line in part.decode().splitlines():
