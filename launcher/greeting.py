@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from gateway.pages import AUTHORITY_PATH
 from launcher.certificates import Certificates, Host
 from launcher.programs import Plan, parley_command
@@ -10,6 +12,8 @@ from launcher.programs import Plan, parley_command
 def greeting(chosen: Plan, seconds: float, fingerprint: str = "") -> str:
     """Return it. `fingerprint` is that of the authority which this start made or found."""
     parley = parley_command()
+    if chosen.certificates is not None:
+        parley = f"{parley} --ca {shlex.quote(str(chosen.certificates.authority))}"
     parts = [
         f"Parley is ready at {chosen.page} after {seconds:.1f} s.",
         f"""Open that page, or in a second terminal:

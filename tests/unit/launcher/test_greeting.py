@@ -39,6 +39,7 @@ def test_with_tls_the_authority_and_its_fingerprint_are_told(tmp_path: Path):
     said = told(tmp_path, PARLEY_TLS="1")
     assert "https://localhost:8080" in said
     assert str(tmp_path / "tls" / "ca.pem") in said
+    assert f"parley --ca {tmp_path / 'tls' / 'ca.pem'} talk" in said
     assert "AB:CD" in said
 
 
