@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ WAYS = {
     "websocket": "WebSocket",
 }
 
+BROKEN_OFF = re.compile(r" — \w+ \w+")
+
 
 async def played(learner: WebLearner) -> Stretch:
     """Return what the loudspeaker played in the only talk so far."""
@@ -39,17 +42,15 @@ async def test_a_recording_is_heard_answered_and_saved_over(
     transport: str, talker: Talker, microphone: Microphone
 ) -> None:
     learner = await talker(transport=transport)
-    first, second = recordings(SPEECH, ["022820134.wav", "000360210.wav"])
-    microphone.will_say(1.0, first, 4.5, second)
+    microphone.will_say(0.7, *recordings(SPEECH, ["022820134.wav"]))
     await learner.start_talking()
     assert WAYS[transport] in await learner.way()
-    await expect(learner.said).to_have_text(list(HEARD[:2]))
-    await expect(learner.answers).to_have_text(list(REPLIES[:2]))
+    await expect(learner.said).to_have_text([HEARD[0]])
+    await expect(learner.answers).to_have_text([REPLIES[0]])
     await expect(learner.floor).to_have_text("Your turn")
-    sounded = (await played(learner)).sounding_s
-    assert sounded == pytest.approx(sum(map(sounding_s, REPLIES[:2])), rel=0.1)
+    assert (await played(learner)).sounding_s == pytest.approx(sounding_s(REPLIES[0]), rel=0.1)
     await learner.end_talk()
-    await expect(learner.page.locator(".summary-figures")).to_contain_text("Turns2")
+    await expect(learner.page.locator(".summary-figures")).to_contain_text("Turn1")
 
 
 async def test_the_best_way_is_chosen_by_itself(talker: Talker, microphone: Microphone) -> None:
@@ -65,7 +66,7 @@ async def test_speaking_over_the_tutor_silences_the_loudspeaker(
     learner = await talker()
     microphone.will_say(0.5, tone(1.0), 1.7, tone(1.2))
     await learner.start_talking()
-    await expect(learner.answers.first).to_contain_text("you broke in")
+    await expect(learner.answers.first).to_have_text(BROKEN_OFF)
     await expect(learner.answers).to_have_count(2)
     # What is kept of the first answer is what was heard of it.
     kept = (await learner.answers.first.inner_text()).partition("—")[0].strip()
@@ -93,7 +94,7 @@ async def test_the_stop_button_silences_the_loudspeaker(
     # The tap speaks of blocks of 43 ms; the last one before the click may still be on its way.
     await asyncio.sleep(0.3)
     assert await is_silent(learner.page)
-    await expect(learner.answers.first).to_contain_text("you broke in")
+    await expect(learner.answers.first).to_have_text(BROKEN_OFF)
     await expect(learner.floor).to_have_text("Your turn")
 
 

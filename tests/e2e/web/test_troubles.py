@@ -90,23 +90,35 @@ async def test_a_talk_over_every_way_survives_the_death_of_its_server(
 ) -> None:
     console.allow("Failed to load resource|WebSocket connection|ERR_")
     learners = [await talker(transport=way) for way in ("upload", "push", "websocket")]
-    for learner in learners:
-        await learner.start_typing()
-        await learner.write("Before it broke.")
-        await expect(learner.answers).to_have_text([REPLIES[0]])
-        await expect(learner.floor).to_have_text("Your turn")
+    await asyncio.gather(*(begin(learner) for learner in learners))
+    # The banner may be gone again in a second: everybody looks out for it before it happens.
+    banners = asyncio.gather(*(see_it_lost(learner) for learner in learners))
+    await asyncio.sleep(0.2)
     await asyncio.to_thread(web_stack.kill, "conversation")
-    for learner in learners:
-        await expect(learner.page.get_by_role("alert")).to_contain_text("connection was lost")
+    await banners
     await asyncio.to_thread(web_stack.wait_until_healthy, "conversation")
-    for learner in learners:
-        await expect(learner.page.get_by_role("alert")).to_have_count(0)
-        await learner.write("After it broke.")
-        await expect(learner.said).to_have_text(["Before it broke.", "After it broke."])
-        await expect(learner.answers).to_have_count(2)
-        await expect(learner.floor).to_have_text("Your turn")
-        await learner.end_talk()
-        await expect(learner.page.locator(".summary-figures")).to_contain_text("Turns2")
+    await asyncio.gather(*(go_on(learner) for learner in learners))
+
+
+async def begin(learner: WebLearner) -> None:
+    await learner.start_typing()
+    await learner.write("Before it broke.")
+    await expect(learner.answers).to_have_text([REPLIES[0]])
+    await expect(learner.floor).to_have_text("Your turn")
+
+
+async def see_it_lost(learner: WebLearner) -> None:
+    await expect(learner.page.get_by_role("alert")).to_contain_text("connection was lost")
+
+
+async def go_on(learner: WebLearner) -> None:
+    await expect(learner.page.get_by_role("alert")).to_have_count(0)
+    await learner.write("After it broke.")
+    await expect(learner.said).to_have_text(["Before it broke.", "After it broke."])
+    await expect(learner.answers).to_have_count(2)
+    await expect(learner.floor).to_have_text("Your turn")
+    await learner.end_talk()
+    await expect(learner.page.locator(".summary-figures")).to_contain_text("Turns2")
 
 
 async def test_a_server_that_does_not_answer_is_told_and_tried_again(
