@@ -5,7 +5,7 @@
     python -m tools.web dev              serve it with Vite, beside a running Parley
     python -m tools.web check            its types, linter and formatter
     python -m tools.web format           format it
-    python -m tools.web size             build it, and tell the size of its first load
+    python -m tools.web size             build it, and hold its first load to the budget
     python -m tools.web test [...]       its component tests
 
 What was built is known by a hash over everything it is built from, so a second build ends at once
@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gzip
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tools.node import ROOT, TOOLS, NpmError, find_node, npm, npm_install
 
@@ -38,8 +41,13 @@ NOT_SOURCES = frozenset({"node_modules", "dist", "coverage", ".vite"})
 
 DRIVER_BUILD = ROOT / "tools" / "web_driver.mjs"
 
-SIZE = CLIENT / "scripts" / "check-size.mjs"
-"""Holds the first load to its budget; every build ends with it."""
+MANIFEST = DIST / ".vite" / "manifest.json"
+
+FIRST_LOAD_BYTES = 200_000
+"""Budget of our script on the first load, gzipped: about a second on a slow phone's network."""
+
+TALK_PAGE = "src/talk/TalkPage.tsx"
+"""What almost everybody opens first: it belongs to the first load, however it is imported."""
 
 CHECKS = ("typecheck", "lint", "format:check")
 """The scripts of `package.json` that read the code."""
@@ -67,7 +75,7 @@ def main(arguments: list[str]) -> int:
                 return 1 if [each for each in CHECKS if script(each, []) != 0] else 0
             case _:
                 build()
-                return subprocess.run([find_node().executable, SIZE], check=False).returncode
+                return report_size(first_load(read_manifest()))
     except (NpmError, OSError) as error:
         if chosen.command == "build" and chosen.or_warn:
             warn(str(error))
@@ -149,6 +157,47 @@ def script(name: str, arguments: list[str]) -> int:
     if arguments:
         command += ["--", *arguments]
     return subprocess.run(command, cwd=CLIENT, env=environment, check=False).returncode
+
+
+def read_manifest() -> dict[str, Any]:
+    """Return Vite's manifest: every chunk, its file and what it imports.
+
+    Raises:
+        NpmError: there is none, so nothing can be said about the size.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(MANIFEST.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NpmError(f"The build wrote no manifest (build.manifest in Vite): {error}") from error
+    return manifest
+
+
+def first_load(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return what a first visit loads of our script: file to its gzipped size in bytes.
+
+    That is the entry, the page to talk on, and everything that these import statically, whoever's
+    code it is; what is imported when it is needed is loaded later.
+    """
+    waiting = [name for name, chunk in manifest.items() if chunk.get("isEntry")]
+    waiting += [name for name in (TALK_PAGE,) if name in manifest]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += manifest[name].get("imports", [])
+    files = {manifest[name]["file"] for name in seen}
+    scripts = sorted(name for name in files if name.endswith((".js", ".mjs")))
+    return {name: len(gzip.compress((DIST / name).read_bytes(), 9)) for name in scripts}
+
+
+def report_size(sizes: Mapping[str, int]) -> int:
+    """Print what the first load is made of; return 1 if it is over the budget, or nothing."""
+    total = sum(sizes.values())
+    for name, size in sizes.items():
+        print(f"    {size / 1000:7.1f} kB  {name}")
+    print(f"    {total / 1000:7.1f} kB  of {FIRST_LOAD_BYTES / 1000:.0f} kB, gzipped", flush=True)
+    return 0 if 0 < total <= FIRST_LOAD_BYTES else 1
 
 
 def warn(message: str) -> None:

@@ -116,3 +116,31 @@ def test_who_asks_for_the_page_itself_gets_the_failure(npm, capsys):
     npm.fails = "no such registry"
     assert web.main(["build"]) == 1
     assert "no such registry" in capsys.readouterr().err
+
+
+MANIFEST = {
+    "index.html": {"file": "a.js", "isEntry": True, "imports": ["_shared"], "css": ["a.css"]},
+    "_shared": {"file": "b.js", "imports": ["index.html"]},
+    "src/talk/TalkPage.tsx": {"file": "talk.js", "isDynamicEntry": True, "imports": ["_shared"]},
+    "src/history/HistoryPage.tsx": {"file": "history.js", "isDynamicEntry": True},
+}
+
+
+def test_the_first_load_is_the_entry_the_talk_and_what_they_import(npm):
+    web.DIST.mkdir()
+    for name in ("a.js", "b.js", "talk.js", "history.js"):
+        (web.DIST / name).write_text("x")
+    assert list(web.first_load(MANIFEST)) == ["a.js", "b.js", "talk.js"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "status"), [({"a.js": 200_000}, 0), ({"a.js": 150_000, "b.js": 50_001}, 1), ({}, 1)]
+)
+def test_a_first_load_over_the_budget_fails(sizes, status, capsys):
+    assert web.report_size(sizes) == status
+
+
+def test_a_build_without_a_manifest_cannot_pass_for_small(npm, monkeypatch):
+    monkeypatch.setattr(web, "MANIFEST", web.DIST / "none.json")
+    with pytest.raises(NpmError, match="manifest"):
+        web.read_manifest()
