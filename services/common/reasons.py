@@ -147,6 +147,13 @@ _USER = (
         "Choose another.",
     ),
     ReasonEntry(
+        "PASSWORD_TOO_COMMON",
+        Code.INVALID_ARGUMENT,
+        "The new password is one that guessers try first: on the list of the most common ones, "
+        "the username, one short piece repeated, or a row of neighbouring characters.",
+        "Choose another; several random words are good.",
+    ),
+    ReasonEntry(
         "REFRESH_TOKEN_INVALID",
         Code.UNAUTHENTICATED,
         "The refresh token is unknown or past its time, or its session was ended.",

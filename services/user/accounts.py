@@ -1,26 +1,11 @@
-"""What an account is: values and the rules of names."""
+"""What an account is: values."""
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from services.common.errors import FieldViolation, InvalidArgument
-
-_MIN_NAME_CHARACTERS = 3
-# An email address, the longest allowed form, has at most 254 characters (RFC 5321).
-_MAX_EMAIL_CHARACTERS = 254
-_MAX_NAME_CHARACTERS = 64
-_MARKS = frozenset("._-+@")
-
-
-@dataclass(frozen=True, slots=True)
-class Username:
-    """A name to sign in with: `shown` as it was typed, `key` as it is compared."""
-
-    shown: str
-    key: str
+from services.user.usernames import Username
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,45 +93,3 @@ class StoredRefreshToken:
     issued_at: datetime
     expires_at: datetime
     used_at: datetime | None = None
-
-
-def comparable(text: str) -> str:
-    """Return the form of a username in which two that look the same are the same.
-
-    NFKC folds compatibility forms (full width letters, ligatures), casefold the letter case; the
-    second NFKC is what Unicode asks for after casefolding (UAX #15, toNFKC_Casefold).
-    """
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded)
-
-
-def parse_username(text: str) -> Username:
-    """Return the username in `text`.
-
-    Raises:
-        InvalidArgument: INVALID_REQUEST, naming what is wrong with `username`.
-    """
-    shown = unicodedata.normalize("NFKC", text)
-    key = comparable(text)
-    longest = _MAX_EMAIL_CHARACTERS if "@" in key else _MAX_NAME_CHARACTERS
-    if not _MIN_NAME_CHARACTERS <= len(key) <= longest:
-        raise _wrong(f"must have {_MIN_NAME_CHARACTERS} to {longest} characters")
-    if not all(_is_allowed(character) for character in key):
-        raise _wrong("may have letters, digits and . _ - + @ only")
-    if not key[0].isalnum():
-        raise _wrong("must begin with a letter or a digit")
-    return Username(shown, key)
-
-
-def _is_allowed(character: str) -> bool:
-    # Marks (M) belong to letters of many scripts, such as the vowels of Hindi.
-    category = unicodedata.category(character)
-    return character in _MARKS or category[0] == "L" or category in ("Nd", "Mn", "Mc")
-
-
-def _wrong(why: str) -> InvalidArgument:
-    return InvalidArgument(
-        f"The username {why}.",
-        reason="INVALID_REQUEST",
-        fields=[FieldViolation("username", why)],
-    )

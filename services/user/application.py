@@ -17,13 +17,13 @@ from services.user.accounts import (
     Session,
     SignedInAccount,
     StoredRefreshToken,
-    comparable,
-    parse_username,
 )
+from services.user.password_rules import check_new_password
 from services.user.passwords import PasswordHasher
 from services.user.store import Store, Transaction, UsernameTakenError
 from services.user.throttle import Throttle
 from services.user.tokens import TokenIssuer, Tokens, refresh_digest
+from services.user.usernames import comparable, parse_username
 
 # For this long a repeated registration is taken for a retry (the contract says so).
 _REGISTRATION_RETRY = timedelta(hours=24)
@@ -72,10 +72,11 @@ class UserApplication:
         """Make an account and sign it in. The same `request_id` again returns the same account.
 
         Raises:
-            InvalidArgument: the username breaks its rules.
+            InvalidArgument: the username breaks its rules; PASSWORD_TOO_COMMON.
             AlreadyExists: USERNAME_TAKEN or REQUEST_ID_REUSED.
         """
         name = parse_username(username)
+        check_new_password(password, name.key, "password")
         if request_id:
             async with self._store.transaction() as work:
                 earlier = await work.account_by_registration(request_id)
@@ -113,9 +114,17 @@ class UserApplication:
         if not await self._passwords.matches(password, stored) or account is None:
             self._throttle.failed(key, self._clock.monotonic())
             raise _bad_credentials()
-        self._throttle.succeeded(key)
+        upgraded = await self._passwords.upgraded(password, account.password_hash)
         async with self._store.transaction() as work:
-            return account, await self._open_session(work, account, device_name)
+            now = await work.account_by_name(key)
+            if now is not None and now.password_hash == account.password_hash:
+                if upgraded is not None:
+                    await work.set_password(account.user_id, upgraded)
+                self._throttle.succeeded(key)
+                return now, await self._open_session(work, now, device_name)
+        # Checking took long enough for somebody to change the password, which ended the sessions
+        # of then: one that the old password opens must not come after that.
+        return await self.login(username, password, device_name)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Change a refresh token for new tokens.
@@ -176,6 +185,7 @@ class UserApplication:
         """Change the password, end every other session, and renew the caller's own.
 
         Raises:
+            InvalidArgument: PASSWORD_TOO_COMMON.
             Unauthenticated: BAD_CREDENTIALS, when `old` is wrong; SESSION_ENDED.
             NotFound: USER_NOT_FOUND.
             ResourceExhausted: TOO_MANY_ATTEMPTS.
@@ -188,19 +198,24 @@ class UserApplication:
         if not await self._passwords.matches(old, account.password_hash):
             self._throttle.failed(key, self._clock.monotonic())
             raise _bad_credentials()
+        check_new_password(new, key, "new_password")
         password_hash = await self._passwords.hash(new)
         now = self._clock.now()
         async with self._store.transaction() as work:
             # Asked again: hashing took long enough for somebody to end the session.
-            sessions = (await self._locked(work, caller)).sessions
-            own = next(each for each in sessions if each.session_id == caller.session_id)
-            await work.set_password(caller.user_id, password_hash)
-            others = [each for each in sessions if each is not own]
-            await work.end_sessions(others, now)
-            # Whoever knew the old password may hold this session's refresh token too.
-            await work.drop_refresh_tokens(own.session_id)
-            await work.touch_session(own, now, now + self._lifetimes.refresh)
-            return await self._issue(work, own, self._tokens.first_refresh_token())
+            found = await self._locked(work, caller)
+            if found.account.password_hash == account.password_hash:
+                sessions = found.sessions
+                own = next(each for each in sessions if each.session_id == caller.session_id)
+                await work.set_password(caller.user_id, password_hash)
+                others = [each for each in sessions if each is not own]
+                await work.end_sessions(others, now)
+                # Whoever knew the old password may hold this session's refresh token too.
+                await work.drop_refresh_tokens(own.session_id)
+                await work.touch_session(own, now, now + self._lifetimes.refresh)
+                return await self._issue(work, own, self._tokens.first_refresh_token())
+        # Somebody changed it meanwhile, so `old` is held against what it is now.
+        return await self.change_password(caller, old, new)
 
     async def sessions(self, caller: Caller) -> list[Session]:
         """Return the caller's live sessions, newest first.

@@ -56,14 +56,33 @@ class PasswordHasher:
     async def matches(self, password: str, stored: bytes | None) -> bool:
         """Tell whether `password` is the one behind `stored`; None, an unknown user, never is.
 
-        An unknown user costs the same work, so that the time of the answer tells nothing.
+        An unknown user costs the same work as a wrong password, so that the time of the answer
+        tells nothing. (Only after the cost was lowered do older hashes take longer.)
 
         Raises:
             ResourceExhausted: TOO_MANY_ATTEMPTS, when too many wait already.
         """
-        against = self._nobody if stored is None else stored
-        same = await self._work(lambda: bcrypt.checkpw(_prepared(password), against))
-        return same and stored is not None
+        return await self._work(lambda: self._check(_prepared(password), stored))
+
+    async def upgraded(self, password: str, stored: bytes) -> bytes | None:
+        """Return a new hash when `stored` cost less work than is asked for now, else None.
+
+        Raises:
+            ResourceExhausted: TOO_MANY_ATTEMPTS, when too many wait already.
+        """
+        return await self.hash(password) if _cost_of(stored) < self._cost else None
+
+    def _check(self, prepared: bytes, stored: bytes | None) -> bool:
+        if stored is None:
+            bcrypt.checkpw(prepared, self._nobody)
+            return False
+        if bcrypt.checkpw(prepared, stored):
+            return True
+        # A hash from when less work was asked for must not be told from no hash at all. Work
+        # doubles with each step of the cost, so 2^s + 2^s + 2^(s+1) + ... + 2^(c-1) = 2^c.
+        for cost in range(_cost_of(stored), self._cost):
+            bcrypt.hashpw(prepared, bcrypt.gensalt(cost))
+        return False
 
     async def _work(self, work: Callable[[], T]) -> T:
         if self._waiting >= self._most:
@@ -77,6 +96,11 @@ class PasswordHasher:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
             self._waiting -= 1
+
+
+def _cost_of(stored: bytes) -> int:
+    """Return the cost in a hash: `$2b$<cost>$...`."""
+    return int(stored.split(b"$")[2])
 
 
 def _prepared(password: str) -> bytes:

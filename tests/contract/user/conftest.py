@@ -18,6 +18,7 @@ from services.user.bootstrap import bootstrap
 from services.user.settings import UserSettings
 
 PASSWORD = "correct horse"
+NEW_PASSWORD = "battery staple"
 
 
 @dataclass

@@ -1,14 +1,29 @@
 """Register and Login: success, and each documented failure."""
 
 import asyncio
+import sqlite3
 from typing import Any
 
+import grpc
 import pytest
 
 from parley.types.v1 import learner_pb2
 from parley.user.v1 import user_pb2 as pb
+from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.ids import new_id
-from tests.contract.user.conftest import PASSWORD, Users, bearer
+from services.common.lifecycle import running
+from services.user.bootstrap import bootstrap
+from services.user.passwords import PasswordHasher
+from tests.contract.user.conftest import NEW_PASSWORD, PASSWORD, Users, bearer
+
+
+def stored_hash(users: Users) -> bytes:
+    connection = sqlite3.connect(users.settings.data_dir / "db" / "user.sqlite3")
+    try:
+        (found,) = connection.execute("SELECT password_hash FROM accounts").fetchone()
+    finally:
+        connection.close()
+    return bytes(found)
 
 
 def login(username: str = "Ada", password: str = PASSWORD) -> pb.LoginRequest:
@@ -56,6 +71,8 @@ async def test_of_many_who_want_one_name_at_once_one_gets_it(users: Users):
         ("emoji😀", PASSWORD, "username"),
         ("ada", "short", "password"),
         ("ada", "x" * 257, "password"),
+        ("ada@nowhere", PASSWORD, "username"),
+        ("\u0430da", PASSWORD, "username"),
     ],
 )
 async def test_a_bad_field_is_named(users: Users, username, password, field):
@@ -63,6 +80,14 @@ async def test_a_bad_field_is_named(users: Users, username, password, field):
     error = await users.refused("Register", request)
     assert error.reason == "INVALID_REQUEST"
     assert [each.field for each in error.fields] == [field]
+
+
+async def test_a_password_that_everybody_has_is_refused(users: Users):
+    request = pb.RegisterRequest(username="ada", password="Password1")
+    error = await users.refused("Register", request)
+    assert error.reason == "PASSWORD_TOO_COMMON"
+    assert [each.field for each in error.fields] == ["password"]
+    await users.register("ada")  # the name was not used up
 
 
 @pytest.mark.parametrize(
@@ -134,6 +159,43 @@ async def test_a_password_is_told_apart_beyond_bcrypts_72_bytes_and_zero_bytes(u
     await users.register("Bob", password="zero\0one-byte")
     error = await users.refused("Login", login("Bob", "zero\0two-bytes"))
     assert error.reason == "BAD_CREDENTIALS"
+
+
+async def test_a_hash_of_less_work_is_made_anew_at_the_next_login(users: Users):
+    await users.register()
+    changed = users.settings.model_copy(update={"bcrypt_cost": 5})
+    async with (
+        running("user", changed, bootstrap, clock=users.clock) as service,
+        grpc.aio.insecure_channel(service.address) as channel,
+    ):
+        stub: Any = UserServiceStub(channel)
+        for _ in range(2):
+            await stub.Login(login())
+    assert stored_hash(users).startswith(b"$2b$05$")
+    await users.stub.Login(login())
+
+
+async def test_a_login_under_way_while_the_password_changes_opens_nothing(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+):
+    tokens = (await users.register()).tokens
+    checking, go = asyncio.Event(), asyncio.Event()
+    matches = PasswordHasher.matches
+
+    async def held(self: PasswordHasher, password: str, stored: bytes | None) -> bool:
+        same = await matches(self, password, stored)
+        if not checking.is_set():
+            checking.set()
+            await go.wait()
+        return same
+
+    monkeypatch.setattr(PasswordHasher, "matches", held)
+    late = asyncio.create_task(users.refused("Login", login()))
+    await checking.wait()
+    change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD)
+    await users.stub.ChangePassword(change, metadata=bearer(tokens))
+    go.set()
+    assert (await late).reason == "BAD_CREDENTIALS"
 
 
 async def test_guessing_at_one_name_is_slowed_down_and_then_let_in_again(users: Users):
@@ -231,7 +293,7 @@ async def test_updates_at_once_lose_nothing(users: Users):
     [
         ("GetProfile", pb.GetProfileRequest()),
         ("UpdateProfile", pb.UpdateProfileRequest(account=pb.Account(voice="x"))),
-        ("ChangePassword", pb.ChangePasswordRequest(old_password="x", new_password="y" * 8)),
+        ("ChangePassword", pb.ChangePasswordRequest(old_password="x", new_password=NEW_PASSWORD)),
         ("ListSessions", pb.ListSessionsRequest()),
         ("RevokeSession", pb.RevokeSessionRequest(all=True)),
         ("DeleteAccount", pb.DeleteAccountRequest(password="x")),
@@ -240,15 +302,3 @@ async def test_updates_at_once_lose_nothing(users: Users):
 )
 async def test_what_is_the_learners_own_needs_a_token(users: Users, method, request_):
     assert (await users.refused(method, request_)).reason == "TOKEN_MISSING"
-
-
-@pytest.mark.parametrize(
-    ("method", "request_"),
-    [
-        ("DeleteAccount", pb.DeleteAccountRequest(password="x")),
-        ("ExportData", pb.ExportDataRequest()),
-    ],
-)
-async def test_what_is_not_there_yet_says_so(users: Users, method, request_):
-    tokens = (await users.register()).tokens
-    assert (await users.refused(method, request_, bearer(tokens))).reason == "NOT_IMPLEMENTED"

@@ -64,7 +64,7 @@ async def test_a_retry_within_the_grace_gets_the_same_successor(users: Users):
 
 async def test_retries_at_once_all_get_the_same_successor(users: Users):
     first = (await users.register()).tokens
-    results = await asyncio.gather(*(refresh(users, first.refresh_token) for _ in range(8)))
+    results = await asyncio.gather(*(refresh(users, first.refresh_token) for _ in range(50)))
     assert len({each.refresh_token for each in results}) == 1
 
 
@@ -157,6 +157,15 @@ async def test_the_old_password_must_be_right(users: Users):
     request = pb.ChangePasswordRequest(old_password="wrong", new_password="new password")
     error = await users.refused("ChangePassword", request, bearer(tokens))
     assert error.reason == "BAD_CREDENTIALS"
+    await login(users)
+
+
+async def test_a_common_password_is_refused_as_a_new_one(users: Users):
+    tokens = (await users.register()).tokens
+    request = pb.ChangePasswordRequest(old_password=PASSWORD, new_password="qwertyuiop")
+    error = await users.refused("ChangePassword", request, bearer(tokens))
+    assert error.reason == "PASSWORD_TOO_COMMON"
+    assert [each.field for each in error.fields] == ["new_password"]
     await login(users)
 
 

@@ -11,7 +11,7 @@ from services.common.clock import ManualClock
 from services.common.lifecycle import running
 from services.user.bootstrap import bootstrap
 from services.user.settings import UserSettings
-from tests.contract.user.conftest import PASSWORD, Users, bearer
+from tests.contract.user.conftest import NEW_PASSWORD, PASSWORD, Users, bearer
 
 WEB = ("x-parley-client", "web")
 
@@ -73,7 +73,7 @@ async def test_a_page_never_gets_the_token_in_a_message(users: Users, method):
         "Register": (pb.RegisterRequest(username="Bob", password=PASSWORD), ()),
         "Login": (pb.LoginRequest(username="Ada", password=PASSWORD), ()),
         "ChangePassword": (
-            pb.ChangePasswordRequest(old_password=PASSWORD, new_password="y" * 8),
+            pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD),
             bearer(tokens),
         ),
         "Refresh": (pb.RefreshRequest(), (sent(cookie),)),

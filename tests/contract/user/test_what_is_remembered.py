@@ -12,12 +12,12 @@ from parley.user.v1 import user_pb2 as pb
 from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.lifecycle import running
 from services.user.bootstrap import bootstrap
-from tests.contract.user.conftest import PASSWORD, Users, bearer
+from tests.contract.user.conftest import NEW_PASSWORD, PASSWORD, Users, bearer
 
 OWN = [
     ("GetProfile", pb.GetProfileRequest()),
     ("UpdateProfile", pb.UpdateProfileRequest(account=pb.Account(voice="amy"))),
-    ("ChangePassword", pb.ChangePasswordRequest(old_password=PASSWORD, new_password="y" * 8)),
+    ("ChangePassword", pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD)),
     ("ListSessions", pb.ListSessionsRequest()),
 ]
 
@@ -104,7 +104,7 @@ async def test_the_access_token_of_an_ended_session_is_refused_at_once(
         case "revoke_all":
             assert await revoke(users, tokens, all=True) == 2
         case "password":
-            change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password="z" * 8)
+            change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD)
             await users.stub.ChangePassword(change, metadata=bearer(other))
         case "reuse":
             refresh = pb.RefreshRequest(refresh_token=tokens.refresh_token)
@@ -169,7 +169,7 @@ async def test_a_password_changed_in_another_process_counts_at_once(users: Users
     tokens = (await users.register()).tokens
     async with another_process(users) as other:
         await profile(users, tokens)
-        change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password="z" * 8)
+        change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD)
         await other.stub.ChangePassword(change, metadata=bearer(tokens))
         error = await users.refused("ChangePassword", change, bearer(tokens))
         assert error.reason == "BAD_CREDENTIALS"

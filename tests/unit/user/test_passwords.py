@@ -52,3 +52,39 @@ async def test_more_than_may_wait_are_refused_with_a_time(hasher, monkeypatch):
 @pytest.mark.parametrize("password", ["", "\0", "\ud800", "😀" * 300])
 async def test_any_text_can_be_a_password(hasher, password: Any):
     assert await hasher.matches(password, await hasher.hash(password))
+
+
+@pytest.mark.parametrize("stored_cost", [None, 4, 5, 6])
+async def test_a_refusal_is_the_same_work_whatever_is_stored(monkeypatch, stored_cost):
+    work = 0
+    hashpw, checkpw = bcrypt.hashpw, bcrypt.checkpw
+
+    def count(stored: bytes) -> None:
+        nonlocal work
+        work += 2 ** int(stored[4:6])
+
+    def counted_hash(password: bytes, salt: bytes) -> bytes:
+        count(salt)
+        return hashpw(password, salt)
+
+    def counted_check(password: bytes, stored: bytes) -> bool:
+        count(stored)
+        return checkpw(password, stored)
+
+    old = None if stored_cost is None else hashpw(b"another", bcrypt.gensalt(stored_cost))
+    async with PasswordHasher.open(cost=6, workers=1, most_waiting=4) as hasher:
+        monkeypatch.setattr(bcrypt, "hashpw", counted_hash)
+        monkeypatch.setattr(bcrypt, "checkpw", counted_check)
+        assert not await hasher.matches("guess", old)
+    assert work == 2**6
+
+
+async def test_only_a_hash_of_less_work_is_made_anew(hasher):
+    async with PasswordHasher.open(cost=5, workers=1, most_waiting=4) as stricter:
+        old, new = await hasher.hash("correct horse"), await stricter.hash("correct horse")
+        made = await stricter.upgraded("correct horse", old)
+        assert made is not None
+        assert made.startswith(b"$2b$05$")
+        assert await stricter.matches("correct horse", made)
+        assert await stricter.upgraded("correct horse", new) is None
+        assert await hasher.upgraded("correct horse", new) is None
