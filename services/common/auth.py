@@ -37,6 +37,7 @@ _KEYS_LIFETIME_SECONDS = 300.0
 _REMEMBERED = 4096
 # A token larger than this is not one of ours; parsing it would be free work for the sender.
 _MAX_TOKEN_CHARACTERS = 4096
+_HEADER_MEMBERS = frozenset({"alg", "typ", "kid"})
 
 _log = structlog.get_logger(__name__)
 
@@ -194,10 +195,14 @@ def _key_id(token: str) -> str:
         raise _invalid("it is too long")
     try:
         header = jwt.get_unverified_header(token)
-    except jwt.PyJWTError as error:
+    # RecursionError: brackets in brackets, thousands deep.
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise _invalid("it is not a token") from error
     if header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE:
         raise _invalid("it is of another kind")
+    if not header.keys() <= _HEADER_MEMBERS:
+        # `jwk`, `jku`, `x5u` bring a key of their own, `crit` and `b64` rules of their own.
+        raise _invalid("its header has what ours have not")
     kid = header.get("kid")
     if not isinstance(kid, str):
         raise _invalid("it names no key")
@@ -220,22 +225,23 @@ def _claims(token: str, key: Ed25519PublicKey) -> dict[str, Any]:
                 "verify_nbf": False,
             },
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise _invalid("its signature or a claim does not hold") from error
     return claims
 
 
 def _caller(token: str, claims: dict[str, Any], now: float) -> tuple[Caller, float]:
     times = (claims["exp"], claims["iat"], claims.get("nbf", 0))
-    if not all(isinstance(each, int | float) for each in times):
-        raise _invalid("its times are not numbers")
+    if not all(type(each) is int for each in times):
+        raise _invalid("its times are not whole seconds")
     expires, issued, not_before = times
     if max(issued, not_before) > now + _LEEWAY_SECONDS:
         raise _invalid("it is not valid yet")
     if now >= expires + _LEEWAY_SECONDS:
         raise _expired()
     user_id, session_id = claims["sub"], claims["sid"]
-    if not isinstance(session_id, str) or not user_id or not session_id:
+    named = isinstance(user_id, str) and isinstance(session_id, str)
+    if not named or not user_id or not session_id:
         raise _invalid("it names no user or no session")
     return Caller(user_id, session_id, token), expires + _LEEWAY_SECONDS
 
