@@ -1,4 +1,4 @@
-import { type FormEvent, type ReactNode, useEffect } from "react";
+import { type SubmitEvent, type ReactNode, useEffect } from "react";
 
 import { Icon } from "@/ui/Icon";
 import { Logo } from "@/ui/Logo";
@@ -12,7 +12,7 @@ export function AuthFrame({
   children,
 }: {
   readonly title: string;
-  readonly onSubmit: (event: FormEvent<HTMLFormElement>) => void;
+  readonly onSubmit: (event: SubmitEvent<HTMLFormElement>) => void;
   readonly children: ReactNode;
 }) {
   useEffect(() => {

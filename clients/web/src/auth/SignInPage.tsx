@@ -1,10 +1,11 @@
-import { type FormEvent, useState } from "react";
+import { type SubmitEvent, useState } from "react";
 import { Link } from "wouter";
 
 import { type Problem, problemFromError } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { useCountdown, waitWords } from "@/ui/countdown";
 import { TextField } from "@/ui/Field";
+import { formText } from "@/ui/form-text";
 import { PasswordField } from "@/ui/PasswordField";
 import { ProblemCard } from "@/ui/ProblemCard";
 
@@ -20,13 +21,12 @@ export default function SignInPage() {
   const [busy, setBusy] = useState(false);
   const [wait, beginWait] = useCountdown();
   const [knownName] = useState(handedOverName);
-  const submit = async (event: FormEvent<HTMLFormElement>) => {
+  const submit = async (event: SubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
     if (busy || wait > 0) return;
     const form = event.currentTarget;
-    const typed = new FormData(form);
-    const username = String(typed.get("username")).trim();
-    const password = String(typed.get("password"));
+    const username = formText(form, "username").trim();
+    const password = formText(form, "password");
     const wrong = signInErrors(username, password);
     setErrors(wrong);
     setProblem(null);

@@ -1,4 +1,4 @@
-import { type FormEvent, useRef, useState } from "react";
+import { type SubmitEvent, useRef, useState } from "react";
 import { Link } from "wouter";
 
 import { type Problem, problemFromError } from "@/rpc/problem";
@@ -6,6 +6,7 @@ import { refusalFromError } from "@/rpc/refusal";
 import { Button } from "@/ui/Button";
 import { useCountdown, waitWords } from "@/ui/countdown";
 import { TextField } from "@/ui/Field";
+import { formText } from "@/ui/form-text";
 import { PasswordField } from "@/ui/PasswordField";
 import { ProblemCard } from "@/ui/ProblemCard";
 
@@ -25,13 +26,12 @@ export default function SignUpPage() {
   // An answer that was lost must not make the name look taken by somebody else: the same name and
   // password are sent again under the same id.
   const attempt = useRef({ username: "", password: "", requestId: "" });
-  const submit = async (event: FormEvent<HTMLFormElement>) => {
+  const submit = async (event: SubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
     if (busy || wait > 0) return;
     const form = event.currentTarget;
-    const typed = new FormData(form);
-    const username = String(typed.get("username")).trim();
-    const password = String(typed.get("password"));
+    const username = formText(form, "username").trim();
+    const password = formText(form, "password");
     const wrong = signUpErrors(username, password);
     setErrors(wrong);
     setProblem(null);

@@ -19,7 +19,7 @@ export function signUpErrors(username: string, password: string): FieldErrors {
   const name = nameError(username);
   return {
     ...(name && { username: name }),
-    ...([...password].length < LEAST_PASSWORD && {
+    ...(Array.from(password).length < LEAST_PASSWORD && {
       password: password
         ? `A little longer: at least ${LEAST_PASSWORD} characters.`
         : `Choose a password of at least ${LEAST_PASSWORD} characters.`,
@@ -28,7 +28,7 @@ export function signUpErrors(username: string, password: string): FieldErrors {
 }
 
 function nameError(username: string): string {
-  const characters = [...username.normalize("NFKC")];
+  const characters = Array.from(username.normalize("NFKC"));
   if (characters.length === 0) return "Choose a name to sign in with.";
   if (characters.length < LEAST_NAME) return `A little longer: at least ${LEAST_NAME} characters.`;
   if (characters.length > (username.includes("@") ? 254 : 64))
@@ -41,11 +41,13 @@ function nameError(username: string): string {
 }
 
 /** The violations of a refused call, for the fields of the form. */
-export function serverErrors(fields: Readonly<Record<string, string>>): FieldErrors {
-  const sentence = (text: string) => `It ${text}.`;
+export function serverErrors({
+  username,
+  password,
+}: Readonly<Record<string, string>>): FieldErrors {
   return {
-    ...(fields["username"] && { username: sentence(fields["username"]) }),
-    ...(fields["password"] && { password: sentence(fields["password"]) }),
+    ...(username && { username: `It ${username}.` }),
+    ...(password && { password: `It ${password}.` }),
   };
 }
 
@@ -54,7 +56,11 @@ export function focusFirstWrong(form: HTMLFormElement, errors: FieldErrors): voi
   for (const name of ["username", "password"] as const) {
     if (!errors[name]) continue;
     const field = form.elements.namedItem(name);
-    if (field instanceof HTMLInputElement) field.focus();
+    if (field instanceof HTMLInputElement) {
+      field.focus();
+      // What is typed next takes the place of what was wrong.
+      if (name === "password") field.select();
+    }
     return;
   }
 }

@@ -13,17 +13,12 @@ import { saveFile } from "@/ui/save-file";
 import { downloadSound, downloadWords, fileName } from "./download";
 import "./download-dialog.css";
 import { titleOf } from "./summary";
+import { TRACKS, trackNamed } from "./tracks";
 
 const SOUNDS = [
   [AudioEncoding.MP3, "mp3", "MP3", "Plays everywhere"],
   [AudioEncoding.OGG_OPUS, "opus", "Opus", "Small"],
   [AudioEncoding.WAV, "wav", "WAV", "To edit or measure; large"],
-] as const;
-
-const TRACKS = [
-  [AudioTrack.MIX, "Both voices"],
-  [AudioTrack.LEARNER, "Only you"],
-  [AudioTrack.TUTOR, "Only the tutor"],
 ] as const;
 
 /** What of a conversation can be kept elsewhere. */
@@ -92,7 +87,7 @@ export function DownloadDialog({
           <SelectField
             label="Whose voice"
             value={track}
-            onChange={(event) => setTrack(Number(event.target.value) as AudioTrack)}
+            onChange={(event) => setTrack(trackNamed(event.target.value))}
           >
             {TRACKS.map(([value, words]) => (
               <option key={value} value={value}>

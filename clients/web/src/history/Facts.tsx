@@ -2,7 +2,7 @@ import type { ConversationSummary } from "@parley/stubs/parley/history/v1/histor
 
 import "./facts.css";
 import { lengthMs } from "./summary";
-import { lengthWords } from "./words";
+import { lengthWords, silenceWords } from "./words";
 
 /** The few numbers of a conversation. What is not known is left out. */
 export function Facts({ conversation }: { readonly conversation: ConversationSummary }) {
@@ -13,12 +13,7 @@ export function Facts({ conversation }: { readonly conversation: ConversationSum
     ["You spoke", spoken > 0 ? lengthWords(spoken) : ""],
     ["Turns", String(conversation.turns)],
     ["Notes", conversation.corrections > 0 ? String(conversation.corrections) : ""],
-    [
-      "Usual wait for an answer",
-      conversation.medianSilenceMs > 0
-        ? `${(conversation.medianSilenceMs / 1000).toFixed(1)} s`
-        : "",
-    ],
+    ["Usual wait for an answer", silenceWords(conversation.medianSilenceMs)],
   ];
   return (
     <dl className="facts tabular">

@@ -5,7 +5,7 @@ import { classes } from "@/ui/classes";
 
 import "./past-transcript.css";
 import type { Line, Note, Place, TurnView } from "./lines";
-import { clockWords, spokenLength } from "./words";
+import { clockWords } from "./words";
 
 /** Both sides of a conversation, turn by turn, with notes beside what they are about. */
 export function PastTranscript({
@@ -104,7 +104,7 @@ function Said({
           <button
             type="button"
             className="past-play tabular"
-            aria-label={`Play from here: ${who}, at ${spokenLength(line.startMs)}`}
+            aria-label={`Play from here: ${who}, at ${clockWords(line.startMs)}`}
             onClick={() => onPlayFrom(line.startMs)}
           >
             <Icon name="play" size={13} />
@@ -118,7 +118,7 @@ function Said({
         className={classes("past-words", onPlayFrom && "past-playable")}
         onClick={(event) => {
           if (!onPlayFrom || getSelection()?.isCollapsed === false) return;
-          const index = Number((event.target as HTMLElement).dataset["word"] ?? -1);
+          const index = Number((event.target as HTMLElement).getAttribute("data-word") ?? -1);
           onPlayFrom(line.words[index]?.startMs ?? line.startMs);
         }}
       >

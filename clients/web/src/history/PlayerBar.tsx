@@ -1,5 +1,5 @@
-import { AudioTrack } from "@parley/stubs/parley/types/v1/audio_pb";
-import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
+import type { AudioTrack } from "@parley/stubs/parley/types/v1/audio_pb";
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 
 import { Button, IconButton } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
@@ -8,17 +8,13 @@ import { Spinner } from "@/ui/Spinner";
 
 import "./player-bar.css";
 import { PLAY_RATES, type Player } from "./player";
+import { TRACKS, trackNamed } from "./tracks";
 import { waveformPath } from "./waveform";
 import { clockWords, spokenLength } from "./words";
 
-const BARS = 120;
+// As many as can be told apart in the width there is.
+const BARS = { wide: 120, narrow: 44 } as const;
 const STEP_MS = 5_000;
-
-const TRACKS = [
-  [AudioTrack.MIX, "Both voices"],
-  [AudioTrack.LEARNER, "Only you"],
-  [AudioTrack.TUTOR, "Only the tutor"],
-] as const;
 
 /** The recording's controls, at the foot of the window while the text is read. */
 export function PlayerBar({
@@ -68,7 +64,7 @@ export function PlayerBar({
           {fetching ? <Spinner size={22} /> : <Icon name={playing ? "pause" : "play"} size={24} />}
         </button>
         <Seeker player={player} durationMs={durationMs} waveform={waveform} playing={playing} />
-        <label className="player-choice">
+        <label className="player-choice player-speed">
           <span className="unseen">Speed</span>
           <select value={rate} onChange={(event) => player.setRate(Number(event.target.value))}>
             {PLAY_RATES.map((each) => (
@@ -80,10 +76,7 @@ export function PlayerBar({
         </label>
         <label className="player-choice player-track">
           <span className="unseen">Whose voice</span>
-          <select
-            value={track}
-            onChange={(event) => onTrack(Number(event.target.value) as AudioTrack)}
-          >
+          <select value={track} onChange={(event) => onTrack(trackNamed(event.target.value))}>
             {TRACKS.map(([value, words]) => (
               <option key={value} value={value}>
                 {words}
@@ -113,7 +106,10 @@ function Seeker({
   const box = useRef<HTMLDivElement>(null);
   const range = useRef<HTMLInputElement>(null);
   const clock = useRef<HTMLSpanElement>(null);
-  const path = useMemo(() => waveformPath(waveform, BARS), [waveform]);
+  const [bars] = useState(() =>
+    matchMedia("(max-width: 40rem)").matches ? BARS.narrow : BARS.wide,
+  );
+  const path = useMemo(() => waveformPath(waveform, bars), [waveform, bars]);
   useEffect(() => {
     let second = -1;
     const draw = () => {
@@ -155,12 +151,12 @@ function Seeker({
         0:00
       </span>
       <div className="player-wave" ref={box}>
-        <svg viewBox={`0 0 ${BARS} 2`} preserveAspectRatio="none" aria-hidden>
+        <svg viewBox={`0 0 ${bars} 2`} preserveAspectRatio="none" aria-hidden>
           <path d={path} />
         </svg>
         <svg
           className="player-wave-played"
-          viewBox={`0 0 ${BARS} 2`}
+          viewBox={`0 0 ${bars} 2`}
           preserveAspectRatio="none"
           aria-hidden
         >

@@ -26,6 +26,8 @@ export const UNDO_MS = 10_000;
 /** The deletions of this page. */
 export class Deletions {
   #states: ReadonlyMap<string, Deletion> = new Map();
+  // Every id that this page decided about; what is kept of others is another tab's.
+  readonly #own = new Set<string>();
   readonly #timers = new Map<string, () => void>();
   readonly #listeners = new Set<() => void>();
 
@@ -118,11 +120,12 @@ export class Deletions {
 
   #keep(): void {
     const open = [...this.#states].filter(([, state]) => state !== "gone").map(([id]) => id);
-    const others = this.world.kept.get().filter((id) => !this.#states.has(id));
+    const others = this.world.kept.get().filter((id) => !this.#own.has(id));
     this.world.kept.set([...others, ...open]);
   }
 
   #become(id: string, state: Deletion | undefined): void {
+    this.#own.add(id);
     const next = new Map(this.#states);
     if (state) next.set(id, state);
     else next.delete(id);

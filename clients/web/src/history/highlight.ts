@@ -13,7 +13,7 @@ export interface Stretch {
 
 /** Returns the snippet in pieces. Stretches that overlap or lie outside do no harm. */
 export function highlight(snippet: string, stretches: readonly Stretch[]): readonly Piece[] {
-  const characters = [...snippet];
+  const characters = Array.from(snippet);
   const pieces: Piece[] = [];
   const add = (from: number, to: number, found: boolean) => {
     if (to > from) pieces.push({ text: characters.slice(from, to).join(""), found });

@@ -36,10 +36,12 @@ export interface PlayerState {
 /** The speeds to choose from: slower to catch a word, faster to find a place. */
 export const PLAY_RATES = [0.6, 0.8, 1, 1.25, 1.5] as const;
 
+const PLAYING_EVENTS = ["play", "playing", "pause", "ended"] as const;
+
 /** One recording. */
 export class Player {
   #state: PlayerState;
-  #source: Fetch;
+  #source: Fetch = () => Promise.reject(new Error("there is nothing to play yet"));
   #url = "";
   #fetching: AbortController | null = null;
   // Where to begin once the sound is there.
@@ -48,16 +50,23 @@ export class Player {
   readonly #listeners = new Set<() => void>();
 
   constructor(
-    source: Fetch,
     private readonly audio: AudioPlayer,
     rate = 1,
   ) {
-    this.#source = source;
     this.#state = { phase: "empty", fetched: 0, playing: false, rate, problem: null };
     audio.preservesPitch = true;
-    for (const name of ["play", "playing", "pause", "ended"])
-      audio.addEventListener(name, this.#onPlaying);
-    audio.addEventListener("error", this.#onError);
+  }
+
+  /** Begins to listen to the audio element; returns what lets everything go. */
+  open(): () => void {
+    for (const name of PLAYING_EVENTS) this.audio.addEventListener(name, this.#onPlaying);
+    this.audio.addEventListener("error", this.#onError);
+    return () => {
+      for (const name of PLAYING_EVENTS) this.audio.removeEventListener(name, this.#onPlaying);
+      this.audio.removeEventListener("error", this.#onError);
+      this.#drop();
+      this.#become({ phase: "empty", fetched: 0, playing: false });
+    };
   }
 
   readonly state = (): PlayerState => this.#state;
@@ -103,24 +112,16 @@ export class Player {
     this.#become({ rate });
   }
 
-  /** Plays another version of the same recording, such as one side of it, from where it stands. */
-  change(source: Fetch): void {
+  /** Plays this from now on: another recording, or one side of it, from where it stands. */
+  use(source: Fetch): void {
     const playing = this.#state.playing || this.#wantsToPlay;
-    this.#wantedMs = this.positionMs;
     const began = this.#state.phase !== "empty";
+    this.#wantedMs = this.positionMs;
     this.#source = source;
     this.#drop();
     this.#become({ phase: "empty", fetched: 0, playing: false, problem: null });
     this.#wantsToPlay = playing;
     if (began) this.#fetch();
-  }
-
-  /** Lets everything go. */
-  close(): void {
-    for (const name of ["play", "playing", "pause", "ended"])
-      this.audio.removeEventListener(name, this.#onPlaying);
-    this.audio.removeEventListener("error", this.#onError);
-    this.#drop();
   }
 
   #drop(): void {

@@ -1,8 +1,8 @@
 import { AudioTrack } from "@parley/stubs/parley/types/v1/audio_pb";
-import { useCallback, useEffect, useState } from "react";
+import { useEffect, useState } from "react";
 
 import { downloadSound, playableEncoding } from "./download";
-import { Player } from "./player";
+import { type Fetch, Player } from "./player";
 
 /** A player for a recording, let go with the component, and whose voice it plays. */
 export function usePlayer(recordingId: string): {
@@ -10,27 +10,16 @@ export function usePlayer(recordingId: string): {
   readonly track: AudioTrack;
   readonly setTrack: (track: AudioTrack) => void;
 } {
-  const [track, show] = useState(AudioTrack.MIX);
-  const sourceOf = useCallback(
-    (wanted: AudioTrack) =>
-      async (signal: AbortSignal, progress: (share: number) => void): Promise<Blob> =>
-        (await downloadSound(recordingId, wanted, playableEncoding(), signal, progress)).blob,
-    [recordingId],
-  );
-  const [player, setPlayer] = useState(() => new Player(sourceOf(AudioTrack.MIX), new Audio()));
-  useEffect(() => {
-    // React may take a component away and bring it back: what was closed is made anew.
-    const fresh = new Player(sourceOf(AudioTrack.MIX), new Audio());
-    setPlayer(fresh);
-    show(AudioTrack.MIX);
-    return () => fresh.close();
-  }, [sourceOf]);
-  const setTrack = useCallback(
-    (next: AudioTrack) => {
-      show(next);
-      player.change(sourceOf(next));
-    },
-    [player, sourceOf],
-  );
+  const [track, setTrack] = useState<AudioTrack>(AudioTrack.MIX);
+  const [player] = useState(() => new Player(new Audio()));
+  useEffect(() => player.open(), [player]);
+  useEffect(() => player.use(sourceOf(recordingId, track)), [player, recordingId, track]);
   return { player, track, setTrack };
+}
+
+function sourceOf(recordingId: string, track: AudioTrack): Fetch {
+  return async (signal, progress) => {
+    const encoding = playableEncoding();
+    return (await downloadSound(recordingId, track, encoding, signal, progress)).blob;
+  };
 }

@@ -32,6 +32,13 @@ export function lengthWords(ms: number): string {
   return rest === 0 ? `${Math.floor(minutes / 60)} h` : `${Math.floor(minutes / 60)} h ${rest} min`;
 }
 
+/** A silence before an answer: "1.2 s", "240 ms"; empty where there was none to speak of. */
+export function silenceWords(ms: number): string {
+  // What was typed and answered by text has a silence of nothing.
+  if (ms < 20) return "";
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
 /** A place in a recording: "0:05", "12:40", "1:02:03". */
 export function clockWords(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));

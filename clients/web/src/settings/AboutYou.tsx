@@ -1,6 +1,5 @@
-import { CefrLevel } from "@parley/stubs/parley/types/v1/learner_pb";
 import type { Account } from "@parley/stubs/parley/user/v1/user_pb";
-import { type FormEvent, useMemo, useState } from "react";
+import { type SubmitEvent, useMemo, useState } from "react";
 
 import { Button } from "@/ui/Button";
 import { SelectField, TextField } from "@/ui/Field";
@@ -8,7 +7,7 @@ import { SelectField, TextField } from "@/ui/Field";
 import { EntriesField } from "./EntriesField";
 import { languages } from "./languages";
 import { Part } from "./Part";
-import { BOUNDS, LEVELS, type ProfileForm, changedPaths, formOf } from "./profile";
+import { BOUNDS, LEVELS, type ProfileForm, changedPaths, formOf, levelNamed, rebased } from "./profile";
 import { SavingWords } from "./SavingWords";
 import { ownTimeZone, timeZones, zoneWords } from "./time-zones";
 import { useSaving } from "./use-saving";
@@ -17,19 +16,26 @@ import { useSaving } from "./use-saving";
 export function AboutYou({ account }: { readonly account: Account }) {
   const kept = formOf(account.profile);
   const [form, setForm] = useState<ProfileForm>(kept);
+  const [base, setBase] = useState<ProfileForm>(kept);
+  if (changedPaths(base, kept).length > 0) {
+    setBase(kept);
+    setForm(rebased(form, base, kept));
+  }
   const saving = useSaving();
   const change = (part: Partial<ProfileForm>) => setForm((before) => ({ ...before, ...part }));
   const paths = changedPaths(kept, form);
   const tongues = useMemo(() => languages(kept.firstLanguage), [kept.firstLanguage]);
   const zones = useMemo(() => timeZones(kept.timeZone), [kept.timeZone]);
-  const submit = (event: FormEvent) => {
+  const submit = (event: SubmitEvent) => {
     event.preventDefault();
     if (paths.length === 0) return;
+    const displayName = form.displayName.trim();
+    change({ displayName });
     void saving.save(
       {
         profile: {
           ...form,
-          displayName: form.displayName.trim(),
+          displayName,
           interests: [...form.interests],
           goals: [...form.goals],
         },
@@ -67,7 +73,7 @@ export function AboutYou({ account }: { readonly account: Account }) {
           label="Your level"
           hint={LEVELS.find(([level]) => level === form.level)?.[2]}
           value={form.level}
-          onChange={(event) => change({ level: Number(event.target.value) as CefrLevel })}
+          onChange={(event) => change({ level: levelNamed(event.target.value) })}
         >
           {LEVELS.map(([level, words]) => (
             <option key={level} value={level}>

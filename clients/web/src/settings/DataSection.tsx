@@ -63,7 +63,7 @@ function Export() {
     <>
       <Switch
         label="With the recordings"
-        hint="They can be large: about a megabyte for two minutes."
+        hint="They can be large: about a megabyte a minute, both voices lossless."
         checked={withSound}
         onChange={setWithSound}
         disabled={share !== null}

@@ -1,4 +1,4 @@
-import { type FormEvent, useId, useState } from "react";
+import { type SubmitEvent, useId, useState } from "react";
 
 import { toast } from "@/app/toasts";
 import { forgetSignIn, useAccount } from "@/auth/session";
@@ -9,6 +9,7 @@ import { Button } from "@/ui/Button";
 import { useCountdown, waitWords } from "@/ui/countdown";
 import { Dialog } from "@/ui/Dialog";
 import { TextField } from "@/ui/Field";
+import { formText } from "@/ui/form-text";
 import { PasswordField } from "@/ui/PasswordField";
 import { ProblemCard } from "@/ui/ProblemCard";
 
@@ -33,10 +34,10 @@ export function DeleteAccount() {
     setWrong(undefined);
     setProblem(null);
   };
-  const submit = async (event: FormEvent<HTMLFormElement>) => {
+  const submit = async (event: SubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
     if (!confirmed || busy || wait > 0) return;
-    const password = String(new FormData(event.currentTarget).get("password"));
+    const password = formText(event.currentTarget, "password");
     if (!password) {
       setWrong("Type your password.");
       return;
@@ -85,12 +86,7 @@ export function DeleteAccount() {
           </>
         }
       >
-        <form
-          id={formId}
-          className="part-form"
-          noValidate
-          onSubmit={(event) => void submit(event)}
-        >
+        <form id={formId} className="part-form" noValidate onSubmit={(event) => void submit(event)}>
           <p>
             Everything of {account?.username ? <strong>{account.username}</strong> : "this account"}{" "}
             goes: profile, conversations, notes, recordings. If you want a copy, make it first.

@@ -1,4 +1,4 @@
-import { type FormEvent, useState } from "react";
+import { type SubmitEvent, useState } from "react";
 
 import { useAccount } from "@/auth/session";
 import { access, users } from "@/rpc/clients";
@@ -6,6 +6,7 @@ import { type Problem, problemFromError } from "@/rpc/problem";
 import { refusalFromError } from "@/rpc/refusal";
 import { Button } from "@/ui/Button";
 import { useCountdown, waitWords } from "@/ui/countdown";
+import { formText } from "@/ui/form-text";
 import { PasswordField } from "@/ui/PasswordField";
 import { ProblemCard } from "@/ui/ProblemCard";
 
@@ -24,13 +25,12 @@ export function PasswordPart() {
   const [busy, setBusy] = useState(false);
   const [done, setDone] = useState(false);
   const [wait, beginWait] = useCountdown();
-  const submit = async (event: FormEvent<HTMLFormElement>) => {
+  const submit = async (event: SubmitEvent<HTMLFormElement>) => {
     event.preventDefault();
     if (busy || wait > 0) return;
     const form = event.currentTarget;
-    const typed = new FormData(form);
-    const oldPassword = String(typed.get("old"));
-    const newPassword = String(typed.get("new"));
+    const oldPassword = formText(form, "old");
+    const newPassword = formText(form, "new");
     const found = wrongWith(oldPassword, newPassword);
     setWrong(found);
     setProblem(null);
@@ -101,7 +101,7 @@ export function PasswordPart() {
 
 function wrongWith(old: string, fresh: string): Wrong {
   if (!old) return { old: "Type the password that you sign in with now." };
-  if ([...fresh].length < 8) return { fresh: "A little longer: at least 8 characters." };
+  if (Array.from(fresh).length < 8) return { fresh: "A little longer: at least 8 characters." };
   if (fresh === old) return { fresh: "This is the one you have already." };
   return {};
 }

@@ -15,10 +15,14 @@ import "./sessions-part.css";
 
 /** The devices that are signed in, each to be signed out. */
 export function SessionsPart() {
-  const list = useCall("sessions", async (signal) => (await users.listSessions({}, { signal })).sessions);
+  const list = useCall(
+    "sessions",
+    async (signal) => (await users.listSessions({}, { signal })).sessions,
+  );
   const [ending, setEnding] = useState("");
   const [problem, setProblem] = useState<Problem | null>(null);
   const [said, setSaid] = useState("");
+  const [now] = useState(() => Date.now());
   const heading = useRef<HTMLParagraphElement>(null);
   const end = async (session: Session | "others") => {
     setEnding(session === "others" ? "others" : session.sessionId);
@@ -45,7 +49,6 @@ export function SessionsPart() {
   };
   const sessions = list.value ?? [];
   const others = sessions.filter((each) => !each.current);
-  const now = Date.now();
   return (
     <Part title="Where you are signed in">
       <p role="status" ref={heading} tabIndex={-1} className="sessions-said">

@@ -1,4 +1,4 @@
-import { useEffect } from "react";
+import { useEffect, useRef } from "react";
 import { Link, Redirect, useLocation } from "wouter";
 
 import { keepAccount, useAccount } from "@/auth/session";
@@ -32,6 +32,13 @@ type Section = (typeof SECTIONS)[number][0];
 export default function SettingsPage() {
   const [path] = useLocation();
   const name = path.replace(/^\/settings\/?/, "");
+  const nav = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a narrow window the row scrolls: where one is must be in sight.
+    const row = nav.current;
+    const here = row?.querySelector<HTMLElement>("[aria-current]");
+    if (row && here) row.scrollLeft = here.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+  }, [name]);
   const section = SECTIONS.find(([each]) => each === name);
   if (!section) return <Redirect to="/settings" replace />;
   return (
@@ -40,7 +47,7 @@ export default function SettingsPage() {
         Settings
       </PageHeading>
       <div className="settings-columns">
-        <nav aria-label="Settings" className="settings-nav">
+        <nav ref={nav} aria-label="Settings" className="settings-nav">
           {SECTIONS.map(([each, words]) => (
             <Link
               key={each}
@@ -77,7 +84,10 @@ function Chosen({ section }: { readonly section: Section }) {
 function OfAccount({ section }: { readonly section: "" | "talking" | "voice" }) {
   const account = useAccount();
   // Read anew, whatever is known: another device may have changed it.
-  const call = useCall("account", async (signal) => (await users.getProfile({}, { signal })).account);
+  const call = useCall(
+    "account",
+    async (signal) => (await users.getProfile({}, { signal })).account,
+  );
   useEffect(() => {
     if (call.value) keepAccount(call.value);
   }, [call.value]);

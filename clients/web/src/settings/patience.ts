@@ -12,7 +12,10 @@ const WORDS: readonly (readonly [upTo: number, name: string, meaning: string])[]
 ];
 
 /** The name and the meaning of a patience from 0 to 1. */
-export function patienceWords(patience: number): { readonly name: string; readonly meaning: string } {
+export function patienceWords(patience: number): {
+  readonly name: string;
+  readonly meaning: string;
+} {
   const found = WORDS.find(([upTo]) => patience <= upTo) ?? WORDS.at(-1);
   return { name: found?.[1] ?? "", meaning: found?.[2] ?? "" };
 }

@@ -32,6 +32,11 @@ export const LEVELS: readonly (readonly [CefrLevel, string, string])[] = [
   [CefrLevel.C2, "C2 · Proficient", "I speak with nearly the ease of a native speaker."],
 ];
 
+/** The level of a choice's value. */
+export function levelNamed(value: string): CefrLevel {
+  return LEVELS.find(([level]) => String(level) === value)?.[0] ?? CefrLevel.UNSPECIFIED;
+}
+
 /** What the form begins with. */
 export function formOf(profile: LearnerProfile | undefined): ProfileForm {
   return {
@@ -58,6 +63,17 @@ export function changedPaths(before: ProfileForm, after: ProfileForm): readonly 
   return (Object.keys(PATHS) as (keyof ProfileForm)[])
     .filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]))
     .map((field) => PATHS[field]);
+}
+
+/**
+ * The form when the profile was changed elsewhere meanwhile, from `before` to `now`: what was typed
+ * here stays, what was left alone is as it is now.
+ */
+export function rebased(form: ProfileForm, before: ProfileForm, now: ProfileForm): ProfileForm {
+  const typed = Object.entries(form).filter(([field, value]) => {
+    return JSON.stringify(value) !== JSON.stringify(before[field as keyof ProfileForm]);
+  });
+  return { ...now, ...(Object.fromEntries(typed) as Partial<ProfileForm>) };
 }
 
 /** A list with one more entry, trimmed; the same list where it is empty, double or full. */
