@@ -164,6 +164,24 @@ async def test_sessions_are_spread_and_none_of_their_messages_goes_astray(pair: 
             await pair.edge.until("conversation", "healthy")
 
 
+async def test_what_cannot_reach_its_process_reaches_no_other(pair: Pair):
+    """A retry of Envoy's forgets where the first try was to go."""
+    gone = next(iter(pair.processes))
+    await pair.processes[gone].stop()
+    try:
+        async with httpx.AsyncClient(base_url=pair.edge.url, timeout=20) as client:
+            for _ in range(10):
+                response = await client.post(
+                    f"{CONVERSATION}/Push",
+                    content=grpc_web_frame(conversation_pb2.PushRequest()),
+                    headers=pair.headers(gone),
+                )
+                assert response.headers["grpc-status"] == "14"
+    finally:
+        await pair.processes[gone].start()
+        await pair.edge.until("conversation", "healthy")
+
+
 async def test_a_websocket_goes_where_its_query_says(pair: Pair):
     for affinity, name in pair.sockets.items():
         for _ in range(5):
