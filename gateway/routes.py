@@ -20,6 +20,10 @@ INTERNAL: Final = frozenset(
         # Live speech enters through the conversation service, which keeps the transcript and the
         # limits; the engine behind it is not for strangers.
         "parley.ai.v1.AiService/Converse",
+        # The user service has a deleted account's traces removed with these.
+        "parley.conversation.v1.ConversationService/EraseUser",
+        "parley.history.v1.HistoryService/EraseUser",
+        "parley.media.v1.MediaService/EraseUser",
     }
 )
 """Methods between services. Never routed."""

@@ -122,7 +122,7 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
     certificates = Certificates(folder.tls) if settings.tls and not own else None
     services = _service_settings(environment)
     for name, each in services.items():
-        # A moved port moves its peers with it. Nobody calls the conversation service from inside.
+        # A moved port moves its peers with it.
         if f"{name}_address" in ServiceSettings.model_fields:
             variable = f"PARLEY_{name.upper()}_ADDRESS"
             environment.setdefault(variable, f"{_near(each.host)}:{each.port}")

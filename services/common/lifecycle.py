@@ -28,6 +28,7 @@ from services.common.clock import Clock, SystemClock
 from services.common.grpc_server import bind, method_rules, port_taken, register, server_options
 from services.common.interceptors.authentication import Authenticator
 from services.common.interceptors.gate import Gate, Phase
+from services.common.interceptors.pace import Pace
 from services.common.interceptors.pipeline import Pipeline
 from services.common.jwks import keys_from_user_service
 from services.common.limits import DEFAULT_LIMITS, Limits
@@ -163,7 +164,7 @@ async def serve(
         verifier = application.verifier or default_verifier(settings, peers, clock)
         authenticator = Authenticator(verifier, ServiceVerifier(name, services_dir, clock))
         rules = method_rules(application.services, limits)
-        pipeline = Pipeline(rules, authenticator, metrics, gate, limits)
+        pipeline = Pipeline(rules, authenticator, metrics, gate, limits, Pace(limits, clock))
         server = grpc.aio.server(
             options=server_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,
@@ -225,6 +226,7 @@ def default_verifier(settings: ServiceSettings, peers: Peers, clock: Clock) -> A
 def _addresses(settings: ServiceSettings) -> Mapping[str, str]:
     return {
         "user": settings.user_address,
+        "conversation": settings.conversation_address,
         "ai": settings.ai_address,
         "history": settings.history_address,
         "media": settings.media_address,

@@ -83,6 +83,10 @@ class ServiceSettings(DeclaredSettings):
         "such as postgresql+psycopg://…; unset: a SQLite file below the data folder.",
     )
     user_address: str = shared("127.0.0.1:50051", "Where the user service is, host:port.")
+    conversation_address: str = shared(
+        "127.0.0.1:50052",
+        "Where the conversation service is, host:port; of several processes, any one.",
+    )
     ai_address: str = shared("127.0.0.1:50053", "Where the ai service is, host:port.")
     history_address: str = shared("127.0.0.1:50054", "Where the history service is, host:port.")
     media_address: str = shared("127.0.0.1:50055", "Where the media service is, host:port.")

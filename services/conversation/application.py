@@ -16,14 +16,14 @@ from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import feedback_pb2, learner_pb2, scenario_pb2, turn_pb2
 from parley.user.v1 import user_pb2
 from services.common.call_context import Caller
-from services.common.errors import ParleyError, Unauthenticated
+from services.common.errors import NotFound, ParleyError, Unauthenticated
 from services.common.ids import new_id
 from services.conversation import broken_off, problems
 from services.conversation.adapters.learners import Learners
 from services.conversation.adapters.store import SqlStore, StoredConversation
 from services.conversation.connection import Connection
 from services.conversation.directory import Directory
-from services.conversation.events import ClientBack
+from services.conversation.events import ClientBack, Refused
 from services.conversation.learner_audio import input_format
 from services.conversation.live import LiveSession
 from services.conversation.plan import Plan, SessionLimits, Surroundings
@@ -33,6 +33,10 @@ _log = structlog.get_logger(__name__)
 
 # 192 bits: nobody guesses it, and it fits a line.
 _SECRET_BYTES = 24
+
+# A session ends within a second; what it leaves for its recording goes on beside it.
+_ENDING_S = 3.0
+_LOOK_S = 0.05
 
 # Generations that a process may have begun after the last turn it stored. A session that is
 # resumed elsewhere goes on above them.
@@ -95,6 +99,29 @@ class Conversations:
         live = await self._begin(plan, voice_is_wish=bool(start.voice))
         return live, live.attach()
 
+    async def erase_user(self, user_id: str) -> tuple[int, int]:
+        """End the user's live sessions of this process, and erase what has ended.
+
+        Returns how many conversations were erased, and how many have not ended yet: here, because
+        they take their time, or in another process, where they end by themselves.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        for live in self._directory:
+            if live.plan.user_id == user_id and live.ready.done() and not live.over:
+                live.handle(Refused(problems.account_deleted(), 0, fatal=True))
+        clock = self._around.clock
+        until = clock.monotonic() + _ENDING_S
+        # What a session says at its end is written before its rows go: it would come after them.
+        while self._unfinished(user_id) and clock.monotonic() < until:
+            await clock.sleep(_LOOK_S)
+        return await self._store.erase_user(user_id, self._unfinished(user_id))
+
+    def _unfinished(self, user_id: str) -> set[str]:
+        """Return the conversations of the user's that this process still holds."""
+        return {live.conversation_id for live in self._directory if live.plan.user_id == user_id}
+
     async def _plan(self, caller: Caller, start: conversation_pb2.StartSession) -> Plan:
         input_rate_hz = input_format(start.input_format).sample_rate_hz
         scenario = self._scenarios.find(start.scenario_id)
@@ -138,7 +165,8 @@ class Conversations:
     async def _account(self) -> tuple[user_pb2.Account, tuple[ParleyError, ...]]:
         try:
             return await self._learners.account(), ()
-        except Unauthenticated:
+        except (Unauthenticated, NotFound):
+            # Signed out, or the account is deleted: an access token outlives both by minutes.
             raise
         except ParleyError:
             return user_pb2.Account(), (problems.profile_unavailable(),)

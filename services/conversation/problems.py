@@ -222,6 +222,11 @@ def session_elsewhere(way: Mapping[str, str]) -> ParleyError:
     )
 
 
+def account_deleted() -> ParleyError:
+    """The learner has deleted the account."""
+    return NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
+
+
 def taken_over() -> ParleyError:
     """Another connection resumed the session."""
     return Aborted(

@@ -8,7 +8,7 @@ from typing import Any
 import grpc.aio
 
 from parley.conversation.v1 import conversation_pb2
-from services.common.access import USER
+from services.common.access import USER, service
 from services.common.call_context import Caller, caller
 from services.common.errors import ParleyError
 from services.common.timestamps import to_timestamp
@@ -25,6 +25,7 @@ ACCESS = {
     "Push": USER,
     "ListScenarios": USER,
     "GetConversationState": USER,
+    "EraseUser": service("user"),
 }
 
 # A session that is live must be able to go on while the process drains.
@@ -116,6 +117,13 @@ class ConversationServicer:
             unsaved_turns=session.unsaved_turns,
             started_at=to_timestamp(live.plan.started_at),
         )
+
+    async def EraseUser(
+        self, request: conversation_pb2.EraseUserRequest, _context: Context
+    ) -> conversation_pb2.EraseUserResponse:
+        """Erase everything of a user whose account was deleted."""
+        erased, remaining = await self._conversations.erase_user(request.user_id.lower())
+        return conversation_pb2.EraseUserResponse(erased=erased, remaining=remaining)
 
 
 async def _read_upload(

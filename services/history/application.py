@@ -203,6 +203,26 @@ class History:
                 await work.request_recording_deletion(recording_id)
         self._notify_relay()
 
+    async def erase_user(self, user_id: str) -> int:
+        """Delete every conversation of a user and have the recordings deleted; return how many.
+
+        Some at a time: others write meanwhile.
+        """
+        erased = 0
+        while True:
+            async with self._store.writing() as work:
+                found = await work.conversations(
+                    ConversationFilter(user_id), None, CONVERSATIONS_PER_PAGE
+                )
+                for each in found:
+                    recording_id = await work.erase(each.conversation_id)
+                    if recording_id:
+                        await work.request_recording_deletion(recording_id)
+            if not found:
+                return erased
+            erased += len(found)
+            self._notify_relay()
+
     async def mistakes(
         self, user_id: str, kind: int, page_size: int, page_token: str
     ) -> MistakePage:

@@ -28,6 +28,7 @@ ACCESS = {
     "GetProgress": USER,
     "ListMistakes": USER,
     "ExportConversations": USER,
+    "EraseUser": service("user"),
 }
 """Who may call what. Events come from services alone; everything else is a learner's own."""
 
@@ -95,6 +96,12 @@ class HistoryServicer(history_pb2_grpc.HistoryServiceServicer):
         """Delete one of the caller's conversations."""
         await self._history.delete(caller().user_id, request.conversation_id.lower())
         return pb.DeleteConversationResponse()
+
+    async def EraseUser(
+        self, request: pb.EraseUserRequest, context: _Context
+    ) -> pb.EraseUserResponse:
+        """Erase everything of a user whose account was deleted."""
+        return pb.EraseUserResponse(erased=await self._history.erase_user(request.user_id.lower()))
 
     async def GetProgress(
         self, request: pb.GetProgressRequest, context: _Context

@@ -75,6 +75,19 @@ class Library:
         except ParleyError as error:
             _log.warning("purge_postponed", recording_id=recording_id, reason=error.reason)
 
+    async def erase_user(self, user_id: str) -> tuple[int, int]:
+        """Delete every recording of a user.
+
+        Returns how many were found, and of how many the files are still there.
+        """
+        erased = 0
+        # Some at a time: a batch that was deleted is not found again.
+        while found := await self._catalog.of_user(user_id):
+            for recording_id in found:
+                await self.delete_any(recording_id)
+            erased += len(found)
+        return erased, await self._catalog.unpurged_of_user(user_id)
+
     async def purge(self, recording_id: str) -> None:
         """Remove every file of a deleted recording.
 

@@ -61,6 +61,14 @@ class Catalog(Protocol):
         """Return the user's newest recording of a conversation."""
         ...
 
+    async def of_user(self, user_id: str) -> Sequence[str]:
+        """Return recordings of a user that are not deleted, some of them where they are many."""
+        ...
+
+    async def unpurged_of_user(self, user_id: str) -> int:
+        """Return how many deleted recordings of a user may still have files."""
+        ...
+
     async def delete(self, recording_id: str) -> None:
         """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
         ...

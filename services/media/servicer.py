@@ -33,6 +33,7 @@ ACCESS = {
     "CreateDownloadUrl": USER,
     # History deletes the recording of a conversation that was deleted, long after that call.
     "DeleteRecording": user_or_service("history"),
+    "EraseUser": service("user"),
 }
 """Who may call what."""
 
@@ -160,6 +161,13 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         else:
             await self._library.delete_any(recording_id)
         return pb.DeleteRecordingResponse()
+
+    async def EraseUser(
+        self, request: pb.EraseUserRequest, context: _Context
+    ) -> pb.EraseUserResponse:
+        """Delete everything of a user whose account was deleted."""
+        erased, remaining = await self._library.erase_user(request.user_id.lower())
+        return pb.EraseUserResponse(erased=erased, remaining=remaining)
 
     async def _own(self, recording_id: str) -> Recording:
         return await self._library.get(caller().user_id, recording_id.lower())

@@ -11,12 +11,18 @@ from pathlib import Path
 from parley.user.v1 import user_pb2
 from parley.user.v1.user_pb2_grpc import add_UserServiceServicer_to_server
 from services.common.auth import Keys, TokenVerifier
+from services.common.call_context import Caller
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.service import Application, GrpcService, Runtime
 from services.user.account_cache import AccountCache
+from services.user.adapters.erasers import erasers
+from services.user.adapters.erasures import SqlErasures
+from services.user.adapters.everything import GrpcEverything
 from services.user.adapters.sql_store import SqlStore
 from services.user.application import Lifetimes, UserApplication
+from services.user.erasing import AccountDeletion, ErasureWorker
+from services.user.exporting import Exporter
 from services.user.keys import SigningKeys
 from services.user.passwords import PasswordHasher
 from services.user.servicer import ACCESS, UserServicer
@@ -25,6 +31,9 @@ from services.user.throttle import Throttle
 from services.user.tokens import TokenIssuer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+# The verifiers' leeway, and the time that a call takes which began with the last token.
+_CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 @asynccontextmanager
@@ -38,11 +47,27 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         settings.bcrypt_cost, settings.password_workers, settings.password_queue
     )
     async with Database.open(url) as database, hashing as passwords:
+        store = SqlStore(database, AccountCache(runtime.clock, settings.account_cache_seconds))
+        tokens_live = timedelta(seconds=settings.access_token_seconds)
+        tokens = TokenIssuer(keys, runtime.clock, tokens_live)
+        throttle = Throttle(settings.login_attempts, settings.login_window_seconds)
+        erasing = ErasureWorker(
+            SqlErasures(database),
+            erasers(runtime.peers),
+            runtime.clock,
+            tokens_live + _CLOCKS_DIFFER,
+        )
+
+        def everything(caller: Caller) -> GrpcEverything:
+            return GrpcEverything(
+                runtime.peers, lambda: tokens.access_token(caller.user_id, caller.session_id)[0]
+            )
+
         application = UserApplication(
-            SqlStore(database, AccountCache(runtime.clock, settings.account_cache_seconds)),
+            store,
             passwords,
-            TokenIssuer(keys, runtime.clock, timedelta(seconds=settings.access_token_seconds)),
-            Throttle(settings.login_attempts, settings.login_window_seconds),
+            tokens,
+            throttle,
             runtime.clock,
             Lifetimes(
                 timedelta(days=settings.refresh_token_days),
@@ -50,7 +75,14 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             ),
         )
         service = GrpcService.of(
-            UserServicer(application, keys, always_secure=settings.secure_cookies),
+            UserServicer(
+                application,
+                keys,
+                AccountDeletion(store, passwords, throttle, runtime.clock, erasing.notify),
+                Exporter(runtime.clock),
+                everything,
+                always_secure=settings.secure_cookies,
+            ),
             add_UserServiceServicer_to_server,
             user_pb2.DESCRIPTOR,
             "UserService",
@@ -60,4 +92,8 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         async def own_keys() -> Keys:
             return keys.public
 
-        yield Application([service], verifier=TokenVerifier(own_keys, runtime.clock))
+        yield Application(
+            [service],
+            background=(erasing.run,),
+            verifier=TokenVerifier(own_keys, runtime.clock),
+        )

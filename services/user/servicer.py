@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
+
+from google.protobuf.json_format import MessageToDict
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from services.common import call_context
 from services.common.access import PUBLIC, USER, Access, user_or_service
-from services.common.errors import Unimplemented
+from services.common.call_context import Caller
 from services.user import web_cookie
 from services.user.accounts import Account, Preferences, Session
 from services.user.application import UserApplication
+from services.user.erasing import AccountDeletion
+from services.user.exporting import Everything, Exporter
 from services.user.keys import SigningKeys
 from services.user.tokens import Tokens
 from services.user.translate import (
@@ -43,15 +48,26 @@ ACCESS: dict[str, Access] = {
 
 
 class UserServicer(user_pb2_grpc.UserServiceServicer):
-    """Serves `parley.user.v1.UserService`. DeleteAccount and ExportData are not there yet.
+    """Serves `parley.user.v1.UserService`.
 
+    everything: returns what the other services keep of a caller.
     always_secure: web pages' cookies are for TLS alone, whatever the gateway says of a call.
     """
 
     def __init__(
-        self, application: UserApplication, keys: SigningKeys, *, always_secure: bool = False
+        self,
+        application: UserApplication,
+        keys: SigningKeys,
+        deletion: AccountDeletion,
+        exporter: Exporter,
+        everything: Callable[[Caller], Everything],
+        *,
+        always_secure: bool = False,
     ) -> None:
         self._application = application
+        self._deletion = deletion
+        self._exporter = exporter
+        self._everything = everything
         self._always_secure = always_secure
         self._jwks = user_pb2.GetJwksResponse(jwks_json=keys.jwks())
         self._profiles = _PreparedProfiles()
@@ -152,12 +168,34 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
     async def DeleteAccount(
         self, request: user_pb2.DeleteAccountRequest, context: Any
     ) -> user_pb2.DeleteAccountResponse:
-        """Refuse: not there yet."""
-        raise _not_yet("Deleting an account")
+        """Delete the account; the traces elsewhere follow."""
+        caller = call_context.caller()
+        await self._deletion.delete(caller, request.password)
+        self._profiles.forget(caller.user_id)
+        metadata = context.invocation_metadata()
+        if web_cookie.is_web(metadata):
+            await _set_cookie(context, web_cookie.clearing(secure=self._secure(metadata)))
+        return user_pb2.DeleteAccountResponse()
 
     async def ExportData(self, request: user_pb2.ExportDataRequest, context: Any) -> None:
-        """Refuse: not there yet."""
-        raise _not_yet("Exporting everything")
+        """Stream an archive of everything."""
+        caller = call_context.caller()
+        account = account_message(await self._application.account(caller))
+        sessions = await self._application.sessions(caller)
+        listed = [session_message(each, caller.session_id) for each in sessions]
+        kept = MessageToDict(account, preserving_proto_field_name=True)
+        kept["sessions"] = [
+            MessageToDict(each, preserving_proto_field_name=True) for each in listed
+        ]
+        async for piece in self._exporter.archive(
+            account.username,
+            kept,
+            self._everything(caller),
+            include_audio=request.include_audio,
+        ):
+            await context.write(
+                user_pb2.ExportDataResponse(chunk=piece.chunk, progress=piece.progress)
+            )
 
     async def GetJwks(
         self, request: user_pb2.GetJwksRequest, context: Any
@@ -206,6 +244,10 @@ class _PreparedProfiles:
             self._made.popitem(last=False)
         return answer
 
+    def forget(self, user_id: str) -> None:
+        """Drop the answer about a user who is gone."""
+        self._made.pop(user_id, None)
+
 
 def _refresh_token(request: user_pb2.RefreshRequest | user_pb2.LogoutRequest, context: Any) -> str:
     """Return the refresh token that came, in the message or as a web page's cookie."""
@@ -213,7 +255,3 @@ def _refresh_token(request: user_pb2.RefreshRequest | user_pb2.LogoutRequest, co
     if request.refresh_token or not web_cookie.is_web(metadata):
         return request.refresh_token
     return web_cookie.token_in(metadata)
-
-
-def _not_yet(what: str) -> Unimplemented:
-    return Unimplemented(f"{what} is not possible in this version.", reason="NOT_IMPLEMENTED")

@@ -54,6 +54,10 @@ class Transaction(Protocol):
         """Replace what the learner chose."""
         ...
 
+    async def delete_account(self, user_id: str, now: datetime) -> None:
+        """Delete the account with its sessions, and have its traces elsewhere removed."""
+        ...
+
     async def add_session(self, session: Session) -> None:
         """Add a session."""
         ...

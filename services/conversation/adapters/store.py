@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.conversation.v1 import conversation_pb2
@@ -44,6 +44,9 @@ _KEEP_OPEN = timedelta(hours=3)
 
 # Who comes back after longer than this speaks differently.
 _KEEP_PACE = timedelta(days=365)
+
+# SQLite takes so many parameters in one statement on every build.
+_AT_ONCE = 500
 
 # The contract's bound.
 MAX_TYPICAL_PAUSE_MS = 10_000
@@ -205,6 +208,38 @@ class SqlStore:
                 length_ms = max(0, round(lasted.total_seconds() * 1000))
                 found.append((row.conversation_id, row.user_id, length_ms))
             return found
+
+    async def erase_user(self, user_id: str, held: Collection[str]) -> tuple[int, int]:
+        """Delete a user's conversations but those in `held` and the open ones of other processes.
+
+        What waits to be told to history goes with them. Returns how many were deleted, and how many
+        are left.
+        """
+        # One that nobody ended is another process's, or a killed one's, which nobody goes on with
+        # after the longest session.
+        open_since = self._clock.now() - _KEEP_OPEN
+        async with self._database.transaction() as session:
+            mine = ConversationRow.user_id == user_id
+            over = or_(
+                ConversationRow.ended_at.is_not(None), ConversationRow.started_at < open_since
+            )
+            ids = (
+                await session.scalars(
+                    select(ConversationRow.conversation_id).where(
+                        mine, over, ConversationRow.conversation_id.not_in(held)
+                    )
+                )
+            ).all()
+            for some in (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE)):
+                await session.execute(delete(OutboxRow).where(OutboxRow.aggregate_id.in_(some)))
+                await session.execute(
+                    delete(ConversationRow).where(ConversationRow.conversation_id.in_(some))
+                )
+            await session.execute(delete(LearnerPaceRow).where(LearnerPaceRow.user_id == user_id))
+            left = await session.scalar(
+                select(func.count()).select_from(ConversationRow).where(mine)
+            )
+        return len(ids), left or 0
 
     async def prune(self) -> None:
         """Delete what nobody can resume any more."""

@@ -112,6 +112,19 @@ class SqlCatalog:
             )
             return None if row is None else _recording(row)
 
+    async def of_user(self, user_id: str) -> Sequence[str]:
+        """Return recordings of a user that are not deleted, some of them where they are many."""
+        return await self._ids(RecordingRow.user_id == user_id, RecordingRow.deleted_at.is_(None))
+
+    async def unpurged_of_user(self, user_id: str) -> int:
+        """Return how many deleted recordings of a user may still have files."""
+        unpurged = await self._ids(
+            RecordingRow.user_id == user_id,
+            RecordingRow.deleted_at.is_not(None),
+            RecordingRow.purged_at.is_(None),
+        )
+        return len(unpurged)
+
     async def delete(self, recording_id: str) -> None:
         """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
         now = self._clock.now()

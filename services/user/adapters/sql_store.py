@@ -122,6 +122,13 @@ class SqlTransaction:
             statements.SET_PREFERENCES, {"this_user": user_id, "preferences": asdict(preferences)}
         )
 
+    async def delete_account(self, user_id: str, now: datetime) -> None:
+        """Delete the account, and note that its traces elsewhere are to be removed."""
+        self._touched.add(user_id)
+        await self._session.execute(statements.DELETE_ACCOUNT, {"this_user": user_id})
+        row = {"user_id": user_id, "requested_at": now, "attempts": 0, "next_attempt_at": now}
+        await self._session.execute(statements.ADD_ERASURE, row)
+
     async def add_session(self, session: Session) -> None:
         """Add a session."""
         self._touched.add(session.user_id)

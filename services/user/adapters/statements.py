@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Table, and_, bindparam, delete, insert, select, update
 
-from services.user.adapters.tables import ACCOUNTS, REFRESH_TOKENS, SESSIONS
+from services.user.adapters.tables import ACCOUNTS, ERASURES, REFRESH_TOKENS, SESSIONS
 
 
 def _columns(table: Table, *names: str) -> tuple[Column[object], ...]:
@@ -77,6 +77,10 @@ SET_PREFERENCES = (
     .where(ACCOUNTS.c.user_id == bindparam("this_user"))
     .values(preferences=bindparam("preferences"))
 )
+
+# Its sessions and their refresh tokens go with it.
+DELETE_ACCOUNT = delete(ACCOUNTS).where(ACCOUNTS.c.user_id == bindparam("this_user"))
+ADD_ERASURE = insert(ERASURES)
 
 ADD_SESSION = insert(SESSIONS)
 TOUCH_SESSION = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, MetaData, String, Table
+from sqlalchemy import JSON, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.common.timestamps import UtcDateTime
@@ -67,7 +67,22 @@ class RefreshTokenRow(Base):
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ErasureRow(Base):
+    """A deleted account whose traces in other services are still being removed.
+
+    It goes when they were looked for again and none was found: then nothing is left of the account.
+    """
+
+    __tablename__ = "erasures"
+
+    user_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
 # For statements that pass by the ORM, whose bookkeeping costs as much as the statement.
 ACCOUNTS = cast("Table", AccountRow.__table__)
 SESSIONS = cast("Table", SessionRow.__table__)
 REFRESH_TOKENS = cast("Table", RefreshTokenRow.__table__)
+ERASURES = cast("Table", ErasureRow.__table__)

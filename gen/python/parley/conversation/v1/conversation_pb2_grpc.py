@@ -69,6 +69,11 @@ class ConversationServiceStub:
                 request_serializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.GetConversationStateRequest.SerializeToString,
                 response_deserializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.GetConversationStateResponse.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/parley.conversation.v1.ConversationService/EraseUser',
+                request_serializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationServiceServicer:
@@ -131,6 +136,14 @@ class ConversationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """Ends the live sessions of a user whose account was deleted, and erases what is kept of the user;
+        for the user service only. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +176,11 @@ def add_ConversationServiceServicer_to_server(servicer, server):
                     servicer.GetConversationState,
                     request_deserializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.GetConversationStateRequest.FromString,
                     response_serializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.GetConversationStateResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.EraseUserRequest.FromString,
+                    response_serializer=parley_dot_conversation_dot_v1_dot_conversation__pb2.EraseUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -332,6 +350,33 @@ class ConversationService:
             '/parley.conversation.v1.ConversationService/GetConversationState',
             parley_dot_conversation_dot_v1_dot_conversation__pb2.GetConversationStateRequest.SerializeToString,
             parley_dot_conversation_dot_v1_dot_conversation__pb2.GetConversationStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.conversation.v1.ConversationService/EraseUser',
+            parley_dot_conversation_dot_v1_dot_conversation__pb2.EraseUserRequest.SerializeToString,
+            parley_dot_conversation_dot_v1_dot_conversation__pb2.EraseUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

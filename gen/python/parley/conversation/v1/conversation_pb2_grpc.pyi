@@ -64,6 +64,10 @@ class ConversationServiceStub:
     """Lists the situations to practise."""
     GetConversationState: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.GetConversationStateRequest, _conversation_pb2.GetConversationStateResponse]
     """Tells where one of the caller's sessions stands. NOT_FOUND (NO_LIVE_SESSION)."""
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_conversation_pb2.EraseUserRequest, _conversation_pb2.EraseUserResponse]
+    """Ends the live sessions of a user whose account was deleted, and erases what is kept of the user;
+    for the user service only. Idempotent.
+    """
 
 @_typing.type_check_only
 class ConversationServiceAsyncStub(ConversationServiceStub):
@@ -101,6 +105,10 @@ class ConversationServiceAsyncStub(ConversationServiceStub):
     """Lists the situations to practise."""
     GetConversationState: _aio.UnaryUnaryMultiCallable[_conversation_pb2.GetConversationStateRequest, _conversation_pb2.GetConversationStateResponse]  # type: ignore[assignment]
     """Tells where one of the caller's sessions stands. NOT_FOUND (NO_LIVE_SESSION)."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_conversation_pb2.EraseUserRequest, _conversation_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """Ends the live sessions of a user whose account was deleted, and erases what is kept of the user;
+    for the user service only. Idempotent.
+    """
 
 class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Live practice sessions. One session, four ways in, one meaning: `Converse` for clients that can
@@ -171,5 +179,15 @@ class ConversationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversation_pb2.GetConversationStateResponse, _abc.Awaitable[_conversation_pb2.GetConversationStateResponse]]:
         """Tells where one of the caller's sessions stands. NOT_FOUND (NO_LIVE_SESSION)."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _conversation_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversation_pb2.EraseUserResponse, _abc.Awaitable[_conversation_pb2.EraseUserResponse]]:
+        """Ends the live sessions of a user whose account was deleted, and erases what is kept of the user;
+        for the user service only. Idempotent.
+        """
 
 def add_ConversationServiceServicer_to_server(servicer: ConversationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -75,6 +75,11 @@ class HistoryServiceStub:
                 request_serializer=parley_dot_history_dot_v1_dot_history__pb2.ExportConversationsRequest.SerializeToString,
                 response_deserializer=parley_dot_history_dot_v1_dot_history__pb2.ExportConversationsResponse.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/parley.history.v1.HistoryService/EraseUser',
+                request_serializer=parley_dot_history_dot_v1_dot_history__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=parley_dot_history_dot_v1_dot_history__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
 
 
 class HistoryServiceServicer:
@@ -139,6 +144,14 @@ class HistoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """Erases everything of a user whose account was deleted, and has the recordings deleted; for
+        the user service only. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HistoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +194,11 @@ def add_HistoryServiceServicer_to_server(servicer, server):
                     servicer.ExportConversations,
                     request_deserializer=parley_dot_history_dot_v1_dot_history__pb2.ExportConversationsRequest.FromString,
                     response_serializer=parley_dot_history_dot_v1_dot_history__pb2.ExportConversationsResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=parley_dot_history_dot_v1_dot_history__pb2.EraseUserRequest.FromString,
+                    response_serializer=parley_dot_history_dot_v1_dot_history__pb2.EraseUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -400,6 +418,33 @@ class HistoryService:
             '/parley.history.v1.HistoryService/ExportConversations',
             parley_dot_history_dot_v1_dot_history__pb2.ExportConversationsRequest.SerializeToString,
             parley_dot_history_dot_v1_dot_history__pb2.ExportConversationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.history.v1.HistoryService/EraseUser',
+            parley_dot_history_dot_v1_dot_history__pb2.EraseUserRequest.SerializeToString,
+            parley_dot_history_dot_v1_dot_history__pb2.EraseUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

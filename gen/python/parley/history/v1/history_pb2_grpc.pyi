@@ -53,6 +53,10 @@ class HistoryServiceStub:
     """Lists the caller's mistakes, the most frequent first."""
     ExportConversations: _grpc.UnaryStreamMultiCallable[_history_pb2.ExportConversationsRequest, _history_pb2.ExportConversationsResponse]
     """Streams the caller's conversations as a file."""
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_history_pb2.EraseUserRequest, _history_pb2.EraseUserResponse]
+    """Erases everything of a user whose account was deleted, and has the recordings deleted; for
+    the user service only. Idempotent.
+    """
 
 @_typing.type_check_only
 class HistoryServiceAsyncStub(HistoryServiceStub):
@@ -79,6 +83,10 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     """Lists the caller's mistakes, the most frequent first."""
     ExportConversations: _aio.UnaryStreamMultiCallable[_history_pb2.ExportConversationsRequest, _history_pb2.ExportConversationsResponse]  # type: ignore[assignment]
     """Streams the caller's conversations as a file."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_history_pb2.EraseUserRequest, _history_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """Erases everything of a user whose account was deleted, and has the recordings deleted; for
+    the user service only. Idempotent.
+    """
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """What was said: transcripts, corrections, search, progress."""
@@ -150,5 +158,15 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_history_pb2.ExportConversationsResponse], _abc.AsyncIterator[_history_pb2.ExportConversationsResponse], _abc.Awaitable[None]]:
         """Streams the caller's conversations as a file."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _history_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_history_pb2.EraseUserResponse, _abc.Awaitable[_history_pb2.EraseUserResponse]]:
+        """Erases everything of a user whose account was deleted, and has the recordings deleted; for
+        the user service only. Idempotent.
+        """
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

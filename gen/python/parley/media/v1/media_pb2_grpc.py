@@ -65,6 +65,11 @@ class MediaServiceStub:
                 request_serializer=parley_dot_media_dot_v1_dot_media__pb2.DeleteRecordingRequest.SerializeToString,
                 response_deserializer=parley_dot_media_dot_v1_dot_media__pb2.DeleteRecordingResponse.FromString,
                 _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/parley.media.v1.MediaService/EraseUser',
+                request_serializer=parley_dot_media_dot_v1_dot_media__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=parley_dot_media_dot_v1_dot_media__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
 
 
 class MediaServiceServicer:
@@ -119,6 +124,14 @@ class MediaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseUser(self, request, context):
+        """Deletes every recording and uploaded file of a user whose account was deleted; for the user
+        service only. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MediaServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +164,11 @@ def add_MediaServiceServicer_to_server(servicer, server):
                     servicer.DeleteRecording,
                     request_deserializer=parley_dot_media_dot_v1_dot_media__pb2.DeleteRecordingRequest.FromString,
                     response_serializer=parley_dot_media_dot_v1_dot_media__pb2.DeleteRecordingResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=parley_dot_media_dot_v1_dot_media__pb2.EraseUserRequest.FromString,
+                    response_serializer=parley_dot_media_dot_v1_dot_media__pb2.EraseUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -316,6 +334,33 @@ class MediaService:
             '/parley.media.v1.MediaService/DeleteRecording',
             parley_dot_media_dot_v1_dot_media__pb2.DeleteRecordingRequest.SerializeToString,
             parley_dot_media_dot_v1_dot_media__pb2.DeleteRecordingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.media.v1.MediaService/EraseUser',
+            parley_dot_media_dot_v1_dot_media__pb2.EraseUserRequest.SerializeToString,
+            parley_dot_media_dot_v1_dot_media__pb2.EraseUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,10 @@ class MediaServiceStub:
     """
     DeleteRecording: _grpc.UnaryUnaryMultiCallable[_media_pb2.DeleteRecordingRequest, _media_pb2.DeleteRecordingResponse]
     """Deletes a recording. Idempotent for the caller's own."""
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_media_pb2.EraseUserRequest, _media_pb2.EraseUserResponse]
+    """Deletes every recording and uploaded file of a user whose account was deleted; for the user
+    service only. Idempotent.
+    """
 
 @_typing.type_check_only
 class MediaServiceAsyncStub(MediaServiceStub):
@@ -85,6 +89,10 @@ class MediaServiceAsyncStub(MediaServiceStub):
     """
     DeleteRecording: _aio.UnaryUnaryMultiCallable[_media_pb2.DeleteRecordingRequest, _media_pb2.DeleteRecordingResponse]  # type: ignore[assignment]
     """Deletes a recording. Idempotent for the caller's own."""
+    EraseUser: _aio.UnaryUnaryMultiCallable[_media_pb2.EraseUserRequest, _media_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """Deletes every recording and uploaded file of a user whose account was deleted; for the user
+    service only. Idempotent.
+    """
 
 class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recordings: stored losslessly, played in any format."""
@@ -147,5 +155,15 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_media_pb2.DeleteRecordingResponse, _abc.Awaitable[_media_pb2.DeleteRecordingResponse]]:
         """Deletes a recording. Idempotent for the caller's own."""
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _media_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_media_pb2.EraseUserResponse, _abc.Awaitable[_media_pb2.EraseUserResponse]]:
+        """Deletes every recording and uploaded file of a user whose account was deleted; for the user
+        service only. Idempotent.
+        """
 
 def add_MediaServiceServicer_to_server(servicer: MediaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,90 @@
+"""What history and media keep of one learner, asked under a token that this service signs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from parley.history.v1 import history_pb2
+from parley.history.v1.history_pb2_grpc import HistoryServiceStub
+from parley.media.v1 import media_pb2
+from parley.media.v1.media_pb2_grpc import MediaServiceStub
+from parley.types.v1 import audio_pb2
+from services.common.status import rpc_errors
+from services.common.timestamps import from_timestamp
+from services.user.exporting import Recorded
+
+if TYPE_CHECKING:
+    from services.common.channel import Peers
+
+_FORMS = {
+    "text": history_pb2.EXPORT_FORMAT_TEXT,
+    "json_lines": history_pb2.EXPORT_FORMAT_JSON_LINES,
+}
+_VOICES = {
+    "learner": audio_pb2.AUDIO_TRACK_LEARNER,
+    "tutor": audio_pb2.AUDIO_TRACK_TUTOR,
+}
+
+# The largest page of the contract.
+_PAGE = 100
+
+
+class GrpcEverything:
+    """`services.user.exporting.Everything` for one learner.
+
+    token: returns an access token of the learner's; a new one for each call, since an archive can
+        take longer than one lives.
+    """
+
+    def __init__(self, peers: Peers, token: Callable[[], str]) -> None:
+        self._history = HistoryServiceStub(peers.channel("history"))
+        self._media = MediaServiceStub(peers.channel("media"))
+        self._token = token
+
+    async def transcripts(self, form: str) -> AsyncIterator[bytes]:
+        """Yield the conversations as a file."""
+        request = history_pb2.ExportConversationsRequest(format=_FORMS[form])
+        with rpc_errors("history"):
+            call = self._history.ExportConversations(request, metadata=self._metadata())
+            try:
+                async for answer in call:
+                    yield answer.chunk
+            finally:
+                call.cancel()
+
+    async def recordings(self) -> Sequence[Recorded]:
+        """Return the recordings of all conversations."""
+        found: list[Recorded] = []
+        token = ""
+        while True:
+            request = history_pb2.ListConversationsRequest(page_size=_PAGE, page_token=token)
+            with rpc_errors("history"):
+                page = await self._history.ListConversations(request, metadata=self._metadata())
+            found += [
+                Recorded(each.recording_id, from_timestamp(each.started_at))
+                for each in page.conversations
+                if each.recording_id
+            ]
+            token = page.next_page_token
+            if not token:
+                return found
+
+    async def sound(self, recording_id: str, voice: str) -> AsyncIterator[bytes]:
+        """Yield a voice of a recording, as FLAC."""
+        request = media_pb2.DownloadRecordingRequest(
+            recording_id=recording_id,
+            track=_VOICES[voice],
+            encoding=audio_pb2.AUDIO_ENCODING_FLAC,
+        )
+        with rpc_errors("media"):
+            call = self._media.DownloadRecording(request, metadata=self._metadata())
+            try:
+                async for answer in call:
+                    if answer.chunk:
+                        yield answer.chunk
+            finally:
+                call.cancel()
+
+    def _metadata(self) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {self._token()}")]

@@ -1,0 +1,196 @@
+"""Deleting an account: here at once, and everywhere else as soon as everybody could be told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from services.common.call_context import Caller
+from services.common.clock import Clock
+from services.common.errors import NotFound, ParleyError, Unauthenticated
+from services.user.passwords import PasswordHasher
+from services.user.store import Store
+from services.user.throttle import Throttle
+
+_log = structlog.get_logger(__name__)
+
+# The wait after a failure, doubled after each further one up to the most.
+_FIRST_BACKOFF_S = 1.0
+_MAX_BACKOFF_S = 60.0
+
+# What is left after a pass: a live talk that ends, an event on its way to history.
+_AGAIN_S = 10.0
+
+# How often to look without being told; a crash between commit and notify costs at most this.
+_POLL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A deleted account whose traces are still being removed; `attempts` failed in a row."""
+
+    user_id: str
+    requested_at: datetime
+    attempts: int
+
+
+class Erasures(Protocol):
+    """Where it is kept whose traces are to be removed."""
+
+    async def due(self, now: datetime) -> Sequence[Erasure]:
+        """Return those that are to be tried now, some of them where they are many."""
+        ...
+
+    async def postpone(self, user_id: str, until: datetime, attempts: int) -> None:
+        """Have one tried again later."""
+        ...
+
+    async def done(self, user_id: str) -> None:
+        """Forget one: nothing is left."""
+        ...
+
+
+class Eraser(Protocol):
+    """One service that keeps something of users."""
+
+    async def erase(self, user_id: str) -> int:
+        """Erase what the service has of a user; return how much it found or has left.
+
+        Raises:
+            ParleyError: it could not be done.
+        """
+        ...
+
+
+class AccountDeletion:
+    """What a learner asks for: the account goes, and everything else is on its way."""
+
+    def __init__(
+        self,
+        store: Store,
+        passwords: PasswordHasher,
+        throttle: Throttle,
+        clock: Clock,
+        notify: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._throttle = throttle
+        self._clock = clock
+        self._notify = notify
+
+    async def delete(self, caller: Caller, password: str) -> None:
+        """Delete the caller's account, when the password is theirs.
+
+        Raises:
+            Unauthenticated: BAD_CREDENTIALS; SESSION_ENDED.
+            NotFound: USER_NOT_FOUND, also when it was deleted by an earlier call.
+            ResourceExhausted: TOO_MANY_ATTEMPTS.
+        """
+        async with self._store.transaction() as work:
+            found = await work.signed_in(caller.user_id, self._clock.now())
+        if found is None:
+            raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
+        if not found.includes(caller.session_id, self._clock.now()):
+            raise Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
+        key = found.account.username.key
+        self._throttle.check(key, self._clock.monotonic())
+        if not await self._passwords.matches(password, found.account.password_hash):
+            self._throttle.failed(key, self._clock.monotonic())
+            raise Unauthenticated("The password is wrong.", reason="BAD_CREDENTIALS")
+        async with self._store.transaction() as work:
+            # Checking took a while: another call may have been quicker.
+            if await work.signed_in(caller.user_id, self._clock.now()) is None:
+                return
+            await work.delete_account(caller.user_id, self._clock.now())
+        self._throttle.succeeded(key)
+        _log.info("account_deleted", user_id=caller.user_id)
+        self._notify()
+
+
+class ErasureWorker:
+    """Has every service erase what it keeps of deleted accounts, for as long as `run` runs.
+
+    A service that is away is asked again until it answers. What was asked for once is looked for
+    again when the last access token of the account has expired, since until then something new may
+    have come; only a look at which no service finds anything ends it.
+    """
+
+    def __init__(
+        self,
+        erasures: Erasures,
+        erasers: Mapping[str, Eraser],
+        clock: Clock,
+        tokens_live: timedelta,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._erasures = erasures
+        self._erasers = erasers
+        self._clock = clock
+        self._tokens_live = tokens_live
+        self._jitter = jitter
+        self._wake = asyncio.Event()
+
+    def notify(self) -> None:
+        """Say that an account was deleted: its traces are removed now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Erase until cancelled. A database that is away is waited for."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.run_once()
+            except ParleyError as error:
+                _log.warning("erasures_unreadable", reason=error.reason)
+            await self._wait(_POLL_S)
+
+    async def run_once(self) -> None:
+        """Try whatever is due."""
+        for erasure in await self._erasures.due(self._clock.now()):
+            await self._one(erasure)
+
+    async def _one(self, erasure: Erasure) -> None:
+        found, failed = 0, []
+        # In this order: live talks end before what they said is looked for.
+        for name, eraser in self._erasers.items():
+            try:
+                found += await eraser.erase(erasure.user_id)
+            except ParleyError as error:
+                failed.append(f"{name}: {error.reason}")
+        now = self._clock.now()
+        expired = erasure.requested_at + self._tokens_live
+        if failed:
+            attempts = erasure.attempts + 1
+            wait = self._backoff(attempts)
+            _log.warning("erasure_failed", user_id=erasure.user_id, failed=failed, attempt=attempts)
+            await self._erasures.postpone(erasure.user_id, now + timedelta(seconds=wait), attempts)
+        elif found:
+            await self._erasures.postpone(erasure.user_id, now + timedelta(seconds=_AGAIN_S), 0)
+        elif now < expired:
+            await self._erasures.postpone(erasure.user_id, expired, 0)
+        else:
+            await self._erasures.done(erasure.user_id)
+            _log.info("account_erased", user_id=erasure.user_id)
+
+    def _backoff(self, attempts: int) -> float:
+        # The exponent is capped so that a day of failures does not overflow a float.
+        most = min(_FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 20), _MAX_BACKOFF_S)
+        return most * (0.5 + 0.5 * self._jitter())
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for `seconds` or a notify, whichever comes first."""
+        notified = asyncio.create_task(self._wake.wait())
+        slept = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({notified, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            notified.cancel()
+            slept.cancel()
+            await asyncio.gather(notified, slept, return_exceptions=True)

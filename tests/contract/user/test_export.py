@@ -1,0 +1,110 @@
+"""The archive of everything that is kept about a learner."""
+
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from parley.user.v1 import user_pb2 as pb
+from services.common.ids import new_id
+from services.common.status import from_rpc_error
+from services.user.settings import UserSettings
+from tests.contract.user.conftest import Users, bearer
+from tests.contract.user.peers import FakePeers, serve
+
+
+@pytest.fixture
+async def peers() -> FakePeers:
+    return FakePeers(recordings=[new_id(), new_id()])
+
+
+@pytest.fixture
+async def settings(tmp_path: Path, peers: FakePeers) -> AsyncIterator[UserSettings]:
+    async with serve(peers) as address:
+        yield UserSettings(
+            data_dir=tmp_path,
+            port=0,
+            metrics_port=0,
+            bcrypt_cost=4,
+            history_address=address,
+            media_address=address,
+        )
+
+
+async def export(
+    users: Users, tokens: pb.TokenPair, *, include_audio: bool
+) -> tuple[list[pb.ExportDataResponse], zipfile.ZipFile]:
+    call = users.stub.ExportData(
+        pb.ExportDataRequest(include_audio=include_audio), metadata=bearer(tokens)
+    )
+    answers = [each async for each in call]
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(each.chunk for each in answers)))
+    assert archive.testzip() is None
+    return answers, archive
+
+
+async def test_it_holds_the_account_and_what_was_said(users: Users):
+    registered = await users.register("Ada", profile={"display_name": "Ada L", "goals": ["talk"]})
+    _, archive = await export(users, registered.tokens, include_audio=False)
+    account = json.loads(archive.read("account.json"))
+    assert account["username"] == "Ada"
+    assert account["profile"]["display_name"] == "Ada L"
+    assert [each["current"] for each in account["sessions"]] == [True]
+    assert archive.read("conversations.txt") == b"You:   I goed home.\n"
+    assert json.loads(archive.read("conversations.jsonl")) == {"turns": []}
+    assert "Ada" in archive.read("README.txt").decode()
+    assert not [name for name in archive.namelist() if name.startswith("recordings")]
+
+
+async def test_it_holds_both_voices_of_every_recording_where_that_is_asked_for(
+    users: Users, peers: FakePeers
+):
+    tokens = (await users.register()).tokens
+    answers, archive = await export(users, tokens, include_audio=True)
+    flac = [name for name in archive.namelist() if name.endswith(".flac")]
+    assert len(flac) == 4
+    for recording_id in peers.recordings:
+        voices = {name.rsplit("-", 1)[1] for name in flac if recording_id in name}
+        assert voices == {"learner.flac", "tutor.flac"}
+    assert all(archive.read(name) == peers.sound for name in flac)
+    assert max(len(each.chunk) for each in answers) <= 64 * 1024
+    told = [each.progress for each in answers]
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+async def test_a_recording_that_is_lost_is_named_and_the_others_still_come(
+    users: Users, peers: FakePeers
+):
+    peers.lost = {peers.recordings[0]}
+    tokens = (await users.register()).tokens
+    _, archive = await export(users, tokens, include_audio=True)
+    assert len([name for name in archive.namelist() if name.endswith(".flac")]) == 2
+    assert f"{peers.recordings[0]} learner: RECORDING_NOT_FOUND" in (
+        archive.read("recordings.txt").decode()
+    )
+
+
+async def test_a_service_that_is_away_breaks_the_archive_off_with_a_reason(
+    users: Users, peers: FakePeers
+):
+    peers.away = {"media"}
+    tokens = (await users.register()).tokens
+    call = users.stub.ExportData(pb.ExportDataRequest(include_audio=True), metadata=bearer(tokens))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for _ in call:
+            pass
+    assert from_rpc_error(caught.value).reason == "PEER_UNAVAILABLE"
+
+
+async def test_the_other_services_are_asked_as_the_learner_and_as_nobody_else(
+    users: Users, peers: FakePeers
+):
+    tokens = (await users.register()).tokens
+    await export(users, tokens, include_audio=True)
+    assert peers.tokens
+    assert all(each.startswith("Bearer ") for each in peers.tokens)
