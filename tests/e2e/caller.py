@@ -31,6 +31,7 @@ class Caller:
     def __init__(self, address: str) -> None:
         # Messages larger than any limit may leave: whether they are refused is what is asked.
         options = [("grpc.max_send_message_length", -1)]
+        self.target = address
         self.channel = grpc.aio.insecure_channel(address, options=options)
         self.user = user_pb2_grpc.UserServiceStub(self.channel)
         self.conversation = conversation_pb2_grpc.ConversationServiceStub(self.channel)
