@@ -18,8 +18,8 @@ from tests.e2e.web.web_stack import web_stack as make_web_stack
 from tests.stack import Stack
 
 OpenPage = Callable[..., Awaitable[Page]]
-"""Opens a page of a browser profile of its own, at the address of a running Parley; what else it is
-given are wishes about talking, as the page keeps them."""
+"""Opens a page of a browser profile of its own, at the address of a running Parley, tapped unless
+that is not `tapped`; what else it is given are wishes about talking, as the page keeps them."""
 
 Talker = Callable[..., Awaitable[WebLearner]]
 """Makes somebody who has just made an account, with these wishes about talking."""
@@ -68,7 +68,7 @@ async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPag
     """Return what opens a page in a profile of its own; every profile is closed at the end."""
     contexts = []
 
-    async def open_one(stack: Stack, **wishes: object) -> Page:
+    async def open_one(stack: Stack, *, tapped: bool = True, **wishes: object) -> Page:
         context = await browser.new_context(
             base_url=stack.url,
             ignore_https_errors=True,
@@ -80,7 +80,8 @@ async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPag
         context.set_default_timeout(20_000)
         await context.add_init_script(KEEP_WISHES % json.dumps(WISHES | wishes))
         await console.watch(context)
-        await tap(context)
+        if tapped:
+            await tap(context)
         return await context.new_page()
 
     yield open_one
