@@ -1,7 +1,7 @@
 """One talk with real models: what was said is written, what was written is said aloud.
 
-It runs on the Parley that the other end-to-end tests share, over plain HTTP/1.1 as a laptop without
-certificates does; so what is played is copied by the page's own worklet, which does that for whoever
+It runs on the Parley that the other end-to-end tests share, over plain HTTP/1.1 as laptops do
+without certificates; so what is played is copied by the page's own worklet, for whoever
 sets `parley.tap` in the session's storage.
 """
 
