@@ -3,6 +3,7 @@ import { Link, useLocation } from "wouter";
 
 import { loadAccount } from "@/auth/session";
 import { Icon, type IconName } from "@/ui/Icon";
+import { useTalk } from "@/talk/use-talk";
 import { Logo } from "@/ui/Logo";
 
 import "./shell.css";
@@ -17,6 +18,7 @@ const PLACES: readonly (readonly [path: string, words: string, icon: IconName])[
 /** What stands around every page of somebody signed in: at the top, or at a phone's foot. */
 export function Shell({ children }: { readonly children: ReactNode }) {
   const [path] = useLocation();
+  const talking = useTalk((state) => state.phase === "live");
   useEffect(() => {
     const controller = new AbortController();
     // Greeting by name is nice to have; every page says for itself what it cannot read.
@@ -40,6 +42,12 @@ export function Shell({ children }: { readonly children: ReactNode }) {
               <Link key={href} href={href} aria-current={here ? "page" : undefined}>
                 <Icon name={icon} />
                 <span>{words}</span>
+                {href === "/" && !here && talking && (
+                  <>
+                    <span className="live-dot" />
+                    <span className="unseen">A talk is going on.</span>
+                  </>
+                )}
               </Link>
             );
           })}

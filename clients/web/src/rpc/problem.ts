@@ -132,6 +132,7 @@ const WORDS: Readonly<Record<string, Words>> = {
   ],
   SEQUENCE_GAP: ["Something was lost on the way.", "We connect again.", "retry"],
   AUDIO_TOO_FAST: ["Your sound came faster than it was spoken.", "We connect again.", "retry"],
+  MESSAGES_TOO_FAST: ["Something went too fast on our side.", "Start a new talk.", "start-new"],
   RECORDING_UNAVAILABLE: [
     "The sound is not being recorded at the moment.",
     "Your words are still saved.",
@@ -161,6 +162,7 @@ const WORDS: Readonly<Record<string, Words>> = {
   SESSION_NOT_FOUND: ["That device is already signed out.", "", "none"],
   // The server
   SERVICE_STARTING: ["Parley is just starting.", "It will be ready in a moment.", "retry"],
+  SESSION_ELSEWHERE: ["Your talk is being moved.", "We connect again.", "retry"],
   SERVICE_STOPPING: ["The server is being restarted.", "We connect again.", "retry"],
   PEER_UNAVAILABLE: ["A part of Parley does not answer.", "Try again in a moment.", "retry"],
   DATABASE_UNAVAILABLE: ["Parley cannot save at the moment.", "Try again in a moment.", "retry"],

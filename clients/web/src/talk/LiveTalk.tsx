@@ -144,6 +144,7 @@ function Dock() {
             onClick={() => setWriting(!writing)}
           />
           <IconButton
+            className="dock-captions"
             icon="captions"
             label="Captions only"
             pressed={captionsOnly}
@@ -181,27 +182,29 @@ function ChoicesDialog({
   readonly open: boolean;
   readonly onClose: () => void;
 }) {
-  const catalog = useCall("catalog", readCatalog);
   return (
     <Dialog open={open} onClose={onClose} title="How you talk" wide>
-      <Choices catalog={catalog.value} live />
+      <LiveChoices />
     </Dialog>
   );
 }
 
-/** Space holds (push-to-talk) or stops the tutor; M mutes; R repeats. Not while something is typed. */
+/** Asks for the voices only when somebody wants to choose one. */
+function LiveChoices() {
+  const catalog = useCall("catalog", readCatalog);
+  return <Choices catalog={catalog.value} live />;
+}
+
+/** Space holds (push-to-talk) or stops the tutor, wherever the focus is that needs no space itself. */
 function useTalkKeys(): void {
   const { pushToTalk } = usePreferences();
   useEffect(() => {
     const down = (event: KeyboardEvent) => {
-      if (!forTheTalk(event)) return;
-      if (event.code === "Space") {
-        event.preventDefault();
-        if (event.repeat) return;
-        if (pushToTalk) talk.hold();
-        else talk.interrupt();
-      } else if (event.key === "m" && !event.repeat) talk.setMuted(!talk.state.muted);
-      else if (event.key === "r" && !event.repeat) talk.repeatLast();
+      if (event.code !== "Space" || !forTheTalk(event, pushToTalk)) return;
+      event.preventDefault();
+      if (event.repeat) return;
+      if (pushToTalk) talk.hold();
+      else talk.interrupt();
     };
     const up = (event: KeyboardEvent) => {
       if (event.code === "Space") talk.letGo();
@@ -218,10 +221,11 @@ function useTalkKeys(): void {
   }, [pushToTalk]);
 }
 
-function forTheTalk(event: KeyboardEvent): boolean {
+function forTheTalk(event: KeyboardEvent, pushToTalk: boolean): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey) return false;
   const { target } = event;
   if (!(target instanceof HTMLElement)) return true;
-  // A control that has the focus keeps its own keys, except that the big one is about talking.
-  return !target.closest("input, textarea, select, dialog, a, button:not(.orb)");
+  // A control that has the focus keeps its own keys; the big one is held like the space bar.
+  const controls = "input, textarea, select, dialog, a, summary";
+  return !target.closest(`${controls}, ${pushToTalk ? "button:not(.orb)" : "button"}`);
 }

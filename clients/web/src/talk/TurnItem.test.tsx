@@ -57,7 +57,7 @@ describe("a turn", () => {
 
   test("shows of an interrupted reply only what was heard", () => {
     const { container } = show({ end: "interrupted", heardText: "You went" });
-    expect(screen.getByText("You went")).toHaveTextContent("You went — you broke in");
+    expect(screen.getByText("You went")).toHaveTextContent("You went — stopped here");
     expect(container.querySelector(".line-tutor")).not.toHaveTextContent("home");
   });
 

@@ -109,7 +109,7 @@ function Reply({ turn, replayMs }: { readonly turn: TurnView; readonly replayMs:
         {turn.heardText}
         <span className="line-cut">
           {" "}
-          {turn.heardText ? "— you broke in" : "— stopped before a word"}
+          {turn.heardText ? "— stopped here" : "— stopped before a word"}
         </span>
       </p>
     );

@@ -23,9 +23,18 @@ export async function readCatalog(signal: AbortSignal): Promise<Catalog> {
   return { scenarios: scenarios.scenarios, engines: engines.engines, voices: voices.voices };
 }
 
+const LEVELS: Partial<Record<CefrLevel, string>> = {
+  [CefrLevel.A1]: "A1 Beginner",
+  [CefrLevel.A2]: "A2 Elementary",
+  [CefrLevel.B1]: "B1 Intermediate",
+  [CefrLevel.B2]: "B2 Upper intermediate",
+  [CefrLevel.C1]: "C1 Advanced",
+  [CefrLevel.C2]: "C2 Proficient",
+};
+
 /** A level as learners know it; empty where there is none. */
 export function levelName(level: CefrLevel): string {
-  return level === CefrLevel.UNSPECIFIED ? "" : CefrLevel[level];
+  return LEVELS[level] ?? "";
 }
 
 /** The voices that an engine can use; all of them where none is named. */

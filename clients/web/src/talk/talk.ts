@@ -5,15 +5,13 @@
  * messages between them. Components read `state` and call the verbs.
  */
 
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
 import {
   type ConverseResponse,
   ReplyKind,
-  type StartSession,
-  StartSessionSchema,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
-import { AudioEncoding } from "@parley/stubs/parley/types/v1/audio_pb";
-import type { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
+import { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 
 import type { Position } from "@/audio/jitter-buffer";
@@ -30,13 +28,14 @@ import { Push } from "@/transports/push";
 import { LiveSession } from "@/transports/session";
 import { upload } from "@/transports/upload";
 import { websocket } from "@/transports/websocket";
-import { Code } from "@connectrpc/connect";
 
 import type { Diagnostics } from "./diagnostics";
 import { HeardReports } from "./heard-reports";
 import { microphoneProblem } from "./microphone-problem";
 import { type TalkPreferences, prefer, preferences } from "./preferences";
 import { SilenceMeter } from "./silence";
+import { type TurnTaking, startMessage } from "./start-message";
+import { TimeLine } from "./time-line";
 import {
   type Event,
   NEW_SESSION,
@@ -50,7 +49,6 @@ import {
 const DEFAULT_PLAYBACK_RATE_HZ = 24_000;
 // Saving the last turn and summing up takes well under a second; a server that needs ten is stuck.
 const FINISH_WITHIN_MS = 10_000;
-const CLIENT = "parley-web/0.1";
 
 /** Where a talk stands, apart from the session itself. */
 export type Phase = "idle" | "starting" | "live" | "finishing" | "over";
@@ -109,17 +107,13 @@ export class Talk {
   #playDelays = new Map<number, number>();
   #position: Position | null = null;
   #playbackRateHz = DEFAULT_PLAYBACK_RATE_HZ;
-  /** Sample 0 of the learner's time line, on `performance.now`'s clock. */
-  #origin: number | null = null;
-  /** What is added to the microphone's own count. */
-  #sampleBase: number | null = null;
-  #nextSample = 0;
+  #line = new TimeLine(CAPTURE_RATE_HZ);
   #reply: { generation: number; chunks: Int16Array[] } = { generation: 0, chunks: [] };
   #replay: Replay | null = null;
   #reconnections = 0;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
-  #turnTaking: MessageInitShape<typeof TurnTakingPreferencesSchema> = {};
+  #turnTaking: TurnTaking = {};
   #wakeLock: WakeLockSentinel | null = null;
 
   get state(): TalkState {
@@ -250,7 +244,7 @@ export class Talk {
     if (captionsOnly !== undefined) session.changeSettings({ captionsOnly });
     if (pushToTalk !== undefined) {
       this.#turnTaking = { ...this.#turnTaking, pushToTalk };
-      session.changeSettings({ turnTaking: this.#turnTaking as never });
+      session.changeSettings({ turnTaking: create(TurnTakingPreferencesSchema, this.#turnTaking) });
       this.#set({ ...this.#state, holding: false });
     }
     if (change.microphoneId !== undefined || change.rawMicrophone !== undefined) {
@@ -349,7 +343,7 @@ export class Talk {
   #open(transport: SessionTransport): void {
     this.#session = new LiveSession(
       transport,
-      this.#startMessage(),
+      startMessage(preferences(), this.#turnTaking, CAPTURE_RATE_HZ),
       {
         onResponse: (response) => this.#receive(response),
         onConnection: (connected) => this.#connection(connected),
@@ -373,28 +367,11 @@ export class Talk {
     this.#session.open();
   }
 
-  #startMessage(): StartSession {
-    const wishes = preferences();
-    const pcm = { encoding: AudioEncoding.PCM_S16LE, channels: 1 };
-    return create(StartSessionSchema, {
-      scenarioId: wishes.scenarioId,
-      engine: wishes.engine,
-      voice: wishes.voice,
-      inputFormat: { ...pcm, sampleRateHz: CAPTURE_RATE_HZ },
-      captionsOnly: wishes.captionsOnly,
-      noRecording: wishes.noRecording,
-      tutorOpens: wishes.tutorOpens,
-      client: CLIENT,
-      ...(wishes.speechRate !== 1 && { speechRate: wishes.speechRate }),
-      ...(wishes.pushToTalk && { turnTaking: { ...this.#turnTaking, pushToTalk: true } }),
-    });
-  }
-
   async #listen(frameMs: number): Promise<void> {
     const context = this.#context;
     if (!context) return;
     const { microphoneId, rawMicrophone } = preferences();
-    this.#sampleBase = null;
+    this.#line.changed();
     const opened = await Microphone.open(context, {
       frameMs,
       deviceId: microphoneId,
@@ -414,15 +391,8 @@ export class Talk {
     const samples = pcm.length / 2;
     this.#levels = { ...this.#levels, learner: muted ? 0 : level };
     if ((phase !== "live" && phase !== "finishing") || view.floor === "connecting") return;
-    const began = at - (samples * 1000) / CAPTURE_RATE_HZ;
-    this.#origin ??= began;
-    // Another microphone counts from zero again: it joins the time line where the clock is.
-    this.#sampleBase ??=
-      Math.max(this.#nextSample, Math.round(((began - this.#origin) * CAPTURE_RATE_HZ) / 1000)) -
-      firstSample;
-    const first = this.#sampleBase + firstSample;
-    this.#nextSample = first + samples;
-    this.#silence.captured(this.#nextSample, at);
+    const first = this.#line.place(firstSample, samples, at);
+    this.#silence.captured(this.#line.next, at);
     const wanted = !preferences().pushToTalk || holding;
     // The repetition must not come back as the learner's words.
     if (wanted && !muted && !this.#replay && phase === "live") this.#session?.sendAudio(pcm, first);
@@ -628,9 +598,7 @@ export class Talk {
     this.#loudspeaker = null;
     this.#context = null;
     this.#position = null;
-    this.#origin = null;
-    this.#sampleBase = null;
-    this.#nextSample = 0;
+    this.#line = new TimeLine(CAPTURE_RATE_HZ);
     this.#reconnections = 0;
     this.#levels = { learner: 0, tutor: 0 };
     this.#silence = new SilenceMeter(CAPTURE_RATE_HZ);

@@ -28,6 +28,8 @@ export interface Link {
   send(request: ConverseRequest): void;
   /** How many messages have not left yet. */
   readonly queued: number;
+  /** Where the session is held; empty while that is not known. */
+  readonly affinity: string;
   /** The session is over: closes this side in good order. No event follows. */
   close(): void;
   /** Drops the connection without a word. No event follows. */
@@ -40,6 +42,8 @@ export interface Count {
   readonly seq: bigint;
   /** The lowest number that will be sent again; 0: none will. */
   readonly firstSeq: bigint;
+  /** Where the session is held, as the server said it; empty: not known, or to be forgotten. */
+  readonly affinity?: string;
 }
 
 /** How long the end of a stream is waited for once the session has said that it is over. */

@@ -22,8 +22,8 @@ import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
 // Browsers open six connections to a server over HTTP/1.1: one listens, one stays for other calls.
 const IN_FLIGHT_H1 = 4;
 const IN_FLIGHT_H2 = 8;
-// A batch that waits longer is lost or useless; another try is better than patience.
-const BATCH_TIMEOUT_MS = 4_000;
+// The server answers when it has taken a batch: after a break, what was said meanwhile takes a while.
+const BATCH_TIMEOUT_MS = 10_000;
 const MOST_TRIES = 3;
 const PAUSE_MS = 150;
 
@@ -63,6 +63,10 @@ class PushLink implements Link {
 
   get queued(): number {
     return this.#queue.queued;
+  }
+
+  get affinity(): string {
+    return this.#place?.affinity ?? "";
   }
 
   begin(place: Place): void {

@@ -20,6 +20,7 @@ interface Opened {
   readonly count: Count;
   readonly events: LinkEvents;
   readonly sent: ConverseRequest[];
+  affinity: string;
   state: "open" | "closed" | "aborted";
 }
 
@@ -33,10 +34,13 @@ class FakeTransport implements SessionTransport {
   ) {}
 
   open(start: StartSession, count: Count, events: LinkEvents): Link {
-    const one: Opened = { start, count, events, sent: [], state: "open" };
+    const one: Opened = { start, count, events, sent: [], affinity: "a1", state: "open" };
     this.opened.push(one);
     return {
       queued: 0,
+      get affinity() {
+        return one.affinity;
+      },
       send: (request) => one.sent.push(request),
       close: () => {
         one.state = "closed";
@@ -269,6 +273,28 @@ describe("a session whose connection broke", () => {
     transport.last.events.onResponse(response(2, { case: "notice", value: { fatal: true } }));
     transport.last.events.onEnd(refusal(Code.Unavailable, "", "ENGINE_UNAVAILABLE"));
     expect(ends).toHaveLength(1);
+  });
+
+  test("looks for its process first, then anywhere, and where it is told", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(BROKEN);
+    clock.pass(300);
+    expect(transport.last.count.affinity).toBe("a1");
+    transport.last.events.onEnd(refusal(Code.Unavailable, "gone", "PEER_UNAVAILABLE"));
+    clock.pass(600);
+    expect(transport.last.count.affinity).toBe("");
+    const metadata = { affinity: "a2", websocket_affinity: "w2" };
+    const elsewhere = refusal(Code.Unavailable, "", "SESSION_ELSEWHERE");
+    transport.last.events.onEnd({ ...elsewhere, metadata });
+    clock.pass(1_200);
+    expect(transport.last.count.affinity).toBe("a2");
+  });
+
+  test("leaves a process that goes away", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(refusal(Code.Unavailable, "", "SERVICE_STOPPING"));
+    clock.pass(300);
+    expect(transport.last.count.affinity).toBe("");
   });
 
   test("hurries when the network is said to be back", () => {

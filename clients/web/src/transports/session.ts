@@ -69,6 +69,8 @@ export class LiveSession {
   #seq = 0n;
   #lastSeq = 0n;
   #handle = "";
+  /** Which process holds the session: tried first, forgotten when it does not answer. */
+  #affinity = "";
   #heard: Heard | null = null;
   #settings: ChangeSettings = create(ChangeSettingsSchema);
   #lostAt: number | null = null;
@@ -212,6 +214,7 @@ export class LiveSession {
     const count = {
       seq: numbered ? this.#seq : 0n,
       firstSeq: this.#handle ? this.#backlog.firstSeq : 0n,
+      affinity: this.#handle ? this.#affinity : "",
     };
     this.#lastAnswerAt = this.world.now();
     let current: Link | null = null;
@@ -260,6 +263,7 @@ export class LiveSession {
     this.#lostAt = null;
     this.#pauseMs = FIRST_PAUSE_MS;
     if (handle) this.#handle = handle;
+    this.#affinity = this.#link?.affinity ?? "";
     if (returned) {
       for (const request of this.#backlog.again(Number(nextSample))) this.#link?.send(request);
       this.#link?.send(this.#number({ case: "settings", value: this.#settings }));
@@ -269,12 +273,14 @@ export class LiveSession {
   }
 
   #ended(refused: Refusal | null): void {
+    const wasConnected = this.#connected;
     this.#link = null;
     this.#connected = false;
     this.#cancelTimer?.();
     this.#cancelTimer = null;
     this.#cancelPing?.();
     const why = refused ?? refusal(Code.Unavailable, "the stream ended");
+    this.#affinity = this.#whereNext(why, wasConnected);
     if (why.code === Code.Unauthenticated && !this.#renewed) {
       this.#renewed = true;
       this.world.renew().then(
@@ -293,6 +299,15 @@ export class LiveSession {
     }
     if (!this.#handle || !(connectionLost(why) || retryable(why))) return this.#finish(why);
     this.#comeBack(why);
+  }
+
+  /** Where to look for the session next: where it was, unless that place said otherwise. */
+  #whereNext({ reason, metadata }: Refusal, wasConnected: boolean): string {
+    if (reason === "SESSION_ELSEWHERE") {
+      const named = this.transport.name === "websocket" ? "websocket_affinity" : "affinity";
+      return metadata[named] ?? "";
+    }
+    return wasConnected && reason !== "SERVICE_STOPPING" ? this.#affinity : "";
   }
 
   #comeBack(why: Refusal): void {

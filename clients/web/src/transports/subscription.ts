@@ -51,14 +51,15 @@ async function read(
   signal: AbortSignal,
   on: Parameters<typeof subscribe>[3],
 ): Promise<void> {
-  let affinity = "";
+  let affinity = count.affinity ?? "";
   const responses = conversations.subscribe(
-    { start, ...count },
+    { start, seq: count.seq, firstSeq: count.firstSeq },
     {
       signal,
       timeoutMs: 0,
+      headers: affinity ? { [AFFINITY_HEADER]: affinity } : {},
       onHeader: (headers) => {
-        affinity = headers.get(AFFINITY_HEADER) ?? "";
+        affinity = headers.get(AFFINITY_HEADER) ?? affinity;
       },
     },
   );

@@ -47,6 +47,9 @@ export const upload: SessionTransport = {
       get queued() {
         return uplink.queued;
       },
+      get affinity() {
+        return uplink.affinity;
+      },
       send: (request) => uplink.send(request),
       close: () => {
         over = true;
@@ -74,6 +77,10 @@ class Uplink {
   /** Messages that the browser has not taken yet. */
   get queued(): number {
     return this.#writer ? Math.max(0, 1 - (this.#writer.desiredSize ?? 1)) : 0;
+  }
+
+  get affinity(): string {
+    return this.#place?.affinity ?? "";
   }
 
   begin(place: Place): void {

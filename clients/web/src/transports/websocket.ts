@@ -28,9 +28,9 @@ export const websocket: SessionTransport = {
   name: "websocket",
   frameMs: 20,
   countsStart: true,
-  open(start, { seq }, events) {
+  open(start, { seq, affinity }, events) {
     const first = create(ConverseRequestSchema, { seq, message: { case: "start", value: start } });
-    return new SocketLink(first, events);
+    return new SocketLink(first, affinity ?? "", events);
   },
 };
 
@@ -41,6 +41,8 @@ class SocketLink implements Link {
 
   constructor(
     first: ConverseRequest,
+    // Of another way into the same process it leads nowhere: the server says where (SESSION_ELSEWHERE).
+    readonly affinity: string,
     private readonly events: LinkEvents,
   ) {
     access.token().then(
@@ -73,6 +75,7 @@ class SocketLink implements Link {
   #connect(token: string, first: ConverseRequest): void {
     if (this.#over) return;
     const url = new URL("/ws", location.href);
+    if (this.affinity) url.searchParams.set("at", this.affinity);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url, [PROTOCOL, TOKEN_PREFIX + token]);
     socket.binaryType = "arraybuffer";

@@ -1,0 +1,308 @@
+import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import {
+  type ConverseRequest,
+  ConverseResponseSchema,
+} from "@parley/stubs/parley/conversation/v1/conversation_pb";
+import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { JitterBuffer } from "@/audio/jitter-buffer";
+import type { LoudspeakerEvents } from "@/audio/loudspeaker";
+import type { MicrophoneOptions } from "@/audio/microphone";
+import { refusal } from "@/rpc/refusal";
+import type { LinkEvents } from "@/transports/link";
+
+import { DEFAULT_PREFERENCES, prefer } from "./preferences";
+import { Talk } from "./talk";
+
+// The world around a talk, as the mocks below hand it over.
+const world = vi.hoisted(() => ({
+  link: null as LinkEvents | null,
+  sent: [] as ConverseRequest[],
+  microphone: null as MicrophoneOptions | null,
+  refuseMicrophone: null as Error | null,
+  loudspeaker: null as LoudspeakerEvents | null,
+  commands: [] as string[],
+}));
+
+vi.mock("@/transports/choose", () => ({
+  chooseTransport: () => ({ name: "push", why: "a test" }),
+  hasRequestStreams: () => false,
+  pageProtocol: () => "h2",
+}));
+vi.mock("@/transports/push", () => ({
+  Push: class {
+    name = "push";
+    frameMs = 40;
+    countsStart = false;
+    open(_start: unknown, _count: unknown, events: LinkEvents) {
+      world.link = events;
+      return {
+        queued: 0,
+        affinity: "",
+        send: (request: ConverseRequest) => world.sent.push(request),
+        close: () => undefined,
+        abort: () => undefined,
+      };
+    }
+  },
+}));
+vi.mock("@/audio/microphone", async (original) => ({
+  ...(await original<object>()),
+  Microphone: {
+    open: (_context: unknown, options: MicrophoneOptions) => {
+      if (world.refuseMicrophone) return Promise.reject(world.refuseMicrophone);
+      world.microphone = options;
+      return Promise.resolve({ label: "a microphone", close: () => undefined });
+    },
+  },
+}));
+vi.mock("@/audio/loudspeaker", () => ({
+  latencyMs: () => 0,
+  Loudspeaker: class {
+    static prepare = () => Promise.resolve();
+    constructor(_context: unknown, _rate: number, events: LoudspeakerEvents) {
+      world.loudspeaker = events;
+    }
+    begin = (generation: number) => world.commands.push(`begin ${generation}`);
+    push = (generation: number) => world.commands.push(`push ${generation}`);
+    complete = (generation: number) => world.commands.push(`complete ${generation}`);
+    stop = (generation: number) => world.commands.push(`stop ${generation}`);
+    hold = () => world.commands.push("hold");
+    goOn = () => world.commands.push("go on");
+    close = () => undefined;
+  },
+}));
+vi.mock("@/auth/session", () => ({ loadAccount: () => Promise.resolve(undefined) }));
+
+vi.stubGlobal(
+  "AudioContext",
+  class {
+    sampleRate = 48_000;
+    resume = () => Promise.resolve();
+    close = () => Promise.resolve();
+  },
+);
+
+type Message = NonNullable<MessageInitShape<typeof ConverseResponseSchema>["message"]>;
+let seq: bigint;
+let talk: Talk;
+
+function server(message: Message, { turn = 1, generation = 0 } = {}): void {
+  world.link?.onResponse(
+    create(ConverseResponseSchema, {
+      seq: ++seq,
+      turn,
+      generation: BigInt(generation),
+      message,
+    }),
+  );
+}
+
+function position(heardMs: number): ReturnType<JitterBuffer["position"]> {
+  return {
+    generation: 1,
+    heardMs,
+    givenMs: heardMs + 20,
+    queuedMs: 500,
+    sounded: true,
+    settled: false,
+    drained: false,
+    underruns: 0,
+    refused: 0,
+  };
+}
+
+/** What the learner's side sent, pings apart. */
+function sent(): string[] {
+  return world.sent.map((each) => each.message.case ?? "").filter((each) => each !== "ping");
+}
+
+function lastSent(kind: string): unknown {
+  return world.sent.findLast((each) => each.message.case === kind)?.message.value;
+}
+
+function speak(firstSample = 0): void {
+  world.microphone?.onFrame({
+    pcm: new Uint8Array(1280),
+    firstSample,
+    level: 0.1,
+    at: performance.now(),
+  });
+}
+
+async function begin(): Promise<void> {
+  await talk.start();
+  server({ case: "started", value: { conversationId: "c", resumeHandle: "h" } });
+}
+
+function tutorSpeaks(): void {
+  server({ case: "replyStarted", value: {} }, { generation: 1 });
+  server({ case: "replyAudio", value: { pcm: new Uint8Array(960) } }, { generation: 1 });
+  world.loudspeaker?.onSounded(1, performance.now());
+  world.loudspeaker?.onPosition(position(300), 0.2);
+}
+
+beforeEach(() => {
+  Object.assign(world, { link: null, sent: [], microphone: null, loudspeaker: null, commands: [] });
+  world.refuseMicrophone = null;
+  seq = 0n;
+  prefer(DEFAULT_PREFERENCES);
+  talk = new Talk();
+});
+
+describe("beginning", () => {
+  test("asks for the microphone, opens the session, and then listens", async () => {
+    const started = talk.start();
+    expect(talk.state).toMatchObject({ phase: "starting", listening: "asking" });
+    await started;
+    speak();
+    expect(sent()).toEqual([]);
+    server({ case: "started", value: { conversationId: "c", resumeHandle: "h" } });
+    expect(talk.state).toMatchObject({ phase: "live", listening: "on" });
+    speak();
+    expect(sent()).toEqual(["audio"]);
+  });
+
+  test("a microphone that is refused is told, and nothing is opened", async () => {
+    const { MicrophoneError } = await import("@/audio/microphone");
+    world.refuseMicrophone = new MicrophoneError("denied");
+    await talk.start();
+    expect(talk.state.phase).toBe("idle");
+    expect(talk.state.microphoneProblem?.title).toMatch(/may not use/);
+    expect(world.link).toBeNull();
+    await talk.start({ typedOnly: true });
+    server({ case: "started", value: { conversationId: "c" } });
+    expect(talk.state).toMatchObject({ phase: "live", listening: "typed-only" });
+  });
+
+  test("a refusal is told where one began, with its way on", async () => {
+    await talk.start();
+    world.link?.onEnd(refusal(Code.ResourceExhausted, "", "TOO_MANY_CONVERSATIONS"));
+    expect(talk.state).toMatchObject({ phase: "idle", problem: { wayOn: "retry" } });
+  });
+
+  test("can be given up before it has begun", async () => {
+    await talk.start();
+    talk.finish();
+    expect(talk.state.phase).toBe("idle");
+  });
+});
+
+describe("an interruption", () => {
+  test("by the button: silence at once, then what was heard, then the wish", async () => {
+    await begin();
+    tutorSpeaks();
+    world.sent.length = 0;
+    talk.interrupt();
+    expect(world.commands.at(-1)).toBe("stop 1");
+    expect(sent()).toEqual(["heard", "interrupt"]);
+    // What the card was given can no longer be stopped.
+    expect(lastSent("interrupt")).toMatchObject({ generation: 1n, heardMs: 320 });
+  });
+
+  test("by voice: the server holds, hears, and decides", async () => {
+    await begin();
+    tutorSpeaks();
+    world.loudspeaker?.onPosition(position(350), 0.2);
+    world.sent.length = 0;
+    server({ case: "replyPaused", value: {} }, { generation: 1 });
+    expect(world.commands.at(-1)).toBe("hold");
+    expect(lastSent("heard")).toMatchObject({ audioMs: 350 });
+    server({ case: "replyResumed", value: {} }, { generation: 1 });
+    expect(world.commands.at(-1)).toBe("go on");
+    const reason = ReplyEndReason.INTERRUPTED;
+    server({ case: "replyEnded", value: { reason, heardText: "Me" } }, { generation: 1 });
+    expect(world.commands.at(-1)).toBe("stop 1");
+    expect(talk.state.view.floor).toBe("listening");
+  });
+
+  test("typing over the tutor stops the tutor first", async () => {
+    await begin();
+    tutorSpeaks();
+    world.sent.length = 0;
+    talk.say("  Wait!  ");
+    expect(sent()).toEqual(["heard", "interrupt", "text"]);
+    expect(lastSent("text")).toMatchObject({ text: "Wait!" });
+  });
+});
+
+describe("the microphone", () => {
+  test("sends nothing while it is muted, and keeps its place in time", async () => {
+    await begin();
+    speak(0);
+    talk.setMuted(true);
+    speak(640);
+    talk.setMuted(false);
+    speak(1280);
+    expect(sent()).toEqual(["audio", "settings", "settings", "audio"]);
+    expect(lastSent("audio")).toMatchObject({ firstSample: 1280n });
+  });
+
+  test("is heard only while the button is held, which ends the utterance", async () => {
+    prefer({ pushToTalk: true });
+    await begin();
+    speak(0);
+    talk.hold();
+    speak(640);
+    talk.letGo();
+    speak(1280);
+    expect(sent()).toEqual(["audio", "endTurn"]);
+  });
+
+  test("that is unplugged does not end the talk", async () => {
+    await begin();
+    world.microphone?.onLost();
+    expect(talk.state).toMatchObject({ phase: "live", listening: "lost" });
+    expect(talk.state.microphoneProblem?.title).toMatch(/unplugged/);
+    await talk.listenAgain();
+    expect(talk.state).toMatchObject({ listening: "on", microphoneProblem: null });
+  });
+});
+
+describe("what was heard", () => {
+  test("is reported with the first sound, every 200 ms, and with its delay once", async () => {
+    await begin();
+    tutorSpeaks();
+    world.loudspeaker?.onPosition(position(400), 0.2);
+    world.loudspeaker?.onPosition(position(510), 0.2);
+    const reports = world.sent.flatMap(({ message }) =>
+      message.case === "heard" ? [message.value.audioMs] : [],
+    );
+    expect(reports).toEqual([300, 510]);
+    const first = world.sent.find((each) => each.message.case === "heard");
+    expect(first?.message.value).toHaveProperty("playDelayMs");
+  });
+
+  test("of an older generation nothing reaches the loudspeaker", async () => {
+    await begin();
+    tutorSpeaks();
+    server({ case: "replyStarted", value: {} }, { turn: 2, generation: 2 });
+    const before = world.commands.length;
+    server({ case: "replyAudio", value: { pcm: new Uint8Array(960) } }, { generation: 1 });
+    expect(world.commands).toHaveLength(before);
+  });
+});
+
+describe("the end", () => {
+  test("brings the summary", async () => {
+    await begin();
+    talk.finish();
+    expect(sent()).toEqual(["finish"]);
+    server({ case: "ended", value: { summary: { turns: 3 } } });
+    expect(talk.state).toMatchObject({ phase: "over", problem: null });
+    expect(talk.state.view.summary?.turns).toBe(3);
+    talk.reset();
+    expect(talk.state.phase).toBe("idle");
+  });
+
+  test("that nobody asked for says why, and keeps what was said", async () => {
+    await begin();
+    server({ case: "notice", value: { fatal: true } });
+    world.link?.onEnd(refusal(Code.DeadlineExceeded, "", "CONVERSATION_IDLE"));
+    expect(talk.state.phase).toBe("over");
+    expect(talk.state.problem?.title).toMatch(/quiet/);
+    expect(talk.state.view.conversationId).toBe("c");
+  });
+});
