@@ -63,6 +63,23 @@ async def talk(page: Page, way: str) -> dict[str, Any]:
     return outcome
 
 
+def faults(outcome: dict[str, Any]) -> list[str]:
+    """Return in which ways a talk was not what it would have been on one process."""
+    turns = outcome["turns"]
+    promises = {
+        "it failed": outcome["failure"] == "",
+        "messages of another session": outcome["misplaced"] == 0,
+        "turns lost, or said twice": [each["number"] for each in turns] == [1, 2, 3],
+        "a turn was cut": all(each["ended"] == "COMPLETED" for each in turns),
+        "a turn was not saved": all(each["saved"] for each in turns),
+        # A script begins anew in the process that a talk was moved to.
+        "it heard something else": all(each["transcript"] in HEARD for each in turns),
+        "it said something else": all(each["reply"] in REPLIES for each in turns),
+        "it was moved more than once": outcome["reconnections"] <= 1,
+    }
+    return [what for what, kept in promises.items() if not kept]
+
+
 def gateway_calls(stack: Stack) -> list[dict[str, Any]]:
     """Return what the gateway says of calls that belong to a session that is already open."""
     calls = []
@@ -92,19 +109,8 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
     outcomes = await asyncio.gather(*talks)
 
     assert len(outcomes) == 20
-    for outcome in outcomes:
-        told = f"{outcome['way']}: {outcome}"
-        assert outcome["failure"] == "", told
-        assert outcome["misplaced"] == 0, told
-        turns = outcome["turns"]
-        assert [each["number"] for each in turns] == [1, 2, 3], told
-        assert all(each["saved"] for each in turns), told
-        assert [each["ended"] for each in turns] == ["COMPLETED"] * TURNS, told
-        # A script begins anew in the process that a talk was moved to.
-        assert all(each["transcript"] in HEARD for each in turns), told
-        assert all(each["reply"] in REPLIES for each in turns), told
-        # Whoever was moved came back once.
-        assert outcome["reconnections"] <= 1, told
+    wrong = [f"{each['way']}: {what}: {each}" for each in outcomes for what in faults(each)]
+    assert not wrong, "\n".join([*wrong, stack.log("conversation-2")[-6000:]])
     moved = sum(each["reconnections"] for each in outcomes)
     assert 0 < moved < 20, f"{moved} of 20 were moved: the drain came too late, or to all"
 
