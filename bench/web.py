@@ -155,7 +155,10 @@ def main(
     try:
         utterances = list(islice(cycle(read_utterances(data)), turns))
         with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-            settings = {"PARLEY_PRESET": preset}
+            settings = {
+                "PARLEY_PRESET": preset,
+                "PARLEY_AI_ENGINES": '["local", "scripted"]',
+            }
             with web_stack(Path(folder), engine="local", settings=settings) as stack:
                 measured = asyncio.run(
                     measure(stack, utterances, delay_ms=delay_ms, trip_seconds=trip_seconds)

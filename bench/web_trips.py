@@ -1,7 +1,8 @@
 """How long a frame takes to Parley and back: natively, and from a browser over each transport.
 
 All do the same: 20 ms frames of silence in real time (40 ms ones in batches), with a ping beside
-every fifth; what counts is the time to its pong. Everything goes over TLS through the gateway.
+every fifth; what counts is the time to its pong. Everything goes over TLS through the gateway, to
+the scripted engine: no model takes the machine's time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ async def native(port: int, authority: Path, seconds: float) -> list[float]:
     endpoint = Endpoint("localhost", port, tls=True, ca_file=authority)
     async with ParleyClient(endpoint) as client:
         await client.register(f"bench-{secrets.token_hex(6)}", secrets.token_urlsafe(24))
-        start = conversation_pb2.StartSession(no_recording=True)
+        start = conversation_pb2.StartSession(engine="scripted", no_recording=True)
         async with client.converse(start) as stream:
             over = asyncio.Event()
 

@@ -40,8 +40,9 @@ function transportOf(name: TransportName): SessionTransport {
   }
 }
 
-function startOf() {
+function startOf(engine = "") {
   return create(StartSessionSchema, {
+    engine,
     inputFormat: { encoding: AudioEncoding.PCM_S16LE, sampleRateHz: RATE_HZ, channels: 1 },
     noRecording: true,
     client: "parley-web-driver/0.1",
