@@ -13,6 +13,9 @@ import { TurnItem } from "./TurnItem";
 import { useTalk } from "./use-talk";
 import { useAccount } from "@/auth/session";
 
+// Less rounds to nothing, and nobody waited.
+const SHOWN_FROM_MS = 50;
+
 /** After a talk: how it went, and what is worth keeping. */
 export function Summary() {
   const view = useTalk((state) => state.view);
@@ -46,7 +49,7 @@ export function Summary() {
           <Figure name="You spoke" value={clock(summary.learnerSpeechMs)} />
           <Figure name="The tutor spoke" value={clock(summary.tutorSpeechMs)} />
           <Figure name={summary.turns === 1 ? "Turn" : "Turns"} value={String(summary.turns)} />
-          {summary.medianSilenceMs > 0 && (
+          {summary.medianSilenceMs >= SHOWN_FROM_MS && (
             <Figure
               name="Usual wait for an answer"
               value={`${(summary.medianSilenceMs / 1000).toFixed(1)} s`}
