@@ -9,6 +9,7 @@ import { create } from "@bufbuild/protobuf";
 import {
   ConverseRequestSchema,
   type ConverseResponse,
+  ReplyKind,
   StartSessionSchema,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { AudioEncoding } from "@parley/stubs/parley/types/v1/audio_pb";
@@ -105,6 +106,8 @@ interface TalkPlan {
 interface TurnOutcome {
   readonly number: number;
   transcript: string;
+  /** Why the tutor spoke: an answer, an opening, a hint after a long silence. */
+  kind: string;
   reply: string;
   audioMs: number;
   ended: string;
@@ -149,6 +152,7 @@ async function talk(plan: TalkPlan): Promise<TalkOutcome> {
       found = {
         number,
         transcript: "",
+        kind: "",
         reply: "",
         audioMs: 0,
         ended: "",
@@ -185,6 +189,9 @@ async function talk(plan: TalkPlan): Promise<TalkOutcome> {
         if (message.value.final) {
           turnOf(turn).transcript = message.value.transcript?.verbatim ?? "";
         }
+        break;
+      case "replyStarted":
+        turnOf(turn).kind = ReplyKind[message.value.kind];
         break;
       case "replyText":
         turnOf(turn).reply += message.value.text;
