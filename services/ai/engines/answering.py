@@ -38,10 +38,6 @@ Spawn = Callable[[Coroutine[Any, Any, T]], "asyncio.Task[T]"]
 _REPLY_TOKENS = 160
 # Each evaluation costs a step whatever its length: a word at a time would be a step a word.
 _MIN_PRIMED_WORDS = 2
-# Words are evaluated ahead only while that is quick: on a loaded machine it would still be under
-# way when the turn ends, and the reply would wait for it. After a slow one some turns go without.
-_QUICK_PRIME_S = 0.35
-_TURNS_WITHOUT = 3
 # Words of a caption that may still change when more is heard: the last was cut short by the moment.
 _UNSETTLED_WORDS = 1
 
@@ -80,15 +76,19 @@ class Answering:
         self._current: _Current | None = None
         self._priming: asyncio.Task[None] | None = None
         self._primed_words = 0
-        self._turns_without_priming = 0
         # Last: nothing after it can fail and leave the place taken.
         self._model: LanguageModelSession = language_model.open()
 
     # --- ahead of need ----------------------------------------------------------------------
 
-    def prime_session(self) -> None:
-        """Have the prompt's fixed part evaluated while the learner has not spoken yet."""
-        self._prime([system_message(self._context), *turn_messages(self._window(""))])
+    def prime_memory(self) -> None:
+        """Have what is known before the learner speaks evaluated: the rules and the turns so far.
+
+        What was said last is not what was written where the learner interrupted it, or where it was
+        cut to be spoken. Evaluated now, it does not cost the next turn its time.
+        """
+        if self._current is None or self._current.task.done():
+            self._prime([system_message(self._context), *turn_messages(self._window(""))])
 
     def prime_words(self, words: Sequence[str]) -> None:
         """Have what the learner has said so far evaluated while more is being said.
@@ -101,12 +101,11 @@ class Answering:
         if (
             answering
             or priming
-            or self._turns_without_priming
             or settled - self._primed_words < _MIN_PRIMED_WORDS
         ):
             return
         self._primed_words = settled
-        self._prime(self._reply_messages(" ".join(words[:settled])), timed=True)
+        self._prime(self._reply_messages(" ".join(words[:settled])))
 
     def prepare(
         self, pause: int, transcript: asyncio.Task[Transcript], speech_end_s: float
@@ -139,7 +138,6 @@ class Answering:
         caller announces the turn, then calls ``speak``.
         """
         self._primed_words = 0
-        self._turns_without_priming = max(0, self._turns_without_priming - 1)
         current = self._current
         if current is not None and pause and current.pause == pause:
             attempt = current.attempt
@@ -240,20 +238,10 @@ class Answering:
     def _start(self, attempt: ReplyAttempt, work: Coroutine[Any, Any, None], pause: int) -> None:
         self._current = _Current(attempt, self._spawn(work), pause)
 
-    def _prime(self, messages: Sequence[Message], *, timed: bool = False) -> None:
+    def _prime(self, messages: Sequence[Message]) -> None:
         if self._language_model.capabilities.prompt_cache:
             self.stop_priming()
-            work = self._timed_prime(messages) if timed else self._model.prime(messages)
-            self._priming = self._spawn(work)
-
-    async def _timed_prime(self, messages: Sequence[Message]) -> None:
-        begin = time.monotonic()
-        try:
-            await self._model.prime(messages)
-        finally:
-            # Cancelled counts as well: the turn ended before it was done.
-            if time.monotonic() - begin > _QUICK_PRIME_S:
-                self._turns_without_priming = _TURNS_WITHOUT
+            self._priming = self._spawn(self._model.prime(messages))
 
     def stop_priming(self) -> None:
         """Leave what is being evaluated ahead."""

@@ -183,7 +183,7 @@ class PipelineSession:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._answering.prime_session()
+                self._answering.prime_memory()
                 early, self._early = self._early, []
                 for event in early:
                     self.handle(event)
@@ -217,8 +217,10 @@ class PipelineSession:
                 self._tell(EndRequested())
             case Interrupt(generation, heard_text):
                 self._answering.interrupt(generation, heard_text)
+                self._answering.prime_memory()
                 self._tell(FloorChanged(Floor.LEARNER))
             case ReplyHeard():
+                self._answering.prime_memory()
                 self._tell(FloorChanged(Floor.LEARNER))
             case SetFloor(floor):
                 self._tell(FloorChanged(floor))
