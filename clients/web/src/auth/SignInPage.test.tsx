@@ -72,6 +72,21 @@ test("a name that is taken leads to signing in with it", async () => {
   expect(screen.getByLabelText("Name")).toHaveFocus();
 });
 
+test("a password that guessers try first is told at its field, with the cursor in it", async () => {
+  session.signUp.mockRejectedValue(
+    new RefusedError({
+      ...refusal(Code.InvalidArgument, "no", "PASSWORD_TOO_COMMON"),
+      violations: [{ field: "password", description: "is one of the most common" }],
+    }),
+  );
+  render(<SignUpPage />);
+  await fill("ana", "password1", "Make an account");
+  const field = screen.getByLabelText("Password");
+  await waitFor(() => expect(field).toHaveAccessibleDescription(/one of the most common/));
+  expect(field).toHaveFocus();
+  expect(screen.queryByRole("alert")).toBeNull();
+});
+
 test("a sign-up whose answer was lost is sent again under the same id", async () => {
   session.signUp.mockRejectedValueOnce(new TypeError("failed to fetch"));
   render(<SignUpPage />);

@@ -49,7 +49,8 @@ export default function SignUpPage() {
       const found = problemFromError(error);
       const taken = refusalFromError(error).reason === "USERNAME_TAKEN";
       const named = taken ? { username: "Taken." } : serverErrors(found.fields);
-      setProblem(found);
+      // What stands at a field needs no card above it.
+      setProblem(!taken && Object.keys(named).length > 0 ? null : found);
       setTakenName(taken ? username : "");
       setErrors(named);
       beginWait(found.retryAfterMs);

@@ -47,7 +47,7 @@ export function serverErrors({
 }: Readonly<Record<string, string>>): FieldErrors {
   return {
     ...(username && { username: `It ${username}.` }),
-    ...(password && { password: `It ${password}.` }),
+    ...(password && { password: `It ${password}. Choose another.` }),
   };
 }
 

@@ -7,7 +7,15 @@ import { SelectField, TextField } from "@/ui/Field";
 import { EntriesField } from "./EntriesField";
 import { languages } from "./languages";
 import { Part } from "./Part";
-import { BOUNDS, LEVELS, type ProfileForm, changedPaths, formOf, levelNamed, rebased } from "./profile";
+import {
+  BOUNDS,
+  LEVELS,
+  type ProfileForm,
+  changedPaths,
+  formOf,
+  levelNamed,
+  rebased,
+} from "./profile";
 import { SavingWords } from "./SavingWords";
 import { ownTimeZone, timeZones, zoneWords } from "./time-zones";
 import { useSaving } from "./use-saving";

@@ -47,9 +47,13 @@ export function PasswordPart() {
       setDone(true);
     } catch (error) {
       const told = problemFromError(error);
+      const { new_password: tooEasy } = told.fields;
       if (refusalFromError(error).reason === "BAD_CREDENTIALS") {
         setWrong({ old: "This is not your password of now." });
         focus(form, "old");
+      } else if (tooEasy) {
+        setWrong({ fresh: `It ${tooEasy}. Choose another.` });
+        focus(form, "new");
       } else {
         setProblem(told);
         beginWait(told.retryAfterMs);
