@@ -94,9 +94,11 @@ gen: dev ## generate the stubs from protos/
 	@$(PYTHON) tools/generate_stubs.py
 
 .PHONY: docs
-docs: dev ## generate the pages of settings, errors and limits from the code
+docs: dev ## generate the pages of settings, errors, limits, tables and the contract from the code
 	@$(PYTHON) tools/generate_settings_docs.py
 	@$(PYTHON) -m tools.generate_tables_docs
+	@$(PYTHON) -m tools.generate_schema_docs
+	@$(PYTHON) -m tools.generate_api_docs
 
 .PHONY: lock
 lock: dev ## compile requirements/*.txt (ARGS=--upgrade moves every pin)

@@ -17,6 +17,8 @@ INTERNAL: Final = frozenset(
     {
         "parley.history.v1.HistoryService/Ingest",
         "parley.media.v1.MediaService/Record",
+        # Asked by the conversation service, of everybody's sessions at once.
+        "parley.user.v1.UserService/FindEndedSessions",
         # Live speech enters through the conversation service, which keeps the transcript and the
         # limits; the engine behind it is not for strangers.
         "parley.ai.v1.AiService/Converse",

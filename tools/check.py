@@ -43,7 +43,11 @@ def commands() -> dict[str, list[Command]]:
         "dependencies": [(folder, deptry) for folder in DISTRIBUTIONS],
         "protos": [(".", ["buf", "lint"]), (".", [python, "tools/check_breaking.py"])],
         "stubs": [(".", [python, "tools/generate_stubs.py", "--check"])],
-        "docs": [(".", [python, "tools/generate_settings_docs.py", "--check"])],
+        "docs": [
+            (".", [python, "tools/generate_settings_docs.py", "--check"]),
+            (".", [python, "-m", "tools.generate_schema_docs", "--check"]),
+            (".", [python, "-m", "tools.generate_api_docs", "--check"]),
+        ],
         "web": [
             (".", [python, "-m", "tools.web", "check"]),
             (".", [python, "-m", "tools.web", "size"]),

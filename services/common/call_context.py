@@ -27,6 +27,7 @@ class Caller:
 request_id_var: ContextVar[str] = ContextVar("parley_request_id", default="")
 caller_var: ContextVar[Caller | None] = ContextVar("parley_caller", default=None)
 calling_service_var: ContextVar[str | None] = ContextVar("parley_calling_service", default=None)
+client_address_var: ContextVar[str | None] = ContextVar("parley_client_address", default=None)
 deadline_var: ContextVar[float | None] = ContextVar("parley_deadline", default=None)
 
 
@@ -55,6 +56,11 @@ def caller_or_none() -> Caller | None:
 def calling_service() -> str | None:
     """Return the name of the Parley service that calls, or None."""
     return calling_service_var.get()
+
+
+def client_address() -> str | None:
+    """Return where the client is that called the gateway; None on the gateway's own machine."""
+    return client_address_var.get()
 
 
 def remaining_seconds() -> float | None:

@@ -97,6 +97,20 @@ class Limits:
         "twice the sessions one process carries, so that overload is refused before memory is",
         "RESOURCE_EXHAUSTED from the transport",
     )
+    calls_per_user_per_second: float = _limit(
+        100,
+        "calls/s",
+        "three sessions of a page that pushes its audio take 60 at most; five seconds' worth may "
+        "come at once. Only for clients on other machines",
+        "CALLS_TOO_FAST",
+    )
+    calls_per_address_per_second: float = _limit(
+        1_000,
+        "calls/s",
+        "a class of thirty behind one address, each pushing audio; five seconds' worth may come at "
+        "once. Only for clients on other machines; an IPv6 address counts by its /64",
+        "CALLS_TOO_FAST",
+    )
     resume_buffer_messages: int = _limit(
         1_024,
         "messages",

@@ -120,6 +120,12 @@ _COMMON = (
         "Retry after the time given.",
     ),
     ReasonEntry(
+        "CALLS_TOO_FAST",
+        Code.RESOURCE_EXHAUSTED,
+        "More calls a second came from this account or this address than is allowed.",
+        "Retry after the time given.",
+    ),
+    ReasonEntry(
         "NOT_IMPLEMENTED",
         Code.UNIMPLEMENTED,
         "Part of the contract that this version does not do yet.",
@@ -180,7 +186,8 @@ _USER = (
     ReasonEntry(
         "TOO_MANY_ATTEMPTS",
         Code.RESOURCE_EXHAUSTED,
-        "More password checks wait than this instance can do in time.",
+        "Too many failed attempts at this name or from this address, too many new accounts from "
+        "this address, or more password checks wait than this instance can do in time.",
         "Retry after the time given.",
     ),
     ReasonEntry(

@@ -93,11 +93,14 @@ class Conversations:
             Unavailable: ENGINE_UNAVAILABLE.
         """
         if start.resume_handle:
-            return await self._resume(caller, start, seq)
-        self._directory.check_room(caller.user_id)
-        plan = await self._plan(caller, start)
-        live = await self._begin(plan, voice_is_wish=bool(start.voice))
-        return live, live.attach()
+            live, connection = await self._resume(caller, start, seq)
+        else:
+            self._directory.check_room(caller.user_id)
+            plan = await self._plan(caller, start)
+            live = await self._begin(plan, voice_is_wish=bool(start.voice))
+            connection = live.attach()
+        live.sign_in = caller.session_id
+        return live, connection
 
     async def erase_user(self, user_id: str) -> tuple[int, int]:
         """End the user's live sessions of this process, and erase what has ended.

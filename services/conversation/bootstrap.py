@@ -26,6 +26,7 @@ from services.conversation.adapters.history import HistoryPublisher
 from services.conversation.adapters.learners import GrpcLearners
 from services.conversation.adapters.media import GrpcRecordings
 from services.conversation.adapters.session_files import SessionFiles, way_to
+from services.conversation.adapters.sign_ins import GrpcSignIns
 from services.conversation.adapters.store import SqlStore
 from services.conversation.adapters.tables import OutboxRow
 from services.conversation.adapters.websocket import WebSocketSessions
@@ -38,6 +39,7 @@ from services.conversation.plan import SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
 from services.conversation.servicer import ACCESS, WHILE_DRAINING, ConversationServicer
 from services.conversation.settings import ConversationSettings
+from services.conversation.sign_ins import SignOuts
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -90,6 +92,9 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
             ),
             session_limits,
         )
+        sign_outs = SignOuts(
+            directory, GrpcSignIns(UserServiceStub(runtime.peers.channel("user"))), clock
+        )
         housekeeping = Housekeeping(store, journal, relay, clock, session_limits)
 
         async def keep() -> None:
@@ -134,6 +139,6 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                     while_draining=WHILE_DRAINING,
                 ),
             ),
-            background=(keep, directory.run, drain, housekeeping.run),
+            background=(keep, directory.run, drain, housekeeping.run, sign_outs.run),
             verifier=verifier,
         )

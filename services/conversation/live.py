@@ -98,6 +98,8 @@ class LiveSession:
         self._ended = asyncio.Event()
         self._ending: End | Suspend | None = None
         self._session_or_none: Session | None = None
+        self.sign_in = ""
+        """The sign-in (`sid`) of whoever began or last resumed it: the session ends with it."""
         self._link = EngineLink(around.engines, around.clock, self._audio, self)
 
     # --- for transports -----------------------------------------------------------------------
@@ -166,6 +168,10 @@ class LiveSession:
     def refuse(self, error: ParleyError, cause_seq: int) -> None:
         """A message of the client's could not even be read."""
         self.handle(Refused(error, cause_seq))
+
+    def sign_out(self) -> None:
+        """Its learner was signed out, here or at another device."""
+        self.handle(Refused(problems.signed_out(), fatal=True))
 
     def drain(self, time_left: float) -> None:
         """The process will stop in `time_left` seconds."""

@@ -13,6 +13,7 @@ from services.common.errors import (
     NotFound,
     ParleyError,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -225,6 +226,14 @@ def session_elsewhere(way: Mapping[str, str]) -> ParleyError:
 def account_deleted() -> ParleyError:
     """The learner has deleted the account."""
     return NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
+
+
+def signed_out() -> ParleyError:
+    """The sign-in that the conversation was held with was ended."""
+    return Unauthenticated(
+        "You were signed out, so this conversation has ended. What was said is saved.",
+        reason="SESSION_ENDED",
+    )
 
 
 def taken_over() -> ParleyError:

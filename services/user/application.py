@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -21,7 +21,7 @@ from services.user.accounts import (
 from services.user.password_rules import check_new_password
 from services.user.passwords import PasswordHasher
 from services.user.store import Store, Transaction, UsernameTakenError
-from services.user.throttle import Throttle
+from services.user.throttle import Registrations, Throttle
 from services.user.tokens import TokenIssuer, Tokens, refresh_digest
 from services.user.usernames import comparable, parse_username
 
@@ -51,6 +51,7 @@ class UserApplication:
         passwords: PasswordHasher,
         tokens: TokenIssuer,
         throttle: Throttle,
+        registrations: Registrations,
         clock: Clock,
         lifetimes: Lifetimes,
     ) -> None:
@@ -58,6 +59,7 @@ class UserApplication:
         self._passwords = passwords
         self._tokens = tokens
         self._throttle = throttle
+        self._registrations = registrations
         self._clock = clock
         self._lifetimes = lifetimes
 
@@ -74,9 +76,11 @@ class UserApplication:
         Raises:
             InvalidArgument: the username breaks its rules; PASSWORD_TOO_COMMON.
             AlreadyExists: USERNAME_TAKEN or REQUEST_ID_REUSED.
+            ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
         name = parse_username(username)
         check_new_password(password, name.key, "password")
+        self._registrations.admit(self._clock.monotonic())
         if request_id:
             async with self._store.transaction() as work:
                 earlier = await work.account_by_registration(request_id)
@@ -238,6 +242,11 @@ class UserApplication:
             if found is None or not found.includes(caller.session_id, now):
                 return 0
             return await work.end_sessions([each for each in found.sessions if chosen(each)], now)
+
+    async def ended_sessions(self, session_ids: Sequence[str]) -> list[str]:
+        """Return those of the sessions that nobody is signed in with any more."""
+        live = await self._store.live_sessions(session_ids, self._clock.now())
+        return [each for each in session_ids if each not in live]
 
     async def _signed_in(self, caller: Caller) -> SignedInAccount:
         """Return the caller's account and sessions, when the session that calls is one of them.

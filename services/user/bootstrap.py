@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -23,11 +22,11 @@ from services.user.adapters.sql_store import SqlStore
 from services.user.application import Lifetimes, UserApplication
 from services.user.erasing import AccountDeletion, ErasureWorker
 from services.user.exporting import Exporter
-from services.user.keys import SigningKeys
+from services.user.key_ring import KeyRing
 from services.user.passwords import PasswordHasher
 from services.user.servicer import ACCESS, UserServicer
 from services.user.settings import UserSettings
-from services.user.throttle import Throttle
+from services.user.throttle import Registrations, Throttle
 from services.user.tokens import TokenIssuer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,8 +38,7 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 @asynccontextmanager
 async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Yield the user service, with its keys made and its tables up to date."""
-    keys = await asyncio.to_thread(SigningKeys.open, settings.keys_dir)
-    await asyncio.to_thread(keys.publish, settings.keys_dir)
+    ring = await KeyRing.open(settings.keys_dir, runtime.clock)
     url = settings.effective_database_url
     await migrate(url, MIGRATIONS)
     hashing = PasswordHasher.open(
@@ -49,7 +47,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
     async with Database.open(url) as database, hashing as passwords:
         store = SqlStore(database, AccountCache(runtime.clock, settings.account_cache_seconds))
         tokens_live = timedelta(seconds=settings.access_token_seconds)
-        tokens = TokenIssuer(keys, runtime.clock, tokens_live)
+        tokens = TokenIssuer(ring, runtime.clock, tokens_live)
         throttle = Throttle(settings.login_attempts, settings.login_window_seconds)
         erasing = ErasureWorker(
             SqlErasures(database),
@@ -68,6 +66,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             passwords,
             tokens,
             throttle,
+            Registrations(settings.registrations_per_hour),
             runtime.clock,
             Lifetimes(
                 timedelta(days=settings.refresh_token_days),
@@ -77,7 +76,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         service = GrpcService.of(
             UserServicer(
                 application,
-                keys,
+                ring,
                 AccountDeletion(store, passwords, throttle, runtime.clock, erasing.notify),
                 Exporter(runtime.clock),
                 everything,
@@ -90,10 +89,10 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         )
 
         async def own_keys() -> Keys:
-            return keys.public
+            return ring.keys.public
 
         yield Application(
             [service],
-            background=(erasing.run,),
+            background=(erasing.run, ring.run),
             verifier=TokenVerifier(own_keys, runtime.clock),
         )

@@ -1,10 +1,17 @@
-"""The keys that sign access tokens, and how the world sees them."""
+"""The keys that sign access tokens, and how the world sees them.
+
+Three kinds lie in `<keys>/access`: `current.pem` signs; `next.pem` will, and is published long
+before, so that whoever verifies knows it by then; `retired-<kid>.pub` signed until lately, and is
+published until its last token has expired. `services.user.key_rotation` moves them on.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +24,17 @@ from services.common.key_files import (
     write_atomically,
 )
 
+CURRENT, NEXT = "current.pem", "next.pem"
+# The longest life of an access token that can be set, and clocks a little apart. Kept for as long
+# whatever the setting says: it may have been another one when the last token was signed.
+RETIRED_SECONDS = 3600 + 60
+
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
     """The key that signs, the public keys that verify, and the secret behind refresh tokens.
 
-    public: by `kid`; the current key and those that were retired less than a token's life ago.
+    public: by `kid`; the current key, the next one and those that were retired lately.
     """
 
     current_id: str
@@ -34,18 +46,20 @@ class SigningKeys:
     def open(cls, keys_dir: Path) -> SigningKeys:
         """Load the keys of `<keys_dir>/access`, making them when there are none.
 
-        `current.pem` signs. Retire a key by moving it away and leaving its public half there as
-        `<anything>.pub` until its last token has expired.
-
         Raises:
             KeyFileError, OSError: a file is wrong, or cannot be read or written.
         """
-        folder = keys_dir / "access"
-        current = load_or_create_private_key(folder / "current.pem")
-        public = {key_id(current.public_key()): current.public_key()}
-        for path in sorted(folder.glob("*.pub")):
-            retired = load_public_key(path)
-            public[key_id(retired)] = retired
+        folder = access_folder(keys_dir)
+        current = load_or_create_private_key(folder / CURRENT)
+        following = load_or_create_private_key(folder / NEXT)
+        public = {
+            key_id(each): each
+            for each in (
+                current.public_key(),
+                following.public_key(),
+                *(load_public_key(path) for path in retired_files(folder)),
+            )
+        }
         secret = load_or_create_secret(folder / "refresh.secret")
         return cls(key_id(current.public_key()), current, public, secret)
 
@@ -61,6 +75,21 @@ class SigningKeys:
             OSError: it cannot be written.
         """
         write_atomically(keys_dir / "jwks.json", self.jwks().encode())
+
+
+def access_folder(keys_dir: Path) -> Path:
+    """Return the folder of the keys for access tokens."""
+    return keys_dir / "access"
+
+
+def retired_files(folder: Path) -> Iterator[Path]:
+    """Yield the public keys whose last token may still be valid, oldest name first.
+
+    A file's time of change is when its key was retired.
+    """
+    for path in sorted(folder.glob("*.pub")):
+        if time.time() - path.stat().st_mtime < RETIRED_SECONDS:
+            yield path
 
 
 def key_id(key: Ed25519PublicKey) -> str:

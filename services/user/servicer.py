@@ -10,14 +10,14 @@ from google.protobuf.json_format import MessageToDict
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from services.common import call_context
-from services.common.access import PUBLIC, USER, Access, user_or_service
+from services.common.access import PUBLIC, USER, Access, service, user_or_service
 from services.common.call_context import Caller
 from services.user import web_cookie
 from services.user.accounts import Account, Preferences, Session
 from services.user.application import UserApplication
 from services.user.erasing import AccountDeletion
 from services.user.exporting import Everything, Exporter
-from services.user.keys import SigningKeys
+from services.user.key_ring import KeyRing
 from services.user.tokens import Tokens
 from services.user.translate import (
     account_message,
@@ -38,6 +38,8 @@ ACCESS: dict[str, Access] = {
     "GetJwks": PUBLIC,
     # The conversation service reads the profile on the learner's behalf, with their token.
     "GetProfile": user_or_service("conversation"),
+    # Ids of sessions in, ids of sessions out: what a live conversation must know to end in time.
+    "FindEndedSessions": service("conversation"),
     "UpdateProfile": USER,
     "ChangePassword": USER,
     "ListSessions": USER,
@@ -57,7 +59,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
     def __init__(
         self,
         application: UserApplication,
-        keys: SigningKeys,
+        ring: KeyRing,
         deletion: AccountDeletion,
         exporter: Exporter,
         everything: Callable[[Caller], Everything],
@@ -69,7 +71,8 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         self._exporter = exporter
         self._everything = everything
         self._always_secure = always_secure
-        self._jwks = user_pb2.GetJwksResponse(jwks_json=keys.jwks())
+        self._ring = ring
+        self._jwks = (ring.keys, user_pb2.GetJwksResponse(jwks_json=ring.keys.jwks()))
         self._profiles = _PreparedProfiles()
 
     async def Register(
@@ -197,11 +200,23 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
                 user_pb2.ExportDataResponse(chunk=piece.chunk, progress=piece.progress)
             )
 
+    async def FindEndedSessions(
+        self, request: user_pb2.FindEndedSessionsRequest, context: Any
+    ) -> user_pb2.FindEndedSessionsResponse:
+        """Tell which sessions are over."""
+        ids = [each.lower() for each in request.session_ids]
+        return user_pb2.FindEndedSessionsResponse(ended=await self._application.ended_sessions(ids))
+
     async def GetJwks(
         self, request: user_pb2.GetJwksRequest, context: Any
     ) -> user_pb2.GetJwksResponse:
         """Return the public keys."""
-        return self._jwks
+        keys, answer = self._jwks
+        if keys is not self._ring.keys:
+            keys = self._ring.keys
+            answer = user_pb2.GetJwksResponse(jwks_json=keys.jwks())
+            self._jwks = (keys, answer)
+        return answer
 
     async def _given(self, tokens: Tokens, context: Any) -> user_pb2.TokenPair:
         """Return the tokens as the caller gets them: a web page's refresh token as a cookie."""

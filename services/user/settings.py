@@ -42,14 +42,32 @@ class UserSettings(ServiceSettings):
         description="Time in seconds in which a used refresh token gives the same successor "
         "again, for clients that lost the answer.",
     )
+    key_settled_seconds: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="Age in seconds that the next signing key must have before a rotation lets it "
+        "sign: longer than PARLEY_GATEWAY_JWKS_REFRESH_SECONDS, so that everybody knows it.",
+    )
     login_attempts: int = Field(
-        10, ge=1, le=1000, description="Failed logins of one username before it must wait."
+        10,
+        ge=1,
+        le=1000,
+        description="Failed logins of one username from one address before it must wait there; "
+        "three times as many from all addresses, ten times as many of all names from one address.",
     )
     login_window_seconds: float = Field(
         300.0,
         gt=0,
         le=86_400,
         description="Time in seconds in which that many attempts are allowed.",
+    )
+    registrations_per_hour: int = Field(
+        30,
+        ge=1,
+        le=100_000,
+        description="Accounts that may be made from one address in an hour; without an address, "
+        "that is on the gateway's own machine, any number.",
     )
     account_cache_seconds: float = Field(
         2.0,

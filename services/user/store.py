@@ -101,6 +101,10 @@ class Store(Protocol):
         """
         ...
 
+    async def live_sessions(self, session_ids: Sequence[str], now: datetime) -> set[str]:
+        """Return those of the sessions that somebody is signed in with. Never from memory."""
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Commit when the block ends, roll back when it raises."""
         ...

@@ -13,7 +13,8 @@ import jwt
 from services.common.auth import ALGORITHM, AUDIENCE, ISSUER, TOKEN_TYPE
 from services.common.clock import Clock
 from services.common.ids import new_id
-from services.user.keys import SigningKeys, base64url
+from services.user.key_ring import KeyRing
+from services.user.keys import base64url
 
 _REFRESH_BYTES = 32  # 256 bits: beyond guessing, so that its plain SHA-256 is safe to store
 
@@ -31,8 +32,8 @@ class Tokens:
 class TokenIssuer:
     """Makes tokens; stores nothing."""
 
-    def __init__(self, keys: SigningKeys, clock: Clock, access_life: timedelta) -> None:
-        self._keys = keys
+    def __init__(self, ring: KeyRing, clock: Clock, access_life: timedelta) -> None:
+        self._ring = ring
         self._clock = clock
         self._access_life = access_life
 
@@ -49,8 +50,9 @@ class TokenIssuer:
             "exp": expires,
             "jti": new_id(),
         }
-        headers = {"typ": TOKEN_TYPE, "kid": self._keys.current_id}
-        token = jwt.encode(claims, self._keys.current, algorithm=ALGORITHM, headers=headers)
+        keys = self._ring.keys
+        headers = {"typ": TOKEN_TYPE, "kid": keys.current_id}
+        token = jwt.encode(claims, keys.current, algorithm=ALGORITHM, headers=headers)
         return token, expires
 
     def first_refresh_token(self) -> str:
@@ -63,7 +65,7 @@ class TokenIssuer:
         It is derived with a secret rather than drawn, so that a client which lost the answer and
         asks again gets the same successor, though only hashes are stored.
         """
-        return base64url(hmac.digest(self._keys.refresh_secret, token.encode(), "sha256"))
+        return base64url(hmac.digest(self._ring.keys.refresh_secret, token.encode(), "sha256"))
 
 
 def refresh_digest(token: str) -> bytes:

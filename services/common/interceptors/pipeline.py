@@ -14,13 +14,14 @@ import grpc
 import grpc.aio
 
 from services.common.access import Access
-from services.common.call_context import request_id_var
+from services.common.call_context import caller_or_none, client_address_var, request_id_var
 from services.common.codes import Code
 from services.common.errors import ParleyError
 from services.common.interceptors.authentication import Authenticator
 from services.common.interceptors.deadline import allowed_seconds, set_deadline
 from services.common.interceptors.failures import as_parley_error
 from services.common.interceptors.gate import Gate
+from services.common.interceptors.pace import Pace, address_in
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
 from services.common.interceptors.validation import accepted, checked, checked_unary
 from services.common.limits import Limits
@@ -73,12 +74,14 @@ class Pipeline:
         metrics: Metrics,
         gate: Gate,
         limits: Limits,
+        pace: Pace,
     ) -> None:
         self._rules = rules
         self._authenticator = authenticator
         self._metrics = metrics
         self._gate = gate
         self._limits = limits
+        self._pace = pace
 
     def around(self, server: grpc.aio.Server) -> grpc.aio.Server:
         """Return what to give to `add_…Servicer_to_server` in place of `server`."""
@@ -123,7 +126,14 @@ class Pipeline:
             if rule.gated:
                 self._gate.enter(while_draining=rule.while_draining)
                 inside = True
+            address = address_in(metadata) if rule.gated else None
+            client_address_var.set(address)
+            if address is not None:
+                # Before the token is looked at: forged ones cost their sender's budget.
+                self._pace.admit_address(address)
             await self._authenticator.admit(rule.access, metadata)
+            if address is not None and (learner := caller_or_none()) is not None:
+                self._pace.admit_user(learner.user_id)
             request = accepted(request)
             asked = context.time_remaining()
             seconds = allowed_seconds(asked, method.unary, self._limits)

@@ -21,10 +21,10 @@ from services.user.accounts import (
     SignedInAccount,
     StoredRefreshToken,
     TurnTaking,
-    Username,
 )
 from services.user.adapters import statements
 from services.user.store import UsernameTakenError
+from services.user.usernames import Username
 
 _ACCOUNT_WIDTH = len(statements.ACCOUNT_COLUMNS)
 _TOKEN_WIDTH = len(statements.TOKEN_COLUMNS)
@@ -60,6 +60,13 @@ class SqlStore:
                 return _signed_in(found.all())
 
         return await self._cache.get(user_id, read)
+
+    async def live_sessions(self, session_ids: Sequence[str], now: datetime) -> set[str]:
+        """Return those of the sessions that somebody is signed in with."""
+        parameters = {"these_sessions": list(session_ids), "now": now}
+        async with self._database.snapshot() as session:
+            found = await session.execute(statements.LIVE_SESSIONS, parameters)
+            return set(found.scalars())
 
 
 class SqlTransaction:

@@ -82,6 +82,11 @@ SET_PREFERENCES = (
 DELETE_ACCOUNT = delete(ACCOUNTS).where(ACCOUNTS.c.user_id == bindparam("this_user"))
 ADD_ERASURE = insert(ERASURES)
 
+LIVE_SESSIONS = select(SESSIONS.c.session_id).where(
+    SESSIONS.c.session_id.in_(bindparam("these_sessions", expanding=True)),
+    SESSIONS.c.ended_at.is_(None),
+    SESSIONS.c.expires_at > bindparam("now"),
+)
 ADD_SESSION = insert(SESSIONS)
 TOUCH_SESSION = (
     update(SESSIONS)

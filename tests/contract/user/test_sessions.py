@@ -5,11 +5,14 @@ import json
 import sqlite3
 from typing import Any
 
+import grpc
 import jwt
 import pytest
 
 from parley.user.v1 import user_pb2 as pb
 from services.common.ids import new_id
+from services.common.service_identity import ServiceSigner
+from services.common.status import from_rpc_error
 from tests.contract.user.conftest import PASSWORD, Users, bearer
 
 
@@ -269,3 +272,49 @@ async def test_an_expired_access_token_is_told_apart(users: Users):
     await users.clock.advance(606)
     error = await users.refused("GetProfile", pb.GetProfileRequest(), bearer(tokens))
     assert error.reason == "TOKEN_EXPIRED"
+
+
+# --- FindEndedSessions --------------------------------------------------------------------------
+
+
+async def ended(users: Users, *session_ids: str, caller: str = "conversation") -> list[str]:
+    signer = ServiceSigner.open(caller, users.settings.keys_dir / "services", users.clock)
+    answer = await users.stub.FindEndedSessions(
+        pb.FindEndedSessionsRequest(session_ids=session_ids), metadata=[signer.metadata("user")]
+    )
+    return list(answer.ended)
+
+
+async def test_the_conversation_service_is_told_which_sessions_are_over(users: Users):
+    own = (await users.register()).tokens
+    others = [await login(users) for _ in range(2)]
+    ids = [str(claims(each)["sid"]) for each in (own, *others)]
+    assert await ended(users, *ids) == []
+    await users.stub.Logout(pb.LogoutRequest(refresh_token=others[0].refresh_token))
+    unknown = new_id()
+    assert await ended(users, *ids, unknown) == [ids[1], unknown]
+    await change(users, own)
+    assert await ended(users, *ids) == ids[1:]
+    await users.clock.advance(30 * 86_400)
+    assert await ended(users, *ids) == ids
+
+
+async def test_1000_sessions_can_be_asked_for_and_no_more(users: Users):
+    assert len(await ended(users, *(new_id() for _ in range(1000)))) == 1000
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ended(users, *(new_id() for _ in range(1001)))
+    assert from_rpc_error(caught.value).reason == "INVALID_REQUEST"
+
+
+@pytest.mark.parametrize("caller", ["ai", "history", "media", "user"])
+async def test_no_other_service_is_told_of_sessions(users: Users, caller):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await ended(users, new_id(), caller=caller)
+    assert from_rpc_error(caught.value).reason == "SERVICE_IDENTITY_REQUIRED"
+
+
+async def test_no_learner_is_told_of_sessions(users: Users):
+    tokens = (await users.register()).tokens
+    request = pb.FindEndedSessionsRequest()
+    error = await users.refused("FindEndedSessions", request, bearer(tokens))
+    assert error.reason == "SERVICE_IDENTITY_REQUIRED"

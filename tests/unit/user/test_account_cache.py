@@ -8,7 +8,8 @@ import pytest
 from services.common.clock import ManualClock
 from services.user import account_cache
 from services.user.account_cache import AccountCache
-from services.user.accounts import Account, Session, SignedInAccount, Username
+from services.user.accounts import Account, Session, SignedInAccount
+from services.user.usernames import Username
 
 CLOCK = ManualClock()
 

@@ -1,45 +1,127 @@
-"""Failures are counted by name and forgotten evenly."""
+"""Guessing is slowed down by name and by address, and nobody is locked out by others."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from services.common.call_context import client_address_var
 from services.common.errors import ResourceExhausted
 from services.user import throttle as module
-from services.user.throttle import Throttle
+from services.user.throttle import Registrations, Throttle
+
+# Ten failures here, 30 of a name from everywhere, 100 from one address.
+MOST, WINDOW = 10, 300.0
 
 
-def allowed(throttle: Throttle, key: str, now: float) -> bool:
+@contextmanager
+def at(address: str | None) -> Iterator[None]:
+    token = client_address_var.set(address)
     try:
-        throttle.check(key, now)
-    except ResourceExhausted:
-        return False
-    return True
+        yield
+    finally:
+        client_address_var.reset(token)
 
 
-def test_so_many_failures_then_a_wait():
-    throttle = Throttle(3, 30)
-    for _ in range(3):
-        assert allowed(throttle, "ada", 0)
-        throttle.failed("ada", 0)
-    with pytest.raises(ResourceExhausted) as caught:
-        throttle.check("ada", 0)
-    assert caught.value.retry_after == pytest.approx(10)
-    assert not allowed(throttle, "ada", 9.9)
-    assert allowed(throttle, "ada", 10)
+def wait(throttle: Throttle, name: str, now: float = 0.0) -> float:
+    """Return how long an attempt must wait; 0: it may pass."""
+    try:
+        throttle.check(name, now)
+    except ResourceExhausted as error:
+        return error.retry_after or 0.0
+    return 0.0
 
 
-def test_names_are_counted_apart_and_success_forgets():
-    throttle = Throttle(1, 30)
-    throttle.failed("ada", 0)
-    assert allowed(throttle, "bob", 0)
-    assert not allowed(throttle, "ada", 0)
-    throttle.succeeded("ada")
-    assert allowed(throttle, "ada", 0)
+def fail(throttle: Throttle, name: str, times: int, now: float = 0.0) -> None:
+    for _ in range(times):
+        throttle.failed(name, now)
 
 
-def test_the_names_remembered_are_bounded(monkeypatch):
-    monkeypatch.setattr(module, "_REMEMBERED", 2)
-    throttle = Throttle(1, 30)
-    for name in ("ada", "bob", "eve"):
-        throttle.failed(name, 0)
-    assert allowed(throttle, "ada", 0)
-    assert not allowed(throttle, "eve", 0)
+@pytest.mark.parametrize("address", [None, "203.0.113.7"])
+def test_so_many_failures_then_a_wait(address):
+    throttle = Throttle(MOST, WINDOW)
+    with at(address):
+        fail(throttle, "ada", MOST - 1)
+        assert not wait(throttle, "ada")
+        fail(throttle, "ada", 1)
+        needed = wait(throttle, "ada")
+        assert needed == pytest.approx(WINDOW / MOST)
+        assert wait(throttle, "ada", needed - 0.1)
+        assert not wait(throttle, "ada", needed)
+        assert not wait(throttle, "bob")
+
+
+def test_success_forgets_the_failures_here():
+    throttle = Throttle(MOST, WINDOW)
+    with at("203.0.113.7"):
+        fail(throttle, "ada", MOST)
+        throttle.succeeded("ada")
+        assert not wait(throttle, "ada")
+
+
+def test_one_address_that_tries_many_names_waits_for_all_of_them():
+    throttle = Throttle(MOST, WINDOW)
+    with at("203.0.113.7"):
+        for number in range(10 * MOST):
+            assert not wait(throttle, f"name{number}")
+            throttle.failed(f"name{number}", 0)
+        assert wait(throttle, "another")
+    with at("203.0.113.8"):
+        assert not wait(throttle, "another")
+
+
+def test_many_addresses_that_try_one_name_wait_together():
+    throttle = Throttle(MOST, WINDOW)
+    for number in range(3 * MOST):
+        with at(f"203.0.113.{number}"):
+            assert not wait(throttle, "ada")
+            throttle.failed("ada", 0)
+    with at("198.51.100.1"):
+        assert wait(throttle, "ada")
+        assert not wait(throttle, "bob")
+
+
+def test_nobody_is_locked_out_where_they_were_signed_in_before():
+    throttle = Throttle(MOST, WINDOW)
+    with at("198.51.100.1"):
+        throttle.succeeded("ada")
+    for number in range(10 * MOST):
+        with at(f"203.0.113.{number}"):
+            throttle.failed("ada", 0)
+    with at("198.51.100.1"):
+        assert not wait(throttle, "ada")
+        fail(throttle, "ada", MOST)
+        assert wait(throttle, "ada"), "guessing is slowed down there too"
+    with at(None):
+        assert not wait(throttle, "ada"), "nor on the machine itself"
+
+
+def test_the_familiar_places_are_bounded(monkeypatch):
+    monkeypatch.setattr(module, "_FAMILIAR", 2)
+    throttle = Throttle(1, WINDOW)
+    with at("198.51.100.1"):
+        for name in ("ada", "bob", "eve"):
+            throttle.succeeded(name)
+    for name in ("ada", "eve"):
+        for number in range(3):
+            with at(f"203.0.113.{number}"):
+                throttle.failed(name, 0)
+    with at("198.51.100.1"):
+        assert wait(throttle, "ada")
+        assert not wait(throttle, "eve")
+
+
+def test_so_many_accounts_an_hour_from_one_address_and_any_number_on_the_machine_itself():
+    registrations = Registrations(3)
+    with at("203.0.113.7"):
+        for _ in range(3):
+            registrations.admit(0)
+        with pytest.raises(ResourceExhausted) as caught:
+            registrations.admit(0)
+        assert caught.value.retry_after == pytest.approx(1200)
+        registrations.admit(1200)
+    with at("203.0.113.8"):
+        registrations.admit(0)
+    with at(None):
+        for _ in range(100):
+            registrations.admit(0)

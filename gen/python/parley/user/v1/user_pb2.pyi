@@ -119,11 +119,13 @@ class RegisterRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DEVICE_NAME_FIELD_NUMBER: _builtins.int
     username: _builtins.str
-    """3 to 64 characters after Unicode NFKC normalisation, or an email address; letters, digits and
-    . _ - + @. Compared without regard to case.
+    """An email address, or 3 to 64 letters, digits and . _ - + after Unicode NFKC normalisation; of
+    any script, but not of several that are never written together. Compared without regard to case.
     """
     password: _builtins.str
-    """8 to 256 characters; nothing else is demanded of it."""
+    """8 to 256 characters, and not one that guessers try first (PASSWORD_TOO_COMMON); nothing else is
+    demanded of it.
+    """
     request_id: _builtins.str
     """Makes a retry harmless: the same id within 24 hours returns the same account. A UUID, or empty."""
     device_name: _builtins.str
@@ -694,6 +696,54 @@ class ExportDataResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportDataResponse: _TypeAlias = ExportDataResponse  # noqa: Y015
+
+@_typing.final
+class FindEndedSessionsRequest(_message.Message):
+    """Asks which sessions are over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of sessions, as access tokens name them (`sid`)."""
+
+    def __init__(
+        self,
+        *,
+        session_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_ids", b"session_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindEndedSessionsRequest: _TypeAlias = FindEndedSessionsRequest  # noqa: Y015
+
+@_typing.final
+class FindEndedSessionsResponse(_message.Message):
+    """Which sessions are over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ended(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of the request that nobody is signed in with any more."""
+
+    def __init__(
+        self,
+        *,
+        ended: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindEndedSessionsResponse: _TypeAlias = FindEndedSessionsResponse  # noqa: Y015
 
 @_typing.final
 class GetJwksRequest(_message.Message):

@@ -93,6 +93,11 @@ class UserServiceStub:
                 request_serializer=parley_dot_user_dot_v1_dot_user__pb2.ExportDataRequest.SerializeToString,
                 response_deserializer=parley_dot_user_dot_v1_dot_user__pb2.ExportDataResponse.FromString,
                 _registered_method=True)
+        self.FindEndedSessions = channel.unary_unary(
+                '/parley.user.v1.UserService/FindEndedSessions',
+                request_serializer=parley_dot_user_dot_v1_dot_user__pb2.FindEndedSessionsRequest.SerializeToString,
+                response_deserializer=parley_dot_user_dot_v1_dot_user__pb2.FindEndedSessionsResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/parley.user.v1.UserService/GetJwks',
                 request_serializer=parley_dot_user_dot_v1_dot_user__pb2.GetJwksRequest.SerializeToString,
@@ -110,7 +115,8 @@ class UserServiceServicer:
     def Register(self, request, context):
         """Creates an account and signs it in. Needs no token.
         ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
-        name or password); INVALID_ARGUMENT with the field's violation.
+        name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
+        RESOURCE_EXHAUSTED with RetryInfo when tried too often.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +163,8 @@ class UserServiceServicer:
 
     def ChangePassword(self, request, context):
         """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-        old password is wrong.
+        old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
+        when tried too often.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,14 +185,27 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAccount(self, request, context):
-        """Deletes the account and, in every service, all that belongs to it. Asks for the password.
+        """Deletes the account and, in every service, all that belongs to it. Asks for the password:
+        UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
+        the account any more and its name is free; conversations, recordings and what is live are
+        erased within seconds, or as soon as a service that is away is back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportData(self, request, context):
-        """Streams one archive of everything kept about the caller.
+        """Streams one archive of everything kept about the caller: account, conversations with their
+        corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
+        take all the places.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindEndedSessions(self, request, context):
+        """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
+        service only, which ends what is live of them; it tells nothing else of anybody.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,6 +275,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ExportData,
                     request_deserializer=parley_dot_user_dot_v1_dot_user__pb2.ExportDataRequest.FromString,
                     response_serializer=parley_dot_user_dot_v1_dot_user__pb2.ExportDataResponse.SerializeToString,
+            ),
+            'FindEndedSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindEndedSessions,
+                    request_deserializer=parley_dot_user_dot_v1_dot_user__pb2.FindEndedSessionsRequest.FromString,
+                    response_serializer=parley_dot_user_dot_v1_dot_user__pb2.FindEndedSessionsResponse.SerializeToString,
             ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
@@ -563,6 +588,33 @@ class UserService:
             '/parley.user.v1.UserService/ExportData',
             parley_dot_user_dot_v1_dot_user__pb2.ExportDataRequest.SerializeToString,
             parley_dot_user_dot_v1_dot_user__pb2.ExportDataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindEndedSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.user.v1.UserService/FindEndedSessions',
+            parley_dot_user_dot_v1_dot_user__pb2.FindEndedSessionsRequest.SerializeToString,
+            parley_dot_user_dot_v1_dot_user__pb2.FindEndedSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

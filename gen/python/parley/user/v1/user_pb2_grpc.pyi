@@ -40,7 +40,8 @@ class UserServiceStub:
     Register: _grpc.UnaryUnaryMultiCallable[_user_pb2.RegisterRequest, _user_pb2.RegisterResponse]
     """Creates an account and signs it in. Needs no token.
     ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
-    name or password); INVALID_ARGUMENT with the field's violation.
+    name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
+    RESOURCE_EXHAUSTED with RetryInfo when tried too often.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
@@ -61,16 +62,28 @@ class UserServiceStub:
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]
     """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-    old password is wrong.
+    old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
+    when tried too often.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]
     """Lists the caller's signed-in sessions, newest first."""
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_user_pb2.RevokeSessionRequest, _user_pb2.RevokeSessionResponse]
     """Ends one session, or all. Idempotent. Its live conversations end within 5 s."""
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteAccountRequest, _user_pb2.DeleteAccountResponse]
-    """Deletes the account and, in every service, all that belongs to it. Asks for the password."""
+    """Deletes the account and, in every service, all that belongs to it. Asks for the password:
+    UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
+    the account any more and its name is free; conversations, recordings and what is live are
+    erased within seconds, or as soon as a service that is away is back.
+    """
     ExportData: _grpc.UnaryStreamMultiCallable[_user_pb2.ExportDataRequest, _user_pb2.ExportDataResponse]
-    """Streams one archive of everything kept about the caller."""
+    """Streams one archive of everything kept about the caller: account, conversations with their
+    corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
+    take all the places.
+    """
+    FindEndedSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.FindEndedSessionsRequest, _user_pb2.FindEndedSessionsResponse]
+    """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
+    service only, which ends what is live of them; it tells nothing else of anybody.
+    """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetJwksRequest, _user_pb2.GetJwksResponse]
     """Returns the public keys that access tokens are signed with (RFC 7517). Needs no token."""
 
@@ -86,7 +99,8 @@ class UserServiceAsyncStub(UserServiceStub):
     Register: _aio.UnaryUnaryMultiCallable[_user_pb2.RegisterRequest, _user_pb2.RegisterResponse]  # type: ignore[assignment]
     """Creates an account and signs it in. Needs no token.
     ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
-    name or password); INVALID_ARGUMENT with the field's violation.
+    name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
+    RESOURCE_EXHAUSTED with RetryInfo when tried too often.
     """
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]  # type: ignore[assignment]
     """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
@@ -107,16 +121,28 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-    old password is wrong.
+    old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
+    when tried too often.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the caller's signed-in sessions, newest first."""
     RevokeSession: _aio.UnaryUnaryMultiCallable[_user_pb2.RevokeSessionRequest, _user_pb2.RevokeSessionResponse]  # type: ignore[assignment]
     """Ends one session, or all. Idempotent. Its live conversations end within 5 s."""
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteAccountRequest, _user_pb2.DeleteAccountResponse]  # type: ignore[assignment]
-    """Deletes the account and, in every service, all that belongs to it. Asks for the password."""
+    """Deletes the account and, in every service, all that belongs to it. Asks for the password:
+    UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
+    the account any more and its name is free; conversations, recordings and what is live are
+    erased within seconds, or as soon as a service that is away is back.
+    """
     ExportData: _aio.UnaryStreamMultiCallable[_user_pb2.ExportDataRequest, _user_pb2.ExportDataResponse]  # type: ignore[assignment]
-    """Streams one archive of everything kept about the caller."""
+    """Streams one archive of everything kept about the caller: account, conversations with their
+    corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
+    take all the places.
+    """
+    FindEndedSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.FindEndedSessionsRequest, _user_pb2.FindEndedSessionsResponse]  # type: ignore[assignment]
+    """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
+    service only, which ends what is live of them; it tells nothing else of anybody.
+    """
     GetJwks: _aio.UnaryUnaryMultiCallable[_user_pb2.GetJwksRequest, _user_pb2.GetJwksResponse]  # type: ignore[assignment]
     """Returns the public keys that access tokens are signed with (RFC 7517). Needs no token."""
 
@@ -135,7 +161,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_pb2.RegisterResponse, _abc.Awaitable[_user_pb2.RegisterResponse]]:
         """Creates an account and signs it in. Needs no token.
         ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
-        name or password); INVALID_ARGUMENT with the field's violation.
+        name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
+        RESOURCE_EXHAUSTED with RetryInfo when tried too often.
         """
 
     @_abc_1.abstractmethod
@@ -192,7 +219,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.ChangePasswordResponse, _abc.Awaitable[_user_pb2.ChangePasswordResponse]]:
         """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-        old password is wrong.
+        old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
+        when tried too often.
         """
 
     @_abc_1.abstractmethod
@@ -217,7 +245,11 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.DeleteAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.DeleteAccountResponse, _abc.Awaitable[_user_pb2.DeleteAccountResponse]]:
-        """Deletes the account and, in every service, all that belongs to it. Asks for the password."""
+        """Deletes the account and, in every service, all that belongs to it. Asks for the password:
+        UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
+        the account any more and its name is free; conversations, recordings and what is live are
+        erased within seconds, or as soon as a service that is away is back.
+        """
 
     @_abc_1.abstractmethod
     def ExportData(
@@ -225,7 +257,20 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.ExportDataRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_user_pb2.ExportDataResponse], _abc.AsyncIterator[_user_pb2.ExportDataResponse], _abc.Awaitable[None]]:
-        """Streams one archive of everything kept about the caller."""
+        """Streams one archive of everything kept about the caller: account, conversations with their
+        corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
+        take all the places.
+        """
+
+    @_abc_1.abstractmethod
+    def FindEndedSessions(
+        self,
+        request: _user_pb2.FindEndedSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.FindEndedSessionsResponse, _abc.Awaitable[_user_pb2.FindEndedSessionsResponse]]:
+        """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
+        service only, which ends what is live of them; it tells nothing else of anybody.
+        """
 
     @_abc_1.abstractmethod
     def GetJwks(

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/user/v1/user.proto.
  */
 export const file_parley_user_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChlwYXJsZXkvdXNlci92MS91c2VyLnByb3RvEg5wYXJsZXkudXNlci52MSLaAQoHQWNjb3VudBIPCgd1c2VyX2lkGAEgASgJEhAKCHVzZXJuYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB3Byb2ZpbGUYBCABKAsyHy5wYXJsZXkudHlwZXMudjEuTGVhcm5lclByb2ZpbGUSOwoLdHVybl90YWtpbmcYBSABKAsyJi5wYXJsZXkudHlwZXMudjEuVHVyblRha2luZ1ByZWZlcmVuY2VzEg0KBXZvaWNlGAYgASgJIrMBCglUb2tlblBhaXISFAoMYWNjZXNzX3Rva2VuGAEgASgJEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZWZyZXNoX3Rva2VuGAMgASgJEjwKGHJlZnJlc2hfdG9rZW5fZXhwaXJlc19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAivgEKD1JlZ2lzdGVyUmVxdWVzdBIcCgh1c2VybmFtZRgBIAEoCUIKukgHcgUQAxj+ARIcCghwYXNzd29yZBgCIAEoCUIKukgHcgUQCBiAAhIwCgdwcm9maWxlGAMgASgLMh8ucGFybGV5LnR5cGVzLnYxLkxlYXJuZXJQcm9maWxlEh8KCnJlcXVlc3RfaWQYBCABKAlCC7pICNgBAXIDsAEBEhwKC2RldmljZV9uYW1lGAUgASgJQge6SARyAhh4ImcKEFJlZ2lzdGVyUmVzcG9uc2USKAoHYWNjb3VudBgBIAEoCzIXLnBhcmxleS51c2VyLnYxLkFjY291bnQSKQoGdG9rZW5zGAIgASgLMhkucGFybGV5LnVzZXIudjEuVG9rZW5QYWlyImgKDExvZ2luUmVxdWVzdBIcCgh1c2VybmFtZRgBIAEoCUIKukgHcgUQARj+ARIcCghwYXNzd29yZBgCIAEoCUIKukgHcgUQARiAAhIcCgtkZXZpY2VfbmFtZRgDIAEoCUIHukgEcgIYeCJkCg1Mb2dpblJlc3BvbnNlEigKB2FjY291bnQYASABKAsyFy5wYXJsZXkudXNlci52MS5BY2NvdW50EikKBnRva2VucxgCIAEoCzIZLnBhcmxleS51c2VyLnYxLlRva2VuUGFpciIxCg5SZWZyZXNoUmVxdWVzdBIfCg1yZWZyZXNoX3Rva2VuGAEgASgJQgi6SAVyAxiABCI8Cg9SZWZyZXNoUmVzcG9uc2USKQoGdG9rZW5zGAEgASgLMhkucGFybGV5LnVzZXIudjEuVG9rZW5QYWlyIjAKDUxvZ291dFJlcXVlc3QSHwoNcmVmcmVzaF90b2tlbhgBIAEoCUIIukgFcgMYgAQiEAoOTG9nb3V0UmVzcG9uc2UiEwoRR2V0UHJvZmlsZVJlcXVlc3QiPgoSR2V0UHJvZmlsZVJlc3BvbnNlEigKB2FjY291bnQYASABKAsyFy5wYXJsZXkudXNlci52MS5BY2NvdW50InkKFFVwZGF0ZVByb2ZpbGVSZXF1ZXN0EjAKB2FjY291bnQYASABKAsyFy5wYXJsZXkudXNlci52MS5BY2NvdW50Qga6SAPIAQESLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIkEKFVVwZGF0ZVByb2ZpbGVSZXNwb25zZRIoCgdhY2NvdW50GAEgASgLMhcucGFybGV5LnVzZXIudjEuQWNjb3VudCJbChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSIAoMb2xkX3Bhc3N3b3JkGAEgASgJQgq6SAdyBRABGIACEiAKDG5ld19wYXNzd29yZBgCIAEoCUIKukgHcgUQCBiAAiJDChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlEikKBnRva2VucxgBIAEoCzIZLnBhcmxleS51c2VyLnYxLlRva2VuUGFpciKlAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgFIAEoCCIVChNMaXN0U2Vzc2lvbnNSZXF1ZXN0IkEKFExpc3RTZXNzaW9uc1Jlc3BvbnNlEikKCHNlc3Npb25zGAEgAygLMhcucGFybGV5LnVzZXIudjEuU2Vzc2lvbiJ+ChRSZXZva2VTZXNzaW9uUmVxdWVzdBIeCgpzZXNzaW9uX2lkGAEgASgJQgi6SAVyA7ABAUgAEh0KCmFsbF9vdGhlcnMYAiABKAhCB7pIBGoCCAFIABIWCgNhbGwYAyABKAhCB7pIBGoCCAFIAEIPCgZ0YXJnZXQSBbpIAggBIigKFVJldm9rZVNlc3Npb25SZXNwb25zZRIPCgdyZXZva2VkGAEgASgNIjQKFERlbGV0ZUFjY291bnRSZXF1ZXN0EhwKCHBhc3N3b3JkGAEgASgJQgq6SAdyBRABGIACIhcKFURlbGV0ZUFjY291bnRSZXNwb25zZSIqChFFeHBvcnREYXRhUmVxdWVzdBIVCg1pbmNsdWRlX2F1ZGlvGAEgASgIIjUKEkV4cG9ydERhdGFSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIQCghwcm9ncmVzcxgCIAEoAiIQCg5HZXRKd2tzUmVxdWVzdCIkCg9HZXRKd2tzUmVzcG9uc2USEQoJandrc19qc29uGAEgASgJMoUICgtVc2VyU2VydmljZRJNCghSZWdpc3RlchIfLnBhcmxleS51c2VyLnYxLlJlZ2lzdGVyUmVxdWVzdBogLnBhcmxleS51c2VyLnYxLlJlZ2lzdGVyUmVzcG9uc2USRAoFTG9naW4SHC5wYXJsZXkudXNlci52MS5Mb2dpblJlcXVlc3QaHS5wYXJsZXkudXNlci52MS5Mb2dpblJlc3BvbnNlEkoKB1JlZnJlc2gSHi5wYXJsZXkudXNlci52MS5SZWZyZXNoUmVxdWVzdBofLnBhcmxleS51c2VyLnYxLlJlZnJlc2hSZXNwb25zZRJHCgZMb2dvdXQSHS5wYXJsZXkudXNlci52MS5Mb2dvdXRSZXF1ZXN0Gh4ucGFybGV5LnVzZXIudjEuTG9nb3V0UmVzcG9uc2USUwoKR2V0UHJvZmlsZRIhLnBhcmxleS51c2VyLnYxLkdldFByb2ZpbGVSZXF1ZXN0GiIucGFybGV5LnVzZXIudjEuR2V0UHJvZmlsZVJlc3BvbnNlElwKDVVwZGF0ZVByb2ZpbGUSJC5wYXJsZXkudXNlci52MS5VcGRhdGVQcm9maWxlUmVxdWVzdBolLnBhcmxleS51c2VyLnYxLlVwZGF0ZVByb2ZpbGVSZXNwb25zZRJfCg5DaGFuZ2VQYXNzd29yZBIlLnBhcmxleS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBomLnBhcmxleS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2USWQoMTGlzdFNlc3Npb25zEiMucGFybGV5LnVzZXIudjEuTGlzdFNlc3Npb25zUmVxdWVzdBokLnBhcmxleS51c2VyLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlElwKDVJldm9rZVNlc3Npb24SJC5wYXJsZXkudXNlci52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBolLnBhcmxleS51c2VyLnYxLlJldm9rZVNlc3Npb25SZXNwb25zZRJcCg1EZWxldGVBY2NvdW50EiQucGFybGV5LnVzZXIudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJS5wYXJsZXkudXNlci52MS5EZWxldGVBY2NvdW50UmVzcG9uc2USVQoKRXhwb3J0RGF0YRIhLnBhcmxleS51c2VyLnYxLkV4cG9ydERhdGFSZXF1ZXN0GiIucGFybGV5LnVzZXIudjEuRXhwb3J0RGF0YVJlc3BvbnNlMAESSgoHR2V0SndrcxIeLnBhcmxleS51c2VyLnYxLkdldEp3a3NSZXF1ZXN0Gh8ucGFybGV5LnVzZXIudjEuR2V0Sndrc1Jlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_parley_types_v1_learner]);
+  fileDesc("ChlwYXJsZXkvdXNlci92MS91c2VyLnByb3RvEg5wYXJsZXkudXNlci52MSLaAQoHQWNjb3VudBIPCgd1c2VyX2lkGAEgASgJEhAKCHVzZXJuYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKB3Byb2ZpbGUYBCABKAsyHy5wYXJsZXkudHlwZXMudjEuTGVhcm5lclByb2ZpbGUSOwoLdHVybl90YWtpbmcYBSABKAsyJi5wYXJsZXkudHlwZXMudjEuVHVyblRha2luZ1ByZWZlcmVuY2VzEg0KBXZvaWNlGAYgASgJIrMBCglUb2tlblBhaXISFAoMYWNjZXNzX3Rva2VuGAEgASgJEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCg1yZWZyZXNoX3Rva2VuGAMgASgJEjwKGHJlZnJlc2hfdG9rZW5fZXhwaXJlc19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAivgEKD1JlZ2lzdGVyUmVxdWVzdBIcCgh1c2VybmFtZRgBIAEoCUIKukgHcgUQAxj+ARIcCghwYXNzd29yZBgCIAEoCUIKukgHcgUQCBiAAhIwCgdwcm9maWxlGAMgASgLMh8ucGFybGV5LnR5cGVzLnYxLkxlYXJuZXJQcm9maWxlEh8KCnJlcXVlc3RfaWQYBCABKAlCC7pICNgBAXIDsAEBEhwKC2RldmljZV9uYW1lGAUgASgJQge6SARyAhh4ImcKEFJlZ2lzdGVyUmVzcG9uc2USKAoHYWNjb3VudBgBIAEoCzIXLnBhcmxleS51c2VyLnYxLkFjY291bnQSKQoGdG9rZW5zGAIgASgLMhkucGFybGV5LnVzZXIudjEuVG9rZW5QYWlyImgKDExvZ2luUmVxdWVzdBIcCgh1c2VybmFtZRgBIAEoCUIKukgHcgUQARj+ARIcCghwYXNzd29yZBgCIAEoCUIKukgHcgUQARiAAhIcCgtkZXZpY2VfbmFtZRgDIAEoCUIHukgEcgIYeCJkCg1Mb2dpblJlc3BvbnNlEigKB2FjY291bnQYASABKAsyFy5wYXJsZXkudXNlci52MS5BY2NvdW50EikKBnRva2VucxgCIAEoCzIZLnBhcmxleS51c2VyLnYxLlRva2VuUGFpciIxCg5SZWZyZXNoUmVxdWVzdBIfCg1yZWZyZXNoX3Rva2VuGAEgASgJQgi6SAVyAxiABCI8Cg9SZWZyZXNoUmVzcG9uc2USKQoGdG9rZW5zGAEgASgLMhkucGFybGV5LnVzZXIudjEuVG9rZW5QYWlyIjAKDUxvZ291dFJlcXVlc3QSHwoNcmVmcmVzaF90b2tlbhgBIAEoCUIIukgFcgMYgAQiEAoOTG9nb3V0UmVzcG9uc2UiEwoRR2V0UHJvZmlsZVJlcXVlc3QiPgoSR2V0UHJvZmlsZVJlc3BvbnNlEigKB2FjY291bnQYASABKAsyFy5wYXJsZXkudXNlci52MS5BY2NvdW50InkKFFVwZGF0ZVByb2ZpbGVSZXF1ZXN0EjAKB2FjY291bnQYASABKAsyFy5wYXJsZXkudXNlci52MS5BY2NvdW50Qga6SAPIAQESLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrIkEKFVVwZGF0ZVByb2ZpbGVSZXNwb25zZRIoCgdhY2NvdW50GAEgASgLMhcucGFybGV5LnVzZXIudjEuQWNjb3VudCJbChVDaGFuZ2VQYXNzd29yZFJlcXVlc3QSIAoMb2xkX3Bhc3N3b3JkGAEgASgJQgq6SAdyBRABGIACEiAKDG5ld19wYXNzd29yZBgCIAEoCUIKukgHcgUQCBiAAiJDChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlEikKBnRva2VucxgBIAEoCzIZLnBhcmxleS51c2VyLnYxLlRva2VuUGFpciKlAQoHU2Vzc2lvbhISCgpzZXNzaW9uX2lkGAEgASgJEhMKC2RldmljZV9uYW1lGAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgFIAEoCCIVChNMaXN0U2Vzc2lvbnNSZXF1ZXN0IkEKFExpc3RTZXNzaW9uc1Jlc3BvbnNlEikKCHNlc3Npb25zGAEgAygLMhcucGFybGV5LnVzZXIudjEuU2Vzc2lvbiJ+ChRSZXZva2VTZXNzaW9uUmVxdWVzdBIeCgpzZXNzaW9uX2lkGAEgASgJQgi6SAVyA7ABAUgAEh0KCmFsbF9vdGhlcnMYAiABKAhCB7pIBGoCCAFIABIWCgNhbGwYAyABKAhCB7pIBGoCCAFIAEIPCgZ0YXJnZXQSBbpIAggBIigKFVJldm9rZVNlc3Npb25SZXNwb25zZRIPCgdyZXZva2VkGAEgASgNIjQKFERlbGV0ZUFjY291bnRSZXF1ZXN0EhwKCHBhc3N3b3JkGAEgASgJQgq6SAdyBRABGIACIhcKFURlbGV0ZUFjY291bnRSZXNwb25zZSIqChFFeHBvcnREYXRhUmVxdWVzdBIVCg1pbmNsdWRlX2F1ZGlvGAEgASgIIjUKEkV4cG9ydERhdGFSZXNwb25zZRINCgVjaHVuaxgBIAEoDBIQCghwcm9ncmVzcxgCIAEoAiJBChhGaW5kRW5kZWRTZXNzaW9uc1JlcXVlc3QSJQoLc2Vzc2lvbl9pZHMYASADKAlCELpIDZIBChDoByIFcgOwAQEiKgoZRmluZEVuZGVkU2Vzc2lvbnNSZXNwb25zZRINCgVlbmRlZBgBIAMoCSIQCg5HZXRKd2tzUmVxdWVzdCIkCg9HZXRKd2tzUmVzcG9uc2USEQoJandrc19qc29uGAEgASgJMu8ICgtVc2VyU2VydmljZRJNCghSZWdpc3RlchIfLnBhcmxleS51c2VyLnYxLlJlZ2lzdGVyUmVxdWVzdBogLnBhcmxleS51c2VyLnYxLlJlZ2lzdGVyUmVzcG9uc2USRAoFTG9naW4SHC5wYXJsZXkudXNlci52MS5Mb2dpblJlcXVlc3QaHS5wYXJsZXkudXNlci52MS5Mb2dpblJlc3BvbnNlEkoKB1JlZnJlc2gSHi5wYXJsZXkudXNlci52MS5SZWZyZXNoUmVxdWVzdBofLnBhcmxleS51c2VyLnYxLlJlZnJlc2hSZXNwb25zZRJHCgZMb2dvdXQSHS5wYXJsZXkudXNlci52MS5Mb2dvdXRSZXF1ZXN0Gh4ucGFybGV5LnVzZXIudjEuTG9nb3V0UmVzcG9uc2USUwoKR2V0UHJvZmlsZRIhLnBhcmxleS51c2VyLnYxLkdldFByb2ZpbGVSZXF1ZXN0GiIucGFybGV5LnVzZXIudjEuR2V0UHJvZmlsZVJlc3BvbnNlElwKDVVwZGF0ZVByb2ZpbGUSJC5wYXJsZXkudXNlci52MS5VcGRhdGVQcm9maWxlUmVxdWVzdBolLnBhcmxleS51c2VyLnYxLlVwZGF0ZVByb2ZpbGVSZXNwb25zZRJfCg5DaGFuZ2VQYXNzd29yZBIlLnBhcmxleS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBomLnBhcmxleS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2USWQoMTGlzdFNlc3Npb25zEiMucGFybGV5LnVzZXIudjEuTGlzdFNlc3Npb25zUmVxdWVzdBokLnBhcmxleS51c2VyLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlElwKDVJldm9rZVNlc3Npb24SJC5wYXJsZXkudXNlci52MS5SZXZva2VTZXNzaW9uUmVxdWVzdBolLnBhcmxleS51c2VyLnYxLlJldm9rZVNlc3Npb25SZXNwb25zZRJcCg1EZWxldGVBY2NvdW50EiQucGFybGV5LnVzZXIudjEuRGVsZXRlQWNjb3VudFJlcXVlc3QaJS5wYXJsZXkudXNlci52MS5EZWxldGVBY2NvdW50UmVzcG9uc2USVQoKRXhwb3J0RGF0YRIhLnBhcmxleS51c2VyLnYxLkV4cG9ydERhdGFSZXF1ZXN0GiIucGFybGV5LnVzZXIudjEuRXhwb3J0RGF0YVJlc3BvbnNlMAESaAoRRmluZEVuZGVkU2Vzc2lvbnMSKC5wYXJsZXkudXNlci52MS5GaW5kRW5kZWRTZXNzaW9uc1JlcXVlc3QaKS5wYXJsZXkudXNlci52MS5GaW5kRW5kZWRTZXNzaW9uc1Jlc3BvbnNlEkoKB0dldEp3a3MSHi5wYXJsZXkudXNlci52MS5HZXRKd2tzUmVxdWVzdBofLnBhcmxleS51c2VyLnYxLkdldEp3a3NSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_parley_types_v1_learner]);
 
 /**
  * An account as its owner sees it.
@@ -122,15 +122,16 @@ export const TokenPairSchema: GenMessage<TokenPair> = /*@__PURE__*/
  */
 export type RegisterRequest = Message<"parley.user.v1.RegisterRequest"> & {
   /**
-   * 3 to 64 characters after Unicode NFKC normalisation, or an email address; letters, digits and
-   * . _ - + @. Compared without regard to case.
+   * An email address, or 3 to 64 letters, digits and . _ - + after Unicode NFKC normalisation; of
+   * any script, but not of several that are never written together. Compared without regard to case.
    *
    * @generated from field: string username = 1;
    */
   username: string;
 
   /**
-   * 8 to 256 characters; nothing else is demanded of it.
+   * 8 to 256 characters, and not one that guessers try first (PASSWORD_TOO_COMMON); nothing else is
+   * demanded of it.
    *
    * @generated from field: string password = 2;
    */
@@ -706,6 +707,48 @@ export const ExportDataResponseSchema: GenMessage<ExportDataResponse> = /*@__PUR
   messageDesc(file_parley_user_v1_user, 24);
 
 /**
+ * Asks which sessions are over.
+ *
+ * @generated from message parley.user.v1.FindEndedSessionsRequest
+ */
+export type FindEndedSessionsRequest = Message<"parley.user.v1.FindEndedSessionsRequest"> & {
+  /**
+   * Ids of sessions, as access tokens name them (`sid`).
+   *
+   * @generated from field: repeated string session_ids = 1;
+   */
+  sessionIds: string[];
+};
+
+/**
+ * Describes the message parley.user.v1.FindEndedSessionsRequest.
+ * Use `create(FindEndedSessionsRequestSchema)` to create a new message.
+ */
+export const FindEndedSessionsRequestSchema: GenMessage<FindEndedSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_parley_user_v1_user, 25);
+
+/**
+ * Which sessions are over.
+ *
+ * @generated from message parley.user.v1.FindEndedSessionsResponse
+ */
+export type FindEndedSessionsResponse = Message<"parley.user.v1.FindEndedSessionsResponse"> & {
+  /**
+   * Those of the request that nobody is signed in with any more.
+   *
+   * @generated from field: repeated string ended = 1;
+   */
+  ended: string[];
+};
+
+/**
+ * Describes the message parley.user.v1.FindEndedSessionsResponse.
+ * Use `create(FindEndedSessionsResponseSchema)` to create a new message.
+ */
+export const FindEndedSessionsResponseSchema: GenMessage<FindEndedSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_parley_user_v1_user, 26);
+
+/**
  * Asks for the public keys.
  *
  * @generated from message parley.user.v1.GetJwksRequest
@@ -718,7 +761,7 @@ export type GetJwksRequest = Message<"parley.user.v1.GetJwksRequest"> & {
  * Use `create(GetJwksRequestSchema)` to create a new message.
  */
 export const GetJwksRequestSchema: GenMessage<GetJwksRequest> = /*@__PURE__*/
-  messageDesc(file_parley_user_v1_user, 25);
+  messageDesc(file_parley_user_v1_user, 27);
 
 /**
  * The public keys.
@@ -739,7 +782,7 @@ export type GetJwksResponse = Message<"parley.user.v1.GetJwksResponse"> & {
  * Use `create(GetJwksResponseSchema)` to create a new message.
  */
 export const GetJwksResponseSchema: GenMessage<GetJwksResponse> = /*@__PURE__*/
-  messageDesc(file_parley_user_v1_user, 26);
+  messageDesc(file_parley_user_v1_user, 28);
 
 /**
  * Accounts, tokens, profiles and goals.
@@ -753,7 +796,8 @@ export const UserService: GenService<{
   /**
    * Creates an account and signs it in. Needs no token.
    * ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
-   * name or password); INVALID_ARGUMENT with the field's violation.
+   * name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
+   * RESOURCE_EXHAUSTED with RetryInfo when tried too often.
    *
    * @generated from rpc parley.user.v1.UserService.Register
    */
@@ -818,7 +862,8 @@ export const UserService: GenService<{
   },
   /**
    * Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-   * old password is wrong.
+   * old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
+   * when tried too often.
    *
    * @generated from rpc parley.user.v1.UserService.ChangePassword
    */
@@ -848,7 +893,10 @@ export const UserService: GenService<{
     output: typeof RevokeSessionResponseSchema;
   },
   /**
-   * Deletes the account and, in every service, all that belongs to it. Asks for the password.
+   * Deletes the account and, in every service, all that belongs to it. Asks for the password:
+   * UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
+   * the account any more and its name is free; conversations, recordings and what is live are
+   * erased within seconds, or as soon as a service that is away is back.
    *
    * @generated from rpc parley.user.v1.UserService.DeleteAccount
    */
@@ -858,7 +906,9 @@ export const UserService: GenService<{
     output: typeof DeleteAccountResponseSchema;
   },
   /**
-   * Streams one archive of everything kept about the caller.
+   * Streams one archive of everything kept about the caller: account, conversations with their
+   * corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
+   * take all the places.
    *
    * @generated from rpc parley.user.v1.UserService.ExportData
    */
@@ -866,6 +916,17 @@ export const UserService: GenService<{
     methodKind: "server_streaming";
     input: typeof ExportDataRequestSchema;
     output: typeof ExportDataResponseSchema;
+  },
+  /**
+   * Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
+   * service only, which ends what is live of them; it tells nothing else of anybody.
+   *
+   * @generated from rpc parley.user.v1.UserService.FindEndedSessions
+   */
+  findEndedSessions: {
+    methodKind: "unary";
+    input: typeof FindEndedSessionsRequestSchema;
+    output: typeof FindEndedSessionsResponseSchema;
   },
   /**
    * Returns the public keys that access tokens are signed with (RFC 7517). Needs no token.

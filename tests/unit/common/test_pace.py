@@ -1,0 +1,51 @@
+"""Where a call came from, and how many may come from there."""
+
+from dataclasses import replace
+
+import pytest
+
+from services.common.clock import ManualClock
+from services.common.errors import ResourceExhausted
+from services.common.interceptors.pace import Pace, address_in
+from services.common.limits import DEFAULT_LIMITS
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("127.0.0.1", None),
+        ("::1", None),
+        ("127.9.9.9,203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7, 127.0.0.1", None),
+        ("8.8.8.8, 192.168.1.20", "192.168.1.20"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("::ffff:127.0.0.1", None),
+        ("nonsense", "unknown"),
+        ("203.0.113.7,", "unknown"),
+        ("", None),
+    ],
+)
+def test_only_what_the_gateway_saw_counts(value, address):
+    assert address_in({"x-forwarded-for": value}) == address
+
+
+def test_a_call_that_passed_no_gateway_has_no_address():
+    assert address_in({}) is None
+
+
+@pytest.mark.parametrize("admit", ["admit_user", "admit_address"])
+async def test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long(admit):
+    limits = replace(DEFAULT_LIMITS, calls_per_user_per_second=2, calls_per_address_per_second=2)
+    clock = ManualClock()
+    call = getattr(Pace(limits, clock), admit)
+    for _ in range(10):
+        call("one")
+    with pytest.raises(ResourceExhausted) as caught:
+        call("one")
+    assert caught.value.reason == "CALLS_TOO_FAST"
+    assert caught.value.retry_after == pytest.approx(0.5)
+    call("another")
+    await clock.advance(0.5)
+    call("one")
