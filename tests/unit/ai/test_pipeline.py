@@ -407,12 +407,25 @@ async def test_a_cancelled_session_gives_its_place_back():
     assert not model.sessions[0].is_open
 
 
-async def test_in_every_turn_words_are_evaluated_ahead_while_more_are_said():
-    class Cached(Watched):
-        @property
-        def capabilities(self):
-            return replace(super().capabilities, prompt_cache=True)
+class Cached(Watched):
+    """A model whose prompts stay evaluated."""
 
+    @property
+    def capabilities(self):
+        return replace(super().capabilities, prompt_cache=True)
+
+
+async def test_what_was_heard_of_a_reply_is_evaluated_before_the_next_words():
+    async with talk(model_type=Cached) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        t.session.handle(Interrupt(t.of(TurnCommitted)[0].generation, "Nice to"))
+        await settle()
+        last = t.model.sessions[0].primed[-1][-1]
+    assert (last.role, last.text) == (Role.ASSISTANT, "Nice to")
+
+
+async def test_in_every_turn_words_are_evaluated_ahead_while_more_are_said():
     text = "I like to cook with my family and my friends every day of the week"
     async with talk({"recognizer": {"texts": [text]}}, model_type=Cached) as t:
         for turn in (1, 2):
