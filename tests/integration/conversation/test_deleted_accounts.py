@@ -37,9 +37,9 @@ async def test_a_live_talk_ends_with_the_reason_and_its_rows_go(world: World):
     assert await rows(world.data_dir, "turns") == 1
     answer = await erase(world)
     assert (answer.erased, answer.remaining) == (1, 0)
-    await talk.to_end()
-    reasons = [notice.status.message for notice in talk.of_kind("notice")]
-    assert "This account no longer exists." in reasons
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.to_end()
+    assert from_rpc_error(caught.value).reason == "USER_NOT_FOUND"
     for table in ("conversations", "turns", "kept_turns", "learner_pace"):
         assert await rows(world.data_dir, table) == 0
 
