@@ -62,10 +62,9 @@ async def one(stack: Stack) -> AsyncIterator[Caller]:
         yield caller_
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS)
+@pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> type[WebTalk]:
-    found: type[WebTalk] = request.param
-    return found
+    return WAYS[request.param]
 
 
 def recording(name: str) -> bytes:

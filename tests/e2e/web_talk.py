@@ -160,7 +160,7 @@ class GrpcWebTalk(WebTalk):
             base_url=f"http://{self.address}", timeout=httpx.Timeout(BOUND_S)
         )
         self._leave = contextlib.AsyncExitStack()
-        self._parts: AsyncIterator[Message] | None = None
+        self._parts: AsyncIterator[tuple[int, bytes]] | None = None
         self.first_seq = 0
 
     @property
@@ -409,7 +409,7 @@ def split(body: bytes) -> Iterator[tuple[int, bytes]]:
         body = body[5 + size :]
 
 
-async def parts(chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+async def parts(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
     """Return the frames of a grpc-web body as they come."""
     left = b""
     async for chunk in chunks:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from launcher import greeting as module
 from launcher.certificates import Host
 from launcher.greeting import greeting
 from launcher.programs import plan
@@ -20,7 +19,7 @@ HERE = Host(
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.Host, "here", lambda: HERE)
+    monkeypatch.setattr(Host, "here", lambda: HERE)
 
 
 def told(tmp_path: Path, **settings: str) -> str:
