@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import CheckConstraint, Column, Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
 
@@ -33,6 +34,10 @@ are values here, never foreign keys. The ai service stores nothing. Types are Po
 has its own for them, in brackets where the name differs much. Revisions are in
 `services/<name>/migrations`; a test of each service compares them with the models.
 """
+
+# SQLAlchemy's own constructor of the first has no types.
+_POSTGRESQL: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+_SQLITE: Dialect = sqlite.dialect()
 
 HEADER = "| column | type | |\n|---|---|---|\n"
 
@@ -90,8 +95,8 @@ def line(column: Column[object]) -> str:
 
 def type_of(kind: TypeEngine[object]) -> str:
     """Return a column's type, with SQLite's where that is another word."""
-    theirs = kind.compile(dialect=postgresql.dialect())
-    ours = kind.compile(dialect=sqlite.dialect())
+    theirs = kind.compile(dialect=_POSTGRESQL)
+    ours = kind.compile(dialect=_SQLITE)
     same = theirs.split("(")[0].split()[0] == ours.split("(")[0].split()[0]
     return f"{theirs.lower()}" if same else f"{theirs.lower()} [{ours.lower()}]"
 
@@ -99,9 +104,8 @@ def type_of(kind: TypeEngine[object]) -> str:
 def beside(table: Table) -> Iterator[str]:
     """Yield the table's indexes and constraints that no column shows."""
     for constraint in sorted(table.constraints, key=lambda each: str(each.name)):
-        columns = ", ".join(f"`{each.name}`" for each in constraint.columns)
         if isinstance(constraint, UniqueConstraint) and len(constraint.columns) > 1:
-            yield f"unique: {columns}"
+            yield "unique: " + ", ".join(f"`{each.name}`" for each in constraint.columns)
         elif isinstance(constraint, CheckConstraint):
             yield f"check: `{constraint.sqltext}`"
     for index in sorted(table.indexes, key=lambda each: str(each.name)):

@@ -46,7 +46,7 @@ class Way:
             if answer.code:
                 return answer.reason or f"status {answer.code}"
             return answer.one(answer_type)
-        call = self.channel.unary_unary(
+        call: Any = self.channel.unary_unary(
             f"{SERVICE}/{method}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer_type.FromString,

@@ -136,6 +136,7 @@ async def test_two_rotations_under_load_fail_no_call(stack: Stack):
     await one.channel.close()
 
 
+@pytest.mark.leaves_behind("supervisord starts another process in the killed one's place")
 def test_a_restart_keeps_every_key(stack: Stack):
     _, before = run_keys(stack, "list")
     stack.kill("user")

@@ -35,7 +35,7 @@ def bearer(tokens: user_pb2.TokenPair) -> tuple[tuple[str, str], ...]:
 
 async def talk(one: Caller, tokens: user_pb2.TokenPair) -> Any:
     """Begin a conversation that goes on until something ends it."""
-    call = one.conversation.Converse(metadata=bearer(tokens), timeout=BOUND_S)
+    call: Any = one.conversation.Converse(metadata=bearer(tokens), timeout=BOUND_S)
     start = conversation_pb2.StartSession()
     await call.write(conversation_pb2.ConverseRequest(seq=1, start=start))
     assert (await call.read()).HasField("started")

@@ -40,6 +40,7 @@ from services.media.settings import MediaSettings
 from services.user.bootstrap import bootstrap as user
 from services.user.settings import UserSettings
 from tests.forged_tokens import Genuine
+from tests.stack import free_ports
 
 SERVICES: dict[str, ServiceDescriptor] = {
     "user": user_pb2.DESCRIPTOR.services_by_name["UserService"],
@@ -64,6 +65,8 @@ class Doors:
     data_dir: Path
     channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
     token: str = ""
+    websocket: str = ""
+    """The conversation service's WebSocket."""
 
     @property
     def learner(self) -> Metadata:
@@ -132,13 +135,19 @@ async def doors(tmp_path_factory: Any) -> AsyncIterator[Doors]:
     folder = tmp_path_factory.mktemp("access")
     found = Doors(folder)
     common = {"data_dir": folder, "port": 0, "metrics_port": 0}
+    (websocket_port,) = free_ports(1)
+    found.websocket = f"ws://127.0.0.1:{websocket_port}/ws"
     async with AsyncExitStack() as stack:
         for name, settings, bootstrap in (
             ("user", UserSettings(bcrypt_cost=4, **common), user),
             ("ai", AiSettings(engines=("scripted",), **common), ai),
             ("history", HistorySettings(**common), history),
             ("media", MediaSettings(**common), media),
-            ("conversation", ConversationSettings(**common), conversation),
+            (
+                "conversation",
+                ConversationSettings(websocket_port=websocket_port, **common),
+                conversation,
+            ),
         ):
             service = await stack.enter_async_context(running(name, settings, bootstrap))
             channel = grpc.aio.insecure_channel(service.address)

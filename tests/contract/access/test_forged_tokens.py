@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
+from websockets import ConnectionClosed, Subprotocol
+from websockets.asyncio.client import connect
 
 from services.common.errors import Code
 from tests.contract.access.conftest import SERVICES, Doors
@@ -10,6 +15,7 @@ from tests.forged_tokens import forgeries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+V1 = Subprotocol("parley.v1")
 LEARNERS_METHOD = {
     "user": "GetProfile",
     "conversation": "ListScenarios",
@@ -79,3 +85,32 @@ async def test_a_services_identity_is_no_learners_token_nor_the_other_way_round(
     assert await doors.knock(callee, method, (("authorization", service_token),)) == "TOKEN_INVALID"
     both = (("x-parley-service-authorization", f"Bearer {doors.token}"),)
     assert await doors.knock(callee, method, both) in {"SERVICE_IDENTITY_INVALID", "TOKEN_MISSING"}
+
+
+async def websocket_reason(doors: Doors, **options: Any) -> str:
+    """Open the conversation service's WebSocket; return the reason that it is closed with."""
+    async with connect(doors.websocket, **options) as socket:
+        try:
+            async with asyncio.timeout(20):
+                while True:
+                    await socket.recv()
+        except ConnectionClosed as closed:
+            return closed.rcvd.reason if closed.rcvd else ""
+
+
+async def test_no_forged_token_opens_a_websocket(doors: Doors):
+    genuine = doors.genuine_access()
+    wrong = {}
+    for name, token in forgeries(genuine):
+        header = {"Authorization": f"Bearer {token}"}
+        reasons = {await websocket_reason(doors, subprotocols=[V1], additional_headers=header)}
+        if token.replace(".", "").replace("-", "").replace("_", "").isalnum():
+            # As pages send it; what is no HTTP token cannot be sent so.
+            reasons.add(
+                await websocket_reason(
+                    doors, subprotocols=[V1, Subprotocol(f"parley.token.{token}")]
+                )
+            )
+        if not reasons <= {"TOKEN_INVALID", "TOKEN_EXPIRED"}:
+            wrong[name] = reasons
+    assert wrong == {}

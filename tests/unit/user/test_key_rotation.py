@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from services.common.clock import ManualClock
+from services.common.key_files import publish_public_key
 from services.user import key_rotation as module
 from services.user.key_ring import KeyRing
 from services.user.key_rotation import TooEarlyError, list_keys, main, replace_all, rotate
@@ -73,7 +74,7 @@ def test_a_rotation_that_stopped_half_way_left_a_working_set(tmp_path, steps, mo
         return run
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "publish_public_key", step(module.publish_public_key))
+        patch.setattr(module, "publish_public_key", step(publish_public_key))
         patch.setattr(Path, "replace", step(Path.replace))
         patch.setattr(module, "_forget_expired", step(module._forget_expired))
         with pytest.raises(KeyboardInterrupt):

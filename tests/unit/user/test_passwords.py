@@ -1,6 +1,9 @@
 """Hashing: the same work for everybody, off the loop, a bounded number at a time."""
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -88,3 +91,19 @@ async def test_only_a_hash_of_less_work_is_made_anew(hasher):
         assert await stricter.matches("correct horse", made)
         assert await stricter.upgraded("correct horse", new) is None
         assert await hasher.upgraded("correct horse", new) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_hashing_gives_way_to_the_machines_other_work(hasher, monkeypatch):
+    seen = []
+    checkpw = bcrypt.checkpw
+
+    def note(password: bytes, stored: bytes) -> bool:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return checkpw(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", note)
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    await hasher.matches("guess", None)
+    assert seen == [max(here, 10)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == here
