@@ -22,6 +22,7 @@ from services.user.adapters.sql_store import SqlStore
 from services.user.application import Lifetimes, UserApplication
 from services.user.erasing import AccountDeletion, ErasureWorker
 from services.user.exporting import Exporter
+from services.user.housekeeping import Housekeeping
 from services.user.key_ring import KeyRing
 from services.user.passwords import PasswordHasher
 from services.user.servicer import ACCESS, UserServicer
@@ -93,6 +94,6 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
 
         yield Application(
             [service],
-            background=(erasing.run, ring.run),
+            background=(erasing.run, ring.run, Housekeeping(store, runtime.clock).run),
             verifier=TokenVerifier(own_keys, runtime.clock),
         )

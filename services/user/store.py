@@ -78,6 +78,13 @@ class Transaction(Protocol):
         """Forget every refresh token of the session."""
         ...
 
+    async def prune(self, now: datetime) -> int:
+        """Delete sessions that are over, and refresh tokens that could do nothing any more.
+
+        Returns how many of both. What is left of a live session still tells a reused token.
+        """
+        ...
+
     async def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
         """Return the refresh token and its session, ended or not.
 

@@ -166,6 +166,15 @@ class SqlTransaction:
         """Forget the session's refresh tokens."""
         await self._session.execute(statements.DROP_REFRESH_TOKENS, {"this_session": session_id})
 
+    async def prune(self, now: datetime) -> int:
+        """Delete what is over."""
+        # Nobody is touched: what is remembered of accounts holds live sessions alone.
+        pruned = 0
+        for statement in (statements.PRUNE_REFRESH_TOKENS, statements.PRUNE_SESSIONS):
+            done: Any = await self._session.execute(statement, {"now": now})
+            pruned += int(done.rowcount)
+        return pruned
+
     async def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
         """Return the refresh token, locked, and its session."""
         found = await self._session.execute(statements.REFRESH_TOKEN, {"this_digest": digest})

@@ -5,7 +5,7 @@ Parameters named `this_…` choose rows; the others are new values, named as the
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Table, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Column, Table, and_, bindparam, delete, insert, or_, select, update
 
 from services.user.adapters.tables import ACCOUNTS, ERASURES, REFRESH_TOKENS, SESSIONS
 
@@ -113,6 +113,11 @@ USE_REFRESH_TOKEN = (
     update(REFRESH_TOKENS)
     .where(REFRESH_TOKENS.c.digest == bindparam("this_digest"))
     .values(used_at=bindparam("used_at"))
+)
+PRUNE_REFRESH_TOKENS = delete(REFRESH_TOKENS).where(REFRESH_TOKENS.c.expires_at <= bindparam("now"))
+# Their refresh tokens go with them.
+PRUNE_SESSIONS = delete(SESSIONS).where(
+    or_(SESSIONS.c.ended_at.is_not(None), SESSIONS.c.expires_at <= bindparam("now"))
 )
 DROP_REFRESH_TOKENS = delete(REFRESH_TOKENS).where(
     REFRESH_TOKENS.c.session_id == bindparam("this_session")

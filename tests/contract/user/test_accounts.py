@@ -264,6 +264,76 @@ async def test_sending_the_whole_account_back_is_fine(users: Users):
     assert changed.account == answer.account
 
 
+def profile(**fields: Any) -> dict[str, Any]:
+    return {"profile": fields}
+
+
+@pytest.mark.parametrize(
+    ("most", "one_more", "field"),
+    [
+        (profile(display_name="d" * 80), profile(display_name="d" * 81), "profile.display_name"),
+        (
+            profile(first_language="zh-Hant-TW"),
+            profile(first_language="zh_TW"),
+            "profile.first_language",
+        ),
+        (profile(level=6), profile(level=7), "profile.level"),
+        (profile(interests=["i"] * 20), profile(interests=["i"] * 21), "profile.interests"),
+        (
+            profile(interests=["i" * 60]),
+            profile(interests=["i" * 61]),
+            "profile.interests[0]",
+        ),
+        (profile(goals=["g"] * 10), profile(goals=["g"] * 11), "profile.goals"),
+        (profile(goals=["g" * 200]), profile(goals=["g" * 201]), "profile.goals[0]"),
+        (
+            profile(time_zone="America/Argentina/Buenos_Aires"),
+            profile(time_zone="CEST"),
+            "profile.time_zone",
+        ),
+        (
+            {"turn_taking": {"patience": 1.0}},
+            {"turn_taking": {"patience": 1.01}},
+            "turn_taking.patience",
+        ),
+    ],
+)
+async def test_a_field_takes_so_much_and_no_more(users: Users, most, one_more, field):
+    answer = await users.register()
+    changed = await update(users, answer.tokens, **most)
+    request = pb.UpdateProfileRequest(account=pb.Account(**one_more))
+    error = await users.refused("UpdateProfile", request, bearer(answer.tokens))
+    assert error.reason == "INVALID_REQUEST"
+    assert [each.field.removeprefix("account.") for each in error.fields] == [field]
+    got = await users.stub.GetProfile(pb.GetProfileRequest(), metadata=bearer(answer.tokens))
+    assert got.account == changed, "what was refused changed nothing"
+
+
+async def test_every_field_of_a_profile_is_kept(users: Users):
+    tokens = (await users.register()).tokens
+    wanted = pb.Account(
+        profile=learner_pb2.LearnerProfile(
+            display_name="Ada 🦜",
+            first_language="pt-BR",
+            level=learner_pb2.CEFR_LEVEL_C1,
+            interests=["chess", "الشطرنج"],
+            goals=["talk to my neighbours"],
+            time_zone="Asia/Kolkata",
+        ),
+        turn_taking=learner_pb2.TurnTakingPreferences(
+            patience=0.25, push_to_talk=True, no_hints=True, no_barge_in=True, typical_pause_ms=700
+        ),
+        voice="amy",
+    )
+    request = pb.UpdateProfileRequest(account=wanted)
+    await users.stub.UpdateProfile(request, metadata=bearer(tokens))
+    got = (await users.stub.GetProfile(pb.GetProfileRequest(), metadata=bearer(tokens))).account
+    for part in ("profile", "turn_taking", "voice"):
+        assert getattr(got, part) == getattr(wanted, part)
+    described = learner_pb2.LearnerProfile.DESCRIPTOR.fields
+    assert {each.name for each, _ in got.profile.ListFields()} == {each.name for each in described}
+
+
 @pytest.mark.parametrize(
     "path",
     ["user_id", "username", "created_at", "profile.nonsense", "voice.x", "profile.goals.x", ""],

@@ -231,6 +231,17 @@ async def test_all_others_or_all_are_ended(users: Users):
     assert await refused(users, own.refresh_token) == "REFRESH_TOKEN_INVALID"
 
 
+@pytest.mark.parametrize(
+    "target", [{}, {"session_id": "not an id"}, {"all": False}, {"all_others": False}]
+)
+async def test_what_to_end_must_be_said(users: Users, target):
+    tokens = (await users.register()).tokens
+    request = pb.RevokeSessionRequest(**target)
+    error = await users.refused("RevokeSession", request, bearer(tokens))
+    assert error.reason == "INVALID_REQUEST"
+    await refresh(users, tokens.refresh_token)
+
+
 async def test_nobody_ends_the_session_of_another_user(users: Users):
     ada = (await users.register()).tokens
     bob = (await users.register("Bob")).tokens

@@ -1,0 +1,42 @@
+"""What is done now and then: deleting sessions and refresh tokens that are over."""
+
+from __future__ import annotations
+
+import structlog
+
+from services.common.clock import Clock
+from services.common.errors import ParleyError
+from services.user.store import Store
+
+# Nothing waits for it. An account signed in at one place leaves 144 used tokens a day.
+_EVERY_SECONDS = 3600.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Housekeeping:
+    """Prunes the store, hour by hour."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Do it again and again, until cancelled."""
+        while True:
+            try:
+                await self.once()
+            except ParleyError as error:
+                _log.warning("housekeeping_failed", reason=error.reason)
+            await self._clock.sleep(_EVERY_SECONDS)
+
+    async def once(self) -> None:
+        """Delete what is over now.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        async with self._store.transaction() as work:
+            pruned = await work.prune(self._clock.now())
+        if pruned:
+            _log.info("pruned", rows=pruned)
