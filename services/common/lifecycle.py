@@ -159,12 +159,13 @@ async def serve(
     async with AsyncExitStack() as stack:
         signer = await asyncio.to_thread(ServiceSigner.open, name, services_dir, clock)
         peers = await stack.enter_async_context(Peers.open(_addresses(settings), signer, limits))
-        runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics, gate)
+        pace = Pace(limits, clock)
+        runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics, gate, pace)
         application = await stack.enter_async_context(bootstrap(settings, runtime))
         verifier = application.verifier or default_verifier(settings, peers, clock)
         authenticator = Authenticator(verifier, ServiceVerifier(name, services_dir, clock))
         rules = method_rules(application.services, limits)
-        pipeline = Pipeline(rules, authenticator, metrics, gate, limits, Pace(limits, clock))
+        pipeline = Pipeline(rules, authenticator, metrics, gate, limits, pace)
         server = grpc.aio.server(
             options=server_options(limits),
             maximum_concurrent_rpcs=limits.concurrent_calls,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from services.common.auth import AccessTokenVerifier
     from services.common.channel import Peers
     from services.common.interceptors.gate import Gate
+    from services.common.interceptors.pace import Pace
     from services.common.metrics import Metrics
     from services.common.service_identity import ServiceSigner
 
@@ -128,6 +129,7 @@ class Runtime:
     peers: channels to the other services, `peers.channel("history")`.
     signer: this service's own identity.
     gate: what a transport that is no gRPC enters and leaves for each of its calls.
+    pace: what it asks how fast they may come.
     """
 
     name: str
@@ -138,6 +140,7 @@ class Runtime:
     signer: ServiceSigner
     metrics: Metrics
     gate: Gate
+    pace: Pace
 
 
 S_contra = TypeVar("S_contra", bound=ServiceSettings, contravariant=True)

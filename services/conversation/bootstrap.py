@@ -120,7 +120,13 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
 
         verifier = default_verifier(settings, runtime.peers, clock)
         sockets = WebSocketSessions(
-            conversations, verifier, runtime.gate, runtime.metrics, limits, settings.web_origins
+            conversations,
+            verifier,
+            runtime.gate,
+            runtime.pace,
+            runtime.metrics,
+            limits,
+            settings.web_origins,
         )
         websocket_port = settings.effective_websocket_port
         try:

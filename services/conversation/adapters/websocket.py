@@ -27,11 +27,12 @@ from websockets.typing import Subprotocol
 
 from parley.conversation.v1 import conversation_pb2
 from services.common.auth import AccessTokenVerifier, bearer
-from services.common.call_context import Caller, caller_var, request_id_var
+from services.common.call_context import Caller, caller_var, client_address_var, request_id_var
 from services.common.codes import Code
 from services.common.errors import ParleyError, Unauthenticated
 from services.common.interceptors.failures import as_parley_error
 from services.common.interceptors.gate import Gate, Phase
+from services.common.interceptors.pace import FORWARDED_KEY, Pace, address_in
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
 from services.common.interceptors.validation import checked, malformed
 from services.common.limits import Limits
@@ -87,6 +88,7 @@ class WebSocketSessions:
         conversations: Conversations,
         verifier: AccessTokenVerifier,
         gate: Gate,
+        pace: Pace,
         metrics: Metrics,
         limits: Limits,
         origins: Collection[str],
@@ -94,6 +96,7 @@ class WebSocketSessions:
         self._conversations = conversations
         self._verifier = verifier
         self._gate = gate
+        self._pace = pace
         self._metrics = metrics.method(PATH)
         self._limits = limits
         self._origins = frozenset(origins)
@@ -161,6 +164,18 @@ class WebSocketSessions:
             return True
         return bool(origin) and urlsplit(origin).netloc == headers.get("Host")
 
+    async def _admitted(self, headers: Headers) -> Caller:
+        """Return the learner behind a handshake, when it does not come too fast."""
+        forwarded = headers.get_all(FORWARDED_KEY)
+        address = address_in({FORWARDED_KEY: forwarded[-1]}) if forwarded else None
+        client_address_var.set(address)
+        if address is not None:
+            self._pace.admit_address(address)
+        caller = await self._who(headers)
+        if address is not None:
+            self._pace.admit_user(caller.user_id)
+        return caller
+
     async def _who(self, headers: Headers) -> Caller:
         given = headers.get("Authorization")
         if given is not None:
@@ -185,7 +200,7 @@ class WebSocketSessions:
         try:
             self._gate.enter()
             inside = True
-            caller = await self._who(headers)
+            caller = await self._admitted(headers)
             caller_var.set(caller)
             await self._converse(socket, caller)
             await socket.close(GOOD_END)
