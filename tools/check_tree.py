@@ -16,8 +16,12 @@ LARGEST_BYTES = 2 * 2**20
 """Recordings for tests fit below it; weights and results belong elsewhere."""
 
 ADDRESS = re.compile(r"https?://|git\+ssh://")
-DONATIONS = re.compile(r'\s*"(url|funding)": "https://[^"]*",?')
-"""Where an npm package's authors take donations: in every lock file alike, whoever wrote it."""
+DONATIONS = re.compile(r'\s*("(url|funding)": )?"https://[^"]*",?')
+"""Where an npm package's authors take donations: in every lock file alike, whoever wrote it.
+
+One address stands behind its key, several stand bare in a list; what a mirror is asked for never
+does, since npm writes it as `resolved`.
+"""
 
 MACHINE_PATH = re.compile(
     r"(?<![\w.:/$}~-])/(?:root|work|home/(?!user\b)[\w.-]+|Users/(?!you\b)[\w.-]+|farm)/[\w.-]"

@@ -30,6 +30,9 @@ def test_a_lock_file_names_no_address(findings):
 
 def test_where_authors_take_donations_is_the_same_in_everybodys_lock_file(findings):
     assert not findings(LOCK, b'  "funding": {\n    "url": "https://example.org/sponsor"\n  }')
+    assert not findings(
+        LOCK, b'  "funding": [\n    "https://example.org/a",\n    "https://b.org/"\n  ]'
+    )
     assert findings(LOCK, b'  "resolved": "https://registry.example/x.tgz", "url": "https://x/"')
 
 
