@@ -159,7 +159,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         signer = await asyncio.to_thread(ServiceSigner.open, name, services_dir, clock)
         peers = await stack.enter_async_context(Peers.open(_addresses(settings), signer, limits))
-        pace = Pace(limits, clock)
+        pace = Pace(limits, clock, on=settings.rate_limits)
         runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics, gate, pace)
         application = await stack.enter_async_context(bootstrap(settings, runtime))
         verifier = application.verifier or default_verifier(settings, peers, clock)

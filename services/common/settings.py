@@ -82,6 +82,11 @@ class ServiceSettings(DeclaredSettings):
         description="SQLAlchemy URL of the service's own database, "
         "such as postgresql+psycopg://…; unset: a SQLite file below the data folder.",
     )
+    rate_limits: bool = shared(
+        True,
+        "Whether calls are limited by user and address, see limits.md; false for load tests from "
+        "other machines.",
+    )
     user_address: str = shared("127.0.0.1:50051", "Where the user service is, host:port.")
     conversation_address: str = shared(
         "127.0.0.1:50052",

@@ -115,7 +115,7 @@ _ADVICE = {
     "TOKEN_INVALID": "Sign in again with `parley login`.",
     "TOKEN_EXPIRED": "Sign in again with `parley login`.",
     "REFRESH_TOKEN_INVALID": "Sign in again with `parley login`.",
-    "SESSION_REVOKED": "Sign in again with `parley login`.",
+    "SESSION_ENDED": "Sign in again with `parley login`.",
     "CREDENTIALS_INVALID": "Check both, or make an account with `parley register`.",
     "BAD_CREDENTIALS": "Check both, or make an account with `parley register`.",
     "USERNAME_TAKEN": "Choose another name, or sign in with `parley login`.",

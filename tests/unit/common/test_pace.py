@@ -49,3 +49,9 @@ async def test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long
     call("another")
     await clock.advance(0.5)
     call("one")
+
+
+async def test_load_tests_can_turn_it_off():
+    pace = Pace(replace(DEFAULT_LIMITS, calls_per_user_per_second=1), ManualClock(), on=False)
+    for _ in range(100):
+        pace.admit_user("one")
