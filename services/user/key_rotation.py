@@ -123,6 +123,10 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         settings = UserSettings.load()
+        folder = access_folder(settings.keys_dir)
+        if not (folder / CURRENT).exists():
+            # Making some would look like a rotation, in a folder that nobody uses.
+            raise KeyFileError(f"No keys in {folder}: is PARLEY_DATA_DIR the running Parley's?")
         if chosen.action == "rotate" and chosen.compromised:
             replace_all(settings.keys_dir)
         elif chosen.action == "rotate":

@@ -115,6 +115,11 @@ async def test_a_running_service_survives_a_broken_key_file(tmp_path):
 
 def test_the_command_says_what_is_there_and_when_it_is_too_early(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PARLEY_DATA_DIR", str(tmp_path))
+    for action in ("list", "rotate"):
+        assert main([action]) == 2
+        assert "is PARLEY_DATA_DIR the running Parley's?" in capsys.readouterr().err
+    assert not (tmp_path / "keys").exists()
+    SigningKeys.open(tmp_path / "keys")
     assert main(["rotate"]) == 0
     shown = capsys.readouterr().out
     assert [line.split()[0] for line in shown.splitlines()] == ["current", "next", "retired"]
