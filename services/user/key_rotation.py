@@ -123,10 +123,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         settings = UserSettings.load()
-        folder = access_folder(settings.keys_dir)
-        if not (folder / CURRENT).exists():
-            # Making some would look like a rotation, in a folder that nobody uses.
-            raise KeyFileError(f"No keys in {folder}: is PARLEY_DATA_DIR the running Parley's?")
+        _check_there_are_keys(access_folder(settings.keys_dir))
         if chosen.action == "rotate" and chosen.compromised:
             replace_all(settings.keys_dir)
         elif chosen.action == "rotate":
@@ -140,6 +137,12 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_WRONG
     return 0
+
+
+def _check_there_are_keys(folder: Path) -> None:
+    # Making some would look like a rotation, in a folder that nobody uses.
+    if not (folder / CURRENT).exists():
+        raise KeyFileError(f"No keys in {folder}: is PARLEY_DATA_DIR the running Parley's?")
 
 
 def _check_settled(folder: Path, settled_seconds: float) -> None:
