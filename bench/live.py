@@ -234,7 +234,11 @@ class _Talk:
         deadline = self._instant(first + len(recording)) + timeout_s
         while True:
             answer.turns = [t for n, t in self._turns.items() if n not in before[0]]
-            answer.replies = [r for g, r in self._replies.items() if g not in before[1]]
+            # A hint answers nothing, and what answers an earlier recording is not this one's.
+            mine = {turn.number for turn in answer.turns}
+            answer.replies = [
+                r for g, r in self._replies.items() if g not in before[1] and r.turn in mine
+            ]
             answer.saved = len(self._saved - before[2])
             whole = answer.reply
             if whole is not None and whole.ended and answer.saved:
