@@ -191,7 +191,8 @@ class _Utterance:
 class TurnTaking:
     """The machine of one session. See the module's docstring."""
 
-    def __init__(self, preferences: TurnTakingPreferences) -> None:
+    def __init__(self, preferences: TurnTakingPreferences, begin: int = 0) -> None:
+        """`begin`: the position of the first sample that will be heard."""
         self._preferences = preferences
         self._policy = pause_policy(preferences.patience)
         self._estimate = PauseEstimate(preferences.typical_pause_ms)
@@ -200,7 +201,8 @@ class TurnTaking:
         self._utterance: _Utterance | None = None
         self._voice_run = 0
         self._pause = 0
-        self._quiet_since = 0
+        # What came before was not heard here: it counts for no silence.
+        self._quiet_since = begin
         self._hinted = False
 
     @property

@@ -154,7 +154,7 @@ class PipelineSession:
     def __init__(self, models: PipelineModels, config: SessionConfig) -> None:
         self._models = models
         self._outbox = Outbox()
-        self._turns = TurnTaking(config.turn_taking)
+        self._turns = TurnTaking(config.turn_taking, config.first_sample)
         frame = models.voice_activity.capabilities.frame_samples
         self._microphone = Microphone(config.first_sample, frame)
         self._voice_activity = models.voice_activity.open()

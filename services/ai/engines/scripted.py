@@ -113,7 +113,7 @@ class ScriptedSession:
 
     def __init__(self, script: Script, config: SessionConfig) -> None:
         self._script = script
-        self._turns = TurnTaking(config.turn_taking)
+        self._turns = TurnTaking(config.turn_taking, config.first_sample)
         self._outbox = Outbox()
         self._position = config.first_sample
         self._voice = config.voice

@@ -268,6 +268,14 @@ def test_long_silence_is_told_once_and_only_while_the_learner_has_the_floor():
     assert len(of(SilentLong, talk.silence(30_000))) == 1
 
 
+def test_what_lies_before_the_first_sample_is_no_silence():
+    """In an engine that took another's place the tutor gave a hint with the first sample."""
+    begin = samples_of_ms(60_000)
+    talk = Session(TurnTaking(TurnTakingPreferences(), begin), now=begin)
+    assert of(SilentLong, talk.silence(8_000)) == []
+    assert len(of(SilentLong, talk.silence(2_000))) == 1
+
+
 def test_no_hints_means_none():
     assert session(no_hints=True).silence(60_000) == []
 
