@@ -166,7 +166,11 @@ class EngineLink:
                     self._session.handle(EngineGivenUp(problems.engine_gone()))
                     return False
             else:
-                await self._take_up(engine, position)
+                try:
+                    await self._take_up(engine, position)
+                except BaseException:
+                    await engine.close()
+                    raise
                 return True
             await self._clock.sleep(wait)
             wait = min(wait * 2, _LONGEST_RETRY_S)

@@ -195,7 +195,7 @@ class LiveSession:
                 self._tell_first_notices()
                 self.ready.set_result(None)
                 await self._ended.wait()
-                listening.cancel()
+                await self._let_engine_go(listening)
                 await self._put_away(recording)
         finally:
             if self._timer is not None:
@@ -443,6 +443,16 @@ class LiveSession:
         return group.create_task(self._recorder.run())
 
     # --- the end ------------------------------------------------------------------------------
+
+    async def _let_engine_go(self, listening: asyncio.Task[None]) -> None:
+        """Give the engine back before `ended` is said.
+
+        Whoever heard that may begin the next talk, and engines have few places. Storing the last
+        turn and the recording may take long.
+        """
+        listening.cancel()
+        await asyncio.wait({listening})
+        await self._link.close()
 
     async def _put_away(self, recording: asyncio.Task[None] | None) -> None:
         journal, plan, ending = self._around.journal, self.plan, self._ending

@@ -59,7 +59,8 @@ class SessionState:
         self.captions_only = config.captions_only
         self.changes = ai_pb2.ChangeEngineSettings()
         self.final_shown = ""
-        self.hinted = False
+        # Also by the process that held the session before.
+        self.hinted = _hinted(config)
         self.typed_at: float | None = None
         self.time_line = TimeLine(config.accounted_ms, now)
         self.client_at = now
@@ -125,6 +126,16 @@ class SessionState:
     def time_of_day(self, now: float) -> datetime:
         """Return the time of day at `now`."""
         return self.config.started_at + timedelta(seconds=now - self.origin)
+
+
+def _hinted(config: SessionConfig) -> bool:
+    """Whether the learner has said nothing since the tutor last spoke unasked."""
+    cut_off = (config.broken_off.turn,) if config.broken_off is not None else ()
+    last = next(reversed((*config.past, *cut_off)), None)
+    if last is None or last.source != turn_pb2.UTTERANCE_SOURCE_NONE:
+        return False
+    # An opening is no hint.
+    return not (config.tutor_opens and last.number == 1)
 
 
 def context_turn(learner: str, tutor: str) -> ai_pb2.ContextTurn:

@@ -13,7 +13,7 @@ from parley.history.v1 import history_pb2, history_pb2_grpc
 from parley.media.v1 import media_pb2, media_pb2_grpc
 from parley.types.v1 import audio_pb2, speech_pb2, turn_pb2
 from parley.user.v1 import user_pb2, user_pb2_grpc
-from services.common.errors import ParleyError
+from services.common.errors import ParleyError, ResourceExhausted
 from services.common.status import DETAILS_KEY, grpc_code, to_status
 
 RATE_HZ = 24_000
@@ -140,6 +140,7 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
         self.error: ParleyError | None = None
         self.opened: asyncio.Queue[EngineSession] = asyncio.Queue()
         self.live = 0
+        self.places: int | None = None
         self.refused = 0
         self.on_text: Callable[[EngineSession, str], Awaitable[None]] | None = None
 
@@ -153,6 +154,9 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
         if self.error is not None:
             self.refused += 1
             await refuse(context, self.error)
+        if self.places is not None and self.live >= self.places:
+            self.refused += 1
+            await refuse(context, ResourceExhausted("It is full.", reason="AT_CAPACITY"))
         session = EngineSession(first.start, context, self.answer)
         await session.send(
             ready={

@@ -445,6 +445,13 @@ class TestEnds:
         drive.engine(long_silence={"silence_ms": 9000})
         assert len(drive.told_engine("request_reply")) == 2
 
+    @pytest.mark.parametrize(("opening", "hints"), [(False, 0), (True, 1)])
+    def test_a_session_that_goes_on_knows_of_the_hint_before(self, opening: bool, hints: int):
+        unasked = turn_pb2.Turn(number=1, source=turn_pb2.UTTERANCE_SOURCE_NONE)
+        drive = Drive(past=(unasked,), next_turn=2, tutor_opens=opening)
+        drive.engine(long_silence={"silence_ms": 9000})
+        assert len(drive.told_engine("request_reply")) == hints
+
     def test_the_tutor_opens_where_it_is_asked_to(self):
         drive = Drive(tutor_opens=True)
         effects = drive.give(events.Opened())
