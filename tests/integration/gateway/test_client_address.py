@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 async def test_the_last_address_is_the_gateways_own_word(edge: Edge, said: tuple[str, ...]):
     metadata = (*edge.metadata(), *((FORWARDED_KEY, each) for each in said))
     async with edge.channel() as channel:
-        stub: UserServiceStub = UserServiceStub(channel)
+        stub: Any = UserServiceStub(channel)
         answer = await stub.GetProfile(user_pb2.GetProfileRequest(), metadata=metadata)
     forwarded = json.loads(answer.account.username)[FORWARDED_KEY]
     assert forwarded.split(",")[-1].strip() == "127.0.0.1"
