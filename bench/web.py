@@ -158,8 +158,6 @@ def main(
             settings = {
                 "PARLEY_PRESET": preset,
                 "PARLEY_AI_ENGINES": '["local", "scripted"]',
-                # A session that has just ended may still hold its place.
-                "PARLEY_AI_MAX_SESSIONS": "16",
             }
             with web_stack(Path(folder), engine="local", settings=settings) as stack:
                 measured = asyncio.run(

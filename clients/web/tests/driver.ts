@@ -123,6 +123,8 @@ interface TalkOutcome {
   reconnections: number;
   /** Responses that belong to another session, or came twice or out of order. */
   misplaced: number;
+  /** The median wait for an answer, as the server says at the end. */
+  medianSilenceMs: number;
   /** Why it ended before its time; empty where it did not. */
   failure: string;
 }
@@ -134,6 +136,7 @@ async function talk(plan: TalkPlan): Promise<TalkOutcome> {
     turns: [],
     reconnections: 0,
     misplaced: 0,
+    medianSilenceMs: 0,
     failure: "",
   };
   const speech = samplesOf(plan.speech);
@@ -217,6 +220,7 @@ async function talk(plan: TalkPlan): Promise<TalkOutcome> {
         next();
         break;
       case "ended":
+        outcome.medianSilenceMs = message.value.summary?.medianSilenceMs ?? 0;
         over();
         break;
       default:
@@ -281,7 +285,7 @@ async function roundTrips({ transport, seconds }: TripPlan): Promise<number[]> {
   if (transport === "websocket") seq = 1n;
   await new Promise<void>((resolve, reject) => {
     const link = chosen.open(
-      startOf(),
+      startOf("scripted"),
       { seq, firstSeq: 0n },
       {
         onResponse: ({ message }) => {
@@ -303,12 +307,21 @@ async function roundTrips({ transport, seconds }: TripPlan): Promise<number[]> {
               );
             });
             setTimeout(() => {
-              link.abort();
-              resolve();
+              microphone?.stop();
+              // A connection that only broke would keep its session waiting for it.
+              link.send(
+                create(ConverseRequestSchema, {
+                  seq: (seq += 1n),
+                  message: { case: "finish", value: {} },
+                }),
+              );
             }, seconds * 1000);
           } else if (message.case === "pong") {
             const at = sent.get(message.value.nonce);
             if (at !== undefined) trips.push(performance.now() - at);
+          } else if (message.case === "ended") {
+            link.close();
+            resolve();
           }
         },
         onEnd: (refused) => {

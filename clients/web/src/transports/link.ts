@@ -49,6 +49,20 @@ export interface Count {
 /** How long the end of a stream is waited for once the session has said that it is over. */
 export const CLOSE_WITHIN_MS = 1_000;
 
+// The server stores the last turns within 3 s, says so, and then ends the subscription.
+const LAST_WORDS_WITHIN_MS = 5_000;
+
+const OVER = new Set(["SERVICE_STOPPING", "NO_LIVE_SESSION", "CONVERSATION_ENDED"]);
+
+/**
+ * Ends a link whose learner's side was refused: at once, unless the refusal says only that the
+ * session is over. Then the subscription still has the last responses, and tells how it ended.
+ */
+export function afterLastWords(refused: Refusal, end: (refused: Refusal) => void): void {
+  if (OVER.has(refused.reason)) setTimeout(() => end(refused), LAST_WORDS_WITHIN_MS);
+  else end(refused);
+}
+
 /** One way of holding a session. */
 export interface SessionTransport {
   readonly name: TransportName;

@@ -15,6 +15,7 @@ import {
   type Link,
   type LinkEvents,
   type SessionTransport,
+  afterLastWords,
 } from "./link";
 import { type Batch, PushQueue } from "./push-queue";
 import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
@@ -51,6 +52,8 @@ class PushLink implements Link {
   #place: Place | null = null;
   #scheduled = false;
   #over = false;
+  /** No batch is taken any more; the subscription may still have something to say. */
+  #refused = false;
 
   constructor(
     count: Count,
@@ -103,7 +106,7 @@ class PushLink implements Link {
 
   #pump(): void {
     const place = this.#place;
-    if (!place || this.#over) return;
+    if (!place || this.#over || this.#refused) return;
     for (let batch = this.#queue.next(); batch; batch = this.#queue.next()) {
       void this.#push(place, batch);
     }
@@ -124,10 +127,11 @@ class PushLink implements Link {
       );
       this.#queue.answered(batch, lastSeq);
     } catch (error) {
-      if (this.#over) return;
+      if (this.#over || this.#refused) return;
       const refused = refusalFromError(error);
       if (tries >= MOST_TRIES || !connectionLost(refused)) {
-        this.end(refused);
+        this.#refused = true;
+        afterLastWords(refused, (why) => this.end(why));
         return;
       }
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * tries));

@@ -16,7 +16,7 @@ import { CLIENT_HEADER, access } from "@/rpc/clients";
 import { type Refusal, refusal, refusalFromError } from "@/rpc/refusal";
 
 import { envelope, readTrailers } from "./grpc-web";
-import { CLOSE_WITHIN_MS, type SessionTransport } from "./link";
+import { CLOSE_WITHIN_MS, type SessionTransport, afterLastWords } from "./link";
 import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
 
 const PATH = "/parley.conversation.v1.ConversationService/Upload";
@@ -28,7 +28,7 @@ export const upload: SessionTransport = {
   countsStart: false,
   open(start, count, events) {
     const controller = new AbortController();
-    const uplink = new Uplink(controller.signal, (refused) => finish(refused));
+    const uplink = new Uplink(controller.signal, (refused) => afterLastWords(refused, finish));
     let over = false;
     const finish = (refused: Refusal | null) => {
       if (over) return;
