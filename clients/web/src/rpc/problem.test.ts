@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
+
 import { Code } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 
-import { problemFromRefusal } from "./problem";
+import { REASONS_WITH_WORDS, problemFromRefusal } from "./problem";
 import { refusal } from "./refusal";
 
 test.each([
@@ -42,4 +44,29 @@ test("wrong fields are named by their path", () => {
     violations: [{ field: "password", description: "too short" }],
   };
   expect(problemFromRefusal(wrong).fields).toEqual({ password: "too short" });
+});
+
+test("every reason of the server has words, but for those that no page can meet", () => {
+  const page = readFileSync("../../docs/errors.md", "utf8");
+  const declared = [...page.matchAll(/^\| `([A-Z_]+)` \|/gm)].map((match) => match[1] ?? "");
+  expect(declared.length).toBeGreaterThan(60);
+  const unmet = new Set([
+    // Between services.
+    "SERVICE_IDENTITY_REQUIRED",
+    "SERVICE_IDENTITY_INVALID",
+    "AUDIO_TOO_LONG",
+    "EVENT_CONFLICT",
+    "EVENT_INVALID",
+    "RECORDING_CONFLICT",
+    "RECORDING_TAKEN_OVER",
+    // Of methods that the page does not call.
+    "BAD_AUDIO",
+    "NO_AUDIO",
+    "FILE_TOO_LARGE",
+    "LINKS_NOT_SUPPORTED",
+  ]);
+  const own = new Set(["OFFLINE", "CONNECTION_LOST"]);
+  const met = declared.filter((reason) => !unmet.has(reason));
+  const worded = REASONS_WITH_WORDS.filter((reason) => !own.has(reason));
+  expect(worded.toSorted()).toEqual(met.toSorted());
 });

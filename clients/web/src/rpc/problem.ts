@@ -42,13 +42,31 @@ const SIGN_IN_AGAIN: Words = [
   "sign-in",
 ];
 
+// Only a bug of ours, or a page from before an update, is refused so.
+const OUT_OF_STEP: Words = [
+  "This page and the server do not understand each other.",
+  "Reload the page: it may be older than the server.",
+  "reload",
+];
+const OURS: Words = [
+  "Something went wrong on our side.",
+  "Try again. If it happens again, tell us the details below.",
+  "retry",
+];
+const SLOW: Words = ["That took too long.", "Try again; the server may be busy.", "retry"];
+const WRONG_FIELDS: Words = ["Something here is not right yet.", "", "none"];
+
 const WORDS: Readonly<Record<string, Words>> = {
   // Who you are
   TOKEN_MISSING: SIGN_IN_AGAIN,
   TOKEN_INVALID: SIGN_IN_AGAIN,
   TOKEN_EXPIRED: SIGN_IN_AGAIN,
   REFRESH_TOKEN_INVALID: SIGN_IN_AGAIN,
-  SESSION_ENDED: SIGN_IN_AGAIN,
+  SESSION_ENDED: [
+    "You have been signed out, here or from another device.",
+    "What you said is saved. Sign in to go on.",
+    "sign-in",
+  ],
   REFRESH_TOKEN_REUSED: [
     "You have been signed out to keep your account safe.",
     "Sign in again. If somebody else may know your password, change it in Settings.",
@@ -63,6 +81,11 @@ const WORDS: Readonly<Record<string, Words>> = {
   USERNAME_TAKEN: [
     "Somebody already has this name.",
     "Choose another, or sign in with it.",
+    "none",
+  ],
+  PASSWORD_TOO_COMMON: [
+    "That password is one of the first that others would guess.",
+    "Choose another; several random words are good.",
     "none",
   ],
   TOO_MANY_ATTEMPTS: ["Too many tries in a short time.", "Wait a moment, then try again.", "retry"],
@@ -130,6 +153,10 @@ const WORDS: Readonly<Record<string, Words>> = {
     "Try captions only, or a better network.",
     "retry",
   ],
+  START_REQUIRED: OUT_OF_STEP,
+  ALREADY_STARTED: OUT_OF_STEP,
+  AUDIO_FORMAT_UNSUPPORTED: OUT_OF_STEP,
+  AUDIO_FRAME_INVALID: OUT_OF_STEP,
   SEQUENCE_GAP: ["Something was lost on the way.", "We connect again.", "retry"],
   AUDIO_TOO_FAST: ["Your sound came faster than it was spoken.", "We connect again.", "retry"],
   MESSAGES_TOO_FAST: ["Something went too fast on our side.", "Start a new talk.", "start-new"],
@@ -153,13 +180,19 @@ const WORDS: Readonly<Record<string, Words>> = {
     "retry",
   ],
   RECORDING_FAILED: ["The recording could not be kept.", "The words are all here.", "none"],
+  RECORDING_TOO_LONG: [
+    "The recording has reached its longest time.",
+    "What came before is kept, and every word is.",
+    "none",
+  ],
+  BAD_RANGE: ["The recording ends before that.", "Choose an earlier place.", "none"],
   MEDIA_BUSY: ["The server is busy with other recordings.", "Try again in a moment.", "retry"],
   QUERY_INVALID: [
     "That search could not be understood.",
     'Use plain words, or a phrase in "quotes".',
     "none",
   ],
-  SESSION_NOT_FOUND: ["That device is already signed out.", "", "none"],
+  PAGE_TOKEN_INVALID: ["This list has changed meanwhile.", "Reload the page.", "reload"],
   // The server
   SERVICE_STARTING: ["Parley is just starting.", "It will be ready in a moment.", "retry"],
   SESSION_ELSEWHERE: ["Your talk is being moved.", "We connect again.", "retry"],
@@ -177,6 +210,15 @@ const WORDS: Readonly<Record<string, Words>> = {
     "retry",
   ],
   TOO_MANY_CALLS: ["The server is very busy.", "Try again in a moment.", "retry"],
+  CALLS_TOO_FAST: ["That was a lot in a short time.", "Wait a moment, then try again.", "retry"],
+  DEADLINE_EXCEEDED: SLOW,
+  PEER_FAILED: OURS,
+  INTERNAL: OURS,
+  INVALID_REQUEST: WRONG_FIELDS,
+  MESSAGE_TOO_LARGE: ["That was too much at once.", "Send it in shorter pieces.", "none"],
+  MALFORMED_MESSAGE: OUT_OF_STEP,
+  PROFILE_FIELD_UNKNOWN: OUT_OF_STEP,
+  REQUEST_ID_REUSED: OUT_OF_STEP,
   NOT_IMPLEMENTED: ["This server cannot do that yet.", "", "none"],
   // Found out by the page itself
   OFFLINE: ["You are offline.", "Check your connection. We go on as soon as it is back.", "retry"],
@@ -187,18 +229,14 @@ const WORDS: Readonly<Record<string, Words>> = {
   ],
 };
 
+/** The reasons that have words here, for the test that compares them with the server's. */
+export const REASONS_WITH_WORDS: readonly string[] = Object.keys(WORDS);
+
 const UNREACHABLE: Words = [
   "Parley does not answer.",
   "Check your connection and whether the server runs, then try again.",
   "retry",
 ];
-const SLOW: Words = ["That took too long.", "Try again; the server may be busy.", "retry"];
-const OURS: Words = [
-  "Something went wrong on our side.",
-  "Try again. If it happens again, tell us the details below.",
-  "retry",
-];
-const WRONG_FIELDS: Words = ["Something here is not right yet.", "", "none"];
 
 /** Puts a refusal into words. */
 export function problemFromRefusal(refusal: Refusal): Problem {
@@ -228,8 +266,7 @@ function wordsFor(refusal: Refusal): Words {
   if (connectionLost(refusal)) return UNREACHABLE;
   if (refusal.reason && retryable(refusal))
     return [sentence(refusal.message), "Try again in a moment.", "retry"];
-  if (refusal.reason && refusal.reason !== "INTERNAL")
-    return [sentence(refusal.message), "", "none"];
+  if (refusal.reason) return [sentence(refusal.message), "", "none"];
   return OURS;
 }
 

@@ -1,11 +1,11 @@
 import { useEffect, useState } from "react";
 
+import { SPEECH_RATES, type TalkPreferences, usePreferences } from "@/app/talk-preferences";
 import { microphones } from "@/audio/microphone";
 import { SelectField, Switch } from "@/ui/Field";
 
 import { type Catalog, accentName, voicesOf } from "./catalog";
 import "./choices.css";
-import { SPEECH_RATES, type TalkPreferences, usePreferences } from "./preferences";
 import { talk } from "./talk";
 
 const RATE_WORDS = ["Slow", "Calm", "Natural", "Quick"] as const;

@@ -1,11 +1,11 @@
 import { useEffect, useState } from "react";
 
+import { prefer, usePreferences } from "@/app/talk-preferences";
 import { Dialog } from "@/ui/Dialog";
 import { SelectField } from "@/ui/Field";
 
 import type { Diagnostics } from "./diagnostics";
 import "./diagnostics-dialog.css";
-import { prefer, usePreferences } from "./preferences";
 import { talk } from "./talk";
 import { useTalk } from "./use-talk";
 import type { StageView } from "./view";

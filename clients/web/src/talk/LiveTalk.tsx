@@ -1,5 +1,6 @@
 import { useEffect, useState } from "react";
 
+import { usePreferences } from "@/app/talk-preferences";
 import { useCall } from "@/rpc/use-call";
 import { Button, IconButton } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
@@ -13,7 +14,6 @@ import { DiagnosticsDialog } from "./DiagnosticsDialog";
 import { clock, floorWords } from "./floor-words";
 import "./live-talk.css";
 import { Orb } from "./Orb";
-import { usePreferences } from "./preferences";
 import { talk } from "./talk";
 import { Transcript } from "./Transcript";
 import { useTalk } from "./use-talk";

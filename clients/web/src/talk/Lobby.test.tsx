@@ -10,10 +10,10 @@ import userEvent from "@testing-library/user-event";
 import axe from "axe-core";
 import { beforeEach, expect, test, vi } from "vitest";
 
+import { DEFAULT_PREFERENCES, prefer, preferences } from "@/app/talk-preferences";
 import { ai, conversations } from "@/rpc/clients";
 
 import { Lobby, greeting } from "./Lobby";
-import { DEFAULT_PREFERENCES, prefer, preferences } from "./preferences";
 import { talk } from "./talk";
 
 const SCENARIOS = create(ListScenariosResponseSchema, {

@@ -1,15 +1,14 @@
-import { useAccount } from "@/auth/session";
+import { prefer, usePreferences } from "@/app/talk-preferences";
+import { forgetSignIn, useAccount } from "@/auth/session";
 import { useCall } from "@/rpc/use-call";
 import type { WayOn } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { ProblemCard } from "@/ui/ProblemCard";
-import { useLocation } from "wouter";
 
 import { readCatalog } from "./catalog";
 import { Choices } from "./Choices";
 import "./lobby.css";
-import { prefer, usePreferences } from "./preferences";
 import { ScenarioPicker } from "./ScenarioPicker";
 import { talk } from "./talk";
 import { useTalk } from "./use-talk";
@@ -18,14 +17,13 @@ import { useTalk } from "./use-talk";
 export function Lobby() {
   const catalog = useCall("catalog", readCatalog);
   const account = useAccount();
-  const [, navigate] = useLocation();
   const problem = useTalk((state) => state.problem);
   const microphoneProblem = useTalk((state) => state.microphoneProblem);
   const { scenarioId, pushToTalk } = usePreferences();
   const name = account?.profile?.displayName;
   const begin = (typedOnly = false) => void talk.start({ typedOnly });
   const onWayOn = (wayOn: WayOn) => {
-    if (wayOn === "sign-in") navigate("/sign-in");
+    if (wayOn === "sign-in") forgetSignIn();
     else {
       if (wayOn === "use-default") prefer({ engine: "", voice: "", scenarioId: "free-talk" });
       begin();

@@ -1,10 +1,10 @@
 import { useEffect, useRef } from "react";
 
+import { usePreferences } from "@/app/talk-preferences";
 import { classes } from "@/ui/classes";
 import { Icon, type IconName } from "@/ui/Icon";
 
 import "./orb.css";
-import { usePreferences } from "./preferences";
 import { talk } from "./talk";
 import { useTalk } from "./use-talk";
 import type { Floor } from "./view";

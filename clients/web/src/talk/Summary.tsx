@@ -1,5 +1,7 @@
-import { Link, useLocation } from "wouter";
+import { Link } from "wouter";
 
+import { prefer } from "@/app/talk-preferences";
+import { forgetSignIn, useAccount } from "@/auth/session";
 import type { WayOn } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
@@ -7,11 +9,9 @@ import { ProblemCard } from "@/ui/ProblemCard";
 
 import { clock } from "./floor-words";
 import "./summary.css";
-import { prefer } from "./preferences";
 import { talk } from "./talk";
 import { TurnItem } from "./TurnItem";
 import { useTalk } from "./use-talk";
-import { useAccount } from "@/auth/session";
 
 // Less rounds to nothing, and nobody waited.
 const SHOWN_FROM_MS = 50;
@@ -20,13 +20,12 @@ const SHOWN_FROM_MS = 50;
 export function Summary() {
   const view = useTalk((state) => state.view);
   const problem = useTalk((state) => state.problem);
-  const [, navigate] = useLocation();
   const name = useAccount()?.profile?.displayName || "You";
   const { summary } = view;
   const noted = view.turns.filter((turn) => turn.corrections.length > 0);
   const unsaved = summary ? summary.turns - summary.turnsSaved : 0;
   const onWayOn = (wayOn: WayOn) => {
-    if (wayOn === "sign-in") navigate("/sign-in");
+    if (wayOn === "sign-in") forgetSignIn();
     else {
       if (wayOn === "use-default") prefer({ engine: "", voice: "" });
       talk.reset();

@@ -1,9 +1,9 @@
 import { useEffect, useRef, useState } from "react";
 
+import { usePreferences } from "@/app/talk-preferences";
 import { useAccount } from "@/auth/session";
 import { Button } from "@/ui/Button";
 
-import { usePreferences } from "./preferences";
 import "./transcript.css";
 import { TurnItem } from "./TurnItem";
 import { useTalk } from "./use-talk";

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { DEFAULT_PREFERENCES } from "./preferences";
+import { DEFAULT_PREFERENCES } from "@/app/talk-preferences";
+
 import { startMessage } from "./start-message";
 
 test("what the learner has no wish about is left to the server", () => {

@@ -1,4 +1,5 @@
 import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Code } from "@connectrpc/connect";
 import {
   type ConverseRequest,
@@ -7,13 +8,13 @@ import {
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
+import { DEFAULT_PREFERENCES, prefer } from "@/app/talk-preferences";
 import type { JitterBuffer } from "@/audio/jitter-buffer";
 import type { LoudspeakerEvents } from "@/audio/loudspeaker";
 import type { MicrophoneOptions } from "@/audio/microphone";
 import { refusal } from "@/rpc/refusal";
 import type { LinkEvents } from "@/transports/link";
 
-import { DEFAULT_PREFERENCES, prefer } from "./preferences";
 import { Talk } from "./talk";
 
 // The world around a talk, as the mocks below hand it over.
@@ -295,6 +296,29 @@ describe("the end", () => {
     expect(talk.state.view.summary?.turns).toBe(3);
     talk.reset();
     expect(talk.state.phase).toBe("idle");
+  });
+
+  test("that comes with the sign-in's is summed up, and says why", async () => {
+    await begin();
+    const info = new BinaryWriter().tag(1, WireType.LengthDelimited).string("SESSION_ENDED");
+    const detail = { typeUrl: "x/google.rpc.ErrorInfo", value: info.finish() };
+    const status = { code: Code.Unauthenticated, details: [detail] };
+    server({ case: "notice", value: { fatal: true, status } });
+    server({ case: "ended", value: { summary: { turns: 3 } } });
+    expect(talk.state).toMatchObject({ phase: "over", problem: { wayOn: "sign-in" } });
+    expect(talk.state.problem?.title).toMatch(/signed out/);
+    expect(talk.state.view.summary?.turns).toBe(3);
+  });
+
+  test("after which nothing of it is left, for who signs in next", async () => {
+    await begin();
+    tutorSpeaks();
+    talk.drop();
+    expect(talk.state).toMatchObject({ phase: "idle", view: { turns: [], conversationId: "" } });
+    expect(talk.canRepeat).toBe(false);
+    world.sent.length = 0;
+    speak();
+    expect(sent()).toEqual([]);
   });
 
   test("that nobody asked for says why, and keeps what was said", async () => {

@@ -14,14 +14,14 @@ import {
 import { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 
+import { type TalkPreferences, prefer, preferences } from "@/app/talk-preferences";
 import type { Position } from "@/audio/jitter-buffer";
 import { Loudspeaker, latencyMs } from "@/audio/loudspeaker";
 import { CAPTURE_RATE_HZ, type Captured, Microphone, MicrophoneError } from "@/audio/microphone";
-import { Replay } from "@/audio/replay";
 import { loadAccount } from "@/auth/session";
 import { access } from "@/rpc/clients";
-import { type Problem, problemFromRefusal } from "@/rpc/problem";
-import { type Refusal, refusal } from "@/rpc/refusal";
+import { problemFromRefusal } from "@/rpc/problem";
+import { type Refusal, refusal, refusalFromStatus } from "@/rpc/refusal";
 import { type Choice, chooseTransport, hasRequestStreams, pageProtocol } from "@/transports/choose";
 import type { SessionTransport, TransportName } from "@/transports/link";
 import { Push } from "@/transports/push";
@@ -30,66 +30,17 @@ import { upload } from "@/transports/upload";
 import { websocket } from "@/transports/websocket";
 
 import type { Diagnostics } from "./diagnostics";
-import { HeardReports } from "./heard-reports";
 import { microphoneProblem } from "./microphone-problem";
-import { type TalkPreferences, prefer, preferences } from "./preferences";
 import { SilenceMeter } from "./silence";
 import { type TurnTaking, startMessage } from "./start-message";
+import { IDLE, type Levels, type TalkState } from "./talk-state";
 import { TimeLine } from "./time-line";
-import {
-  type Event,
-  NEW_SESSION,
-  type SessionView,
-  isStale,
-  reduce,
-  stageViews,
-  turnOf,
-} from "./view";
+import { TutorVoice } from "./tutor-voice";
+import { type Event, type SessionView, isStale, reduce, stageViews, turnOf } from "./view";
+import { whileLive } from "./while-live";
 
-const DEFAULT_PLAYBACK_RATE_HZ = 24_000;
 // Saving the last turn and summing up takes well under a second; a server that needs ten is stuck.
 const FINISH_WITHIN_MS = 10_000;
-
-/** Where a talk stands, apart from the session itself. */
-export type Phase = "idle" | "starting" | "live" | "finishing" | "over";
-
-/** Whether the tutor can hear the learner. */
-export type Listening = "off" | "asking" | "on" | "typed-only" | "lost";
-
-/** Everything that the page draws. */
-export interface TalkState {
-  readonly phase: Phase;
-  readonly view: SessionView;
-  /** Why it did not begin, or ended before its time. */
-  readonly problem: Problem | null;
-  readonly listening: Listening;
-  readonly microphoneProblem: Problem | null;
-  readonly muted: boolean;
-  /** Push-to-talk: the button is down. */
-  readonly holding: boolean;
-  /** The turn that is being repeated, and how far. */
-  readonly replay: { readonly turn: number; readonly ms: number } | null;
-  /** When it began, on `performance.now`'s clock. */
-  readonly startedAt: number;
-}
-
-const IDLE: TalkState = {
-  phase: "idle",
-  view: NEW_SESSION,
-  problem: null,
-  listening: "off",
-  microphoneProblem: null,
-  muted: false,
-  holding: false,
-  replay: null,
-  startedAt: 0,
-};
-
-/** How loud both sides are just now, 0 to 1. */
-export interface Levels {
-  readonly learner: number;
-  readonly tutor: number;
-}
 
 /** The one who runs talks. One for the page: a talk goes on while another page is looked at. */
 export class Talk {
@@ -99,22 +50,18 @@ export class Talk {
   #session: LiveSession | null = null;
   #context: AudioContext | null = null;
   #microphone: Microphone | null = null;
-  #loudspeaker: Loudspeaker | null = null;
+  #voice: TutorVoice | null = null;
   #choice: Choice = { name: "push", why: "" };
   #failed: TransportName | undefined;
   #silence = new SilenceMeter(CAPTURE_RATE_HZ);
-  #reports = new HeardReports();
-  #playDelays = new Map<number, number>();
-  #position: Position | null = null;
-  #playbackRateHz = DEFAULT_PLAYBACK_RATE_HZ;
   #line = new TimeLine(CAPTURE_RATE_HZ);
-  #reply: { generation: number; chunks: Int16Array[] } = { generation: 0, chunks: [] };
-  #replay: Replay | null = null;
   #reconnections = 0;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
   #turnTaking: TurnTaking = {};
-  #wakeLock: WakeLockSentinel | null = null;
+  /** What the server said would end the session, until the end itself comes. */
+  #fatal: Refusal | null = null;
+  #leaveDevice: (() => void) | null = null;
 
   get state(): TalkState {
     return this.#state;
@@ -146,6 +93,7 @@ export class Talk {
     const transport = transportNamed(this.#choice.name);
     const context = new AudioContext({ latencyHint: "interactive" });
     this.#context = context;
+    this.#voice = this.#voiceIn(context);
     try {
       // In one gesture: the sound is allowed, and the account's wishes are read meanwhile.
       const [account] = await Promise.all([
@@ -175,7 +123,7 @@ export class Talk {
       return;
     }
     if (this.#state.phase !== "live") return;
-    this.#stopReplay();
+    this.#voice?.stopRepeating();
     this.#silenceTutor();
     this.#session?.finish();
     this.#set({ ...this.#state, phase: "finishing" });
@@ -187,13 +135,20 @@ export class Talk {
     if (this.#state.phase === "over") this.#set(IDLE);
   }
 
+  /** Drops the talk and everything that is left of it, without a word. */
+  drop(): void {
+    this.#attempt++;
+    this.#release();
+    this.#set(IDLE);
+  }
+
   // --- while it goes on ------------------------------------------------------------------------
 
   /** Sends a typed utterance. */
   say(text: string): void {
     const said = text.trim();
     if (!said || !this.#session) return;
-    this.#stopReplay();
+    this.#voice?.stopRepeating();
     this.#silence.typed(performance.now());
     this.#silenceTutor();
     this.#session.sendText(said);
@@ -202,13 +157,10 @@ export class Talk {
 
   /** Stops the tutor where it is. */
   interrupt(): void {
-    this.#stopReplay();
-    const position = this.#position;
+    this.#voice?.stopRepeating();
     const { floor, generation } = this.#state.view;
     if (floor !== "tutor" && floor !== "held" && floor !== "thinking") return;
-    this.#loudspeaker?.stop(generation);
-    const heard = position?.generation === generation ? position.givenMs : 0;
-    if (heard > 0) this.#report(generation, heard);
+    const heard = this.#voice?.cutOff(generation) ?? 0;
     this.#session?.interrupt(generation, heard);
   }
 
@@ -221,7 +173,7 @@ export class Talk {
   /** Push-to-talk: the button goes down. A tutor who is speaking stops. */
   hold(): void {
     if (this.#state.holding || !preferences().pushToTalk || this.#state.phase !== "live") return;
-    this.#stopReplay();
+    this.#voice?.stopRepeating();
     if (this.#state.view.floor === "tutor") this.interrupt();
     this.#set({ ...this.#state, holding: true });
   }
@@ -273,28 +225,20 @@ export class Talk {
 
   /** Plays the last reply again, at `rate` times its speed. */
   repeatLast(rate = 1): void {
-    const context = this.#context;
-    const turn = turnOf(this.#state.view, this.#reply.generation);
-    if (!context || !turn || this.#reply.chunks.length === 0) return;
-    if (this.#replay) return this.#stopReplay();
+    const voice = this.#voice;
+    const turn = voice?.repeatable ? turnOf(this.#state.view, voice.repeatable) : undefined;
+    if (!voice || !turn) return;
+    if (voice.repeating) return voice.stopRepeating();
     this.#silenceTutor();
-    const { number } = turn;
-    const pcm = joined(this.#reply.chunks);
-    this.#replay = new Replay(context, pcm, this.#playbackRateHz, rate, () => {
-      this.#replay = null;
-      this.#set({ ...this.#state, replay: null });
+    voice.repeat(rate, (ms) => {
+      const replay = ms === null ? null : { turn: turn.number, ms };
+      this.#set({ ...this.#state, replay });
     });
-    const follow = () => {
-      if (!this.#replay) return;
-      this.#set({ ...this.#state, replay: { turn: number, ms: this.#replay.positionMs } });
-      requestAnimationFrame(follow);
-    };
-    follow();
   }
 
   /** Whether there is something to repeat. */
   get canRepeat(): boolean {
-    return this.#reply.chunks.length > 0;
+    return (this.#voice?.repeatable ?? 0) > 0;
   }
 
   /** Takes a notice away. */
@@ -316,10 +260,10 @@ export class Talk {
       protocol: pageProtocol(),
       roundTripMs: this.#session?.roundTripMs ?? null,
       queued: this.#session?.queued ?? 0,
-      position: this.#position,
+      position: this.#voice?.position ?? null,
       contextRateHz: this.#context?.sampleRate ?? null,
       captureRateHz: CAPTURE_RATE_HZ,
-      playbackRateHz: this.#loudspeaker ? this.#playbackRateHz : null,
+      playbackRateHz: this.#voice?.rateHz ?? null,
       outputLatencyMs: this.#context ? latencyMs(this.#context) : null,
       microphone: this.#microphone?.label ?? "",
       reconnections: this.#reconnections,
@@ -395,7 +339,8 @@ export class Talk {
     this.#silence.captured(this.#line.next, at);
     const wanted = !preferences().pushToTalk || holding;
     // The repetition must not come back as the learner's words.
-    if (wanted && !muted && !this.#replay && phase === "live") this.#session?.sendAudio(pcm, first);
+    const repeating = this.#voice?.repeating ?? false;
+    if (wanted && !muted && !repeating && phase === "live") this.#session?.sendAudio(pcm, first);
   }
 
   #lostMicrophone(): void {
@@ -411,13 +356,18 @@ export class Talk {
     });
   }
 
-  // --- inside: the loudspeaker -----------------------------------------------------------------
+  // --- inside: the tutor's voice ---------------------------------------------------------------
+
+  #voiceIn(context: AudioContext): TutorVoice {
+    return new TutorVoice(context, {
+      onPosition: (position, level) => this.#played(position, level),
+      onSounded: (generation, at) => this.#sounded(generation, at),
+      onHeard: (generation, audioMs, delay) => this.#session?.sendHeard(generation, audioMs, delay),
+    });
+  }
 
   #played(position: Position, level: number): void {
-    this.#position = position;
     this.#levels = { ...this.#levels, tutor: position.drained ? 0 : level };
-    const report = this.#reports.at(position);
-    if (report) this.#report(report.generation, report.audioMs);
     const turn = turnOf(this.#state.view, position.generation);
     if (!turn) return;
     // Drawn when the next word lights up, not at every step.
@@ -432,25 +382,17 @@ export class Talk {
     }
   }
 
-  #sounded(generation: number, at: number): void {
+  #sounded(generation: number, at: number): number | null {
     const delay = this.#silence.replyPlayed(generation, at);
-    if (delay === null) return;
-    this.#playDelays.set(generation, delay);
-    this.#dispatch({ kind: "sounded", generation, silenceMs: this.#silence.silenceMs(generation) });
-  }
-
-  #report(generation: number, audioMs: number): void {
-    const delay = this.#playDelays.get(generation);
-    this.#playDelays.delete(generation);
-    this.#session?.sendHeard(generation, audioMs, delay);
+    if (delay !== null) {
+      const silenceMs = this.#silence.silenceMs(generation);
+      this.#dispatch({ kind: "sounded", generation, silenceMs });
+    }
+    return delay;
   }
 
   #silenceTutor(): void {
     if (this.#state.view.floor === "tutor" || this.#state.view.floor === "held") this.interrupt();
-  }
-
-  #stopReplay(): void {
-    this.#replay?.stop();
   }
 
   // --- inside: the session ---------------------------------------------------------------------
@@ -468,19 +410,19 @@ export class Talk {
     const { message } = response;
     switch (message.case) {
       case "started":
+        this.#fatal = null;
         if (this.#state.phase === "starting") this.#began(message.value.outputFormat?.sampleRateHz);
         break;
       case "speechStarted":
-        this.#stopReplay();
+        this.#voice?.stopRepeating();
         break;
       case "transcript":
         if (message.value.final) this.#silence.spoken(Number(message.value.endMs));
         break;
       case "replyStarted": {
         const { kind } = message.value;
-        this.#stopReplay();
-        this.#loudspeaker?.begin(generation);
-        this.#reply = { generation, chunks: [] };
+        this.#voice?.stopRepeating();
+        this.#voice?.begin(generation);
         const answers = kind !== ReplyKind.OPENING && kind !== ReplyKind.HINT;
         this.#silence.replyStarted(response.turn, generation, answers);
         break;
@@ -499,24 +441,21 @@ export class Talk {
         const { pcm, offsetMs } = message.value;
         const samples = new Int16Array(pcm.slice().buffer);
         this.#silence.replyAudio(generation, samples, at);
-        if (generation === this.#reply.generation) this.#reply.chunks.push(samples);
-        this.#loudspeaker?.push(generation, offsetMs, pcm);
+        this.#voice?.push(generation, offsetMs, pcm, samples);
         break;
       }
       case "replyPaused":
-        this.#loudspeaker?.hold();
-        if (this.#position) {
-          const report = this.#reports.at(this.#position, true);
-          if (report) this.#report(report.generation, report.audioMs);
-        }
+        this.#voice?.hold();
         break;
       case "replyResumed":
-        this.#loudspeaker?.goOn();
+        this.#voice?.goOn();
         break;
       case "replyEnded":
-        if (message.value.reason === ReplyEndReason.COMPLETED) {
-          this.#loudspeaker?.complete(generation);
-        } else this.#loudspeaker?.stop(generation);
+        if (message.value.reason === ReplyEndReason.COMPLETED) this.#voice?.complete(generation);
+        else this.#voice?.stop(generation);
+        break;
+      case "notice":
+        if (message.value.fatal) this.#fatal = refusalFromStatus(message.value.status);
         break;
       default:
         break;
@@ -524,18 +463,16 @@ export class Talk {
   }
 
   #began(rateHz: number | undefined): void {
-    const context = this.#context;
-    if (!context) return;
-    this.#playbackRateHz = rateHz || DEFAULT_PLAYBACK_RATE_HZ;
-    this.#loudspeaker = new Loudspeaker(context, this.#playbackRateHz, {
-      onPosition: (position, level) => this.#played(position, level),
-      onSounded: (generation, at) => this.#sounded(generation, at),
-    });
+    if (!this.#voice) return;
+    this.#voice.open(rateHz);
     const listening = this.#microphone ? "on" : "typed-only";
     this.#set({ ...this.#state, phase: "live", listening, startedAt: performance.now() });
-    addEventListener("online", this.#online);
-    watchedDevices()?.addEventListener("devicechange", this.#devicesChanged);
-    void this.#stayAwake();
+    this.#leaveDevice = whileLive({
+      onOnline: () => this.hurry(),
+      onDevicesChanged: () => {
+        if (this.#state.listening === "lost") void this.listenAgain();
+      },
+    });
   }
 
   #measure(response: ConverseResponse): void {
@@ -558,53 +495,40 @@ export class Talk {
   #ended(refused: Refusal | null): void {
     clearTimeout(this.#finishTimer);
     const { phase, view } = this.#state;
-    const offline = refused?.reason === "" && !navigator.onLine;
-    const why = offline ? refusal(Code.Unavailable, "offline", "OFFLINE") : refused;
+    const why = this.#whyOver(refused);
     this.#release();
     const problem = why ? problemFromRefusal(why) : null;
     if (phase === "starting") this.#set({ ...IDLE, problem });
     else this.#set({ ...this.#state, phase: "over", problem, view: over(view), replay: null });
   }
 
-  // --- inside: the rest ------------------------------------------------------------------------
-
-  readonly #online = () => this.hurry();
-
-  readonly #devicesChanged = () => {
-    if (this.#state.listening === "lost") void this.listenAgain();
-  };
-
-  async #stayAwake(): Promise<void> {
-    try {
-      this.#wakeLock = await navigator.wakeLock.request("screen");
-    } catch {
-      // Not to be had here: the screen may go dark, the talk goes on.
-    }
+  /** A session that the server ends is summed up like any other: only its last notice says why. */
+  #whyOver(refused: Refusal | null): Refusal | null {
+    if (refused?.reason) return refused;
+    if (this.#fatal) return this.#fatal;
+    const offline = refused !== null && !navigator.onLine;
+    return offline ? refusal(Code.Unavailable, "offline", "OFFLINE") : refused;
   }
 
+  // --- inside: the rest ------------------------------------------------------------------------
+
   #release(): void {
-    removeEventListener("online", this.#online);
-    watchedDevices()?.removeEventListener("devicechange", this.#devicesChanged);
+    this.#leaveDevice?.();
     clearTimeout(this.#finishTimer);
-    void this.#wakeLock?.release();
-    this.#replay?.stop();
     this.#session?.close();
     this.#microphone?.close();
-    this.#loudspeaker?.close();
+    this.#voice?.close();
     void this.#context?.close();
-    this.#wakeLock = null;
+    this.#leaveDevice = null;
     this.#session = null;
     this.#microphone = null;
-    this.#loudspeaker = null;
+    this.#voice = null;
     this.#context = null;
-    this.#position = null;
+    this.#fatal = null;
     this.#line = new TimeLine(CAPTURE_RATE_HZ);
     this.#reconnections = 0;
     this.#levels = { learner: 0, tutor: 0 };
     this.#silence = new SilenceMeter(CAPTURE_RATE_HZ);
-    this.#reports = new HeardReports();
-    this.#playDelays.clear();
-    this.#reply = { generation: 0, chunks: [] };
   }
 
   #dispatch(event: Event): void {
@@ -621,10 +545,10 @@ export class Talk {
 /** The page's talk. */
 export const talk = new Talk();
 
-/** Absent on a plain-HTTP origin, whatever the types say. */
-function watchedDevices(): MediaDevices | undefined {
-  return navigator.mediaDevices;
-}
+// Who signs in next at this page finds nothing of it, and no open microphone.
+access.subscribe(() => {
+  if (access.state === "signed-out") talk.drop();
+});
 
 function over(view: SessionView): SessionView {
   return reduce(view, { kind: "over" });
@@ -633,14 +557,4 @@ function over(view: SessionView): SessionView {
 function transportNamed(name: TransportName): SessionTransport {
   if (name === "upload") return upload;
   return name === "websocket" ? websocket : new Push();
-}
-
-function joined(chunks: readonly Int16Array[]): Int16Array {
-  const all = new Int16Array(chunks.reduce((sum, each) => sum + each.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, at);
-    at += chunk.length;
-  }
-  return all;
 }

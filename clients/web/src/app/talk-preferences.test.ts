@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { DEFAULT_PREFERENCES, parsePreferences } from "./preferences";
+import { DEFAULT_PREFERENCES, parsePreferences } from "./talk-preferences";
 
 test.each([null, "", "{", "7", "null", '{"speechRate":"fast","nonsense":1}'])(
   "what was kept and makes no sense counts as nothing: %s",
