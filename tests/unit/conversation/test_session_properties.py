@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from parley.types.v1 import learner_pb2, turn_pb2
+from parley.types.v1 import learner_pb2, speech_pb2, turn_pb2
 from services.conversation import events, problems
 from services.conversation.events import Effect
 from services.conversation.floor import TRANSITIONS, State, Trigger
@@ -45,7 +45,7 @@ CUT_OFF = turn_pb2.Turn(
     reply_ms=600,
     heard_ms=300,
     reply_end_reason=turn_pb2.REPLY_END_REASON_FAILED,
-    reply_words=[{"text": "one"}, {"text": "two"}],
+    reply_words=[speech_pb2.Word(text="one"), speech_pb2.Word(text="two")],
 )
 WORDS = ["", "mhm", "yeah", "wait", "no I mean", "tea", "really good", "one two three"]
 

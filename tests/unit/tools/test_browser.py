@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from tools import browser
@@ -49,14 +51,14 @@ def test_a_small_linux_gets_the_libraries_of_the_package(tmp_path, monkeypatch):
 
 def test_without_a_package_for_this_system_an_installed_one_is_used(tmp_path, monkeypatch):
     program(tmp_path / "google-chrome", "echo Google Chrome 151")
-    monkeypatch.setattr(browser.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(browser, "MAC_PATHS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     assert browser.find_browser().version == "Google Chrome 151"
 
 
 def test_no_browser_at_all_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(browser.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(browser, "MAC_PATHS", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(browser.BrowserMissingError, match="PARLEY_CHROMIUM="):
