@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
 import signal
@@ -30,6 +31,7 @@ TALKS_A_PAGE = 2
 """Fewer than a learner may hold at once, with room for one that changes processes."""
 
 TURNS = 3
+TOLD_WITHIN_S = 10.0
 WAYS = ("upload", "push", "websocket")
 UTTERANCE = base64.b64encode(tone(0.8).tobytes() + silence(0.1).tobytes()).decode()
 
@@ -79,6 +81,17 @@ def faults(outcome: dict[str, Any]) -> list[str]:
     return [what for what, kept in promises.items() if not kept]
 
 
+async def remembered(page: Page, conversation_id: str, turns: int) -> list[list[Any]]:
+    """Return what history has of a talk, once it has so many turns: it is told a moment later."""
+    found: list[list[Any]] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TOLD_WITHIN_S):
+            while len(found) < turns:
+                found = await page.evaluate("(id) => driver.remembered(id)", conversation_id)
+                await asyncio.sleep(0.1)
+    return found
+
+
 def gateway_calls(stack: Stack) -> list[dict[str, Any]]:
     """Return what the gateway says of calls that belong to a session that is already open."""
     calls = []
@@ -122,11 +135,9 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
     # What history has is what was said, once.
     for page, pair in zip(pages, zip(*[iter(outcomes)] * TALKS_A_PAGE, strict=True), strict=True):
         for outcome in pair:
-            remembered = await page.evaluate(
-                "(id) => driver.remembered(id)", outcome["conversationId"]
-            )
-            assert remembered == [
+            said = [
                 [each["number"], each["transcript"], each["reply"]] for each in outcome["turns"]
             ]
+            assert await remembered(page, outcome["conversationId"], len(said)) == said
     for page in pages:
         await page.context.close()
