@@ -20,10 +20,7 @@ def play(session: SessionState, now: float) -> None:
     turn = session.turn
     if turn is None or session.state is not State.REPLYING or session.gone_at is not None:
         return
-    silent = turn.silence_ms is None
     session.effects.extend(turn.send_due(now, session.origin))
-    if silent and turn.silence_ms is not None:
-        session.totals.silences_ms.append(turn.silence_ms)
     if turn.over(now):
         _on_played(session, turn, now)
     elif turn.should_be_kept(now):

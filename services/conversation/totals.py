@@ -29,8 +29,6 @@ class Totals:
         for turn in turns:
             totals.add(turn)
             totals.saved += 1
-            if turn.stages:
-                totals.silences_ms.append(silence_of(without_playing(turn.stages)))
         return totals
 
     def add(self, turn: turn_pb2.Turn) -> None:
@@ -39,6 +37,8 @@ class Totals:
         self.tutor_ms += turn.heard_ms
         if turn.source == turn_pb2.UTTERANCE_SOURCE_SPEECH:
             self.learner_ms += turn.utterance_end_ms - turn.utterance_start_ms
+        if turn.stages:
+            self.silences_ms.append(silence_of(without_playing(turn.stages)))
 
     def summary(self, duration_ms: float) -> conversation_pb2.SessionSummary:
         """Return the summary of a session that was `duration_ms` long."""

@@ -49,7 +49,7 @@ class OpenTurn:
     retried: another engine was asked for the reply.
     typical_pause_ms: the engine's estimate of the learner's pauses; 0 where it has none.
     speech_ended_at: when the end of the learner's speech arrived here; None without an utterance.
-    silence_ms: between that and the sending of the first audio; None until then.
+    stages: the parts of the silence between that and the sending of the first audio; none before.
     """
 
     turn_id: str
@@ -74,7 +74,6 @@ class OpenTurn:
     typical_pause_ms: int = 0
     outcome: turn_pb2.ReplyEndReason.ValueType = turn_pb2.REPLY_END_REASON_COMPLETED
     stages: list[turn_pb2.Stage] = field(default_factory=list)
-    silence_ms: float | None = None
     play_delay_ms: float | None = None
     reply_start_ms: float = 0.0
     _whole_text: str = ""
@@ -161,9 +160,9 @@ class OpenTurn:
     def _join_stages(self, now: float) -> None:
         if self.speech_ended_at is None or self._first_audio_at is None:
             return
-        self.silence_ms = max(0.0, now - self.speech_ended_at) * 1000
+        silence_ms = max(0.0, now - self.speech_ended_at) * 1000
         sent_ms = (now - self._first_audio_at) * 1000
-        self.stages = join_stages(self._engine_stages, sent_ms=sent_ms, silence_ms=self.silence_ms)
+        self.stages = join_stages(self._engine_stages, sent_ms=sent_ms, silence_ms=silence_ms)
 
     def record_played(self, heard_ms: int, *, last: bool) -> Iterator[Effect]:
         """Record what was played up to `heard_ms`.

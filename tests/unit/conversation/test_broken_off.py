@@ -78,6 +78,19 @@ def test_what_was_heard_is_closed_there_and_stored():
     assert drive.session.summary(drive.now).turns == 1
 
 
+def test_the_wait_before_a_reply_that_broke_off_counts() -> None:
+    """The median was made of the other waits alone, and was 0 where there were none."""
+    drive = Drive()
+    drive.client(text={"text": "I like tea"})
+    drive.advance(0.7)
+    drive.commit("I like tea", turn_pb2.UTTERANCE_SOURCE_TEXT)
+    drive.speak(REPLY)
+    drive.advance(2.0)
+    kept = [each for each in drive.effects if isinstance(each, events.KeepTurn)][-1]
+    after = goes_on(kept, 2 * WORD_MS)
+    assert after.session.summary(after.now).median_silence_ms == 700
+
+
 def test_what_was_heard_to_its_end_is_completed():
     _, kept = under_way()
     (saved,) = goes_on(kept, 8 * WORD_MS - 40).saved
