@@ -98,11 +98,7 @@ class Answering:
         settled = len(words) - _UNSETTLED_WORDS
         answering = self._current is not None and not self._current.task.done()
         priming = self._priming is not None and not self._priming.done()
-        if (
-            answering
-            or priming
-            or settled - self._primed_words < _MIN_PRIMED_WORDS
-        ):
+        if answering or priming or settled - self._primed_words < _MIN_PRIMED_WORDS:
             return
         self._primed_words = settled
         self._prime(self._reply_messages(" ".join(words[:settled])))
