@@ -15,7 +15,7 @@ from services.common.errors import ResourceExhausted
 from services.common.limits import Limits
 from services.common.rates import Rates
 
-FORWARDED_KEY = "x-forwarded-for"
+CLIENT_ADDRESS_KEY = "x-parley-client-address"
 # As many calls may come at once as in this time: a page that opens, a client after a break.
 _BURST_SECONDS = 5.0
 # One subscriber has at least this much of IPv6 (RFC 6177).
@@ -62,11 +62,11 @@ class Pace:
 def address_in(metadata: Mapping[str, str | bytes]) -> str | None:
     """Return the address of the client that the gateway was called by; None for this machine's.
 
-    The gateway appends what it sees to whatever a client says of itself: only the last one counts.
-    IPv6 addresses are taken together as far as one subscriber has them.
+    The gateway overwrites whatever a client says of itself. IPv6 addresses are taken together as
+    far as one subscriber has them.
     """
-    value = metadata.get(FORWARDED_KEY)
-    return _known_as(str(value).rpartition(",")[2].strip()) if value else None
+    value = metadata.get(CLIENT_ADDRESS_KEY)
+    return _known_as(str(value)) if value else None
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from websockets import ConnectionClosed, Subprotocol
 from websockets.asyncio.client import connect
 
 from services.common.clock import ManualClock
+from services.common.interceptors.pace import CLIENT_ADDRESS_KEY
 from services.common.lifecycle import running
 from services.common.limits import DEFAULT_LIMITS
 from services.conversation.bootstrap import bootstrap
@@ -18,7 +19,7 @@ from tests.stack import free_ports
 async def closed_with(url: str, address: str) -> str:
     """Connect with a forged token from an address; return the reason of the close."""
     protocols = [Subprotocol("parley.v1"), Subprotocol("parley.token.forged")]
-    headers = {"X-Forwarded-For": f"192.0.2.1, {address}"}
+    headers = {CLIENT_ADDRESS_KEY: address}
     async with connect(url, subprotocols=protocols, additional_headers=headers) as socket:
         try:
             async with asyncio.timeout(20):
