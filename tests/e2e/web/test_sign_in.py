@@ -107,3 +107,27 @@ async def test_sign_out_everywhere_reaches_another_browser(
     await learner.sign_out_everywhere()
     await other.page.reload()
     await expect(other.page.get_by_role("heading", name="Welcome back")).to_be_visible()
+
+
+async def test_a_talk_says_that_it_ended_with_its_sign_in(
+    open_page: OpenPage, web_stack: Stack, learner: WebLearner, console: Console
+) -> None:
+    console.allow(REFUSED)
+    await learner.is_signed_in()
+    other = WebLearner(await open_page(web_stack))
+    other.username, other.password = learner.username, learner.password
+    await other.sign_in()
+    await other.is_signed_in()
+    await other.start_typing()
+    await other.write("I am at my sister's computer.")
+    await expect(other.answers).to_have_count(1)
+    await learner.sign_out_everywhere()
+    alert = other.page.get_by_role("alert")
+    await expect(alert).to_contain_text("You have been signed out")
+    await alert.get_by_role("button", name="Sign in").click()
+    await expect(other.page.get_by_role("heading", name="Welcome back")).to_be_visible()
+    # Who signs in next begins with nothing of it.
+    await other.enter("Sign in")
+    await expect(
+        other.page.get_by_role("heading", name="What shall we talk about?")
+    ).to_be_visible()
