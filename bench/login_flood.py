@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import secrets
+import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -73,7 +74,9 @@ async def _measure(address: str, count: int) -> tuple[dict[str, Step], int]:
         alone = make(0.0)
         calibration = Lateness()
         await _held(tasks, [alone], [calibration])
-        wait_s = sorted(calibration.waits)[len(calibration.waits) // 2]
+        if not calibration.waits:
+            raise RuntimeError(f"a single conversation was not answered: {alone.failed or 'late'}")
+        wait_s = statistics.median(calibration.waits)
         records = {name: Lateness(wait_s) for name in ("quiet", "flood", "after")}
         sessions = [make(index / count) for index in range(count)]
         flood = _Flood(address)
