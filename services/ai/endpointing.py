@@ -163,12 +163,15 @@ class PausePolicy:
 # of 0.3 to 2.5 s cut in. The detector's score says much at the begin of a pause, and nothing more
 # as the pause goes on: so it is asked once, and below the bar only time tells. The middle's 160 ms
 # is a pause of 96 ms and the models' answers.
-_IMPATIENT = PausePolicy(sure_ms=160, sure_score=0.5, unsure_ms=1000, holding_ms=1500)
+_IMPATIENT = PausePolicy(sure_ms=160, sure_score=0.4, unsure_ms=1700, holding_ms=2200)
 _MIDDLE = PausePolicy(sure_ms=160, sure_score=0.7, unsure_ms=2500, holding_ms=3000)
 _PATIENT = PausePolicy(sure_ms=600, sure_score=0.95, unsure_ms=3500, holding_ms=5000)
-# A learner's own pauses stretch the wait only when the detector is unsure, and only so far.
+# Where the detector is unsure a learner's own pauses, once they are known, set the wait: a little
+# more than four in five of them last. At most this much longer or shorter than the setting's own,
+# since an estimate is made of few pauses and moods change.
 _PAUSE_MARGIN = 1.3
-_LONGEST_WAIT_MS = 4000
+_MOST_STRETCH = 1.8
+_LEAST_STRETCH = 0.6
 # How far the bar for the score falls as a turn has more words. The detector takes the first words
 # of a learner's sentence for a whole one far more often than a later part of it: it gives 0.3 or
 # more to 29 % of the pauses after three to five words, to 21 % of those after six or seven, to 6 %
@@ -204,9 +207,13 @@ def wait_ms(
     Without the words a sure score waits too: the words may hold the floor, and no reply can begin
     without them.
     """
-    unsure = max(policy.unsure_ms, min(int(typical_pause_ms * _PAUSE_MARGIN), _LONGEST_WAIT_MS))
+    stretch = 1.0
+    if typical_pause_ms:
+        wanted = typical_pause_ms * _PAUSE_MARGIN / policy.unsure_ms
+        stretch = min(max(wanted, _LEAST_STRETCH), _MOST_STRETCH)
+    unsure = round(policy.unsure_ms * stretch)
     if words is not None and holds_floor(words):
-        return max(policy.holding_ms, unsure)
+        return max(policy.holding_ms, round(policy.holding_ms * stretch))
     if score is None or words is None or score < _needed_score(policy, words):
         return unsure
     return policy.sure_ms

@@ -41,10 +41,14 @@ class Memory:
         self._turns.append(_Remembered(learner, "", generation))
 
     def add_reply(self, generation: int, text: str) -> None:
-        """Remember more of the reply that is being said."""
+        """Remember more of the reply that is being said; ``text`` brings its own space.
+
+        Kept to the letter: where the memory differs from what the model wrote, the model has to
+        read it again.
+        """
         turn = self._find(generation)
         if turn is not None:
-            turn.tutor = f"{turn.tutor} {text}".strip()
+            turn.tutor += text
 
     def correct_reply(self, generation: int, heard_text: str) -> None:
         """Keep of the reply only what was heard. An unknown generation is ignored."""

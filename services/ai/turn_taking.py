@@ -33,9 +33,13 @@ _SPECULATE_LATE = samples_of_ms(450)
 # 75 % of the finished and 28 % of the cut ones; the rest is speculated on a little later.
 _SPECULATE_SCORE = 0.2
 MAX_SPECULATIONS = 2
-# A turn may last this long; then its next pause ends it, and at the limit nothing is waited for.
+# A turn may last this long; then its next pause of a breath ends it, since nobody can answer more
+# than a minute at once. At the limit nothing is waited for, not even in push-to-talk.
 _LONG_TURN = samples_of_ms(60_000)
+_BREATH = samples_of_ms(600)
 _LONGEST_TURN = samples_of_ms(DEFAULT_LIMITS.max_utterance_ms)
+# Who goes on so soon after the turn was taken for ended had only paused.
+_GOES_ON = samples_of_ms(2_000)
 # Time for a hint.
 _LONG_SILENCE = samples_of_ms(9_000)
 
@@ -204,6 +208,8 @@ class TurnTaking:
         # What came before was not heard here: it counts for no silence.
         self._quiet_since = begin
         self._hinted = False
+        # Where the speech of the last turn ended that a pause ended, and when it was taken to.
+        self._ended: tuple[int, int] | None = None
 
     @property
     def floor(self) -> Floor:
@@ -255,6 +261,7 @@ class TurnTaking:
     def _while_quiet(self, now: int) -> list[Effect]:
         if self._voice_run >= _ONSET:
             start = now - self._voice_run
+            self._learn_from_cut(start)
             self._utterance = _Utterance(start, now, self._floor is Floor.TUTOR)
             self._state = _State.SPEAKING
             return [Started(start)]
@@ -264,6 +271,11 @@ class TurnTaking:
             self._hinted = True
             return [SilentLong(silence)]
         return []
+
+    def _learn_from_cut(self, start: int) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None and start - ended[1] <= _GOES_ON:
+            self._estimate = self._estimate.with_pause(ms_of_samples(start - ended[0]))
 
     def _while_speaking(self, utterance: _Utterance, *, voiced: bool, now: int) -> list[Effect]:
         if voiced:
@@ -288,11 +300,8 @@ class TurnTaking:
             self._state = _State.SPEAKING
             utterance.speech_end = now
             return [Resumed(self._pause)]
-        if self._voice_run:
-            # Perhaps speech again: decide when it is clear.
-            return []
         late = now - utterance.speech_end >= _SPECULATE_LATE
-        effects = self._speculate(utterance) if late else []
+        effects = self._speculate(utterance) if late and not self._voice_run else []
         return effects + self._commit_if_due(utterance, now)
 
     # --- answers of the models --------------------------------------------------------------
@@ -363,15 +372,21 @@ class TurnTaking:
     # --- the end ----------------------------------------------------------------------------
 
     def _commit_if_due(self, utterance: _Utterance, now: int) -> list[Effect]:
+        length = now - utterance.start
+        if length >= _LONGEST_TURN:
+            return self._on_end(now)
         if utterance.needs_resolving or self._preferences.push_to_talk:
             return []
-        length = now - utterance.start
-        if self._state is _State.SPEAKING:
-            # A run without any pause: noise, or a very long breath.
-            return self._on_end(now) if length >= _LONGEST_TURN else []
+        if self._state is _State.SPEAKING or self._voice_run:
+            # Perhaps speech again: decide when it is clear.
+            return []
+        silence = now - utterance.speech_end
         due_ms = wait_ms(self._policy, utterance.score, utterance.words, self.typical_pause_ms)
-        if length >= _LONG_TURN or ms_of_samples(now - utterance.speech_end) >= due_ms:
-            return self._commit(utterance, now)
+        is_due = ms_of_samples(silence) >= due_ms
+        if is_due or (length >= _LONG_TURN and silence >= _BREATH):
+            effects = self._commit(utterance, now)
+            self._ended = (utterance.speech_end, now)
+            return effects
         return []
 
     def _commit(self, utterance: _Utterance, now: int) -> list[Effect]:

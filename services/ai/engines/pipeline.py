@@ -17,6 +17,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import structlog
+
 from services.ai.audio import ms_of_samples, pcm_from_bytes, samples_of_ms
 from services.ai.capabilities import (
     EMPTY_TRANSCRIPT,
@@ -87,6 +89,8 @@ from services.ai.turn_taking import (
     UtteranceResolved,
     VoiceFrame,
 )
+
+_log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -167,6 +171,7 @@ class PipelineSession:
             spawn=self._spawn,
         )
         self._next_turn = config.next_turn
+        self._said_detector_failed = False
         self._utterance: Utterance | None = None
         self._commit: asyncio.Task[None] | None = None
         self._caption: asyncio.Task[None] | None = None
@@ -335,8 +340,11 @@ class PipelineSession:
         window = int(detector.capabilities.window_s * LEARNER_RATE_HZ)
         try:
             score = await detector.end_of_turn(self._microphone.before(window))
-        except ProviderError:
+        except ProviderError as error:
             # Without a score the machine waits longer, which is the safe side.
+            if not self._said_detector_failed:
+                self._said_detector_failed = True
+                _log.warning("turn_detector_failed", error=str(error))
             return
         self._tell(TurnScore(pause, score))
 

@@ -51,9 +51,21 @@ def test_more_patience_never_waits_shorter(score: float, one: float, other: floa
 
 
 @given(st.integers(0, 20_000))
-def test_a_learners_pauses_stretch_only_unsure_waits_and_never_without_end(typical: int):
+def test_a_learners_pauses_move_only_unsure_waits_and_never_without_end(typical: int):
     assert wait_ms(MIDDLE, 1.0, "I do.", typical) == MIDDLE.sure_ms
-    assert MIDDLE.unsure_ms <= wait_ms(MIDDLE, 0.0, "I do.", typical) <= 4000
+    assert MIDDLE.unsure_ms / 2 <= wait_ms(MIDDLE, 0.0, "I do.", typical) <= 5000
+
+
+def test_who_pauses_long_is_waited_for_longer_and_who_pauses_briefly_is_answered_sooner():
+    waits = [wait_ms(MIDDLE, 0.1, "I went there.", typical) for typical in (600, 0, 2800)]
+    assert waits == sorted(waits)
+    assert waits[0] < MIDDLE.unsure_ms
+    assert waits[2] > 2800
+
+
+def test_words_that_hold_the_floor_hold_it_at_least_as_long_as_the_setting_says():
+    for typical in (0, 300, 3000):
+        assert wait_ms(MIDDLE, 0.1, "I went to the", typical) >= MIDDLE.holding_ms
 
 
 def test_more_words_need_a_lower_score():

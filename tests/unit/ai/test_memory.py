@@ -17,7 +17,8 @@ def test_of_an_interrupted_reply_only_what_was_heard_is_remembered():
     memory = Memory([])
     memory.begin_turn("Hello", 4)
     memory.add_reply(4, "Nice to meet you!")
-    memory.add_reply(4, "What do you like?")
+    memory.add_reply(4, " What do you like?")
+    assert memory.window(100, words) == (PastTurn("Hello", "Nice to meet you! What do you like?"),)
     memory.correct_reply(4, "Nice to")
     assert memory.window(100, words) == (PastTurn("Hello", "Nice to"),)
 

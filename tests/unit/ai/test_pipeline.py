@@ -191,10 +191,12 @@ async def test_a_loaded_machine_does_not_speculate():
     async with talk({"turn_detector": {"score": 0.4}}) as t:
         others_are_done = threading.Event()
         others = [asyncio.create_task(t.pool.run(others_are_done.wait)) for _ in range(3)]
-        await t.voice(1000)
-        await t.silence(240)
-        assert t.model.sessions[0].prompts == []
-        others_are_done.set()
+        try:
+            await t.voice(1000)
+            await t.silence(240)
+            assert t.model.sessions[0].prompts == []
+        finally:
+            others_are_done.set()
         await asyncio.gather(*others)
         await t.silence(2500)
     assert t.of(ReplyEnded)[0].usage.speculations == 0
