@@ -78,6 +78,12 @@ tested: dev
 	@$(PYTHON) -m tools.browser >/dev/null
 	@$(PYTHON) -m tools.web build
 
+.PHONY: prove
+prove: dev ## the long proofs: 10,000 event sequences a machine, 30 breaks, 200 interruptions
+	@SESSION_SEQUENCES=10000 RESUME_BREAKS=30 $(BIN)/pytest --timeout 1800 tests/unit/ai/test_turn_taking.py \
+	  tests/unit/conversation/test_session_properties.py tests/e2e/test_resume.py
+	@$(PYTHON) -m bench.interruptions
+
 .PHONY: check
 check: dev ## everything that reads the code: format, lint, types, imports, stubs, docs
 	@$(PYTHON) tools/check.py $(ARGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -34,6 +34,7 @@ BACKCHANNELS = ("Mhm.", "Yeah.", "Uh-huh.", "Okay.", "Right.")
 REPLY_MS = len(REPLY.split()) * MS_PER_WORD
 
 BUDGET_MS = 250.0
+RESUMED_SHARE = 0.9
 
 
 def script() -> str:
@@ -116,6 +117,22 @@ def summarise(found: Sequence[Interruption]) -> dict[str, Any]:
     }
 
 
+def missed_budgets(result: Mapping[str, Any]) -> list[str]:
+    """Return what of the budgets was missed, in words."""
+    checks = {
+        f"told to stop later than {BUDGET_MS:.0f} ms at p95": result["told_ms"]["p95_ms"]
+        > BUDGET_MS,
+        "some were never told to stop": result["never_told"] > 0,
+        "something came after the stop": result["stale_messages"] > 0,
+        "audio was lost or repeated": result["misplaced_audio"] > 0,
+        "words did not take the floor": result["words_that_stopped"] < result["words"],
+        "the heard text is off by more than a word": result["heard_off_by_more_than_a_word"] > 0,
+        f"fewer than {RESUMED_SHARE:.0%} of the backchannels resumed": result["resumed_share"]
+        < RESUMED_SHARE,
+    }
+    return [words for words, is_missed in checks.items() if is_missed]
+
+
 def _toml(texts: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{text}"' for text in texts) + "]"
 
@@ -135,7 +152,7 @@ def _show(result: dict[str, Any]) -> None:
         (
             "backchannels resumed",
             f"{result['backchannels_resumed']}/{result['backchannels']}",
-            "at least 90 %",
+            f"at least {RESUMED_SHARE:.0%}",
         ),
     ]
     title = f"{result['interruptions']} interruptions, {result['learners']} learners at once"
@@ -160,6 +177,8 @@ def main() -> None:
     _show(result)
     details = [{**asdict(one), "told_ms": one.told_ms} for one in found]
     write("interruptions", {**result, "details": details})
+    if missed := missed_budgets(result):
+        raise SystemExit(f"bench-interruptions: {'; '.join(missed)}")
 
 
 if __name__ == "__main__":
