@@ -86,11 +86,11 @@ def _on_committed(
     if session.gone_at is not None:
         session.turn.playback.hold("disconnected", now)
     session.move(Trigger.COMMITTED)
-    session.listening.forget()
     session.typed_at = None
     session.hinted = session.hinted and message.source == _NONE
     session.typical_pause_ms = message.typical_pause_ms or session.typical_pause_ms
     replying.start_reply(session, session.turn)
+    over_reply.on_committed(session, message, now)
 
 
 def _note_turn_of(session: SessionState, message: ai_pb2.TurnCommitted) -> None:

@@ -16,6 +16,7 @@ _WORDLESS_LIMIT_S = 2.5
 class Listening:
     """What is known of the utterance under way.
 
+    under_way: an utterance has begun, and is neither a turn nor dropped.
     speaking: the learner is heard.
     unresolved: it began while the tutor had the floor, so the engine waits for a decision.
     counts: it is the learner's next turn if the reply ends before it was decided.
@@ -24,6 +25,7 @@ class Listening:
     """
 
     def __init__(self) -> None:
+        self.under_way = False
         self.speaking = False
         self.unresolved = False
         self.counts = False
@@ -35,7 +37,7 @@ class Listening:
     def began(self, now: float, at_ms: int, *, over_reply: bool, counts: bool = False) -> None:
         """Speech began, at `at_ms` of the session's time line."""
         self.began_ms = at_ms
-        self.speaking = True
+        self.under_way = self.speaking = True
         self.unresolved = over_reply
         self.counts = counts
         self._began_at = now
@@ -55,7 +57,17 @@ class Listening:
 
     def forget(self) -> None:
         """The utterance is a turn now, or nothing."""
-        self.speaking = self.unresolved = self.counts = False
+        self.under_way = self.speaking = self.unresolved = self.counts = False
+        self.decide_at = None
+
+    def outlives(self, turn_end_ms: int) -> bool:
+        """Whether an utterance is under way that is no part of a turn that ended there."""
+        return self.under_way and self.began_ms >= turn_end_ms
+
+    def is_over_reply(self) -> None:
+        """The tutor had the floor when it began, as turns out now."""
+        self.unresolved = True
+        self.counts = False
         self.decide_at = None
 
     def hear(self, words: str) -> None:

@@ -12,6 +12,7 @@ from services.conversation import messages, playing, replying
 from services.conversation.floor import State, Trigger
 from services.conversation.interruption import Meaning
 from services.conversation.session_state import SessionState
+from services.conversation.turn import OpenTurn
 
 # Speech that begins in the last moments of a reply does not stop it: there is nothing to save, and
 # stopping would make the tutor swallow its last word.
@@ -26,7 +27,30 @@ def on_speech_started(session: SessionState, at_ms: int, now: float) -> None:
     session.send(messages.Response(turn=session.spoken_turn, speech_started=started))
     almost_over = turn is not None and turn.all_sent and turn.left_ms(now) <= _ALMOST_OVER_MS
     session.listening.began(now, at_ms, over_reply=turn is not None, counts=almost_over)
-    if turn is None or almost_over or session.preferences.no_barge_in:
+    if turn is not None and not almost_over:
+        _hold_back(session, turn, now)
+
+
+def on_committed(session: SessionState, message: ai_pb2.TurnCommitted, now: float) -> None:
+    """A turn began: what was being said is that turn, or already speech over its reply.
+
+    The engine gives the floor away when it decides, and says so once it knows the words. Speech
+    that began between the two waits there for a decision, so it must get one here.
+    """
+    turn = session.turn
+    # A tutor who speaks unasked takes up nothing of what is being said.
+    end_ms = 0 if message.source == turn_pb2.UTTERANCE_SOURCE_NONE else message.end_ms
+    if turn is None or not session.listening.outlives(end_ms):
+        session.listening.forget()
+        return
+    session.listening.is_over_reply()
+    _hold_back(session, turn, now)
+    if session.state is State.PAUSED:
+        _decide(session, now, final=False)
+
+
+def _hold_back(session: SessionState, turn: OpenTurn, now: float) -> None:
+    if session.preferences.no_barge_in:
         return
     if session.state is State.REPLYING:
         session.move(Trigger.SPEECH_OVER_REPLY)
@@ -53,14 +77,16 @@ def on_transcript(session: SessionState, message: ai_pb2.EngineTranscript, now: 
         return
     session.send(messages.transcript(session.spoken_turn, message, final=message.final))
     session.final_shown = message.transcript.verbatim if message.final else ""
-    if session.state is State.PAUSED:
+    if session.state is State.PAUSED or message.end_ms > session.listening.began_ms:
+        # Not the last words of the utterance before.
         session.listening.hear(message.transcript.verbatim)
+    if session.state is State.PAUSED:
         _decide(session, now, final=message.final or not session.listening.speaking)
 
 
 def on_dropped(session: SessionState, now: float) -> None:
     """What was heard was nothing."""
-    session.listening.unresolved = False
+    session.listening.under_way = session.listening.unresolved = False
     session.listening.stopped()
     _resume(session, now)
 

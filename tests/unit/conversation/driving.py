@@ -102,15 +102,15 @@ class Drive:
             },
         )
 
-    def learner_begins(self) -> list[Effect]:
-        return self.engine(speech_started={"at_ms": 0})
+    def learner_begins(self, at_ms: int = 0) -> list[Effect]:
+        return self.engine(speech_started={"at_ms": at_ms})
 
     def learner_stops(self) -> list[Effect]:
         return self.engine(speech_ended={"at_ms": 0})
 
-    def words(self, text: str, *, final: bool = False) -> list[Effect]:
+    def words(self, text: str, *, final: bool = False, end_ms: int = 0) -> list[Effect]:
         transcript = {"verbatim": text, "clean": text}
-        return self.engine(transcript={"transcript": transcript, "final": final})
+        return self.engine(transcript={"transcript": transcript, "final": final, "end_ms": end_ms})
 
     def lose_engine(self, error: ParleyError) -> list[Effect]:
         return self.give(events.EngineLost(error))

@@ -225,6 +225,97 @@ class TestBargeIn:
         assert drive.session.turn_number == 2
 
 
+class TestSpeechBeforeTheCommit:
+    """The engine decides that a turn is over before it can tell: its transcript takes a while.
+
+    Speech that begins between the two is over the reply, and is heard of before the reply is.
+    """
+
+    def test_it_holds_the_reply_back(self):
+        drive = Drive()
+        drive.learner_begins(1_000)
+        drive.commit()
+        assert drive.session.state is State.PAUSED
+        sends = [each for each in drive.effects if isinstance(each, events.Send)]
+        kinds = [each.response.WhichOneof("message") for each in sends]
+        assert kinds == ["speech_started", "reply_started", "reply_paused"]
+        drive.speak(TEN)
+        drive.advance(1.0)
+        assert drive.sent("reply_audio") == []
+
+    def test_its_words_take_the_floor(self):
+        drive = Drive()
+        drive.learner_begins(1_000)
+        drive.commit()
+        drive.speak(TEN)
+        effects = drive.words("no wait please stop", end_ms=2_000)
+        [ended] = drive.sent("reply_ended", effects)
+        assert (ended.reason, ended.heard_text, ended.heard_ms) == (INTERRUPTED, "", 0)
+        assert drive.engine_kinds(effects) == ["interrupt", "resolve", "floor"]
+        assert drive.told_engine("resolve", effects)[0].take
+
+    def test_words_that_came_before_the_commit_count(self):
+        drive = Drive()
+        drive.learner_begins(1_000)
+        drive.words("no wait", end_ms=1_600)
+        drive.learner_stops()
+        drive.words("I like tea", final=True, end_ms=900)
+        drive.commit()
+        assert drive.sent("reply_ended")[0].reason == INTERRUPTED
+        assert drive.told_engine("resolve")[0].take
+
+    def test_one_that_has_paused_already_waits_for_its_words(self):
+        drive = Drive()
+        drive.learner_begins(1_000)
+        drive.learner_stops()
+        drive.commit()
+        drive.speak(TEN)
+        assert drive.session.state is State.PAUSED
+        drive.words("stop", final=True, end_ms=1_300)
+        assert drive.sent("reply_ended")[0].reason == INTERRUPTED
+
+    def test_a_backchannel_lets_the_reply_begin(self):
+        drive = Drive()
+        drive.learner_begins(1_000)
+        drive.commit()
+        drive.speak("one two")
+        drive.learner_stops()
+        drive.words("mhm", final=True, end_ms=1_300)
+        assert not drive.told_engine("resolve")[0].take
+        drive.advance(2.0)
+        assert drive.saved[0].reply_end_reason == COMPLETED
+
+    def test_a_hint_that_crosses_with_speech_is_held_back(self):
+        drive = Drive()
+        drive.learner_begins(100)
+        drive.commit("", turn_pb2.UTTERANCE_SOURCE_NONE)
+        assert drive.session.state is State.PAUSED
+
+    def test_without_barge_in_it_stops_nothing_but_is_resolved(self):
+        drive = Drive(turn_taking=learner_pb2.TurnTakingPreferences(no_barge_in=True))
+        drive.learner_begins(1_000)
+        drive.commit()
+        assert drive.session.state is State.REPLYING
+        drive.learner_stops()
+        drive.speak("one two")
+        drive.advance(2.0)
+        assert not drive.told_engine("resolve")[0].take
+
+    def test_the_utterance_of_the_turn_itself_is_no_interruption(self):
+        drive = Drive()
+        drive.learner_begins(100)
+        drive.learner_stops()
+        drive.commit()
+        assert drive.session.state is State.REPLYING
+
+    def test_one_that_was_dropped_holds_nothing_back(self):
+        drive = Drive()
+        drive.learner_begins(1_000)
+        drive.engine(utterance_dropped={"reason": "noise"})
+        drive.commit()
+        assert drive.session.state is State.REPLYING
+
+
 class TestEngineLost:
     LOST = problems.engine_unavailable()
 

@@ -133,10 +133,26 @@ class SessionPromises(RuleBasedStateMachine):
     def end_reply(self, reason: Any) -> None:
         self.drive.end("That is very good", reason=reason)
 
-    @rule()
+    @rule(at_ms=st.sampled_from([0, 100, 1000]))
     @precondition(lambda self: self.engine_up)
-    def learner_begins(self) -> None:
-        self.drive.learner_begins()
+    def learner_begins(self, at_ms: int) -> None:
+        """A turn's utterance ends at 900: what begins later is no part of it."""
+        self.drive.learner_begins(at_ms)
+
+    @rule(text=st.sampled_from(WORDS), stops=st.booleans())
+    @precondition(lambda self: self.engine_up)
+    def speak_before_the_commit(self, text: str, stops: bool) -> None:
+        """The engine has decided, its transcript is not ready, and the learner goes on."""
+        self.drive.learner_begins(1000)
+        if text:
+            self.drive.words(text, end_ms=1500)
+        if stops:
+            self.drive.learner_stops()
+        self.drive.commit()
+        begun = self.drive.effects[self.checked :]
+        if not stops and self.drive.sent("reply_started", begun):
+            held = self.drive.session.state is not State.REPLYING
+            assert held or self.drive.session.turn_taking.no_barge_in, "nobody is talked over"
 
     @rule()
     @precondition(lambda self: self.engine_up)
