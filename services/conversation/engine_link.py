@@ -7,6 +7,7 @@ what the learner was saying when the old one was lost.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Protocol
 
 import structlog
@@ -33,6 +34,10 @@ ENGINE_AWAY_S = 15.0
 
 # A connection to a service that was started again is found within 2 s; a start waits so long.
 START_PATIENCE_S = 2.5
+
+# One that is lost again before this has never really come back: its trouble goes on, and the
+# learner's patience with it. Nothing that kills an engine takes longer to come up again.
+STEADY_S = 5.0
 
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 1.0
@@ -73,6 +78,10 @@ class EngineLink:
         self._engine: Engine | None = None
         self._receiving: asyncio.Task[bool] | None = None
         self._input_ended = False
+        # Of the present or last outage: when it is given up, the next pause, when it was over.
+        self._until = 0.0
+        self._pause_s = 0.0
+        self._back_at = -math.inf
 
     async def open(self) -> ai_pb2.EngineReady:
         """Open the first engine; return what it is.
@@ -155,25 +164,31 @@ class EngineLink:
         position = self._audio.kept_from if speaking else self._audio.engine_position
         await self.close()
         self._session.handle(EngineLost(problems.engine_unavailable()))
-        until = self._clock.monotonic() + ENGINE_AWAY_S
-        wait = _FIRST_RETRY_S
+        now = self._clock.monotonic()
+        if now >= self._back_at + STEADY_S:
+            self._until, self._pause_s = now + ENGINE_AWAY_S, 0.0
         while not self._session.over:
+            if self._clock.monotonic() + self._pause_s > self._until:
+                break
+            if self._pause_s:
+                await self._clock.sleep(self._pause_s)
+            self._pause_s = min(max(_FIRST_RETRY_S, self._pause_s * 2), _LONGEST_RETRY_S)
             position = max(position, self._audio.kept_from)
             try:
                 engine = await self._open_at(position)
             except ParleyError as failed:
-                if not failed.retryable or self._clock.monotonic() + wait > until:
-                    self._session.handle(EngineGivenUp(problems.engine_gone()))
-                    return False
-            else:
-                try:
-                    await self._take_up(engine, position)
-                except BaseException:
-                    await engine.close()
-                    raise
-                return True
-            await self._clock.sleep(wait)
-            wait = min(wait * 2, _LONGEST_RETRY_S)
+                if not failed.retryable:
+                    break
+                continue
+            try:
+                await self._take_up(engine, position)
+            except BaseException:
+                await engine.close()
+                raise
+            self._back_at = self._clock.monotonic()
+            return True
+        if not self._session.over:
+            self._session.handle(EngineGivenUp(problems.engine_gone()))
         return False
 
     async def _open_at(self, position: int) -> Engine:

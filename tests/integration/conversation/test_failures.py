@@ -116,6 +116,31 @@ async def test_an_engine_that_stays_away_ends_the_session_with_a_retryable_error
     await world.history.wait_for(started.conversation_id, "ended")
 
 
+async def test_an_engine_that_comes_back_only_to_die_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """It was opened again seven times a second, for as long as the learner stayed."""
+    monkeypatch.setattr(engine_link, "ENGINE_AWAY_S", 1.0)
+    opened = 0
+
+    async def kill_all() -> None:
+        nonlocal opened
+        while True:
+            (await world.ai.session()).kill.set()
+            opened += 1
+
+    talk = world.talk()
+    await talk.start()
+    killing = asyncio.create_task(kill_all())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await talk.to_end()
+    killing.cancel()
+    await asyncio.gather(killing, return_exceptions=True)
+    assert from_rpc_error(caught.value).reason == "ENGINE_UNAVAILABLE"
+    # At once, and after 0.1, 0.3 and 0.7 s; the first of all was the one that was lost.
+    assert opened <= 5
+
+
 async def test_an_engine_that_stops_answering_is_replaced(empty_world: World):
     async def hang(session: EngineSession, text: str) -> None:
         await session.commit(text, turn_pb2.UTTERANCE_SOURCE_TEXT)
