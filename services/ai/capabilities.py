@@ -251,6 +251,10 @@ class LanguageModel(Protocol):
     def capabilities(self) -> LanguageModelCapabilities:
         """What this provider can do."""
 
+    @property
+    def writing(self) -> int:
+        """How many replies are being written now, those nobody has asked to hear included."""
+
     def open(self) -> LanguageModelSession:
         """Take a place for one conversation. Raises ``ProviderBusyError`` when all are taken."""
 

@@ -87,6 +87,11 @@ class FallbackLanguageModel:
         self._models = tuple(models)
 
     @property
+    def writing(self) -> int:
+        """How many replies the first choice is writing now."""
+        return self._models[0].provider.writing
+
+    @property
     def capabilities(self) -> LanguageModelCapabilities:
         """What holds whichever serves: the smallest context, the first's cache and room."""
         all_of_them = [model.provider.capabilities for model in self._models]

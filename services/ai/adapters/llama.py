@@ -95,6 +95,12 @@ class LlamaLanguageModel:
         self._worker = Worker(self._runtime, self._scheduler, settings.free_threads)
         self._free = settings.sessions
         self._closed = False
+        self._writing = 0
+
+    @property
+    def writing(self) -> int:
+        """How many replies are being written now."""
+        return self._writing
 
     @property
     def capabilities(self) -> LanguageModelCapabilities:
@@ -193,10 +199,12 @@ class LlamaLanguageModel:
         writing = Writing(sampler, options.max_tokens, TextJoiner(options.stop))
         job = Job(owner, prompt, writing, pieces.text, pieces.end)
         self._worker.submit(job)
+        self._writing += 1
         try:
             while (piece := await pieces.next()) is not None:
                 yield piece
         finally:
+            self._writing -= 1
             self._worker.cancel(job)
 
     def beginning(self, messages: Sequence[Message]) -> tuple[int, ...]:

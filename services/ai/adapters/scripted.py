@@ -207,6 +207,11 @@ class ScriptedLanguageModel:
         self._sleep = sleep
 
     @property
+    def writing(self) -> int:
+        """A script carries any number of replies: none is ever in another's way."""
+        return 0
+
+    @property
     def capabilities(self) -> LanguageModelCapabilities:
         """No cache and no bound on sessions."""
         return LanguageModelCapabilities(

@@ -363,11 +363,17 @@ class PipelineSession:
 
     def _on_speculate(self, pause: int) -> None:
         utterance = self._utterance
-        if utterance is None or self._models.pool.load > _SPECULATION_LOAD:
+        if utterance is None or self._is_loaded:
             return
         spoken_at = self._microphone.spoken_at(utterance.speech_end)
         if self._answering.prepare(pause, utterance.transcripts[pause], spoken_at):
             utterance.speculations += 1
+
+    @property
+    def _is_loaded(self) -> bool:
+        """Whether a guess would cost somebody's answer its time: here or in the language model."""
+        models = self._models
+        return models.pool.load > _SPECULATION_LOAD or models.language_model.writing > 0
 
     def _on_committed(self, speech_end: int, pause: int) -> None:
         utterance, self._utterance = self._utterance, None

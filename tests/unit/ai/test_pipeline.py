@@ -202,6 +202,20 @@ async def test_a_loaded_machine_does_not_speculate():
     assert t.of(ReplyEnded)[0].usage.speculations == 0
 
 
+async def test_no_guess_slows_another_learners_answer():
+    class Writing(Watched):
+        @property
+        def writing(self):
+            return 1
+
+    async with talk({"turn_detector": {"score": 0.4}}, model_type=Writing) as t:
+        await t.voice(1000)
+        await t.silence(240)
+        assert t.model.sessions[0].prompts == []
+        await t.silence(2500)
+    assert t.of(ReplyEnded)[0].usage.speculations == 0
+
+
 async def test_of_an_interrupted_reply_the_next_prompt_holds_what_was_heard():
     async with talk() as t:
         t.session.handle(TypedText("Hello"))
