@@ -30,7 +30,7 @@ async function settled(): Promise<void> {
 /** Opens a link whose subscription says what the test lets it say. */
 async function open() {
   const said: (() => { value: unknown; done: boolean })[] = [];
-  let wake = () => {};
+  let wake: () => void = () => undefined;
   say = (message) => {
     const response = create(ConverseResponseSchema, { ...(message && { message }) });
     said.push(() => ({ value: { response }, done: false }));
