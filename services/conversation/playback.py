@@ -1,24 +1,30 @@
 """Where the learner's loudspeaker is in a reply. Pure; `now` is in monotonic seconds.
 
-The client reports what it has played; between reports, and for clients that never report, the
-position goes on with the clock, never past what was sent.
+The client reports what it has played. From a report to the next the position goes on with the
+clock, and stands where the next does not come; for clients that never report it goes on with the
+clock up to what was sent.
 """
 
 from __future__ import annotations
+
+from services.conversation.pacing import LEAD_MS
 
 # A client buffers a little before it plays, and the network takes its time. Until it reports, its
 # loudspeaker is taken to be this far behind what was sent.
 ASSUMED_DELAY_S = 0.15
 
-# Reports come a few times a second, and the last one may be short of the end by a device's buffer.
+# How often clients are asked to report (docs/calling-parley.md); Parley's own do. A loudspeaker
+# that stops is somewhere between its last report and the one that did not come, so this is all that
+# is ever added to a report. It is half a word: people speak some 150 a minute, 400 ms each.
+REPORT_EVERY_MS = 200
+
+# The last report may be short of the end by a device's buffer: the reply is over without waiting
+# for another. Sound cards and browsers hand over 10 to 50 ms at a time.
 _REPORT_SLACK_MS = 60
 
-# How long past the estimated end a client that reports is waited for.
-_LATE_REPORT_S = 0.4
-
-# A loudspeaker whose reports stop this far before the end has stalled: the rest was not heard.
-_STALLED_MS = 2_000
-
+# How long past the estimated end a client that reports is waited for: a hiccup of the network that
+# the pacing's lead rides out as well, so that a reply whose last report is late is not cut.
+_LATE_REPORT_S = LEAD_MS / 1000
 
 # Times are floats: 299.9999 ms is 300.
 _ROUNDING_MS = 0.01
@@ -86,8 +92,15 @@ class Playback:
         self._holds.discard(why)
 
     def position_ms(self, now: float) -> int:
-        """Return how much of the reply's audio was played by `now`, at most what was sent."""
-        return int(min(self.running_ms(now), self.sent_ms) + _ROUNDING_MS)
+        """Return how much of the reply's audio was played by `now`.
+
+        At most what was sent and, from a client that reports, its last report and the time to the
+        next: a loudspeaker that fell silent does not go on with the clock.
+        """
+        known_ms = self.sent_ms
+        if self.reported_ms is not None:
+            known_ms = min(known_ms, self.reported_ms + REPORT_EVERY_MS)
+        return int(min(self.running_ms(now), known_ms) + _ROUNDING_MS)
 
     def running_ms(self, now: float) -> float:
         """Return where playback would be if everything had been sent: for pacing."""
@@ -113,5 +126,5 @@ class Playback:
         return self._base_at + (position_ms - self._base_ms) / 1000
 
     def stalled(self, audio_ms: int) -> bool:
-        """Whether the client's reports stopped well before the end."""
-        return self.reported_ms is not None and self.reported_ms < audio_ms - _STALLED_MS
+        """Whether the client's reports stopped before the last one that the end comes after."""
+        return self.reported_ms is not None and self.reported_ms < audio_ms - REPORT_EVERY_MS

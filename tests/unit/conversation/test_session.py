@@ -61,6 +61,49 @@ class TestReply:
         [ended] = drive.sent("reply_ended")
         assert (ended.reason, ended.heard_text) == (INTERRUPTED, "one two")
 
+    @pytest.mark.parametrize(
+        ("reported_ms", "reason", "heard"),
+        [
+            (1_100, INTERRUPTED, "one two three four"),
+            (2_700, INTERRUPTED, " ".join(TEN.split()[:9])),
+            (2_799, INTERRUPTED, " ".join(TEN.split()[:9])),
+            (2_800, COMPLETED, TEN),
+            (2_960, COMPLETED, TEN),
+        ],
+    )
+    def test_what_no_report_came_near_was_not_heard(
+        self, reported_ms: int, reason: int, heard: str
+    ):
+        """A loudspeaker that stopped up to two seconds before the end counted as heard."""
+        drive = replying()
+        drive.advance(1.5)
+        drive.client(heard={"generation": 1, "audio_ms": reported_ms})
+        drive.advance(10.0)
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_text) == (reason, heard)
+        told = drive.told_engine("interrupt")
+        assert [each.heard_text for each in told] == ([] if reason == COMPLETED else [heard])
+
+    def test_a_loudspeaker_that_fell_silent_is_not_taken_to_go_on_with_the_clock(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak(TEN)
+        drive.advance(0.5)
+        drive.client(heard={"generation": 1, "audio_ms": 350})
+        drive.advance(2.0)
+        drive.client(interrupt={})
+        [ended] = drive.sent("reply_ended")
+        assert (ended.heard_ms, ended.heard_text) == (350 + 200, "one two")
+
+    def test_a_last_report_that_is_late_still_counts(self):
+        drive = replying()
+        drive.advance(1.5)
+        drive.client(heard={"generation": 1, "audio_ms": 2_600})
+        drive.advance(0.9)
+        assert drive.sent("reply_ended") == []
+        drive.client(heard={"generation": 1, "audio_ms": 3_000})
+        assert drive.sent("reply_ended")[0].reason == COMPLETED
+
     def test_the_engine_is_told_who_has_the_floor_and_that_it_was_heard(self):
         drive = Drive()
         effects = drive.effects
@@ -238,7 +281,7 @@ class TestSpeechBeforeTheCommit:
         assert drive.session.state is State.PAUSED
         sends = [each for each in drive.effects if isinstance(each, events.Send)]
         kinds = [each.response.WhichOneof("message") for each in sends]
-        assert kinds == ["speech_started", "reply_started", "reply_paused"]
+        assert kinds[-2:] == ["reply_started", "reply_paused"]
         drive.speak(TEN)
         drive.advance(1.0)
         assert drive.sent("reply_audio") == []
