@@ -6,8 +6,8 @@ A tutor that remembers words which nobody heard refers to them, and confuses the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 _TOKEN = re.compile(r"\S+")
 
@@ -50,10 +50,12 @@ def word_times(pieces: Sequence[TextPiece], audio_ms: int) -> list[WordTime]:
     """Return every word of the reply with its time.
 
     Times come from the synthesizer where it gave them; else the piece's words share the time to
-    the next piece (or to `audio_ms`, the end of the audio known so far) by their letters.
+    the next piece (or to `audio_ms`, the end of the audio known so far) by their letters. Words
+    without audio of their own are there, and last no time.
     """
     found: list[WordTime] = []
     position = 0
+    pieces = list(_with_all_words(pieces))
     for index, piece in enumerate(pieces):
         until = pieces[index + 1].audio_offset_ms if index + 1 < len(pieces) else audio_ms
         found.extend(_measured(piece, position) or _estimated(piece, position, until))
@@ -82,8 +84,32 @@ def text_between(pieces: Sequence[TextPiece], audio_ms: int, from_ms: int, to_ms
 
 def _heard(words: Iterable[WordTime], heard_ms: int) -> list[WordTime]:
     return [
-        word for word in words if heard_ms > 0 and (word.start_ms + word.end_ms) / 2 <= heard_ms
+        word
+        for word in words
+        if _is_voiced(word) and heard_ms > 0 and (word.start_ms + word.end_ms) / 2 <= heard_ms
     ]
+
+
+def _is_voiced(word: WordTime) -> bool:
+    # Aligners do give a short word no time; an estimate of none means that there was no audio.
+    return word.end_ms > word.start_ms or not word.estimated
+
+
+def _with_all_words(pieces: Iterable[TextPiece]) -> Iterator[TextPiece]:
+    """Join what has words but no text to the piece whose text has those words.
+
+    A synthesizer that speaks a piece in several parts gives the text with the first.
+    """
+    whole: TextPiece | None = None
+    for piece in pieces:
+        if whole is not None and not piece.text:
+            whole = replace(whole, words=whole.words + piece.words)
+            continue
+        if whole is not None:
+            yield whole
+        whole = piece
+    if whole is not None:
+        yield whole
 
 
 def _measured(piece: TextPiece, position: int) -> list[WordTime]:

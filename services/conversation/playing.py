@@ -32,10 +32,12 @@ def _on_played(session: SessionState, turn: OpenTurn, now: float) -> None:
         # The loudspeaker stopped, though nobody asked it to: the rest was not heard.
         turn.playback.give_up(now)
         replying.end_reply(session, _INTERRUPTED, now, tell_engine=True)
-    else:
+    elif turn.outcome == turn_pb2.REPLY_END_REASON_COMPLETED:
         replying.end_reply(session, turn.outcome, now)
-        if turn.outcome == turn_pb2.REPLY_END_REASON_COMPLETED:
-            session.engine(reply_heard={"generation": turn.generation})
+        session.engine(reply_heard={"generation": turn.generation})
+    else:
+        # Words may have been shown that were never voiced: the engine shall not remember them.
+        replying.end_reply(session, turn.outcome, now, tell_engine=True)
     # What began over the last words is a turn; what was not allowed to interrupt is one if it
     # goes on now.
     give_floor(session, take=session.listening.counts or session.listening.speaking)

@@ -33,6 +33,8 @@ _MAX_REPLY_WORDS = 4_000
 # is said, so this is once for each of its sentences.
 _KEEP_EVERY_S = 0.4
 
+_COMPLETED = turn_pb2.REPLY_END_REASON_COMPLETED
+
 # An echo is heard again within a room's and a device's delay, and recognised a little later.
 _ECHO_MS = 4_000
 
@@ -45,7 +47,9 @@ class OpenTurn:
     or, for `audio_ms` and `heard_ms`, in the reply's audio.
 
     began: something of the reply has come from the engine. done: all of it has.
-    outcome: how the reply ended at the engine; COMPLETED until it says otherwise.
+    outcome: how the reply ended at the engine; COMPLETED until it says otherwise. A reply with
+        words that have no audio is FAILED whatever the engine says, unless captions are all that
+        was wanted: nobody heard it to its end.
     retried: another engine was asked for the reply.
     typical_pause_ms: the engine's estimate of the learner's pauses; 0 where it has none.
     speech_ended_at: when the end of the learner's speech arrived here; None without an utterance.
@@ -76,6 +80,7 @@ class OpenTurn:
     stages: list[turn_pb2.Stage] = field(default_factory=list)
     play_delay_ms: float | None = None
     reply_start_ms: float = 0.0
+    _left_out: bool = False
     _whole_text: str = ""
     _first_audio_at: float | None = None
     _engine_stages: Sequence[turn_pb2.Stage] = ()
@@ -120,6 +125,7 @@ class OpenTurn:
             self._engine_stages = list(message.stages)
         duration_ms = len(message.pcm) // 2 * 1000 // self.rate_hz
         if not self.pacer.push(Piece(message.offset_ms, duration_ms, message.pcm)):
+            self._left_out = True
             return False
         self.audio_ms = max(self.audio_ms, message.offset_ms + duration_ms)
         return True
@@ -129,6 +135,14 @@ class OpenTurn:
         self.began = self.done = True
         self._whole_text = message.text
         self.outcome = message.reason
+        if self.outcome == _COMPLETED and self._unvoiced:
+            self.outcome = turn_pb2.REPLY_END_REASON_FAILED
+
+    @property
+    def _unvoiced(self) -> bool:
+        if self.captions_only:
+            return False
+        return self._left_out or (self.audio_ms == 0 and bool(self.text))
 
     # --- to the client ------------------------------------------------------------------------
 

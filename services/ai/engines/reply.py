@@ -102,6 +102,7 @@ class ReplyAttempt:
         self._clauses: asyncio.Queue[str | None] = asyncio.Queue(_CLAUSES_AHEAD)
         self._progress = _Progress()
         self._failure: Notice | None = None
+        self._voice_failed = False
         self._rate_hz = speaker.synthesizer.capabilities.sample_rate_hz
 
     @property
@@ -194,13 +195,12 @@ class ReplyAttempt:
         progress = self._progress
         if self._failure is not None:
             self._outbox.put(replace(self._failure, turn=self._turn, generation=self.generation))
-        failed = self._failure is not None and not progress.texts
         text = "".join(progress.texts)
         self._outbox.put(
             ReplyEnded(
                 turn=self._turn,
                 generation=self.generation,
-                reason=ReplyEndReason.FAILED if failed else ReplyEndReason.COMPLETED,
+                reason=ReplyEndReason.FAILED if self._failure else ReplyEndReason.COMPLETED,
                 text=text,
                 audio_ms=self._offset_ms,
                 usage=replace(self._usage, output_tokens=progress.pieces, characters=len(text)),
@@ -212,6 +212,10 @@ class ReplyAttempt:
         if self._speaker.captions_only:
             await self._released.wait()
             self._say_text(text, ())
+            return
+        if self._voice_failed:
+            # A voice that came back after a gap would leave a hole in what was heard.
+            self._show_text(text)
             return
         said = False
         try:
@@ -227,11 +231,16 @@ class ReplyAttempt:
                     said = True
                     await self._say_audio(chunk)
         except ProviderError as error:
+            self._voice_failed = True
             self._fail(FailureReason.SYNTHESIZER, str(error))
         if not said:
-            # The words are shown even where they cannot be heard.
             await self._released.wait()
-            self._say_text(text, ())
+            self._show_text(text)
+
+    def _show_text(self, text: str) -> None:
+        """Show words that cannot be heard; what was not heard is not remembered."""
+        self._outbox.put(ReplyText(self._turn, self.generation, text, self._offset_ms, ()))
+        self._progress.texts.append(text)
 
     def _say_text(self, text: str, words: Sequence[Word]) -> None:
         offset_ms = self._offset_ms

@@ -299,22 +299,49 @@ async def test_a_failing_synthesizer_leaves_the_words():
         t.session.handle(TypedText("Hello"))
         await settle()
     (ended,) = t.of(ReplyEnded)
+    assert ended.reason is ReplyEndReason.FAILED
     assert ended.text == "Nice to meet you! What do you like to do?"
     assert ended.audio_ms == 0
     assert [notice.reason.value for notice in t.of(Notice)] == ["SYNTHESIZER_FAILED"]
 
 
-@pytest.mark.parametrize(
-    ("after_pieces", "reason"), [(0, ReplyEndReason.FAILED), (5, ReplyEndReason.COMPLETED)]
-)
-async def test_a_failing_language_model_ends_the_reply_with_what_there_is(
-    after_pieces: int, reason: ReplyEndReason
+async def test_words_that_were_never_voiced_are_not_remembered():
+    """The learner heard the first sentence only; the second was shown, and is no memory."""
+    faults = {"fault": [{"where": "synthesizer", "on_call": 2}]}
+    reply = {"language_model": {"replies": ["Nice to meet you! What do you like? Tell me!"]}}
+    async with talk(faults | reply) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        (ended,) = t.of(ReplyEnded)
+        t.session.handle(TypedText("And you?"))
+        await settle()
+    assert ended.reason is ReplyEndReason.FAILED
+    assert ended.text == "Nice to meet you! What do you like? Tell me!"
+    assert ended.audio_ms == 4 * 300, "a voice that failed does not come back after a gap"
+    assert t.prompt[1] == (Role.ASSISTANT, "Nice to meet you!")
+
+
+async def test_captions_are_remembered_though_nothing_is_voiced():
+    async with talk(captions_only=True) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+        t.session.handle(TypedText("And you?"))
+        await settle()
+    assert t.of(ReplyEnded)[0].reason is ReplyEndReason.COMPLETED
+    assert t.prompt[1] == (Role.ASSISTANT, t.of(ReplyEnded)[0].text)
+
+
+@pytest.mark.parametrize("after_pieces", [0, 5])
+async def test_a_failing_language_model_fails_the_reply_and_keeps_what_there_is(
+    after_pieces: int,
 ):
     fault = {"fault": [{"where": "language_model", "after_pieces": after_pieces}]}
     async with talk(fault) as t:
         t.session.handle(TypedText("Hello"))
         await settle()
-    assert t.of(ReplyEnded)[0].reason is reason
+    (ended,) = t.of(ReplyEnded)
+    assert ended.reason is ReplyEndReason.FAILED
+    assert bool(ended.text) == bool(after_pieces)
     assert [notice.reason.value for notice in t.of(Notice)] == ["LANGUAGE_MODEL_FAILED"]
 
 

@@ -48,3 +48,25 @@ def test_a_repeated_word_is_found_in_its_own_place():
 def test_text_without_any_words_is_nothing_heard():
     assert heard_text([TextPiece("  ", 0)], 100, 100) == ""
     assert heard_text([], 0, 100) == ""
+
+
+def test_words_without_audio_of_their_own_are_never_heard():
+    pieces = [TextPiece("Hello there ", 0), TextPiece("never voiced", 1000)]
+    assert heard_text(pieces, 1000, 1000) == "Hello there"
+    assert [word.text for word in word_times(pieces, 1000)][-1] == "voiced", "but they are shown"
+
+
+def test_a_piece_whose_audio_comes_in_several_parts_is_heard_by_all_their_words():
+    """A synthesizer sends the whole text with the first part, and each part's words with it."""
+    pieces = [
+        TextPiece("One two. Three.", 0, (SpokenWord("One", 0, 300), SpokenWord("two", 300, 600))),
+        TextPiece("", 600, (SpokenWord("Three", 600, 900),)),
+    ]
+    assert heard_text(pieces, 900, 600) == "One two."
+    assert heard_text(pieces, 900, 900) == "One two. Three."
+
+
+def test_without_times_a_piece_lasts_over_all_its_parts():
+    pieces = [TextPiece("abcd efgh", 0), TextPiece("", 500), TextPiece(" next", 1000)]
+    times = [(word.text, word.start_ms, word.end_ms) for word in word_times(pieces, 1200)]
+    assert times == [("abcd", 0, 500), ("efgh", 500, 1000), ("next", 1000, 1200)]

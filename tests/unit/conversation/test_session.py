@@ -121,12 +121,51 @@ class TestReply:
         assert (ended.reason, ended.heard_text) == (COMPLETED, TEN)
         assert drive.sent("reply_audio") == []
 
-    def test_a_reply_without_audio_ends_with_its_text(self):
+    def test_words_that_were_never_voiced_were_not_heard(self):
+        """The engine may not have noticed: 0 ms of audio is no reply that was said to its end."""
         drive = Drive()
         drive.commit()
         drive.engine(1, reply_text={"text": "Only words"})
         drive.end("Only words")
-        assert drive.sent("reply_ended")[0].heard_text == "Only words"
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_text, ended.heard_ms) == (FAILED, "", 0)
+        [turn] = drive.saved
+        assert (turn.reply_text, turn.heard_text) == ("Only words", "")
+        assert drive.session.context()[0].tutor == ""
+        assert [each.heard_text for each in drive.told_engine("interrupt")] == [""]
+
+    def test_what_the_voice_left_out_at_the_end_was_not_heard(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak("one two", end=False)
+        drive.engine(1, reply_text={"text": "three four", "audio_offset_ms": 600})
+        drive.end("one two three four", reason=FAILED)
+        drive.client(heard={"generation": 1, "audio_ms": 600})
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_text, ended.heard_ms) == (FAILED, "one two", 600)
+        effects = drive.effects
+        assert drive.told_engine("interrupt", effects)[0].heard_text == "one two"
+        assert drive.told_engine("reply_heard", effects) == []
+
+    def test_captions_that_failed_were_read_as_far_as_they_were_shown(self):
+        drive = Drive(captions_only=True)
+        drive.commit()
+        drive.engine(1, reply_text={"text": "one two "})
+        drive.end("one two", reason=FAILED)
+        [ended] = drive.sent("reply_ended")
+        assert (ended.reason, ended.heard_text) == (FAILED, "one two")
+
+    def test_a_reply_too_long_to_be_played_was_not_heard_to_its_end(self):
+        drive = Drive()
+        drive.commit()
+        drive.engine(1, reply_text={"text": "very long"})
+        pcm = bytes(48_000 * 30)
+        for part in range(6):
+            drive.engine(1, reply_audio={"pcm": pcm, "offset_ms": part * 30_000})
+        drive.end("very long")
+        drive.advance(160.0)
+        assert drive.told == ["REPLY_TOO_LONG"]
+        assert drive.sent("reply_ended")[0].reason == FAILED
 
     def test_a_failed_reply_keeps_what_was_heard(self):
         drive = Drive()
