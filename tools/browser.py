@@ -161,7 +161,7 @@ def _unpack(packed: Path, folder: Path) -> None:
         subprocess.run([node, "-e", _UNPACK, source, str(target)], check=True)
         if name.endswith(".tar"):
             with tarfile.open(target) as archive:
-                # Python knows filters from 3.11.4 on; the package's hash vouches for it in any case.
+                # Python knows filters from 3.11.4 on; in any case the hash vouches for it.
                 if hasattr(tarfile, "data_filter"):
                     archive.extraction_filter = tarfile.data_filter
                 archive.extractall(part)  # noqa: S202
