@@ -24,6 +24,7 @@ from parley.media.v1 import media_pb2
 from parley.types.v1 import audio_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError
+from services.common.task_groups import unwrapped
 
 _log = structlog.get_logger(__name__)
 
@@ -193,12 +194,10 @@ class Recorder:
         self._waiting.extendleft(reversed(self._unconfirmed))
         self._unconfirmed.clear()
         async with self._recordings.open(self._start) as stream:
-            try:
+            with unwrapped(ParleyError):
                 async with asyncio.TaskGroup() as group:
                     reading = group.create_task(self._read(stream))
                     await self._write(stream, reading)
-            except* ParleyError as errors:
-                raise errors.exceptions[0] from None
 
     async def _write(self, stream: RecordStream, reading: asyncio.Task[None]) -> None:
         while True:

@@ -15,6 +15,7 @@ from services.ai.engine import EndInput, EngineSession, Notice
 from services.ai.metrics import EngineMetrics
 from services.common.errors import FailedPrecondition, Unavailable
 from services.common.status import to_status
+from services.common.task_groups import unwrapped
 
 _log = structlog.get_logger(__name__)
 
@@ -70,14 +71,15 @@ class _Live:
 
     async def _run(self) -> None:
         try:
-            await self._session.run()
-        except* ProviderError as errors:
-            _log.error("session_failed", engine=self._engine, problem=str(errors.exceptions[0]))
+            with unwrapped(ProviderError):
+                await self._session.run()
+        except ProviderError as error:
+            _log.error("session_failed", engine=self._engine, problem=str(error))
             raise Unavailable(
                 "The engine stopped in the middle of the session.",
                 reason="ENGINE_FAILED",
                 retry_after=_RETRY_AFTER_S,
-            ) from errors
+            ) from error
 
     async def _read(self) -> None:
         while True:
