@@ -20,6 +20,7 @@ from services.common.clock import ManualClock
 from services.common.errors import ParleyError
 from services.common.ids import new_id
 from services.common.status import from_rpc_error
+from services.user.key_ring import KeyRing
 from services.user.keys import SigningKeys
 from services.user.tokens import TokenIssuer
 from tests.e2e.caller import (
@@ -79,9 +80,10 @@ async def test_a_wrong_start_is_refused_with_its_reason(
 
 def expired_token(stack: Stack, user_id: str) -> str:
     """Return a token as the user service would have signed it twenty-odd minutes ago."""
-    keys = SigningKeys.open(stack.folder.root / "keys")
+    folder = stack.folder.root / "keys"
     clock = ManualClock()
-    return TokenIssuer(keys, clock, timedelta(minutes=10)).access_token(user_id, new_id())[0]
+    ring = KeyRing(folder, SigningKeys.open(folder), clock)
+    return TokenIssuer(ring, clock, timedelta(minutes=10)).access_token(user_id, new_id())[0]
 
 
 async def test_an_expired_token_is_refused(scripted_stack: Stack) -> None:

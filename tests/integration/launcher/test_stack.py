@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 from uuid import uuid4
 
 import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from tests.stack import Stack, free_ports
@@ -23,7 +26,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack") / "data") as running:
+    # With TLS between the programs: that they work with each other without is shown wherever else
+    # a stack runs.
+    settings = {"PARLEY_SERVICE_TLS": "true"}
+    with Stack(tmp_path_factory.mktemp("stack") / "data", settings=settings) as running:
         yield running
 
 
@@ -45,7 +51,7 @@ def launcher(stack: Stack, *arguments: str, **settings: str) -> subprocess.Compl
 
 
 def test_it_says_where_it_is_and_what_to_type_next(stack: Stack):
-    assert f"Parley is ready at {stack.address}" in stack.said()
+    assert f"Parley is ready at {stack.url}" in stack.said()
     assert re.search(r"bin/parley talk", stack.said())
     assert "Ctrl-C" in stack.said()
 
@@ -59,6 +65,27 @@ def test_a_token_is_good_at_the_gateway_at_once(stack: Stack):
             timeout=20,
         )
     assert response.account.user_id
+
+
+def test_no_service_speaks_with_who_has_no_certificate_of_this_start(stack: Stack):
+    authority = stack.folder.service_tls / "authority.pem"
+    for name, port in stack.service_ports.items():
+        knows_them = grpc.ssl_channel_credentials(authority.read_bytes())
+        for credentials in (None, knows_them):
+            options = [("grpc.ssl_target_name_override", f"{name}.parley.internal")]
+            address = f"127.0.0.1:{port}"
+            channel = (
+                grpc.secure_channel(address, credentials, options)
+                if credentials
+                else grpc.insecure_channel(address)
+            )
+            with channel, pytest.raises(grpc.RpcError) as caught:
+                health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=10
+                )
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises((OSError, http.client.HTTPException)):
+        urlopen(f"http://127.0.0.1:{stack.websocket_port}/healthz", timeout=10)
 
 
 def test_nothing_below_its_folder_can_be_read_by_others(stack: Stack):

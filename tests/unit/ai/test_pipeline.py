@@ -307,9 +307,11 @@ async def test_a_failing_synthesizer_leaves_the_words():
 
 async def test_words_that_were_never_voiced_are_not_remembered():
     """The learner heard the first sentence only; the second was shown, and is no memory."""
-    faults = {"fault": [{"where": "synthesizer", "on_call": 2}]}
-    reply = {"language_model": {"replies": ["Nice to meet you! What do you like? Tell me!"]}}
-    async with talk(faults | reply) as t:
+    script: dict[str, object] = {
+        "fault": [{"where": "synthesizer", "on_call": 2}],
+        "language_model": {"replies": ["Nice to meet you! What do you like? Tell me!"]},
+    }
+    async with talk(script) as t:
         t.session.handle(TypedText("Hello"))
         await settle()
         (ended,) = t.of(ReplyEnded)
