@@ -283,18 +283,25 @@ class ScriptedSession:
     def _reply_items(
         self, turn: int, generation: int, text: str, marks: Marks, fault: Fault | None
     ) -> Iterator[EngineOutput]:
-        """Yield the whole reply; a language model's fault cuts it after so many words."""
+        """Yield the whole reply, which a fault ends as FAILED, as it does the pipeline's.
+
+        A language model's fault cuts it after so many words, a synthesizer's leaves them unsaid.
+        """
+        failure = None
         if fault is not None:
             text = " ".join(text.split()[: fault.after_pieces])
+            failure = Notice(FailureReason.LANGUAGE_MODEL, fault.message, turn, generation)
         audio_ms = 0
         if text:
+            struck = None if self._captions_only else self._strike("synthesizer")
+            if struck is not None and failure is None:
+                failure = Notice(FailureReason.SYNTHESIZER, struck.message, turn, generation)
             speech = scripted_speech(
                 text, int(self._script.synthesizer.ms_per_word / self._rate), self._voice
             )
-            yield ReplyText(turn, generation, text, 0, speech.words)
-            silent = self._captions_only or self._strike("synthesizer") is not None
-            if silent and not self._captions_only:
-                yield Notice(FailureReason.SYNTHESIZER, "scripted fault", turn, generation)
+            silent = self._captions_only or struck is not None
+            # Words that no audio says have no times.
+            yield ReplyText(turn, generation, text, 0, () if silent else speech.words)
             pcm = b"" if silent else speech.pcm
             audio_ms = ms_of_samples(len(pcm) // 2, SAMPLE_RATE_HZ)
             for start in range(0, len(pcm), _AUDIO_MESSAGE_BYTES):
@@ -305,9 +312,9 @@ class ScriptedSession:
                     start * _AUDIO_MESSAGE_MS // _AUDIO_MESSAGE_BYTES,
                     () if start else describe_stages(marks, _NAMES, time.monotonic()),
                 )
-        if fault is not None:
-            yield Notice(FailureReason.LANGUAGE_MODEL, fault.message, turn, generation)
-        reason = ReplyEndReason.COMPLETED if text else ReplyEndReason.FAILED
+        if failure is not None:
+            yield failure
+        reason = ReplyEndReason.FAILED if failure is not None else ReplyEndReason.COMPLETED
         usage = Usage(output_tokens=len(text.split()), characters=len(text))
         yield ReplyEnded(turn, generation, reason, text, audio_ms, usage)
 

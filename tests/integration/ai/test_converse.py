@@ -226,11 +226,19 @@ async def test_a_cancelled_call_leaves_nothing_running(ai: Start, engine: str):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_a_failing_language_model_is_told_and_the_session_goes_on(
-    ai: Start, engine: str, tmp_path: Path
+@pytest.mark.parametrize(
+    "fault",
+    [
+        'where = "language_model"',
+        'where = "language_model"\nafter_pieces = 3',
+        'where = "synthesizer"',
+    ],
+)
+async def test_a_reply_that_a_fault_broke_is_told_as_failed_and_the_session_goes_on(
+    ai: Start, engine: str, fault: str, tmp_path: Path
 ):
     script = tmp_path / "script.toml"
-    script.write_text('[[fault]]\nwhere = "language_model"\non_call = 1\n')
+    script.write_text(f"[[fault]]\n{fault}\non_call = 1\n")
     text = ai_pb2.ConverseRequest(text=ai_pb2.EngineText(text="I like soup."))
     async with ai(script=script) as stub:
         call = stub.Converse()
@@ -240,5 +248,5 @@ async def test_a_failing_language_model_is_told_and_the_session_goes_on(
         answered = await until(call, "reply_ended")
         await call.done_writing()
     assert failed[-1].reply_ended.reason == turn_pb2.REPLY_END_REASON_FAILED
-    assert "notice" in kinds(failed)
+    assert kinds(failed).count("notice") == 1
     assert answered[-1].reply_ended.reason == turn_pb2.REPLY_END_REASON_COMPLETED
