@@ -114,6 +114,17 @@ class GatewaySettings(BaseSettings):
         "be told to trust it; it can be fetched at /parley-ca.crt.",
     )
 
+    service_tls_certificate: Path | None = Field(
+        None,
+        description="PEM certificate chain that the gateway shows to the services; with the two "
+        "below it speaks TLS with them, and takes only a service that bears its name "
+        "`<service>.parley.internal`.",
+    )
+    service_tls_key: Path | None = Field(None, description="PEM key of service_tls_certificate.")
+    service_tls_authority: Path | None = Field(
+        None, description="PEM certificates of the authority that signed the services'."
+    )
+
     unary_timeout_seconds: float = Field(
         30,
         gt=0,
@@ -155,6 +166,12 @@ class GatewaySettings(BaseSettings):
     def _tls_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are set together or not at all")
+        given = (self.service_tls_certificate, self.service_tls_key, self.service_tls_authority)
+        if any(given) and not all(given):
+            raise ValueError(
+                "service_tls_certificate, service_tls_key and service_tls_authority are set "
+                "together or not at all"
+            )
         return self
 
     @property

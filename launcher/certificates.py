@@ -142,9 +142,9 @@ def _authority(
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Parley on {host.names[-1]}")])
     made = (
-        _certificate(name, name, key.public_key(), now, _AUTHORITY_DAYS)
+        certificate_of(name, name, key.public_key(), now, _AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.NameConstraints(
@@ -156,7 +156,7 @@ def _authority(
         )
         .sign(key, hashes.SHA256())
     )
-    _write_key(key_path, key)
+    write_key(key_path, key)
     path.write_bytes(made.public_bytes(Encoding.PEM))
     return made, key
 
@@ -176,27 +176,28 @@ def _issue(
         *(x509.IPAddress(each) for each in host.addresses),
     ]
     made = (
-        _certificate(subject, by.subject, key.public_key(), now, _SERVER_DAYS)
+        certificate_of(subject, by.subject, key.public_key(), now, _SERVER_DAYS)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(by_key.public_key()), critical=False
         )
         .sign(by_key, hashes.SHA256())
     )
-    _write_key(key_path, key)
+    write_key(key_path, key)
     path.write_bytes(made.public_bytes(Encoding.PEM) + by.public_bytes(Encoding.PEM))
 
 
-def _certificate(
+def certificate_of(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     now: datetime,
     days: int,
 ) -> x509.CertificateBuilder:
+    """Return what every certificate begins with; it holds from a day before `now`."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -232,7 +233,8 @@ def _may(authority: x509.Certificate, host: Host) -> bool:
     return all(each in permitted or each.endswith(".local") for each in host.names)
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+def usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """Return what a key may be used for: to sign certificates, or else what TLS needs."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -253,7 +255,12 @@ def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Write `key` to `path` as PEM, for its owner's eyes alone, in the place of an older one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -58,6 +58,11 @@ class Folder:
         """The certificate made for this machine, and the authority behind it."""
         return self.root / "tls"
 
+    @property
+    def service_tls(self) -> Path:
+        """The certificates of this start's programs, for TLS between them."""
+        return self.run / "tls"
+
     def log(self, program: str) -> Path:
         """The log of one program."""
         return self.logs / f"{program}.log"

@@ -23,14 +23,18 @@ from launcher.folder import Folder
 from launcher.instances import Instance, instances
 from launcher.leftovers import MARK
 from launcher.ports import Port
+from launcher.service_certificates import ServiceCertificates
 from launcher.settings import LauncherSettings
-from services.common.settings import ServiceSettings, SettingsError
+from services.common.peer_tls import PeerTls
+from services.common.settings import ServiceSettings, SettingsError, variable_name
 
 GATEWAY: Final = "gateway"
 """The name of the program that is Envoy."""
 
 SPREAD: Final = "conversation"
 """The service that may have several processes."""
+
+_SERVICE_TLS_FIELDS: Final = ("certificate", "key", "authority")
 
 # A service may drain for its `drain_seconds`; closing databases and pools comes after.
 _AFTER_DRAIN_SECONDS = 5.0
@@ -60,6 +64,7 @@ class Plan:
 
     environment: what supervisord, and so every program, is started with.
     certificates: those that this start makes; None where it needs none.
+    service_certificates: those for TLS between the programs; None where this start makes none.
     """
 
     folder: Folder
@@ -70,6 +75,20 @@ class Plan:
     environment: Mapping[str, str]
     needs_models: bool
     certificates: Certificates | None = None
+    service_certificates: ServiceCertificates | None = None
+
+    @property
+    def service_tls(self) -> PeerTls | None:
+        """How the services are reached from here: as by the gateway. None: without TLS."""
+        gateway = self.gateway
+        certificate, key, authority = (
+            gateway.service_tls_certificate,
+            gateway.service_tls_key,
+            gateway.service_tls_authority,
+        )
+        if certificate is None or key is None or authority is None:
+            return None
+        return PeerTls(certificate, key, authority)
 
     @property
     def address(self) -> str:
@@ -120,6 +139,10 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
     }
     own = "PARLEY_GATEWAY_TLS_CERTIFICATE" in environment
     certificates = Certificates(folder.tls) if settings.tls and not own else None
+    between = _service_certificates(settings, folder, environment)
+    if between is not None:
+        for name in (*SERVICES, GATEWAY):
+            environment |= _service_tls_variables(name, between.tls(name))
     services = _service_settings(environment)
     for name, each in services.items():
         # A moved port moves its peers with it.
@@ -145,7 +168,22 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
         environment=environment,
         needs_models="local" in ai_engines,
         certificates=certificates,
+        service_certificates=between,
     )
+
+
+def _service_certificates(
+    settings: LauncherSettings, folder: Folder, environment: Mapping[str, str]
+) -> ServiceCertificates | None:
+    own = variable_name("service_tls_certificate") in environment
+    return ServiceCertificates(folder.service_tls) if settings.service_tls and not own else None
+
+
+def _service_tls_variables(program: str, files: PeerTls) -> dict[str, str]:
+    return {
+        variable_name(program, "service_tls", each): str(getattr(files, each))
+        for each in _SERVICE_TLS_FIELDS
+    }
 
 
 def _service_settings(environment: Mapping[str, str]) -> dict[str, ServiceSettings]:
@@ -198,6 +236,11 @@ def _gateway_settings(
         found["tls_key"] = certificates.key
         found["tls_authority"] = certificates.authority
     found["jwks_address"] = f"127.0.0.1:{services['user'].effective_metrics_port}"
+    for each in _SERVICE_TLS_FIELDS:
+        # What all services are told holds for the gateway as well, unless it is told otherwise.
+        given = environment.get(variable_name("service_tls", each))
+        if given is not None:
+            found[f"service_tls_{each}"] = given
     for name in GatewaySettings.model_fields:
         variable = f"PARLEY_GATEWAY_{name.upper()}"
         if variable in environment:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -21,6 +21,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from launcher.errors import NotReadyError
 from launcher.programs import GATEWAY, Plan, Program
 from launcher.supervision import START_ATTEMPTS, State, Status, Supervision
+from services.common.peer_tls import PeerTls, target_options
+
+_OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
 
 _POLL_SECONDS = 0.1
 # A starting service answers at once that it is not ready; longer means that it is very busy.
@@ -66,8 +69,24 @@ async def healthy(address: str, service: str | None = None, authority: Path | No
         authority: PEM certificate of who signed the listener's, where that speaks TLS.
     """
     metadata = (("x-parley-service", service),) if service else ()
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-    async with _channel(address, options, authority) as channel:
+    return await _serving(_channel(address, authority), metadata)
+
+
+async def service_healthy(address: str, service: str, tls: PeerTls | None) -> bool:
+    """Tell whether the process of `service` at `address` says that it serves.
+
+    Raises:
+        KeyFileError: the files of `tls` cannot be used.
+    """
+    if tls is None:
+        return await healthy(address)
+    options = [*_OPTIONS, *target_options(service)]
+    credentials = tls.channel_credentials()
+    return await _serving(grpc.aio.secure_channel(address, credentials, options=options))
+
+
+async def _serving(opened: grpc.aio.Channel, metadata: tuple[tuple[str, str], ...] = ()) -> bool:
+    async with opened as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
             answer = await stub.Check(
@@ -78,14 +97,12 @@ async def healthy(address: str, service: str | None = None, authority: Path | No
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def _channel(
-    address: str, options: list[tuple[str, Any]], authority: Path | None
-) -> grpc.aio.Channel:
+def _channel(address: str, authority: Path | None) -> grpc.aio.Channel:
     if authority is None:
-        return grpc.aio.insecure_channel(address, options=options)
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
     credentials = grpc.ssl_channel_credentials(authority.read_bytes())
     # Whatever the address is, the certificate is made out to this name as well.
-    named = [*options, ("grpc.ssl_target_name_override", "localhost")]
+    named = [*_OPTIONS, ("grpc.ssl_target_name_override", "localhost")]
     return grpc.aio.secure_channel(address, credentials, options=named)
 
 
@@ -134,7 +151,8 @@ async def _phase(
         if any(progress[name].phase is not Phase.READY for name in behind):
             return Phase.STARTING
         return Phase.READY if await _reached(plan, program) else Phase.STARTING
-    return Phase.READY if await healthy(program.address) else Phase.STARTING
+    up = await service_healthy(program.address, program.service, plan.service_tls)
+    return Phase.READY if up else Phase.STARTING
 
 
 async def _reached(plan: Plan, gateway: Program) -> bool:

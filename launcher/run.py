@@ -15,14 +15,16 @@ from urllib.request import Request, urlopen
 from gateway.binary import InvalidConfigurationError, validate
 from gateway.pages import PageTooLargeError
 from gateway.render import render as render_gateway
-from launcher import certificates, display, leftovers, models, ports
+from gateway.routes import SERVICES
+from launcher import certificates, display, leftovers, models, ports, service_certificates
 from launcher.certificates import Host
 from launcher.errors import LauncherError
 from launcher.folder import locked
 from launcher.greeting import greeting
-from launcher.programs import SPREAD, Plan, plan
+from launcher.programs import GATEWAY, SPREAD, Plan, plan
 from launcher.readiness import tail_of, wait_until_ready
 from launcher.supervision import State, Status, Supervision
+from services.common.key_files import KeyFileError
 
 # How often the running programs are looked at, and how long a given-up one is left alone.
 _WATCH_SECONDS = 1.0
@@ -51,6 +53,7 @@ def run() -> None:
         ports.check(chosen.ports)
         kept = chosen.certificates
         fingerprint = certificates.ensure(kept, Host.here()) if kept else ""
+        _provide_service_tls(chosen)
         _write_gateway(chosen)
         if chosen.needs_models:
             models.ensure(chosen.settings.preset, chosen.settings.effective_models_dir)
@@ -62,6 +65,16 @@ def _clear_leftovers(chosen: Plan) -> None:
     if found:
         print(f"Stopping {len(found)} processes that an earlier run left behind.", flush=True)
         leftovers.end(found)
+
+
+def _provide_service_tls(chosen: Plan) -> None:
+    if chosen.service_certificates is not None:
+        service_certificates.make(chosen.service_certificates, (*SERVICES, GATEWAY))
+    elif chosen.service_tls is not None:
+        try:
+            chosen.service_tls.server_context()
+        except KeyFileError as error:
+            raise LauncherError(str(error)) from error
 
 
 def _write_gateway(chosen: Plan) -> None:

@@ -42,6 +42,12 @@ class LauncherSettings(DeclaredSettings):
         "authority kept in the data folder (`make run TLS=1`). A certificate of your own: "
         "PARLEY_GATEWAY_TLS_CERTIFICATE.",
     )
+    service_tls: bool = Field(
+        False,
+        description="Whether the services and the gateway speak TLS with each other, each side "
+        "with a certificate that every start makes anew. Certificates of your own: "
+        "PARLEY_SERVICE_TLS_CERTIFICATE.",
+    )
     ready_seconds: float = Field(
         180,
         gt=0,

@@ -21,6 +21,7 @@ import grpc.aio
 
 from services.common.call_context import caller_or_none, remaining_seconds, request_id
 from services.common.limits import DEFAULT_LIMITS, Limits
+from services.common.peer_tls import PeerTls, target_options
 from services.common.service_identity import ServiceSigner
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -68,20 +69,30 @@ class Peers:
         signer: ServiceSigner,
         limits: Limits = DEFAULT_LIMITS,
         idempotent: Mapping[str, Sequence[str]] | None = None,
+        tls: PeerTls | None = None,
     ) -> None:
         self._addresses = dict(addresses)
         self._signer = signer
         self._limits = limits
         self._idempotent = dict(idempotent or {})
+        self._credentials = tls.channel_credentials() if tls else None
         self._channels: dict[str, PeerChannel] = {}
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, addresses: Mapping[str, str], signer: ServiceSigner, limits: Limits = DEFAULT_LIMITS
+        cls,
+        addresses: Mapping[str, str],
+        signer: ServiceSigner,
+        limits: Limits = DEFAULT_LIMITS,
+        tls: PeerTls | None = None,
     ) -> AsyncIterator[Peers]:
-        """Yield peers whose channels are closed when the block is left."""
-        peers = cls(addresses, signer, limits)
+        """Yield peers whose channels are closed when the block is left.
+
+        Raises:
+            KeyFileError: the files of `tls` cannot be used.
+        """
+        peers = cls(addresses, signer, limits, tls=tls)
         try:
             yield peers
         finally:
@@ -96,10 +107,17 @@ class Peers:
         found = self._channels.get(name)
         if found is None:
             options = channel_options(self._limits, idempotent)
-            plain = grpc.aio.insecure_channel(self._addresses[name], options=options)
-            found = PeerChannel(plain, name, self._signer, self._limits.peer_deadline_seconds)
+            opened = self._open(name, options)
+            found = PeerChannel(opened, name, self._signer, self._limits.peer_deadline_seconds)
             self._channels[name] = found
         return found
+
+    def _open(self, name: str, options: list[tuple[str, Any]]) -> grpc.aio.Channel:
+        address = self._addresses[name]
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(address, options=options)
+        named = [*options, *target_options(name)]
+        return grpc.aio.secure_channel(address, self._credentials, options=named)
 
     async def close(self) -> None:
         """Close every channel; calls in progress are cancelled."""

@@ -94,11 +94,18 @@ def bind(server: grpc.aio.Server, settings: ServiceSettings) -> int:
 
     Raises:
         PortTakenError: it is in use or not allowed.
+        KeyFileError: the files of TLS between services cannot be used.
     """
+    tls = settings.service_tls
+    credentials = tls.server_credentials() if tls else None
     if settings.port:
         _check_free(settings)
+    address = f"{settings.host}:{settings.port}"
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise port_taken(settings, "port", settings.port) from error
     if port == 0:

@@ -151,6 +151,7 @@ async def serve(
 
     Raises:
         PortTakenError: the gRPC or the metrics port is in use.
+        KeyFileError: a key or certificate in the files that the settings name cannot be used.
     """
     clock = clock or SystemClock()
     services_dir = settings.keys_dir / "services"
@@ -158,7 +159,9 @@ async def serve(
     gate = Gate()
     async with AsyncExitStack() as stack:
         signer = await asyncio.to_thread(ServiceSigner.open, name, services_dir, clock)
-        peers = await stack.enter_async_context(Peers.open(_addresses(settings), signer, limits))
+        peers = await stack.enter_async_context(
+            Peers.open(_addresses(settings), signer, limits, settings.service_tls)
+        )
         pace = Pace(limits, clock, on=settings.rate_limits)
         runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics, gate, pace)
         application = await stack.enter_async_context(bootstrap(settings, runtime))

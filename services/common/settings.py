@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.common.peer_tls import PeerTls
 
 
 class SettingsError(Exception):
@@ -87,6 +89,16 @@ class ServiceSettings(DeclaredSettings):
         "Whether calls are limited by user and address, see limits.md; false for load tests from "
         "other machines.",
     )
+    service_tls_certificate: Path | None = shared(
+        None,
+        "PEM certificate chain that this process shows to other services, as the one called and as "
+        "the caller; it bears the DNS name `<service>.parley.internal`. With the two below, calls "
+        "between services are TLS on both sides, and nothing else is taken.",
+    )
+    service_tls_key: Path | None = shared(None, "PEM key of service_tls_certificate.")
+    service_tls_authority: Path | None = shared(
+        None, "PEM certificates of the authority that signed those of all services."
+    )
     user_address: str = shared("127.0.0.1:50051", "Where the user service is, host:port.")
     conversation_address: str = shared(
         "127.0.0.1:50052",
@@ -95,6 +107,28 @@ class ServiceSettings(DeclaredSettings):
     ai_address: str = shared("127.0.0.1:50053", "Where the ai service is, host:port.")
     history_address: str = shared("127.0.0.1:50054", "Where the history service is, host:port.")
     media_address: str = shared("127.0.0.1:50055", "Where the media service is, host:port.")
+
+    @model_validator(mode="after")
+    def _service_tls_is_whole(self) -> Self:
+        given = (self.service_tls_certificate, self.service_tls_key, self.service_tls_authority)
+        if any(given) and not all(given):
+            raise ValueError(
+                "service_tls_certificate, service_tls_key and service_tls_authority are set "
+                "together or not at all"
+            )
+        return self
+
+    @property
+    def service_tls(self) -> PeerTls | None:
+        """TLS between services; None where it is off."""
+        certificate, key, authority = (
+            self.service_tls_certificate,
+            self.service_tls_key,
+            self.service_tls_authority,
+        )
+        if certificate is None or key is None or authority is None:
+            return None
+        return PeerTls(certificate, key, authority)
 
     @property
     def keys_dir(self) -> Path:

@@ -127,6 +127,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
             runtime.metrics,
             limits,
             settings.web_origins,
+            settings.service_tls,
         )
         websocket_port = settings.effective_websocket_port
         try:

@@ -37,6 +37,7 @@ from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_reque
 from services.common.interceptors.validation import checked, malformed
 from services.common.limits import Limits
 from services.common.metrics import Metrics
+from services.common.peer_tls import PeerTls
 from services.common.status import to_status
 from services.conversation import problems
 from services.conversation.application import Conversations
@@ -93,6 +94,7 @@ class WebSocketSessions:
         limits: Limits,
         origins: Collection[str],
     ) -> None:
+        tls: PeerTls | None = None,
         self._conversations = conversations
         self._verifier = verifier
         self._gate = gate
@@ -101,6 +103,7 @@ class WebSocketSessions:
         self._limits = limits
         self._origins = frozenset(origins)
         self._decode = checked(
+        self._tls = tls
             conversation_pb2.ConverseRequest.FromString, limits.max_stream_message_bytes
         )
 
@@ -111,6 +114,7 @@ class WebSocketSessions:
         Raises:
             OSError: the port is taken.
         """
+            KeyFileError: the files of TLS between services cannot be used.
         server = await serve(
             self._serve,
             host,
@@ -129,6 +133,7 @@ class WebSocketSessions:
             server_header=None,
             logger=_library_log,
         )
+            ssl=self._tls.server_context() if self._tls else None,
         try:
             yield int(next(iter(server.sockets)).getsockname()[1])
         finally:

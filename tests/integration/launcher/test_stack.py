@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 from uuid import uuid4
 
@@ -80,9 +81,8 @@ def test_no_service_speaks_with_who_has_no_certificate_of_this_start(stack: Stac
                 else grpc.insecure_channel(address)
             )
             with channel, pytest.raises(grpc.RpcError) as caught:
-                health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(), timeout=10
-                )
+                stub: Any = health_pb2_grpc.HealthStub(channel)
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=10)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises((OSError, http.client.HTTPException)):
         urlopen(f"http://127.0.0.1:{stack.websocket_port}/healthz", timeout=10)

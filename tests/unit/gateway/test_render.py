@@ -175,3 +175,20 @@ class TestBinary:
 
     def test_otherwise_it_is_the_wheels(self):
         assert binary.envoy_path({}).is_file()
+
+
+def test_tls_to_the_services_asks_each_for_its_own_name():
+    files = {
+        f"service_tls_{name}": Path(f"/{name}.pem") for name in ("certificate", "key", "authority")
+    }
+    found = clusters(configuration(**files))
+    for name, each in found.items():
+        if name == "jwks":
+            # Public keys, from loopback.
+            assert "transport_socket" not in each
+            continue
+        context = each["transport_socket"]["typed_config"]["common_tls_context"]
+        (match,) = context["validation_context"]["match_typed_subject_alt_names"]
+        service = name.partition("_")[0]
+        assert match == {"san_type": "DNS", "matcher": {"exact": f"{service}.parley.internal"}}
+    assert "transport_socket" not in clusters(configuration())["user"]

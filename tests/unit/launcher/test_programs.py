@@ -128,3 +128,17 @@ def test_tls_is_spoken_with_what_the_launcher_makes_or_with_what_it_is_given(tmp
 )
 def test_only_what_listens_beyond_loopback_is_open_to_the_network(host: str, is_open: bool):
     assert plan({"PARLEY_GATEWAY_HOST": host}).open_to_network is is_open
+
+
+def test_tls_between_programs_is_with_certificates_made_here_or_given(tmp_path: Path):
+    made = plan({"PARLEY_SERVICE_TLS": "true", "PARLEY_DATA_DIR": str(tmp_path)})
+    assert made.service_certificates is not None
+    own = made.service_certificates.tls("gateway")
+    assert made.service_tls == own
+    files = made.service_certificates.tls("user")
+    assert made.environment["PARLEY_USER_SERVICE_TLS_KEY"] == str(files.key)
+    names = {name: f"/{name}.pem" for name in ("certificate", "key", "authority")}
+    given = plan({f"PARLEY_SERVICE_TLS_{name.upper()}": path for name, path in names.items()})
+    assert given.service_certificates is None
+    assert given.gateway.service_tls_authority == Path("/authority.pem")
+    assert plan({}).service_tls is None
