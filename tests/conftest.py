@@ -1,14 +1,35 @@
 """What every test stands on: leak checks, a clean environment and a data folder of its own."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests import postgres
+
 KEPT_VARIABLES = frozenset(
-    {"PARLEY_CHROMIUM", "PARLEY_ENVOY", "PARLEY_MODELS_DIR", "PARLEY_PYTHON"}
+    {
+        "PARLEY_CHROMIUM",
+        "PARLEY_ENVOY",
+        "PARLEY_MODELS_DIR",
+        "PARLEY_PYTHON",
+        postgres.VARIABLE,
+    }
 )
 """Where things are on this machine; everything else about Parley a test sets itself."""
+
+TOGETHER = ("tests/integration/gateway", "tests/e2e/web")
+"""Folders whose tests share what is costly, or what lives in a loop that only they keep running."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say which tests a worker takes together, where several share the work: those of a file."""
+    for item in items:
+        file = item.path.relative_to(config.rootpath).as_posix()
+        group = next((each for each in TOGETHER if file.startswith(f"{each}/")), file)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +47,21 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PARLEY_DATA_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Return where a PostgreSQL server is, as libpq names it; a running one if that is named."""
+    with ExitStack() as stack:
+        named = os.environ.get(postgres.VARIABLE)
+        yield named or stack.enter_context(postgres.PostgresServer.start()).url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of an empty database, on each kind of server that Parley keeps its data on."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path}/parley.sqlite3"
+    else:
+        with postgres.empty_database(request.getfixturevalue("postgres_url")) as url:
+            yield url

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
@@ -26,10 +27,13 @@ DISTRIBUTIONS = {
 }
 """The lock files made from our own distributions, and the folders whose requirements they hold."""
 
-SHARED = ("server", "models", "client", "build", "dev")
+EXTRAS = {"engines": "."}
+"""The lock files made from all the extras of a distribution, and its folder."""
+
+SHARED = ("server", "models", "client", "engines", "build", "dev")
 """The lock files of the main virtual environment, in the order in which they constrain."""
 
-ALONE = ("go", "node", "peers")
+ALONE = ("fuzz", "go", "node", "peers")
 """Lock files that are free of the others: each is installed by itself."""
 
 OLDEST_PYTHON = "3.11"
@@ -55,6 +59,8 @@ def compile_lock(name: str, constraints: list[str], *, upgrade: bool) -> int:
     """Compile `requirements/{name}.txt` under the named lock files; return uv's exit status."""
     if name in DISTRIBUTIONS:
         source, text = "-", "\n".join(distribution_requirements(DISTRIBUTIONS[name]))
+    elif name in EXTRAS:
+        source, text = "-", "\n".join(extra_requirements(EXTRAS[name]))
     else:
         source, text = f"{name}.in", ""
     command = [sys.executable, "-m", "uv", "pip", "compile", source]
@@ -71,13 +77,23 @@ def compile_lock(name: str, constraints: list[str], *, upgrade: bool) -> int:
 
 def distribution_requirements(folders: tuple[str, ...]) -> list[str]:
     """Return what the distributions in `folders` require, less one another."""
-    projects = [
-        tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        for folder in folders
-    ]
+    projects = [project_of(folder) for folder in folders]
     own = {project["name"] for project in projects}
     required = {line for project in projects for line in project.get("dependencies", ())}
     return sorted(line for line in required if re.split(r"[\s\[<>=!~;]", line)[0] not in own)
+
+
+def extra_requirements(folder: str) -> list[str]:
+    """Return what the extras of the distribution in `folder` require, all together."""
+    extras = project_of(folder).get("optional-dependencies", {})
+    return sorted({line for lines in extras.values() for line in lines})
+
+
+def project_of(folder: str) -> dict[str, Any]:
+    """Return the project table of the distribution in `folder`."""
+    text = (ROOT / folder / "pyproject.toml").read_text(encoding="utf-8")
+    project: dict[str, Any] = tomllib.loads(text)["project"]
+    return project
 
 
 if __name__ == "__main__":

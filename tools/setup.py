@@ -1,7 +1,8 @@
 """Set up the virtual environment that every `make` target works in.
 
     python3 tools/setup.py run          what `make run` needs
-    python3 tools/setup.py dev          that, and what generating, checking and testing need
+    python3 tools/setup.py engines      that, and the clients of providers elsewhere
+    python3 tools/setup.py dev          both, and what generating, checking and testing need
 
 It makes `.venv`, installs the locked requirements by hash and our own distributions as editable,
 and leaves a stamp, so that the next call ends at once unless a lock file changed. It runs on any
@@ -33,7 +34,8 @@ OLDEST, NEWEST = (3, 11), (3, 14)
 
 LOCKS = {
     "run": ("build", "server", "models", "client"),
-    "dev": ("build", "server", "models", "client", "dev"),
+    "engines": ("build", "server", "models", "client", "engines"),
+    "dev": ("build", "server", "models", "client", "engines", "dev"),
 }
 """The lock files in `requirements/` of each set, in the order in which they are installed."""
 

@@ -44,8 +44,8 @@ class Receiver:
 
 
 @pytest.fixture
-async def database(tmp_path: Any) -> AsyncIterator[Database]:
-    async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/test.sqlite3") as database:
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database.open(database_url) as database:
         async with database.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
         yield database

@@ -32,10 +32,9 @@ USER = "01900000-0000-7000-8000-000000000001"
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> str:
-    address = f"sqlite+aiosqlite:///{tmp_path / 'conversation.sqlite3'}"
-    await migrate(address, MIGRATIONS)
-    return address
+async def url(database_url: str) -> str:
+    await migrate(database_url, MIGRATIONS)
+    return database_url
 
 
 @pytest.fixture

@@ -1,16 +1,18 @@
-"""The store and the application over a real SQLite file."""
+"""The store and the application over real databases of each kind."""
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
 
 from services.common.clock import ManualClock
 from services.common.database import Database
@@ -32,6 +34,7 @@ from services.history.events import (
     TurnFinished,
 )
 from services.history.ports import ConversationFilter
+from tests.postgres import empty_database
 
 BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
 USER, CONVERSATION = new_id(), new_id()
@@ -76,11 +79,38 @@ EVENTS: list[Event] = [
 ]
 
 
+Copies = Callable[[], AbstractContextManager[str]]
+"""Makes a database with the service's tables for a block; gives its URL."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
+def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    if request.param == "sqlite":
+        model = tmp_path_factory.mktemp("model") / "history.sqlite3"
+        asyncio.run(migrate(f"sqlite+aiosqlite:///{model}", MIGRATIONS))
+
+        @contextmanager
+        def copied() -> Iterator[str]:
+            with TemporaryDirectory() as folder:
+                shutil.copy(model, folder)
+                yield f"sqlite+aiosqlite:///{folder}/{model.name}"
+
+        return copied
+    server = request.getfixturevalue("postgres_url")
+    migrated = request.getfixturevalue("postgres_model")
+    return lambda: empty_database(server, like=migrated)
+
+
+@pytest.fixture(scope="module")
+def postgres_model(postgres_url: str) -> Iterator[str]:
+    with empty_database(postgres_url) as url:
+        asyncio.run(migrate(url, MIGRATIONS))
+        yield str(make_url(url).database)
+
+
 @asynccontextmanager
-async def opened() -> AsyncIterator[tuple[History, Database]]:
-    with TemporaryDirectory() as folder:
-        url = f"sqlite+aiosqlite:///{folder}/history.sqlite3"
-        await migrate(url, MIGRATIONS)
+async def opened(copies: Copies) -> AsyncIterator[tuple[History, Database]]:
+    with copies() as url:
         async with Database.open(url) as database:
             clock = ManualClock()
             store = SqlStore(database, Outbox(OutboxRow, clock), clock)
@@ -119,10 +149,10 @@ def expected() -> list[object]:
     cuts=st.sets(st.integers(0, len(EVENTS) + 4)),
 )
 async def test_any_order_repetition_and_batching_ends_in_the_same_history(
-    order: list[int], cuts: set[int], expected: Any
+    order: list[int], cuts: set[int], expected: Any, copies: Copies
 ) -> None:
     bounds = sorted({0, *cuts, len(order)})
-    async with opened() as (history, database):
+    async with opened(copies) as (history, database):
         stored = 0
         for first, last in itertools.pairwise(bounds):
             ingested = await history.ingest([EVENTS[at] for at in order[first:last]])
@@ -140,12 +170,14 @@ async def test_any_order_repetition_and_batching_ends_in_the_same_history(
     assert found == expected[0]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(order=st.permutations(range(len(EVENTS))), when=st.integers(0, len(EVENTS)))
 async def test_after_a_deletion_nothing_comes_back_in_any_order(
-    order: list[int], when: int
+    order: list[int], when: int, copies: Copies
 ) -> None:
-    async with opened() as (history, database):
+    async with opened(copies) as (history, database):
         before, after = order[: max(when, 1)], order[max(when, 1) :]
         await history.ingest([EVENTS[at] for at in before])
         await history.delete(USER, CONVERSATION)
@@ -162,9 +194,8 @@ async def test_after_a_deletion_nothing_comes_back_in_any_order(
         assert deleted == set(RECORDINGS)
 
 
-async def test_the_revisions_make_exactly_the_tables(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path}/history.sqlite3"
-    await migrate(url, MIGRATIONS)
-    drift = schema_drift(url, Base.metadata)
-    # The tables of the search index are SQLite's own.
+async def test_the_revisions_make_exactly_the_tables(database_url: str) -> None:
+    await migrate(database_url, MIGRATIONS)
+    drift = schema_drift(database_url, Base.metadata)
+    # The tables of the search index are the database's own kind.
     assert [each for each in drift if "search_index" not in str(each)] == []

@@ -99,11 +99,10 @@ class Studio:
 
 
 @pytest.fixture
-async def studio(tmp_path: Path) -> AsyncIterator[Studio]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/media.sqlite3"
-    await migrate(url, MIGRATIONS)
+async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
+    await migrate(database_url, MIGRATIONS)
     clock, objects, folder = ManualClock(), MemoryObjects(), tmp_path / "spool"
-    async with Database.open(url) as database, Workers.open("test", 1, 10) as workers:
+    async with Database.open(database_url) as database, Workers.open("test", 1, 10) as workers:
         catalog = SqlCatalog(database, clock)
         recorder = Recorder(catalog, spool.Spool, folder, 3_600, 1.0)
         finisher = Finisher(

@@ -159,10 +159,14 @@ def upgrade() -> None:
     op.create_index("ix_search_texts_conversation_id", "search_texts", ["conversation_id"])
 
     # Frozen here as it was: a later form of the index is a later revision.
-    op.execute(
-        "CREATE VIRTUAL TABLE search_index USING fts5"
-        '(owner, words, tokenize = "unicode61 remove_diacritics 0")'
-    )
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            "CREATE VIRTUAL TABLE search_index USING fts5"
+            '(owner, words, tokenize = "unicode61 remove_diacritics 0")'
+        )
+    else:
+        op.execute("CREATE TABLE search_index (rowid bigint PRIMARY KEY, words tsvector NOT NULL)")
+        op.execute("CREATE INDEX ix_search_index_words ON search_index USING gin (words)")
 
 
 def downgrade() -> None:
