@@ -38,6 +38,10 @@ AFFINITY_HEADER: Final = "x-parley-affinity"
 AFFINITY_PARAMETER: Final = "at"
 """The same for a WebSocket, in its query: a page can set no header there."""
 
+LEAVING_HEADER: Final = "x-envoy-immediate-health-check-fail"
+"""With a refusal: the process is going away, and nothing of the call was begun. The gateway asks
+another, and sends this one nothing new from now on. The name is Envoy's own."""
+
 ALLOW_HEADERS: Final = (
     "authorization",
     "content-type",
@@ -86,6 +90,7 @@ def render(settings: GatewaySettings) -> str:
         expose_headers=EXPOSE_HEADERS,
         affinity_header=AFFINITY_HEADER,
         affinity_parameter=AFFINITY_PARAMETER,
+        leaving_header=LEAVING_HEADER,
         websockets=settings.addresses_of("conversation_websocket"),
         pages=[*authority, *pages(settings.effective_web_dir)],
         app_paths=APP_PATHS,

@@ -446,17 +446,25 @@ class Wanderer:
                     started = await talk.start(
                         resume_handle=before.handle, last_seq=before.last_seq
                     )
-                except ParleyError as error:
-                    if not error.retryable:
+                except (ParleyError, InvalidStatus) as error:
+                    wait = _try_again_after(error)
+                    if wait is None:
                         raise
                     await talk.close()
-                    await asyncio.sleep(error.retry_after or 0.1)
+                    await asyncio.sleep(wait)
                     continue
                 assert started.resumed
                 assert started.next_turn == len(self.saved) + 1
                 self.moved += 1
                 self.hosts.append(talk.affinity)
                 return talk
+
+
+def _try_again_after(error: ParleyError | InvalidStatus) -> float | None:
+    """Return how long to wait before coming again; None where that does not help."""
+    if isinstance(error, InvalidStatus):
+        return 0.5 if error.response.status_code in (502, 503) else None
+    return (error.retry_after or 0.1) if error.retryable else None
 
 
 async def test_of_two_processes_one_may_go_and_no_turn_is_cut(tmp_path: Path):

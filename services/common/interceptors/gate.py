@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
+from typing import Final
 
 from services.common.errors import Unavailable
 
@@ -12,6 +13,11 @@ _STARTING_RETRY_SECONDS = 1.0
 # Behind a gateway the next attempt reaches another instance; without one, the process that the
 # supervisor starts in its place.
 _STOPPING_RETRY_SECONDS = 0.5
+
+LEAVING_KEY: Final = "x-envoy-immediate-health-check-fail"
+"""With what is refused because the process stops: nothing of it was begun, and another process may
+be asked. A gateway that is Envoy does so, and sends nothing new here from then on; it would learn
+by asking for health, perhaps later than the process ends."""
 
 
 class Phase(Enum):

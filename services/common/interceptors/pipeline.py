@@ -20,7 +20,7 @@ from services.common.errors import ParleyError
 from services.common.interceptors.authentication import Authenticator
 from services.common.interceptors.deadline import allowed_seconds, set_deadline
 from services.common.interceptors.failures import as_parley_error
-from services.common.interceptors.gate import Gate
+from services.common.interceptors.gate import LEAVING_KEY, Gate, Phase
 from services.common.interceptors.pace import Pace, address_in
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
 from services.common.interceptors.validation import accepted, checked, checked_unary
@@ -152,7 +152,8 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the border: whatever it is becomes a status
             told = as_parley_error(error, method.name)
             code = told.code
-            await _abort(context, told, request_id)
+            leaving = rule.gated and not inside and self._gate.phase is Phase.STOPPING
+            await _abort(context, told, request_id, leaving=leaving)
         finally:
             if inside:
                 self._gate.leave()
@@ -177,13 +178,15 @@ class _WrappingServer:
         self._server.add_generic_rpc_handlers((handler,))
 
 
-async def _abort(context: Any, error: ParleyError, request_id: str) -> NoReturn:
+async def _abort(context: Any, error: ParleyError, request_id: str, *, leaving: bool) -> NoReturn:
     status = to_status(error, request_id)
-    await context.abort(
-        grpc_code(error.code),
-        error.message,
-        ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request_id)),
-    )
+    metadata: list[tuple[str, str | bytes]] = [
+        (DETAILS_KEY, status.SerializeToString()),
+        (REQUEST_ID_KEY, request_id),
+    ]
+    if leaving:
+        metadata.append((LEAVING_KEY, "true"))
+    await context.abort(grpc_code(error.code), error.message, tuple(metadata))
     raise AssertionError("abort always raises")
 
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
@@ -31,7 +31,7 @@ from services.common.call_context import Caller, caller_var, client_address_var,
 from services.common.codes import Code
 from services.common.errors import ParleyError, Unauthenticated
 from services.common.interceptors.failures import as_parley_error
-from services.common.interceptors.gate import Gate, Phase
+from services.common.interceptors.gate import LEAVING_KEY, Gate, Phase
 from services.common.interceptors.pace import CLIENT_ADDRESS_KEY, Pace, address_in
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
 from services.common.interceptors.validation import checked, malformed
@@ -46,6 +46,7 @@ from services.conversation.transport import carry
 
 PATH: Final = "/ws"
 HEALTH_PATH: Final = "/healthz"
+AFFINITY_PARAMETER: Final = "at"
 SUBPROTOCOL: Final = Subprotocol("parley.v1")
 TOKEN_PREFIX: Final = "parley.token."  # noqa: S105 - what stands before one, not one
 
@@ -93,8 +94,8 @@ class WebSocketSessions:
         metrics: Metrics,
         limits: Limits,
         origins: Collection[str],
-    ) -> None:
         tls: PeerTls | None = None,
+    ) -> None:
         self._conversations = conversations
         self._verifier = verifier
         self._gate = gate
@@ -102,8 +103,8 @@ class WebSocketSessions:
         self._metrics = metrics.method(PATH)
         self._limits = limits
         self._origins = frozenset(origins)
-        self._decode = checked(
         self._tls = tls
+        self._decode = checked(
             conversation_pb2.ConverseRequest.FromString, limits.max_stream_message_bytes
         )
 
@@ -113,8 +114,8 @@ class WebSocketSessions:
 
         Raises:
             OSError: the port is taken.
-        """
             KeyFileError: the files of TLS between services cannot be used.
+        """
         server = await serve(
             self._serve,
             host,
@@ -132,8 +133,8 @@ class WebSocketSessions:
             close_timeout=_CLOSE_S,
             server_header=None,
             logger=_library_log,
-        )
             ssl=self._tls.server_context() if self._tls else None,
+        )
         try:
             yield int(next(iter(server.sockets)).getsockname()[1])
         finally:
@@ -145,12 +146,19 @@ class WebSocketSessions:
         """Refuse a handshake that is none of ours; what a page must be told comes later."""
         if request.path == HEALTH_PATH:
             return self._health(connection)
-        if urlsplit(request.path).path != PATH:
+        url = urlsplit(request.path)
+        if url.path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, "WebSockets are at /ws.\n")
         if not self._may_come_from(request.headers):
             return connection.respond(HTTPStatus.FORBIDDEN, "Not from this origin.\n")
         if len(connection.server.connections) >= self._limits.concurrent_calls:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.\n")
+        if self._gate.phase is Phase.STOPPING and AFFINITY_PARAMETER not in parse_qs(url.query):
+            # Who came back to this very process is told so by a close code; anybody else may be
+            # taken by another before a word was said.
+            refused = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Stopping.\n")
+            refused.headers[LEAVING_KEY] = "true"
+            return refused
         return None
 
     def _health(self, connection: ServerConnection) -> Response:

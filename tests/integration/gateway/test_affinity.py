@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
 
+from gateway.render import LEAVING_HEADER
 from gateway.settings import GatewaySettings
 from parley.conversation.v1 import conversation_pb2
 from tests.integration.gateway.conftest import Edge, built_pages, envoy, free_ports, ready
@@ -47,6 +48,8 @@ class Pair:
     processes: dict[str, Upstream]
     """By the affinity that leads to each."""
     sockets: dict[str, str]
+    leaving: set[str]
+    """The processes that refuse what is new, though the gateway does not know it yet."""
 
     def headers(self, affinity: str = "") -> dict[str, str]:
         sent = {
@@ -84,19 +87,20 @@ async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
             await upstream.start()
             stack.push_async_callback(upstream.stop)
             processes[affinity_of(each)] = upstream
-        sockets = {}
+        sockets: dict[str, str] = {}
+        leaving: set[str] = set()
         for each in ports[2:]:
-            await stack.enter_async_context(_socket_server(each))
+            await stack.enter_async_context(_socket_server(each, leaving))
             sockets[affinity_of(each)] = str(each)
         log = stack.enter_context(envoy(settings, folder))
         await ready(settings, log)
         edge = Edge(settings, {}, tokens, jwks, Wire(0, 0), log)
         await edge.until("conversation", "healthy")
         await edge.until("conversation_websocket", "healthy")
-        yield Pair(edge, processes, sockets)
+        yield Pair(edge, processes, sockets, leaving)
 
 
-def _socket_server(port: int) -> Any:
+def _socket_server(port: int, leaving: set[str]) -> Any:
     """A process's WebSockets: each says which process it is, and what header led there."""
 
     async def answer(socket: ServerConnection) -> None:
@@ -104,12 +108,16 @@ def _socket_server(port: int) -> Any:
         await socket.send(f"{port} {socket.request.headers.get('x-parley-affinity', '')}")
         await socket.wait_closed()
 
-    def health(connection: ServerConnection, request: Any) -> Any:
+    def admit(connection: ServerConnection, request: Any) -> Any:
         if request.path == "/healthz":
             return connection.respond(HTTPStatus.OK, "serving\n")
+        if str(port) in leaving:
+            refused = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "leaving\n")
+            refused.headers[LEAVING_HEADER] = "true"
+            return refused
         return None
 
-    return serve(answer, "127.0.0.1", port, process_request=health)
+    return serve(answer, "127.0.0.1", port, process_request=admit)
 
 
 async def subscribed(pair: Pair, client: httpx.AsyncClient, stack: AsyncExitStack) -> str:
@@ -164,6 +172,20 @@ async def test_sessions_are_spread_and_none_of_their_messages_goes_astray(pair: 
             await pair.edge.until("conversation", "healthy")
 
 
+async def test_a_new_session_is_opened_by_another_process_than_one_that_is_leaving(pair: Pair):
+    going, staying = pair.processes
+    pair.processes[going].servicer.leaving = True
+    try:
+        async with (
+            AsyncExitStack() as stack,
+            httpx.AsyncClient(base_url=pair.edge.url, timeout=20) as client,
+        ):
+            assert [await subscribed(pair, client, stack) for _ in range(10)] == [staying] * 10
+    finally:
+        pair.processes[going].servicer.leaving = False
+        await pair.edge.until("conversation", "healthy")
+
+
 async def test_what_cannot_reach_its_process_reaches_no_other(pair: Pair):
     """A retry of Envoy's forgets where the first try was to go."""
     gone = next(iter(pair.processes))
@@ -196,6 +218,32 @@ async def test_a_websocket_without_a_wish_goes_anywhere(pair: Pair):
         async with connect(f"ws://{pair.edge.address}/ws") as socket:
             seen.add((await socket.recv()).split()[0])
     assert seen == set(pair.sockets.values())
+
+
+async def test_a_new_websocket_is_taken_by_another_process_than_one_that_is_leaving(pair: Pair):
+    """The gateway learns by asking for health, later than a process that ends in a second."""
+    staying, going = pair.sockets.values()
+    pair.leaving.add(going)
+    try:
+        for _ in range(10):
+            async with connect(f"ws://{pair.edge.address}/ws") as socket:
+                assert (await socket.recv()).split()[0] == staying
+    finally:
+        pair.leaving.clear()
+    await pair.edge.until("conversation_websocket", "healthy")
+
+
+async def test_a_websocket_that_belongs_to_a_leaving_process_is_taken_by_no_other(pair: Pair):
+    affinity, going = next(iter(pair.sockets.items()))
+    pair.leaving.add(going)
+    try:
+        with pytest.raises(InvalidStatus) as caught:
+            async with connect(f"ws://{pair.edge.address}/ws?at={affinity}"):
+                pass
+        assert caught.value.response.status_code == 503
+    finally:
+        pair.leaving.clear()
+    await pair.edge.until("conversation_websocket", "healthy")
 
 
 @pytest.mark.parametrize("wish", [affinity_of(1), "nonsense", "%00", "x" * 300])

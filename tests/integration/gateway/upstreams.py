@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
+from gateway.render import LEAVING_HEADER
 from gateway.routes import Service
 from parley.ai.v1 import ai_pb2, ai_pb2_grpc
 from parley.conversation.v1 import conversation_pb2, conversation_pb2_grpc
@@ -54,6 +55,7 @@ class Conversation(conversation_pb2_grpc.ConversationServiceServicer):
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.live = 0
+        self.leaving = False
         self.interval_seconds = 0.05
 
     async def Converse(self, request_iterator: Any, context: Any) -> None:
@@ -62,6 +64,9 @@ class Conversation(conversation_pb2_grpc.ConversationServiceServicer):
             await context.write(conversation_pb2.ConverseResponse(seq=request.seq, pong=pong))
 
     async def Subscribe(self, request: Any, context: Any) -> None:
+        if self.leaving:
+            said = ((LEAVING_HEADER, "true"),)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "leaving", said)
         self.live += 1
         try:
             for number in range(1, 2**31):

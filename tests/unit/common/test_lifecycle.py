@@ -16,6 +16,7 @@ from parley.user.v1 import user_pb2 as user
 from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.grpc_server import PortTakenError
 from services.common.ids import new_id
+from services.common.interceptors.gate import LEAVING_KEY
 from services.common.lifecycle import BackgroundEndedError, serve
 from services.common.status import from_rpc_error
 
@@ -170,7 +171,10 @@ async def test_new_calls_are_refused_while_draining(echo, serve_echo):
         await call.read()
         service.stop()
         await until_draining(service)
-        assert await reason(UserServiceStub(channel).Login(LOGIN)) == "SERVICE_STOPPING"
+        refused = UserServiceStub(channel).Login(LOGIN)
+        assert await reason(refused) == "SERVICE_STOPPING"
+        # The gateway asks another process, and sends this one nothing new.
+        assert dict(await refused.trailing_metadata())[LEAVING_KEY] == "true"
         await call.done_writing()
 
 

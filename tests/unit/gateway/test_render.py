@@ -12,9 +12,10 @@ from google.rpc.status_pb2 import Status
 
 from gateway import binary
 from gateway.binary import EnvoyMissingError, InvalidConfigurationError, envoy_path, validate
-from gateway.render import main, render
+from gateway.render import LEAVING_HEADER, main, render
 from gateway.replies import REPLIES
 from gateway.settings import GatewaySettings
+from services.common.interceptors.gate import LEAVING_KEY
 from services.common.reasons import REASONS
 
 
@@ -138,6 +139,10 @@ def test_names_are_resolved_and_addresses_are_not():
     rendered = clusters(configuration(user_addresses="user.svc:1"))
     assert rendered["user"]["type"] == "STRICT_DNS"
     assert rendered["ai"]["type"] == "STATIC"
+
+
+def test_a_service_that_is_leaving_says_so_as_the_gateway_reads_it():
+    assert LEAVING_HEADER == LEAVING_KEY
 
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.reason)
