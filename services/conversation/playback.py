@@ -26,6 +26,11 @@ _REPORT_SLACK_MS = 60
 # the pacing's lead rides out as well, so that a reply whose last report is late is not cut.
 _LATE_REPORT_S = LEAD_MS / 1000
 
+# The same where so much is missing that the reply would count as cut off: a report that a network
+# lost is repeated after a second (RFC 6298), and a busy phone or page takes its time as well. Only
+# a loudspeaker that did stop keeps the tutor's turn open for so long.
+_LOST_REPORT_S = 2.5
+
 # Times are floats: 299.9999 ms is 300.
 _ROUNDING_MS = 0.01
 
@@ -116,7 +121,9 @@ class Playback:
             return None
         if self.reported_ms is not None and self.reported_ms >= audio_ms - _REPORT_SLACK_MS:
             return self._base_at
-        late = _LATE_REPORT_S if self.reported_ms is not None else 0.0
+        late = 0.0
+        if self.reported_ms is not None:
+            late = _LOST_REPORT_S if self.stalled(audio_ms) else _LATE_REPORT_S
         return self._base_at + max(0.0, audio_ms - self._base_ms) / 1000 + late
 
     def reaches_at(self, position_ms: float) -> float | None:

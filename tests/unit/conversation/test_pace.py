@@ -41,6 +41,19 @@ def test_reports_move_it_only_forward_and_never_past_what_was_sent():
     assert playback.position_ms(11.0) == 1_000
 
 
+def test_a_report_that_a_network_lost_is_waited_for_before_a_reply_counts_as_cut():
+    """A busy page over batches was 700 ms late with the last words, which were then forgotten."""
+    playback = Playback()
+    playback.sent(4_000, 10.0)
+    playback.report(3_000, 13.0)
+    assert playback.over_at(4_000) == pytest.approx(14.0 + 2.5)
+    # Near enough to the end nothing can be lost any more.
+    playback.report(3_850, 15.0)
+    assert playback.over_at(4_000) == pytest.approx(15.15 + 0.6)
+    playback.report(3_990, 15.3)
+    assert playback.over_at(4_000) == 15.3
+
+
 def test_after_running_dry_it_goes_on_from_what_had_been_sent():
     playback = Playback()
     playback.sent(500, 10.0)

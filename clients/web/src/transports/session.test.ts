@@ -193,6 +193,27 @@ describe("a session", () => {
     expect(session.transportName).toBe("push");
   });
 
+  test.each([
+    BROKEN,
+    { ...refusal(Code.Unavailable, "stopping", "SERVICE_STOPPING"), retryAfterMs: 500 },
+  ])("knocks again where nobody was there to let it in: $message", (why) => {
+    transport.last.events.onEnd(why);
+    expect([transport.opened.length, ends]).toEqual([1, []]);
+    clock.pass(600);
+    expect(transport.opened).toHaveLength(2);
+    transport.last.events.onResponse(started(1));
+    session.sendText("Hello");
+    expect(said(transport.last)).toEqual(["text"]);
+  });
+
+  test("does not knock for ever", () => {
+    while (ends.length === 0) {
+      transport.last.events.onEnd(BROKEN);
+      clock.pass(3_000);
+    }
+    expect([transport.opened.length, ends]).toEqual([3, [BROKEN]]);
+  });
+
   test("does not wait for ever to be let in", () => {
     clock.pass(60_000);
     expect(ends).toHaveLength(1);

@@ -30,6 +30,9 @@ import type { Link, SessionTransport } from "./link";
 export const RECONNECT_FOR_MS = 35_000;
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 3_000;
+// A server that is being replaced is back, or another takes its place, within about two seconds.
+const OPEN_TRIES = 3;
+const FIRST_OPEN_PAUSE_MS = 500;
 // A connection without any answer to three pings is dead, whatever TCP believes.
 const PING_EVERY_MS = 5_000;
 const LOST_AFTER_MS = 16_000;
@@ -64,6 +67,7 @@ export class LiveSession {
   #link: Link | null = null;
   #connected = false;
   #everStarted = false;
+  #tries = 1;
   #over = false;
   #renewed = false;
   #seq = 0n;
@@ -228,6 +232,8 @@ export class LiveSession {
     });
     this.#link = current;
     this.#cancelTimer = this.world.after(OPEN_WITHIN_MS, () => {
+      // Waited for long enough.
+      this.#tries = OPEN_TRIES;
       this.#dropLink();
       this.#ended(refusal(Code.Unavailable, "no answer"));
     });
@@ -293,7 +299,7 @@ export class LiveSession {
     }
     if (!this.#everStarted) {
       const other = connectionLost(why) ? this.world.fallback(this.transport) : null;
-      if (!other) return this.#finish(why);
+      if (!other) return this.#tryAgain(why);
       this.transport = other;
       return this.#connect();
     }
@@ -308,6 +314,15 @@ export class LiveSession {
       return metadata[named] ?? "";
     }
     return wasConnected && reason !== "SERVICE_STOPPING" ? this.#affinity : "";
+  }
+
+  /** A first connection that was never accepted is tried again; any other refusal stands. */
+  #tryAgain(why: Refusal): void {
+    const away = connectionLost(why) || (why.code === Code.Unavailable && retryable(why));
+    if (!away || this.#tries >= OPEN_TRIES) return this.#finish(why);
+    const pause = Math.max(FIRST_OPEN_PAUSE_MS * this.#tries, why.retryAfterMs ?? 0);
+    this.#tries += 1;
+    this.#cancelTimer = this.world.after(Math.min(pause, LONGEST_PAUSE_MS), () => this.#connect());
   }
 
   #comeBack(why: Refusal): void {
