@@ -8,7 +8,7 @@ import type { Diagnostics } from "./diagnostics";
 import "./diagnostics-dialog.css";
 import { talk } from "./talk";
 import { useTalk } from "./use-talk";
-import type { StageView } from "./view";
+import type { StageView } from "./session-view";
 
 const WAYS = {
   upload: "Streamed upload and subscription (grpc-web)",

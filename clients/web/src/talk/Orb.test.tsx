@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { orbRole } from "./Orb";
-import type { Floor } from "./view";
+import type { Floor } from "./session-view";
 
 const PLAIN = { muted: false, pushToTalk: false, holding: false, hears: true };
 

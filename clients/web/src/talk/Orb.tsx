@@ -7,7 +7,7 @@ import { Icon, type IconName } from "@/ui/Icon";
 import "./orb.css";
 import { talk } from "./talk";
 import { useTalk } from "./use-talk";
-import type { Floor } from "./view";
+import type { Floor } from "./session-view";
 
 /** What the one big control is just now: how it looks and what pressing it does. */
 export interface OrbRole {

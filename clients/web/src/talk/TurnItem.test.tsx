@@ -2,7 +2,7 @@ import { render, screen } from "@testing-library/react";
 import { describe, expect, test } from "vitest";
 
 import { TurnItem, markWords } from "./TurnItem";
-import type { CorrectionView, TurnView } from "./view";
+import type { CorrectionView, TurnView } from "./session-view";
 
 const TURN: TurnView = {
   number: 1,

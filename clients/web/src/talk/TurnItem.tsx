@@ -4,7 +4,7 @@ import { classes } from "@/ui/classes";
 import { Icon } from "@/ui/Icon";
 
 import "./turn-item.css";
-import type { CorrectionView, TurnView } from "./view";
+import type { CorrectionView, TurnView } from "./session-view";
 
 const KIND_WORDS: Record<CorrectionView["kind"], string> = {
   grammar: "Grammar",

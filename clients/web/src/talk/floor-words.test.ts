@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { clock, floorWords } from "./floor-words";
-import type { Floor } from "./view";
+import type { Floor } from "./session-view";
 
 const FLOORS: readonly Floor[] = [
   "connecting",

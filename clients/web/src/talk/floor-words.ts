@@ -1,6 +1,6 @@
 /** What is said of who has the floor, in few words. Pure. */
 
-import type { Floor } from "./view";
+import type { Floor } from "./session-view";
 
 /** Two lines under the control: what is going on, and what can be done. */
 export interface FloorWords {

@@ -5,7 +5,7 @@
  * samples; the clock time of a sample is known from when frames were heard.
  */
 
-import type { StageView } from "./view";
+import type { StageView } from "./session-view";
 
 interface Reply {
   readonly turn: number;

@@ -2,7 +2,7 @@
 
 import type { Problem } from "@/rpc/problem";
 
-import { NEW_SESSION, type SessionView } from "./view";
+import { NEW_SESSION, type SessionView } from "./session-view";
 
 /** Where a talk stands, apart from the session itself. */
 export type Phase = "idle" | "starting" | "live" | "finishing" | "over";

@@ -7,36 +7,33 @@
 
 import { create } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
-import {
-  type ConverseResponse,
-  ReplyKind,
-} from "@parley/stubs/parley/conversation/v1/conversation_pb";
+import type { ConverseResponse } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
-import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 
 import { type TalkPreferences, prefer, preferences } from "@/app/talk-preferences";
 import type { Position } from "@/audio/jitter-buffer";
 import { Loudspeaker, latencyMs } from "@/audio/loudspeaker";
-import { CAPTURE_RATE_HZ, type Captured, Microphone, MicrophoneError } from "@/audio/microphone";
+import { CAPTURE_RATE_HZ, type Captured, MicrophoneError } from "@/audio/microphone";
 import { loadAccount } from "@/auth/session";
 import { access } from "@/rpc/clients";
 import { problemFromRefusal } from "@/rpc/problem";
 import { type Refusal, refusal, refusalFromStatus } from "@/rpc/refusal";
-import { type Choice, chooseTransport, hasRequestStreams, pageProtocol } from "@/transports/choose";
-import type { SessionTransport, TransportName } from "@/transports/link";
-import { Push } from "@/transports/push";
+import { pageProtocol } from "@/transports/choose";
+import type { SessionTransport } from "@/transports/link";
 import { LiveSession } from "@/transports/session";
-import { upload } from "@/transports/upload";
-import { websocket } from "@/transports/websocket";
 
 import type { Diagnostics } from "./diagnostics";
+import { stageViews } from "./for-people";
+import { LearnerVoice } from "./learner-voice";
 import { microphoneProblem } from "./microphone-problem";
+import { onResponse } from "./on-response";
+import { turnOf } from "./session-view";
 import { SilenceMeter } from "./silence";
 import { type TurnTaking, startMessage } from "./start-message";
 import { IDLE, type Levels, type TalkState } from "./talk-state";
-import { TimeLine } from "./time-line";
 import { TutorVoice } from "./tutor-voice";
-import { type Event, type SessionView, isStale, reduce, stageViews, turnOf } from "./view";
+import { type Event, isStale, reduce } from "./view";
+import { Way } from "./way";
 import { whileLive } from "./while-live";
 
 // Saving the last turn and summing up takes well under a second; a server that needs ten is stuck.
@@ -49,12 +46,9 @@ export class Talk {
   readonly #listeners = new Set<() => void>();
   #session: LiveSession | null = null;
   #context: AudioContext | null = null;
-  #microphone: Microphone | null = null;
-  #voice: TutorVoice | null = null;
-  #choice: Choice = { name: "push", why: "" };
-  #failed: TransportName | undefined;
+  #learner: LearnerVoice | null = null;
+  #tutor: TutorVoice | null = null;
   #silence = new SilenceMeter(CAPTURE_RATE_HZ);
-  #line = new TimeLine(CAPTURE_RATE_HZ);
   #reconnections = 0;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
   #attempt = 0;
@@ -62,6 +56,7 @@ export class Talk {
   /** What the server said would end the session, until the end itself comes. */
   #fatal: Refusal | null = null;
   #leaveDevice: (() => void) | null = null;
+  readonly #way = new Way();
 
   get state(): TalkState {
     return this.#state;
@@ -89,11 +84,11 @@ export class Talk {
     const attempt = ++this.#attempt;
     this.#release();
     this.#set({ ...IDLE, phase: "starting", listening: typedOnly ? "typed-only" : "asking" });
-    this.#choice = this.#choose();
-    const transport = transportNamed(this.#choice.name);
+    const transport = this.#way.choose(preferences().transport);
     const context = new AudioContext({ latencyHint: "interactive" });
     this.#context = context;
-    this.#voice = this.#voiceIn(context);
+    this.#tutor = this.#tutorIn(context);
+    this.#learner = this.#learnerIn(context);
     try {
       // In one gesture: the sound is allowed, and the account's wishes are read meanwhile.
       const [account] = await Promise.all([
@@ -119,11 +114,11 @@ export class Talk {
       this.#attempt++;
       const live = this.#state.phase === "live";
       this.#release();
-      this.#set(live ? { ...this.#state, phase: "over", view: over(this.#state.view) } : IDLE);
+      this.#set(live ? { ...this.#state, phase: "over", view: this.#closedView() } : IDLE);
       return;
     }
     if (this.#state.phase !== "live") return;
-    this.#voice?.stopRepeating();
+    this.#tutor?.stopRepeating();
     this.#silenceTutor();
     this.#session?.finish();
     this.#set({ ...this.#state, phase: "finishing" });
@@ -148,7 +143,7 @@ export class Talk {
   say(text: string): void {
     const said = text.trim();
     if (!said || !this.#session) return;
-    this.#voice?.stopRepeating();
+    this.#tutor?.stopRepeating();
     this.#silence.typed(performance.now());
     this.#silenceTutor();
     this.#session.sendText(said);
@@ -157,10 +152,10 @@ export class Talk {
 
   /** Stops the tutor where it is. */
   interrupt(): void {
-    this.#voice?.stopRepeating();
+    this.#tutor?.stopRepeating();
     const { floor, generation } = this.#state.view;
     if (floor !== "tutor" && floor !== "held" && floor !== "thinking") return;
-    const heard = this.#voice?.cutOff(generation) ?? 0;
+    const heard = this.#tutor?.cutOff(generation) ?? 0;
     this.#session?.interrupt(generation, heard);
   }
 
@@ -173,7 +168,7 @@ export class Talk {
   /** Push-to-talk: the button goes down. A tutor who is speaking stops. */
   hold(): void {
     if (this.#state.holding || !preferences().pushToTalk || this.#state.phase !== "live") return;
-    this.#voice?.stopRepeating();
+    this.#tutor?.stopRepeating();
     if (this.#state.view.floor === "tutor") this.interrupt();
     this.#set({ ...this.#state, holding: true });
   }
@@ -207,8 +202,6 @@ export class Talk {
   /** Tries to get the microphone again, in the middle of a talk. */
   async listenAgain(): Promise<void> {
     if (!this.#context || !this.#session) return;
-    this.#microphone?.close();
-    this.#microphone = null;
     this.#set({ ...this.#state, listening: "asking", microphoneProblem: null });
     try {
       await this.#listen(this.#session.frameMs);
@@ -225,7 +218,7 @@ export class Talk {
 
   /** Plays the last reply again, at `rate` times its speed. */
   repeatLast(rate = 1): void {
-    const voice = this.#voice;
+    const voice = this.#tutor;
     const turn = voice?.repeatable ? turnOf(this.#state.view, voice.repeatable) : undefined;
     if (!voice || !turn) return;
     if (voice.repeating) return voice.stopRepeating();
@@ -238,7 +231,7 @@ export class Talk {
 
   /** Whether there is something to repeat. */
   get canRepeat(): boolean {
-    return (this.#voice?.repeatable ?? 0) > 0;
+    return (this.#tutor?.repeatable ?? 0) > 0;
   }
 
   /** Takes a notice away. */
@@ -255,17 +248,17 @@ export class Talk {
   diagnose(): Diagnostics {
     const { view } = this.#state;
     return {
-      transport: this.#session?.transportName ?? this.#choice.name,
-      why: this.#choice.why,
+      transport: this.#session?.transportName ?? this.#way.choice.name,
+      why: this.#way.choice.why,
       protocol: pageProtocol(),
       roundTripMs: this.#session?.roundTripMs ?? null,
       queued: this.#session?.queued ?? 0,
-      position: this.#voice?.position ?? null,
+      position: this.#tutor?.position ?? null,
       contextRateHz: this.#context?.sampleRate ?? null,
       captureRateHz: CAPTURE_RATE_HZ,
-      playbackRateHz: this.#voice?.rateHz ?? null,
+      playbackRateHz: this.#tutor?.rateHz ?? null,
       outputLatencyMs: this.#context ? latencyMs(this.#context) : null,
-      microphone: this.#microphone?.label ?? "",
+      microphone: this.#learner?.label ?? "",
       reconnections: this.#reconnections,
       conversationId: view.conversationId,
       engine: view.engine,
@@ -274,15 +267,6 @@ export class Talk {
   }
 
   // --- inside: opening -------------------------------------------------------------------------
-
-  #choose(): Choice {
-    return chooseTransport({
-      requestStreams: hasRequestStreams(),
-      protocol: pageProtocol(),
-      preferred: preferences().transport,
-      ...(this.#failed && { failed: this.#failed }),
-    });
-  }
 
   #open(transport: SessionTransport): void {
     this.#session = new LiveSession(
@@ -293,60 +277,42 @@ export class Talk {
         onConnection: (connected) => this.#connection(connected),
         onEnd: (refused) => this.#ended(refused),
       },
-      {
-        now: () => performance.now(),
-        after: (ms, run) => {
-          const timer = setTimeout(run, ms);
-          return () => clearTimeout(timer);
-        },
-        renew: () => access.renew(),
-        fallback: (failed) => {
-          if (failed.name !== "upload") return null;
-          this.#failed = "upload";
-          this.#choice = this.#choose();
-          return this.#choice.name === "push" ? new Push() : null;
-        },
-      },
+      this.#way.world(() => preferences().transport),
     );
     this.#session.open();
   }
 
   async #listen(frameMs: number): Promise<void> {
-    const context = this.#context;
-    if (!context) return;
     const { microphoneId, rawMicrophone } = preferences();
-    this.#line.changed();
-    const opened = await Microphone.open(context, {
-      frameMs,
-      deviceId: microphoneId,
-      processed: !rawMicrophone,
-      onFrame: (frame) => this.#captured(frame),
-      onLost: () => this.#lostMicrophone(),
-    });
-    // It may have been given up while the learner was being asked.
-    if (this.#context !== context) opened.close();
-    else this.#microphone = opened;
+    await this.#learner?.listen({ frameMs, deviceId: microphoneId, processed: !rawMicrophone });
   }
 
   // --- inside: the microphone ------------------------------------------------------------------
 
-  #captured({ pcm, firstSample, level, at }: Captured): void {
+  #learnerIn(context: AudioContext): LearnerVoice {
+    return new LearnerVoice(context, {
+      onFrame: (frame) => this.#captured(frame),
+      onLost: () => this.#lostMicrophone(),
+    });
+  }
+
+  #captured(frame: Captured): void {
     const { phase, muted, holding, view } = this.#state;
-    const samples = pcm.length / 2;
-    this.#levels = { ...this.#levels, learner: muted ? 0 : level };
-    if ((phase !== "live" && phase !== "finishing") || view.floor === "connecting") return;
-    const first = this.#line.place(firstSample, samples, at);
-    this.#silence.captured(this.#line.next, at);
+    const learner = this.#learner;
+    this.#levels = { ...this.#levels, learner: muted ? 0 : frame.level };
+    if (!learner || (phase !== "live" && phase !== "finishing")) return;
+    if (view.floor === "connecting") return;
+    const first = learner.place(frame);
+    this.#silence.captured(learner.next, frame.at);
     const wanted = !preferences().pushToTalk || holding;
     // The repetition must not come back as the learner's words.
-    const repeating = this.#voice?.repeating ?? false;
-    if (wanted && !muted && !repeating && phase === "live") this.#session?.sendAudio(pcm, first);
+    const repeating = this.#tutor?.repeating ?? false;
+    if (!wanted || muted || repeating || phase !== "live") return;
+    this.#session?.sendAudio(frame.pcm, first);
   }
 
   #lostMicrophone(): void {
     if (this.#state.phase !== "live") return;
-    this.#microphone?.close();
-    this.#microphone = null;
     this.#levels = { ...this.#levels, learner: 0 };
     this.#set({
       ...this.#state,
@@ -358,7 +324,7 @@ export class Talk {
 
   // --- inside: the tutor's voice ---------------------------------------------------------------
 
-  #voiceIn(context: AudioContext): TutorVoice {
+  #tutorIn(context: AudioContext): TutorVoice {
     return new TutorVoice(context, {
       onPosition: (position, level) => this.#played(position, level),
       onSounded: (generation, at) => this.#sounded(generation, at),
@@ -406,66 +372,31 @@ export class Talk {
   }
 
   #act(response: ConverseResponse, at: number): void {
-    const generation = Number(response.generation);
+    onResponse(response, at, { voice: this.#tutor, silence: this.#silence });
     const { message } = response;
-    switch (message.case) {
-      case "started":
-        this.#fatal = null;
-        if (this.#state.phase === "starting") this.#began(message.value.outputFormat?.sampleRateHz);
-        break;
-      case "speechStarted":
-        this.#voice?.stopRepeating();
-        break;
-      case "transcript":
-        if (message.value.final) this.#silence.spoken(Number(message.value.endMs));
-        break;
-      case "replyStarted": {
-        const { kind } = message.value;
-        this.#voice?.stopRepeating();
-        this.#voice?.begin(generation);
-        const answers = kind !== ReplyKind.OPENING && kind !== ReplyKind.HINT;
-        this.#silence.replyStarted(response.turn, generation, answers);
-        break;
-      }
-      case "replyText":
-        if (
-          preferences().captionsOnly &&
-          turnOf(this.#state.view, generation)?.silenceMs === null
-        ) {
-          this.#silence.replyText(generation, at);
-          const silenceMs = this.#silence.silenceMs(generation);
-          this.#dispatch({ kind: "sounded", generation, silenceMs });
-        }
-        break;
-      case "replyAudio": {
-        const { pcm, offsetMs } = message.value;
-        const samples = new Int16Array(pcm.slice().buffer);
-        this.#silence.replyAudio(generation, samples, at);
-        this.#voice?.push(generation, offsetMs, pcm, samples);
-        break;
-      }
-      case "replyPaused":
-        this.#voice?.hold();
-        break;
-      case "replyResumed":
-        this.#voice?.goOn();
-        break;
-      case "replyEnded":
-        if (message.value.reason === ReplyEndReason.COMPLETED) this.#voice?.complete(generation);
-        else this.#voice?.stop(generation);
-        break;
-      case "notice":
-        if (message.value.fatal) this.#fatal = refusalFromStatus(message.value.status);
-        break;
-      default:
-        break;
+    if (message.case === "started") {
+      this.#fatal = null;
+      if (this.#state.phase === "starting") this.#began(message.value.outputFormat?.sampleRateHz);
+    } else if (message.case === "replyText") {
+      this.#shown(Number(response.generation), at);
+    } else if (message.case === "notice" && message.value.fatal) {
+      this.#fatal = refusalFromStatus(message.value.status);
     }
   }
 
+  /** The first words of a reply that is only read end the silence, as its first sound does. */
+  #shown(generation: number, at: number): void {
+    if (!preferences().captionsOnly) return;
+    if (turnOf(this.#state.view, generation)?.silenceMs !== null) return;
+    this.#silence.replyText(generation, at);
+    const silenceMs = this.#silence.silenceMs(generation);
+    this.#dispatch({ kind: "sounded", generation, silenceMs });
+  }
+
   #began(rateHz: number | undefined): void {
-    if (!this.#voice) return;
-    this.#voice.open(rateHz);
-    const listening = this.#microphone ? "on" : "typed-only";
+    if (!this.#tutor) return;
+    this.#tutor.open(rateHz);
+    const listening = this.#learner?.listening ? "on" : "typed-only";
     this.#set({ ...this.#state, phase: "live", listening, startedAt: performance.now() });
     this.#leaveDevice = whileLive({
       onOnline: () => this.hurry(),
@@ -494,12 +425,13 @@ export class Talk {
 
   #ended(refused: Refusal | null): void {
     clearTimeout(this.#finishTimer);
-    const { phase, view } = this.#state;
+    const { phase } = this.#state;
     const why = this.#whyOver(refused);
     this.#release();
     const problem = why ? problemFromRefusal(why) : null;
     if (phase === "starting") this.#set({ ...IDLE, problem });
-    else this.#set({ ...this.#state, phase: "over", problem, view: over(view), replay: null });
+    else
+      this.#set({ ...this.#state, phase: "over", problem, view: this.#closedView(), replay: null });
   }
 
   /** A session that the server ends is summed up like any other: only its last notice says why. */
@@ -516,19 +448,22 @@ export class Talk {
     this.#leaveDevice?.();
     clearTimeout(this.#finishTimer);
     this.#session?.close();
-    this.#microphone?.close();
-    this.#voice?.close();
+    this.#learner?.close();
+    this.#tutor?.close();
     void this.#context?.close();
     this.#leaveDevice = null;
     this.#session = null;
-    this.#microphone = null;
-    this.#voice = null;
+    this.#learner = null;
+    this.#tutor = null;
     this.#context = null;
     this.#fatal = null;
-    this.#line = new TimeLine(CAPTURE_RATE_HZ);
     this.#reconnections = 0;
     this.#levels = { learner: 0, tutor: 0 };
     this.#silence = new SilenceMeter(CAPTURE_RATE_HZ);
+  }
+
+  #closedView(): TalkState["view"] {
+    return reduce(this.#state.view, { kind: "over" });
   }
 
   #dispatch(event: Event): void {
@@ -549,12 +484,3 @@ export const talk = new Talk();
 access.subscribe(() => {
   if (access.state === "signed-out") talk.drop();
 });
-
-function over(view: SessionView): SessionView {
-  return reduce(view, { kind: "over" });
-}
-
-function transportNamed(name: TransportName): SessionTransport {
-  if (name === "upload") return upload;
-  return name === "websocket" ? websocket : new Push();
-}

@@ -8,7 +8,8 @@ import { CorrectionKind } from "@parley/stubs/parley/types/v1/feedback_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 import { describe, expect, test } from "vitest";
 
-import { type Event, NEW_SESSION, type SessionView, currentTurn, reduce, replyText } from "./view";
+import { NEW_SESSION, type SessionView, currentTurn, replyText } from "./session-view";
+import { type Event, reduce } from "./view";
 
 type Message = NonNullable<MessageInitShape<typeof ConverseResponseSchema>["message"]>;
 
