@@ -88,6 +88,15 @@ prove: dev ## the long proofs: 10,000 event sequences a machine, 30 breaks, 200 
 check: dev ## everything that reads the code: format, lint, types, imports, stubs, docs
 	@$(PYTHON) tools/check.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: dev ## 10,000 malformed or mutated messages to each service (FUZZ_SEED=2 for others)
+	@FUZZ_MESSAGES=10000 $(BIN)/pytest --timeout 1800 -s tests/fuzz/test_messages.py $(ARGS)
+
+.PHONY: fuzz-decoders
+fuzz-decoders: dev ## search ten minutes for bytes that break a decoder or the session (Linux; ARGS="--seconds 60")
+	@$(PYTHON) -m pip install --quiet --require-hashes --requirement requirements/fuzz.txt
+	@$(PYTHON) -m tests.fuzz.decoders $(ARGS)
+
 .PHONY: format
 format: dev ## format Python, TypeScript and protos, and fix what the linter can
 	@ruff check --fix --quiet . || true

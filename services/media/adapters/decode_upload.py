@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     source, container, target, max_seconds = arguments
     _limit(round(float(max_seconds) * _RATES_HZ[1] * 2) + 1024 * 1024)
     try:
-        answer = _decode(Path(source), container, Path(target), float(max_seconds))
+        answer = decode(Path(source), container, Path(target), float(max_seconds))
     except (FFmpegError, ValueError, MemoryError) as error:
         # Their messages name our paths: the kind is enough.
         answer = {"problem": "unreadable", "detail": type(error).__name__}
@@ -43,7 +43,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _decode(source: Path, container: str, target: Path, max_seconds: float) -> dict[str, object]:
+def decode(source: Path, container: str, target: Path, max_seconds: float) -> dict[str, object]:
+    """Decode `source` to `target`; return the answer. In a process of its own alone, but for tests.
+
+    Raises:
+        FFmpegError, ValueError, MemoryError: it is none of what it is said to be.
+    """
     with av.open(str(source), "r", format=container) as file:
         if not file.streams.audio:
             return {"problem": "no_audio", "detail": "no audio track"}
