@@ -158,7 +158,6 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
     # The pages that may call the gateway may open a WebSocket through it.
     environment.setdefault("PARLEY_CONVERSATION_WEB_ORIGINS", json.dumps(gateway.cors_origins))
     envoy = _envoy_program(folder, gateway, environment)
-    ai_engines = getattr(services["ai"], "engines", ())
     return Plan(
         folder=folder,
         settings=settings,
@@ -166,7 +165,7 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
         programs=(*(_service_program(each) for each in processes), envoy),
         ports=(*_gateway_ports(gateway), *(port for each in processes for port in _ports(each))),
         environment=environment,
-        needs_models="local" in ai_engines,
+        needs_models=getattr(services["ai"], "needs_local_models", False),
         certificates=certificates,
         service_certificates=between,
     )

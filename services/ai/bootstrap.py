@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
 import structlog
 
 from parley.ai.v1 import ai_pb2
 from parley.ai.v1.ai_pb2_grpc import add_AiServiceServicer_to_server
 from parley_models import ModelsError, ModelStore
-from services.ai.adapters.local import load_local_models
+from services.ai.adapters.local import LocalModels
+from services.ai.adapters.parts import Parts
 from services.ai.adapters.registry import LocalRuntime
-from services.ai.adapters.scripted import (
-    ScriptedLanguageModel,
-    ScriptedRecognizer,
-    ScriptedSynthesizer,
-    ScriptedTurnDetector,
-    ScriptedVad,
-)
-from services.ai.capabilities import ProviderError
+from services.ai.capabilities import LanguageModel, ProviderError
 from services.ai.catalogue import Catalogue, EngineEntry
 from services.ai.compute import ComputePool
+from services.ai.engine_file import (
+    LOCAL,
+    SCRIPTED,
+    SCRIPTED_PIPELINE,
+    EnginePart,
+)
 from services.ai.engines.pipeline import PipelineEngine, PipelineModels
 from services.ai.engines.scripted import ScriptedEngine
 from services.ai.engines.stages import StageNames
+from services.ai.fallback import (
+    FallbackLanguageModel,
+    FallbackRecognizer,
+    FallbackSynthesizer,
+    Named,
+)
 from services.ai.metrics import EngineMetrics
 from services.ai.script import Script
 from services.ai.servicer import ACCESS, AiServicer
@@ -35,20 +42,27 @@ from services.common.service import Application, GrpcService, Runtime
 
 _log = structlog.get_logger(__name__)
 
-LOCAL = "local"
-SCRIPTED = "scripted"
-SCRIPTED_PIPELINE = "scripted-pipeline"
+P = TypeVar("P")
 
 # Calls that may wait for a speech model: a turn needs three, so this is several turns of every
 # session. More would answer later than anybody waits.
 _MAX_WAITING_CALLS = 64
-_SCRIPTED_NAMES = StageNames(SCRIPTED, SCRIPTED, SCRIPTED, SCRIPTED)
+_BUILT_IN = {
+    LOCAL: EnginePart(title="Models on this machine"),
+    SCRIPTED_PIPELINE: EnginePart(
+        title="The real pipeline over scripted models",
+        turn_taking=SCRIPTED,
+        recognizer=(SCRIPTED,),
+        language_model=(SCRIPTED,),
+        synthesizer=(SCRIPTED,),
+    ),
+}
 
 
 @asynccontextmanager
 async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Build the service; models load in the warm-up, off the event loop."""
-    with ExitStack() as closing:
+    async with AsyncExitStack() as closing:
         pool = ComputePool(settings.speech_threads, _MAX_WAITING_CALLS)
         closing.callback(pool.close)
         catalogue = Catalogue()
@@ -77,97 +91,150 @@ class _Builder:
     """Fills the catalogue with the engines that the settings name."""
 
     def __init__(
-        self, settings: AiSettings, catalogue: Catalogue, pool: ComputePool, closing: ExitStack
+        self,
+        settings: AiSettings,
+        catalogue: Catalogue,
+        pool: ComputePool,
+        closing: AsyncExitStack,
     ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._pool = pool
         self._closing = closing
+        self._file = settings.read_engines()
+        self._script = Script.read(settings.script) if settings.script else Script()
+        self._local = LocalModels(
+            ModelStore(settings.effective_models_dir),
+            settings.preset,
+            LocalRuntime(
+                pool=pool,
+                sessions=settings.max_sessions,
+                context_tokens=settings.context_tokens,
+                language_model_threads=settings.language_model_threads,
+                cache_dir=settings.data_dir / "cache" / "prompts",
+                llama_library=settings.llama_library,
+            ),
+        )
+        self._parts = Parts(self._file, self._local, self._script)
+        closing.push_async_callback(self._parts.aclose)
+        self._to_warm: dict[int, PipelineEngine] = {}
+        """Engines by the identity of their language model: each is warmed once."""
 
     def build(self) -> None:
-        """Load every engine, the default one first. Blocking.
+        """Make every engine, the default one first. Blocking.
 
-        An engine that cannot load is listed with the reason; the others serve.
-
-        Raises ``ValueError`` for an unknown engine or a script that cannot be read.
+        An engine that cannot be made is listed with the reason; the others serve.
         """
-        script = Script.read(self._settings.script) if self._settings.script else Script()
-        makers: dict[str, Callable[[], EngineEntry]] = {
-            LOCAL: self._local,
-            SCRIPTED: lambda: self._scripted(script),
-            SCRIPTED_PIPELINE: lambda: self._scripted_pipeline(script),
-        }
-        for name in self._settings.engines:
-            if name not in makers:
-                raise ValueError(f"there is no engine {name!r}; there are: {', '.join(makers)}")
-            self._catalogue.engines[name] = makers[name]()
+        for name in self._settings.offered(self._file):
+            self._catalogue.engines[name] = self._engine(name)
 
     async def warm(self) -> None:
         """Do what needs the event loop: evaluate the prompt that every conversation begins with."""
-        entry = self._catalogue.engines.get(LOCAL)
-        if entry is None or not isinstance(entry.engine, PipelineEngine):
-            return
-        started = time.monotonic()
-        await entry.engine.warm()
-        _log.info("prompt_warmed", took_ms=round(1000 * (time.monotonic() - started)))
+        for engine in self._to_warm.values():
+            started = time.monotonic()
+            await engine.warm()
+            took_ms = round(1000 * (time.monotonic() - started))
+            _log.info("prompt_warmed", engine=engine.description.name, took_ms=took_ms)
 
-    def _local(self) -> EngineEntry:
-        settings = self._settings
-        entry = EngineEntry(LOCAL, "Models on this machine", capacity=settings.max_sessions)
-        store = ModelStore(settings.effective_models_dir)
-        runtime = LocalRuntime(
-            pool=self._pool,
-            sessions=settings.max_sessions,
-            context_tokens=settings.context_tokens,
-            language_model_threads=settings.language_model_threads,
-            cache_dir=settings.data_dir / "cache" / "prompts",
-            llama_library=settings.llama_library,
-        )
+    def _engine(self, name: str) -> EngineEntry:
+        if name == SCRIPTED:
+            return self._scripted()
+        part = _BUILT_IN.get(name) or self._file.engines[name]
+        entry = EngineEntry(name, part.title or name, capacity=self._capacity(part))
+        # What it would be made of, where it cannot be made.
+        entry.recognizer = part.recognizer[0]
+        entry.language_model = part.language_model[0]
+        entry.synthesizer = part.synthesizer[0]
         try:
-            models = load_local_models(store, settings.preset, runtime)
+            if name == LOCAL:
+                self._local.require()
+            self._compose(entry, part)
         except (ModelsError, ProviderError) as error:
-            _log.error("engine_unavailable", engine=LOCAL, problem=str(error))
+            _log.error("engine_unavailable", engine=name, problem=str(error))
             entry.problem = str(error)
-            return entry
-        entry.engine = PipelineEngine(LOCAL, entry.title, models)
-        self._offer(entry, models)
-        close = getattr(models.language_model, "close", None)
-        if close is not None:
-            self._closing.callback(close)
         return entry
 
-    def _scripted(self, script: Script) -> EngineEntry:
-        entry = EngineEntry(SCRIPTED, "A script instead of models")
-        entry.engine = ScriptedEngine(SCRIPTED, script)
-        entry.recognizer = entry.language_model = entry.synthesizer = SCRIPTED
-        self._offer(entry, self._scripted_models(script))
-        return entry
-
-    def _scripted_pipeline(self, script: Script) -> EngineEntry:
-        entry = EngineEntry(SCRIPTED_PIPELINE, "The real pipeline over scripted models")
-        models = self._scripted_models(script)
-        entry.engine = PipelineEngine(SCRIPTED_PIPELINE, entry.title, models)
-        self._offer(entry, models)
-        return entry
-
-    def _scripted_models(self, script: Script) -> PipelineModels:
-        return PipelineModels(
-            voice_activity=ScriptedVad(),
-            turn_detector=ScriptedTurnDetector(script),
-            recognizer=ScriptedRecognizer(script),
-            language_model=ScriptedLanguageModel(script),
-            synthesizer=ScriptedSynthesizer(script),
-            pool=self._pool,
-            names=_SCRIPTED_NAMES,
+    def _compose(self, entry: EngineEntry, part: EnginePart) -> None:
+        parts = self._parts
+        voice_activity, turn_detector = parts.turn_taking(part.turn_taking)
+        # In the order in which somebody would miss them.
+        synthesizers = self._chain(entry, part.synthesizer, parts.synthesizer)
+        recognizers = self._chain(entry, part.recognizer, parts.recognizer)
+        language_models = self._chain(entry, part.language_model, parts.language_model)
+        names = StageNames(
+            turn_detector=turn_detector.name,
+            recognizer=recognizers[0].name,
+            language_model=language_models[0].name,
+            synthesizer=synthesizers[0].name,
         )
-
-    def _offer(self, entry: EngineEntry, models: PipelineModels) -> None:
-        """Name the engine's parts, and offer each on its own as well."""
-        names = models.names
+        language_model = _one(language_models, FallbackLanguageModel)
+        models = PipelineModels(
+            voice_activity=voice_activity,
+            turn_detector=turn_detector.provider,
+            recognizer=_one(recognizers, FallbackRecognizer),
+            language_model=language_model,
+            synthesizer=_one(synthesizers, FallbackSynthesizer),
+            pool=self._pool,
+            names=names,
+        )
+        entry.engine = engine = PipelineEngine(entry.name, entry.title, models)
         entry.recognizer = names.recognizer
         entry.language_model = names.language_model
         entry.synthesizer = names.synthesizer
-        catalogue = self._catalogue
-        catalogue.recognizers.setdefault(names.recognizer, models.recognizer)
-        catalogue.language_models.setdefault(names.language_model, models.language_model)
-        catalogue.synthesizers.setdefault(names.synthesizer, models.synthesizer)
+        self._to_warm.setdefault(id(language_models[0].provider), engine)
+        _offer(self._catalogue.recognizers, recognizers)
+        _offer(self._catalogue.language_models, language_models)
+        _offer(self._catalogue.synthesizers, synthesizers)
+        for each in language_models:
+            self._close_at_the_end(each.provider)
+
+    def _chain(
+        self, entry: EngineEntry, names: Sequence[str], find: Callable[[str], Named[P]]
+    ) -> list[Named[P]]:
+        """Return the providers; what is missing but the first choice is told and left out."""
+        found = [find(names[0])]
+        for name in names[1:]:
+            try:
+                found.append(find(name))
+            except (ModelsError, ProviderError) as error:
+                _log.warning("fallback_unavailable", engine=entry.name, problem=str(error))
+                entry.title += f" (without {name} to fall back on: {error})"
+        return found
+
+    def _scripted(self) -> EngineEntry:
+        entry = EngineEntry(SCRIPTED, "A script instead of models")
+        entry.engine = ScriptedEngine(SCRIPTED, self._script)
+        entry.recognizer = entry.language_model = entry.synthesizer = SCRIPTED
+        _offer(self._catalogue.recognizers, [self._parts.recognizer(SCRIPTED)])
+        _offer(self._catalogue.language_models, [self._parts.language_model(SCRIPTED)])
+        _offer(self._catalogue.synthesizers, [self._parts.synthesizer(SCRIPTED)])
+        return entry
+
+    def _capacity(self, part: EnginePart) -> int:
+        if part.capacity:
+            return part.capacity
+        first = {part.recognizer[0], part.language_model[0], part.synthesizer[0]}
+        if LOCAL in first:
+            return self._settings.max_sessions
+        elsewhere = [
+            self._file.language_models[name].max_sessions
+            for name in part.language_model[:1]
+            if name in self._file.language_models
+        ]
+        return min(elsewhere, default=0)
+
+    def _close_at_the_end(self, model: LanguageModel) -> None:
+        # Providers elsewhere are closed with the parts; this frees the local weights.
+        close = getattr(model, "close", None)
+        if close is not None:
+            self._closing.callback(close)
+
+
+def _one(chain: Sequence[Named[P]], several: Callable[[Sequence[Named[P]]], P]) -> P:
+    return chain[0].provider if len(chain) == 1 else several(chain)
+
+
+def _offer(offered: dict[str, P], chain: Sequence[Named[P]]) -> None:
+    """Offer providers on their own as well."""
+    for each in chain:
+        offered.setdefault(each.name, each.provider)

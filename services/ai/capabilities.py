@@ -28,20 +28,43 @@ LEARNER_RATE_HZ = 16_000
 class ProviderError(Exception):
     """A provider failed.
 
-    ``retryable`` says that another provider, or the same one later, may well succeed; the fallback
-    wrapper goes on to the next provider only then.
+    ``retryable`` says that the same call may well succeed later. ``elsewhere`` says that another
+    provider may succeed where this one did not, which is what a chain asks; unless it is said, it
+    is the same.
+
+    The message is shown to people: it names the provider and what happened, and never what was said
+    or a key.
     """
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, elsewhere: bool | None = None) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.elsewhere = retryable if elsewhere is None else elsewhere
 
 
 class ProviderBusyError(ProviderError):
-    """The provider has no free slot now; waiting helps."""
+    """The provider has no free slot now; waiting helps.
+
+    ``retry_after_s`` is how long it asks to be left alone; None where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retryable=True)
+        self.retry_after_s = retry_after_s
+
+
+class ProviderTimeoutError(ProviderError):
+    """The provider took longer than anybody waits."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=True)
+
+
+class ProviderRefusedError(ProviderError):
+    """The provider refuses the key, the account or the model: somebody has to mend the settings."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False, elsewhere=True)
 
 
 # --- voice activity -------------------------------------------------------------------------

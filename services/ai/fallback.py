@@ -1,7 +1,8 @@
 """Providers in a row: when one fails before it gave anything, the next is asked.
 
-Only a retryable error moves on, and only before the first output: half an answer of one model and
-half of another is worse than none. Who served and why is kept for the stages of the turn.
+Only an error that another provider may not have moves on, and only before the first output: half an
+answer of one model and half of another is worse than none. Who served and why is kept for the
+stages of the turn.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ class FallbackWriting:
             try:
                 self._session(model)
             except ProviderError as error:
-                if not error.retryable or index == len(self._models) - 1:
+                if not error.elsewhere or index == len(self._models) - 1:
                     raise
                 _switched(
                     Switch(
@@ -241,7 +242,7 @@ class FallbackRecognition:
             try:
                 return await session.provider.final()
             except ProviderError as error:
-                if not error.retryable or index == len(self._sessions) - 1:
+                if not error.elsewhere or index == len(self._sessions) - 1:
                     raise
                 _switched(
                     Switch(
@@ -273,6 +274,6 @@ async def _first_that_begins(
                     yield item
                 return
         except ProviderError as error:
-            if begun or not error.retryable or index == len(providers) - 1:
+            if begun or not error.elsewhere or index == len(providers) - 1:
                 raise
             _switched(Switch(capability, each.name, providers[index + 1].name, str(error)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from parley_models import default_models_dir
+from services.ai.engine_file import LOCAL, SCRIPTED, EngineFile
 from services.common.settings import ServiceSettings, shared
 
 # The language model runs two threads on two cores (more than the cores only makes them wait), and
@@ -27,10 +28,16 @@ class AiSettings(ServiceSettings):
     )
     models_dir: Path | None = shared(None, "Folder of the models; unset: `models` in the data one.")
     engines: tuple[str, ...] = Field(
-        ("local", "scripted"),
+        (LOCAL, SCRIPTED),
         min_length=1,
         description='Engines on offer as a JSON list, the default first: "local", "scripted", '
-        '"scripted-pipeline".',
+        '"scripted-pipeline", and those of engines.md. What the engines file defines is on offer '
+        "as well.",
+    )
+    engines_file: Path | None = Field(
+        None,
+        description="TOML file with engines and providers, see engines.md; unset: `engines.toml` "
+        "in the data folder, where there is one.",
     )
     script: Path | None = Field(
         None, description="TOML file that the scripted engines follow; unset: instant answers."
@@ -55,6 +62,39 @@ class AiSettings(ServiceSettings):
     context_tokens: int = Field(
         2048, ge=1024, le=32768, description="Tokens of prompt and reply that a conversation has."
     )
+
+    @model_validator(mode="after")
+    def _engines_are_there(self) -> Self:
+        self.offered(self.read_engines())
+        return self
+
+    def read_engines(self) -> EngineFile:
+        """Read the engines file. Raises ``EngineFileError``."""
+        path = self.engines_file
+        if path is None:
+            usual = self.data_dir / "engines.toml"
+            path = usual if usual.is_file() else None
+        return EngineFile.read(path.expanduser() if path else None)
+
+    def offered(self, file: EngineFile) -> tuple[str, ...]:
+        """Return the engines on offer, the default first. Raises ``ValueError`` for an unknown."""
+        unknown = [name for name in self.engines if name not in file.names]
+        if unknown:
+            raise ValueError(
+                f"there is no engine {unknown[0]!r}; there are: {', '.join(file.names)}"
+            )
+        wanted = (file.default, *self.engines, *file.own)
+        return tuple(dict.fromkeys(filter(None, wanted)))
+
+    @property
+    def needs_local_models(self) -> bool:
+        """Whether an engine on offer cannot do without models on this machine."""
+        file = self.read_engines()
+        return any(
+            name == LOCAL or (part is not None and part.needs_local_models)
+            for name in self.offered(file)
+            for part in [file.engine(name)]
+        )
 
     @property
     def effective_models_dir(self) -> Path:

@@ -1,10 +1,10 @@
-"""Loads the local models of a preset, in the order in which somebody would miss them."""
+"""The local models of a preset, each loaded when it is first asked for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any
 
 import structlog
 
@@ -17,13 +17,71 @@ from services.ai.adapters.registry import (
     VOICE_ACTIVITY,
     LocalRuntime,
 )
-from services.ai.capabilities import ProviderError
+from services.ai.capabilities import (
+    LanguageModel,
+    ProviderError,
+    Recognizer,
+    Synthesizer,
+    TurnDetector,
+    VoiceActivityDetector,
+)
 from services.ai.engines.pipeline import PipelineModels
 from services.ai.engines.stages import StageNames
+from services.ai.fallback import Named
 
 _log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
+
+class LocalModels:
+    """The models of ``preset`` in ``store``. Loading one blocks, for up to seconds.
+
+    Every method raises ``parley_models.ModelsError`` when files are missing or there is no such
+    preset, ``ProviderError`` for a model that no adapter knows.
+    """
+
+    def __init__(self, store: ModelStore, preset: str, runtime: LocalRuntime) -> None:
+        self._store = store
+        self._preset = preset
+        self._runtime = runtime
+        self._loaded: dict[Role, Any] = {}
+
+    def require(self) -> None:
+        """Raise, with the one command that mends it, unless every model of the preset is there."""
+        self._store.require(self._preset)
+
+    def voice_activity(self) -> Named[VoiceActivityDetector]:
+        """Return the voice activity detector."""
+        return self._model(Role.VAD, VOICE_ACTIVITY)
+
+    def turn_detector(self) -> Named[TurnDetector]:
+        """Return the turn detector."""
+        return self._model(Role.END_OF_TURN, TURN_DETECTORS)
+
+    def recognizer(self) -> Named[Recognizer]:
+        """Return the recognizer."""
+        return self._model(Role.RECOGNIZER, RECOGNIZERS)
+
+    def language_model(self) -> Named[LanguageModel]:
+        """Return the language model."""
+        return self._model(Role.LANGUAGE_MODEL, LANGUAGE_MODELS)
+
+    def synthesizer(self) -> Named[Synthesizer]:
+        """Return the synthesizer."""
+        return self._model(Role.SYNTHESIZER, SYNTHESIZERS)
+
+    def _model(self, role: Role, known: Mapping[str, Callable[..., Any]]) -> Named[Any]:
+        manifest = self._store.manifest
+        name = manifest.preset(self._preset).roles[role]
+        if role not in self._loaded:
+            if name not in known:
+                raise ProviderError(f"no adapter runs the model {name!r}", retryable=False)
+            is_library = manifest.model(name).library is not None
+            folder = None if is_library else self._store.path(name)
+            started = time.monotonic()
+            self._loaded[role] = known[name](folder, self._runtime)
+            took_ms = round(1000 * (time.monotonic() - started))
+            _log.info("model_loaded", role=role.value, model=name, took_ms=took_ms)
+        return Named(name, self._loaded[role])
 
 
 def load_local_models(store: ModelStore, preset: str, runtime: LocalRuntime) -> PipelineModels:
@@ -32,40 +90,25 @@ def load_local_models(store: ModelStore, preset: str, runtime: LocalRuntime) -> 
     Raises ``parley_models.ModelsError`` when files are missing, ``ProviderError`` for a model that
     no adapter knows.
     """
-    names = store.require(preset).roles
-    folder = store.path
-
-    def load(role: Role, known: Mapping[str, Callable[..., T]], *arguments: object) -> T:
-        name = names[role]
-        if name not in known:
-            raise ProviderError(f"no adapter runs the model {name!r}", retryable=False)
-        started = time.monotonic()
-        loaded = known[name](*arguments)
-        took_ms = round(1000 * (time.monotonic() - started))
-        _log.info("model_loaded", role=role.value, model=name, took_ms=took_ms)
-        return loaded
-
-    voice_activity = load(Role.VAD, VOICE_ACTIVITY, folder(names[Role.VAD]), runtime)
-    turn_detector = load(Role.END_OF_TURN, TURN_DETECTORS, folder(names[Role.END_OF_TURN]), runtime)
-    synthesizer = load(Role.SYNTHESIZER, SYNTHESIZERS, runtime)
-    recognizer = load(Role.RECOGNIZER, RECOGNIZERS, folder(names[Role.RECOGNIZER]), runtime)
-    language_model = load(
-        Role.LANGUAGE_MODEL,
-        LANGUAGE_MODELS,
-        folder(names[Role.LANGUAGE_MODEL]),
-        runtime,
-    )
+    models = LocalModels(store, preset, runtime)
+    models.require()
+    # In the order in which somebody would miss them.
+    voice_activity = models.voice_activity()
+    turn_detector = models.turn_detector()
+    synthesizer = models.synthesizer()
+    recognizer = models.recognizer()
+    language_model = models.language_model()
     return PipelineModels(
-        voice_activity=voice_activity,
-        turn_detector=turn_detector,
-        recognizer=recognizer,
-        language_model=language_model,
-        synthesizer=synthesizer,
+        voice_activity=voice_activity.provider,
+        turn_detector=turn_detector.provider,
+        recognizer=recognizer.provider,
+        language_model=language_model.provider,
+        synthesizer=synthesizer.provider,
         pool=runtime.pool,
         names=StageNames(
-            turn_detector=names[Role.END_OF_TURN],
-            recognizer=names[Role.RECOGNIZER],
-            language_model=names[Role.LANGUAGE_MODEL],
-            synthesizer=names[Role.SYNTHESIZER],
+            turn_detector=turn_detector.name,
+            recognizer=recognizer.name,
+            language_model=language_model.name,
+            synthesizer=synthesizer.name,
         ),
     )

@@ -70,6 +70,7 @@ LANGUAGE_MODELS: Mapping[str, Callable[[Path, LocalRuntime], LanguageModel]] = {
     "qwen2.5-coder-0.5b-instruct": _llama,
     "smollm2-135m-instruct": _llama,
 }
-SYNTHESIZERS: Mapping[str, Callable[[LocalRuntime], Synthesizer]] = {
-    "hibari-heart": lambda runtime: HibariSynthesizer(runtime.pool),
+# A synthesizer that comes as a library has no folder.
+SYNTHESIZERS: Mapping[str, Callable[[Path | None, LocalRuntime], Synthesizer]] = {
+    "hibari-heart": lambda _, runtime: HibariSynthesizer(runtime.pool),
 }

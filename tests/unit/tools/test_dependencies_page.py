@@ -23,7 +23,9 @@ def required() -> set[str]:
         project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))[
             "project"
         ]
+        extras = project.get("optional-dependencies", {}).values()
         names |= {package(line) for line in project["dependencies"]}
+        names |= {package(line) for lines in extras for line in lines}
     for path in (ROOT / "requirements").glob("*.in"):
         lines = path.read_text(encoding="utf-8").splitlines()
         names |= {package(line) for line in lines if line and not line.startswith("#")}

@@ -1,0 +1,275 @@
+"""`engines.toml`: which providers an engine is made of, under names of the host's choosing.
+
+    default = "claude"                      # the engine that serves where none is named
+
+    [language_models.claude]
+    adapter = "anthropic"                   # which protocol; its package: `make engines`
+    api_key_file = "/run/secrets/anthropic" # or api_key_env = "NAME"
+
+    [engines.claude]
+    title = "Claude, with the ears and the voice of this machine"
+    language_model = ["claude", "local"]    # the first choice first
+    recognizer = "local"
+    synthesizer = "local"
+
+"local" is the preset's own model, "scripted" a script instead of one. What `presets.toml` beside
+the engines defines is there for every host; a file may define it anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+LOCAL = "local"
+SCRIPTED = "scripted"
+SCRIPTED_PIPELINE = "scripted-pipeline"
+BUILT_IN = (LOCAL, SCRIPTED, SCRIPTED_PIPELINE)
+"""Engines that need no definition."""
+
+_PARTS = (LOCAL, SCRIPTED)
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_PLURAL = {
+    "recognizer": "recognizers",
+    "language_model": "language_models",
+    "synthesizer": "synthesizers",
+}
+
+
+class EngineFileError(ValueError):
+    """An engine file cannot be used; the message lists everything that is wrong in it."""
+
+
+def _url(value: str) -> str:
+    # A password in an address would be shown with it; keys have settings of their own.
+    if not _URL.fullmatch(value):
+        raise ValueError("must be like http://host:port/v1, without a user or a query")
+    return value.rstrip("/")
+
+
+def _variable(value: str) -> str:
+    if value and not _VARIABLE.fullmatch(value):
+        # It may be a key put here by mistake: it is not repeated.
+        raise ValueError("must be the name of an environment variable")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("a name has up to 63 of a-z, 0-9, '.', '_' and '-'")
+    return value
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Url: TypeAlias = Annotated[str, AfterValidator(_url)]
+Variable: TypeAlias = Annotated[str, AfterValidator(_variable)]
+Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+Chain: TypeAlias = Annotated[
+    tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=5)
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class RemotePart(_Part):
+    """What every provider elsewhere can be told.
+
+    ``first_timeout_s`` is how long an answer may take to begin, ``next_timeout_s`` how long it may
+    stand still then. ``max_sessions`` bounds conversations at once.
+    """
+
+    base_url: Url | None = None
+    api_key_env: Variable = ""
+    api_key_file: Path | None = None
+    connect_timeout_s: float = Field(3.0, gt=0, le=60)
+    first_timeout_s: float = Field(8.0, gt=0, le=120)
+    next_timeout_s: float = Field(5.0, gt=0, le=120)
+    max_sessions: int = Field(64, ge=1, le=10_000)
+    price: str = Field("", max_length=200)
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key_env and self.api_key_file:
+            raise ValueError("api_key_env and api_key_file cannot both be set")
+        return self
+
+
+class OpenAiChat(RemotePart):
+    """A language model behind OpenAI's chat completions.
+
+    ``base_url`` unset is OpenAI itself. ``sampling`` false leaves temperature and top_p out, for
+    models that refuse them. ``extra`` is merged into every request.
+    """
+
+    adapter: Literal["openai"]
+    model: str = Field(min_length=1, max_length=200)
+    sampling: bool = True
+    context_tokens: int = Field(8192, ge=1024, le=1_000_000)
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class AnthropicMessages(RemotePart):
+    """A language model behind Anthropic's messages.
+
+    Current models refuse ``sampling`` and think unless they are told not to; a learner would wait
+    for thoughts. ``thinking`` "default" leaves it to the model, for those that cannot do without.
+    """
+
+    adapter: Literal["anthropic"]
+    model: str = Field("claude-haiku-5-5", min_length=1, max_length=200)
+    sampling: bool = False
+    thinking: Literal["off", "default"] = "off"
+    context_tokens: int = Field(16_384, ge=1024, le=1_000_000)
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+
+
+LanguageModelPart: TypeAlias = Annotated[
+    OpenAiChat | AnthropicMessages, Field(discriminator="adapter")
+]
+
+
+class EnginePart(_Part):
+    """An engine: what hears, what thinks, what speaks; each a name or several, first choice first.
+
+    ``turn_taking`` is what hears speech and its end. ``capacity`` is how many conversations it
+    carries at once; 0 is what its parts carry.
+    """
+
+    title: str = Field("", max_length=200)
+    turn_taking: Literal["local", "scripted"] = "local"
+    recognizer: Chain = (LOCAL,)
+    language_model: Chain = (LOCAL,)
+    synthesizer: Chain = (LOCAL,)
+    capacity: int = Field(0, ge=0, le=10_000)
+    price: str = Field("", max_length=200)
+
+    @property
+    def needs_local_models(self) -> bool:
+        """Whether it cannot do without models on this machine."""
+        chains = (self.recognizer, self.language_model, self.synthesizer)
+        return self.turn_taking == LOCAL or any(chain == (LOCAL,) for chain in chains)
+
+
+class EngineFile(_Part):
+    """A whole file. The default has what Parley ships and no engine of the host's."""
+
+    default: str = ""
+    language_models: Mapping[Name, LanguageModelPart] = Field(default_factory=dict)
+    engines: Mapping[Name, EnginePart] = Field(default_factory=dict)
+    own: tuple[str, ...] = Field((), exclude=True)
+    """The engines that the host's file defines, in its order."""
+
+    @classmethod
+    def read(cls, path: Path | None) -> EngineFile:
+        """Read a host's file over what Parley ships; None: only that.
+
+        Raises:
+            EngineFileError: it cannot be read, or is wrong; every fault is listed.
+        """
+        merged = _shipped()
+        own: tuple[str, ...] = ()
+        if path is not None:
+            try:
+                document = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise EngineFileError(f"{path}: {error}") from error
+            engines = document.get("engines")
+            own = tuple(engines) if isinstance(engines, dict) else ()
+            merged = _merged(merged, document)
+        try:
+            file = cls.model_validate({**merged, "own": own})
+        except ValidationError as error:
+            raise EngineFileError(_told(path, _faults(error))) from error
+        wrong = list(file.wrong_names())
+        if wrong:
+            raise EngineFileError(_told(path, wrong))
+        return file
+
+    def engine(self, name: str) -> EnginePart | None:
+        """Return the definition of ``name``; None for one that needs none, or that nobody has."""
+        return self.engines.get(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every engine that may be asked for."""
+        return (*BUILT_IN, *self.engines)
+
+    def wrong_names(self) -> Iterator[str]:
+        """Yield a line for each name that is taken, unknown or named twice."""
+        for name in BUILT_IN:
+            if name in self.engines:
+                yield f"engines.{name}: there is one of this name already"
+        for plural in _PLURAL.values():
+            for name in _PARTS:
+                if name in getattr(self, plural, {}):
+                    yield f"{plural}.{name}: there is one of this name already"
+        if self.default and self.default not in self.names:
+            yield f"default: {_unknown(self.default, self.names)}"
+        for engine_name, engine in self.engines.items():
+            for part, plural in _PLURAL.items():
+                known = (*_PARTS, *getattr(self, plural, {}))
+                chain: tuple[str, ...] = getattr(engine, part)
+                where = f"engines.{engine_name}.{part}"
+                for name in chain:
+                    if name not in known:
+                        yield f"{where}: {_unknown(name, known)}"
+                if len(set(chain)) < len(chain):
+                    yield f"{where}: names one twice"
+
+
+@cache
+def _shipped() -> Mapping[str, Any]:
+    file = resources.files(__package__) / "engines" / "presets.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both documents; what both define by name is as in ``over``, whole."""
+    merged = {**under, **over}
+    for table, names in under.items():
+        if isinstance(names, dict) and isinstance(over.get(table), dict):
+            merged[table] = {**names, **over[table]}
+    return merged
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    for each in error.errors(include_url=False, include_input=False):
+        # The tag of a union stands in the path as if it were a key of the file.
+        where = [str(step) for step in each["loc"] if step not in ("openai", "anthropic", "[key]")]
+        text = each["msg"].removeprefix("Value error, ")
+        if each["type"] == "extra_forbidden":
+            text = "there is no such setting"
+        yield f"{'.'.join(where) or 'the file'}: {text[:1].lower()}{text[1:]}"
+
+
+def _told(path: Path | None, faults: Iterator[str] | list[str]) -> str:
+    return f"{path or 'presets.toml'}: " + "; ".join(faults)
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+    return f"there is no {name!r}{hint}"

@@ -1,0 +1,124 @@
+"""Engines of an engine file: on offer, talking, or listed with what is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from parley.ai.v1 import ai_pb2
+from services.ai.settings import AiSettings
+from tests.contract.vendors.anthropic_server import KEY, anthropic_server
+from tests.contract.vendors.faults import Refusal
+from tests.integration.ai.messages import Start, frames, silence, speech, start
+
+ENGINE = """
+default = "mixed"
+
+[language_models.stand-in]
+adapter = "anthropic"
+base_url = "{url}"
+api_key_env = "STAND_IN_KEY"
+
+[engines.mixed]
+title = "Ours"
+turn_taking = "scripted"
+recognizer = "scripted"
+language_model = ["stand-in", "scripted"]
+synthesizer = "scripted"
+"""
+
+
+def engine_file(tmp_path: Path, url: str) -> Path:
+    path = tmp_path / "ours.toml"
+    path.write_text(ENGINE.format(url=url))
+    return path
+
+
+async def listed(stub) -> dict[str, ai_pb2.EngineInfo]:
+    response = await stub.ListEngines(ai_pb2.ListEnginesRequest())
+    return {each.name: each for each in response.engines}
+
+
+async def one_turn(stub, engine: str) -> list[ai_pb2.ConverseResponse]:
+    """Say something; return what comes up to the end of the reply."""
+    call = stub.Converse()
+    await call.write(start(engine=engine))
+    for frame in frames(speech(0.8) + silence(2.0)):
+        await call.write(frame)
+    seen: list[ai_pb2.ConverseResponse] = []
+    while not seen or seen[-1].WhichOneof("message") != "reply_ended":
+        response = await call.read()
+        assert response is not grpc.aio.EOF
+        seen.append(response)
+    call.cancel()
+    return seen
+
+
+def reply_text(responses: list[ai_pb2.ConverseResponse]) -> str:
+    return "".join(each.reply_text.text for each in responses if each.HasField("reply_text"))
+
+
+async def test_a_hosts_engine_talks_through_its_provider(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", KEY)
+    async with anthropic_server() as vendor:
+        vendor.reply = "Hello from far away!"
+        async with ai(engines_file=engine_file(tmp_path, vendor.base_url)) as stub:
+            engines = await listed(stub)
+            assert list(engines) == ["mixed", "scripted", "scripted-pipeline"]
+            assert engines["mixed"].available
+            assert engines["mixed"].default
+            assert engines["mixed"].language_model == "stand-in"
+            assert reply_text(await one_turn(stub, "")) == "Hello from far away!"
+            assert vendor.http.requests[-1].json()["system"][0]["cache_control"]
+        await vendor.http.until_connected(0)
+
+
+async def test_when_a_provider_refuses_the_next_answers_and_the_stages_say_so(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", KEY)
+    async with anthropic_server() as vendor:
+        vendor.fault = Refusal(429, headers={"retry-after": "30"})
+        async with ai(engines_file=engine_file(tmp_path, vendor.base_url)) as stub:
+            responses = await one_turn(stub, "mixed")
+    assert reply_text(responses) == "Nice to meet you! What do you like to do?"
+    stages = next(
+        each.reply_audio.stages
+        for each in responses
+        if each.HasField("reply_audio") and each.reply_audio.stages
+    )
+    told = next(stage for stage in stages if stage.note)
+    assert told.provider == "scripted"
+    assert "stand-in failed: stand-in takes no more requests now (429" in told.note
+
+
+async def test_an_engine_without_its_key_or_package_says_what_to_do(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = engine_file(tmp_path, "http://127.0.0.1:1")
+    async with ai(engines_file=path) as stub:
+        mixed = (await listed(stub))["mixed"]
+        assert not mixed.available
+        assert "set STAND_IN_KEY" in mixed.unavailable_reason
+        assert mixed.language_model == "stand-in"
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "anthropic" else found(name)
+    )
+    async with ai(engines_file=path) as stub:
+        mixed = (await listed(stub))["mixed"]
+        assert not mixed.available
+        assert "make engines" in mixed.unavailable_reason
+
+
+def test_a_wrong_file_or_an_unknown_engine_is_refused_with_the_other_settings(tmp_path: Path):
+    (tmp_path / "engines.toml").write_text("[engines.x]\nrecognizer = 'nosuch'")
+    with pytest.raises(ValueError, match=r"engines\.toml: engines\.x\.recognizer"):
+        AiSettings(data_dir=tmp_path)
+    with pytest.raises(ValueError, match="there is no engine 'nosuch'"):
+        AiSettings(data_dir=tmp_path / "else", engines=("nosuch",))
