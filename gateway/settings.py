@@ -152,6 +152,13 @@ class GatewaySettings(BaseSettings):
         10_000, ge=1, description="Connections from outside; more are closed at once."
     )
 
+    max_heap_mib: int = Field(
+        1_024,
+        ge=64,
+        description="Memory in MiB that Envoy may allocate; from 95 % of it on new calls are "
+        "refused. A thousand live sessions take a tenth of the default.",
+    )
+
     @field_validator("*", mode="before")
     @classmethod
     def _split_lists(cls, value: Any, info: Any) -> Any:

@@ -197,3 +197,37 @@ def test_tls_to_the_services_asks_each_for_its_own_name():
         service = name.partition("_")[0]
         assert match == {"san_type": "DNS", "matcher": {"exact": f"{service}.parley.internal"}}
     assert "transport_socket" not in clusters(configuration())["user"]
+
+
+def test_the_edge_is_set_up_as_an_edge():
+    """Envoy's defaults are for inside a cluster; its own list for the edge, point by point."""
+    rendered = configuration()
+    manager = connection_manager(rendered)
+    listener = rendered["static_resources"]["listeners"][0]
+    overload = rendered["overload_manager"]
+    monitors = {each["name"].rpartition(".")[2] for each in overload["resource_monitors"]}
+    actions = {each["name"].rpartition(".")[2] for each in overload["actions"]}
+    assert monitors == {"fixed_heap", "global_downstream_max_connections"}
+    assert actions == {"shrink_heap", "reduce_timeouts", "stop_accepting_requests"}
+    assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert listener["per_connection_buffer_limit_bytes"] <= 256 * 1024
+    assert all(
+        each["per_connection_buffer_limit_bytes"] <= 256 * 1024
+        for each in clusters(rendered).values()
+    )
+    assert manager["use_remote_address"] is True
+    (insiders,) = manager["internal_address_config"]["cidr_ranges"]
+    assert insiders == {"address_prefix": "255.255.255.255", "prefix_len": 32}
+    assert manager["normalize_path"] is True
+    assert manager["merge_slashes"] is True
+    assert manager["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
+    common = manager["common_http_protocol_options"]
+    assert common["headers_with_underscores_action"] == "REJECT_REQUEST"
+    assert common["idle_timeout"] == "3600s"
+    assert manager["request_headers_timeout"] == "10s"
+    assert manager["stream_idle_timeout"] == "330.000s"
+    assert manager["max_request_headers_kb"] == 16
+    http2 = manager["http2_protocol_options"]
+    assert http2["max_concurrent_streams"] == 1000
+    assert http2["initial_stream_window_size"] == 65_536
+    assert http2["initial_connection_window_size"] == 1_048_576

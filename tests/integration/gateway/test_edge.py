@@ -1,0 +1,145 @@
+"""The door's own rules, tried: what no honest client sends, and more than it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from parley.user.v1 import user_pb2, user_pb2_grpc
+from tests.integration.gateway.conftest import Edge, envoy, free_ports, ready
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+PROFILE = "/parley.user.v1.UserService/GetProfile"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS, HEADERS, GO_AWAY = 4, 1, 7
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
+
+
+async def asked(edge: Edge, head: str) -> str:
+    """Send an HTTP/1.1 request as it is written; return the answer's first line."""
+    reader, writer = await asyncio.open_connection(edge.settings.host, edge.settings.port)
+    try:
+        writer.write(head.encode("latin-1"))
+        async with asyncio.timeout(10):
+            return (await reader.readline()).decode().strip()
+    finally:
+        writer.close()
+
+
+def get(path: str, *headers: str) -> str:
+    return "\r\n".join((f"GET {path} HTTP/1.1", "host: parley", *headers, "", ""))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(get("/", "x_parley_user_id: me"), id="a header with an underscore"),
+        pytest.param(get("/%2e%2e%2Fetc"), id="an escaped slash"),
+        pytest.param(get("/a%5Cb"), id="an escaped backslash"),
+        pytest.param(get("/", "transfer-encoding: chunked", "content-length: 3"), id="two lengths"),
+        pytest.param(get("/", "bad header: x"), id="a header with a space"),
+        pytest.param(get("/").replace("HTTP/1.1", "HTTP/1.0"), id="HTTP/1.0"),
+        pytest.param("GET / HTTP/1.1\r\n\r\n", id="no host"),
+        pytest.param("\x16\x03\x01\x02\x00 not http\r\n\r\n", id="no HTTP"),
+    ],
+)
+async def test_what_no_honest_client_writes_is_refused(edge: Edge, head: str):
+    status = (await asked(edge, head)).split(" ")[1]
+    assert status in ("400", "426")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param([f"x-a: {'a' * 20_000}"], id="20 kB"),
+        pytest.param([f"x-{number}: 1" for number in range(120)], id="120 of them"),
+    ],
+)
+async def test_too_many_headers_are_refused(edge: Edge, headers: list[str]):
+    assert "431" in await asked(edge, get("/", *headers))
+
+
+@pytest.mark.parametrize("path", [f"/{PROFILE}", f"/x/..{PROFILE}", f"{PROFILE}/.", f"/.{PROFILE}"])
+async def test_no_other_spelling_of_a_path_goes_past_the_token(edge: Edge, path: str):
+    async with httpx.AsyncClient(base_url=edge.url) as client:
+        headers = {"content-type": "application/grpc-web+proto"}
+        answer = await client.post(edge.url + path, headers=headers)
+    assert answer.headers.get("grpc-status") in ("16", "12", None)
+    assert answer.status_code in (401, 404)
+
+
+async def test_a_client_cannot_change_the_doors_time_limits(edge: Edge):
+    """Envoy believes such headers of clients with private addresses unless it is told otherwise."""
+    metadata = (("x-envoy-upstream-rq-timeout-ms", "1"), ("x-envoy-max-retries", "50"))
+    async with edge.channel() as channel:
+        stub = user_pb2_grpc.UserServiceStub(channel)
+        request = user_pb2.LoginRequest(username="ana", password="secret")
+        for _ in range(20):
+            answer = await stub.Login(request, metadata=metadata, timeout=10)
+            assert answer.account.username == "ana"
+
+
+async def test_a_connection_is_told_how_many_streams_it_may_have(edge: Edge):
+    reader, writer = await asyncio.open_connection(edge.settings.host, edge.settings.port)
+    with closing(writer):
+        writer.write(PREFACE + struct.pack(">I", 0)[1:] + bytes([SETTINGS, 0]) + bytes(4))
+        async with asyncio.timeout(10):
+            size = int.from_bytes(await reader.readexactly(3), "big")
+            kind, _, _ = struct.unpack(">BBI", await reader.readexactly(6))
+            payload = await reader.readexactly(size)
+    assert kind == SETTINGS
+    told = dict(struct.iter_unpack(">HI", payload))
+    assert told[MAX_CONCURRENT_STREAMS] == 1000
+    assert told[INITIAL_WINDOW_SIZE] == 65_536
+
+
+async def test_a_connection_of_frames_that_make_no_sense_is_closed(edge: Edge):
+    reader, writer = await asyncio.open_connection(edge.settings.host, edge.settings.port)
+    with closing(writer):
+        frame = struct.pack(">I", 4)[1:] + bytes([HEADERS, 4]) + struct.pack(">I", 0) + b"\xff" * 4
+        writer.write(PREFACE + struct.pack(">I", 0)[1:] + bytes([SETTINGS, 0]) + bytes(4) + frame)
+        async with asyncio.timeout(10):
+            while await reader.read(100_000):
+                pass
+    # Others do not notice.
+    async with edge.channel() as channel:
+        request = user_pb2.LoginRequest(username="ana", password="secret")
+        await user_pb2_grpc.UserServiceStub(channel).Login(request, timeout=10)
+
+
+async def test_more_connections_than_there_may_be_are_closed_at_once(edge: Edge, tmp_path: Path):
+    port, admin_port = free_ports(2)
+    few = {"port": port, "admin_port": admin_port, "max_connections": 3}
+    settings = edge.settings.model_copy(update=few)
+
+    def connection() -> socket.socket:
+        opened = socket.create_connection((settings.host, settings.port), timeout=10)
+        opened.sendall(b"GET / HTTP/1.1\r\nhost: parley\r\n\r\n")
+        return opened
+
+    def answers(opened: socket.socket) -> bool:
+        try:
+            return bool(opened.recv(1))
+        except ConnectionResetError:
+            return False
+
+    with envoy(settings, tmp_path) as log:
+        await ready(settings, log)
+        held = [await asyncio.to_thread(connection) for _ in range(3)]
+        try:
+            assert all([await asyncio.to_thread(answers, each) for each in held])
+            more = await asyncio.to_thread(connection)
+            held.append(more)
+            assert not await asyncio.to_thread(answers, more)
+            # Administration is reached all the same, for whoever has to find out why.
+            await ready(settings, log)
+        finally:
+            for each in held:
+                each.close()
