@@ -17,7 +17,7 @@ from tests.fuzz.mutation import Mutator
 
 SEEDS = Path(__file__).parent / "seeds"
 
-_HINTS = {
+HINTS = {
     "engine": ("scripted",),
     "paths": ("profile.level", "profile"),
     "sample_rate_hz": (16000,),
@@ -34,7 +34,7 @@ def beginnings(part: Callable[[bytes], None], folder: Path) -> Iterator[bytes]:
     message = parts.messages_of(part)
     request = conversation_pb2.ConverseRequest.DESCRIPTOR
     for number in range(40):
-        mutator = Mutator(f"{part.__name__} {number}", _HINTS)
+        mutator = Mutator(f"{part.__name__} {number}", HINTS)
         if message is not None:
             yield mutator.message(message)
         elif part is parts.talk:

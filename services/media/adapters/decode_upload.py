@@ -18,6 +18,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.error import FFmpegError
 
 MEMORY_BYTES = 1024 * 1024 * 1024
@@ -53,7 +54,9 @@ def decode(source: Path, container: str, target: Path, max_seconds: float) -> di
         if not file.streams.audio:
             return {"problem": "no_audio", "detail": "no audio track"}
         stream = file.streams.audio[0]
-        name = stream.codec_context.name
+        # A stream of a codec that FFmpeg does not know has no context, whatever PyAV's types say.
+        context: AudioCodecContext | None = stream.codec_context
+        name = context.name if context is not None else "unknown"
         if name not in _ALLOWED_CODECS and not name.startswith("pcm_"):
             return {"problem": "unreadable", "detail": f"codec {name}"}
         rate_hz = min(max(stream.rate or 0, _RATES_HZ[0]), _RATES_HZ[1])
