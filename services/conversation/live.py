@@ -69,6 +69,10 @@ _log = structlog.get_logger(__name__)
 # At the end of a session: how long `ended` waits for the last turns to be stored.
 _SETTLE_S = 3.0
 
+# The same where another process goes on with it: that one begins from what is stored, and a turn
+# that is stored only afterwards would have its number taken. A busy disk takes its seconds.
+_HAND_OVER_S = 15.0
+
 
 class LiveSession:
     """One session. `run` is its life; it returns when everything of it has been put away."""
@@ -457,8 +461,9 @@ class LiveSession:
     async def _put_away(self, recording: asyncio.Task[None] | None) -> None:
         journal, plan, ending = self._around.journal, self.plan, self._ending
         assert ending is not None
+        settle_s = _HAND_OVER_S if isinstance(ending, Suspend) else _SETTLE_S
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_SETTLE_S):
+            async with asyncio.timeout(settle_s):
                 await journal.settled(self.conversation_id)
         summary = self.session.summary(self._clock.monotonic())
         self.error = ending.error

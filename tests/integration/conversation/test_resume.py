@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,33 @@ async def test_draining_says_so_and_lets_go_between_turns(world: World):
     again = await resume(world, started.resume_handle, talk.seen[-1].seq)
     assert (await again.until("started")).started.next_turn == 2
     again.call.cancel()
+
+
+async def test_a_process_that_goes_away_lets_go_only_when_the_last_turn_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process begins from what is stored: it would give the turn's number away again."""
+    monkeypatch.setattr("services.conversation.live._SETTLE_S", 0.01)
+    talk = world.talk()
+    started = await talk.start()
+    await talk.send(text={"text": "Hello"})
+    await talk.until("reply_started")
+    # What was stored so far is, before somebody else writes.
+    await world.history.wait_for(started.conversation_id, "started", 1)
+    with closing(
+        sqlite3.connect(world.data_dir / "db" / "conversation.sqlite3", isolation_level=None)
+    ) as busy:
+        busy.execute("BEGIN IMMEDIATE")
+        world.running.stop()
+        await talk.until("reply_ended")
+        letting_go = asyncio.create_task(talk.to_end())
+        await asyncio.wait({letting_go}, timeout=0.5)
+        assert not letting_go.done()
+        assert not talk.of_kind("turn_saved")
+        busy.execute("ROLLBACK")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await letting_go
+    assert talk.of_kind("turn_saved")
 
 
 async def test_a_client_that_does_not_read_is_cut_off_and_can_resume(
