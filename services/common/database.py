@@ -31,6 +31,9 @@ from services.common.errors import Unavailable
 # A writer waits this long for another process's transaction (a migration, a backup) to end.
 _SQLITE_BUSY_TIMEOUT_MS = 10_000
 
+# How long nobody writes while readers are waited for, who stand in the way of a scrub.
+_SCRUB_TIMEOUT_MS = 100
+
 # SQLite runs a thread per connection; one writes at a time, so a few more for readers suffice.
 _SQLITE_POOL = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 10}
 
@@ -98,6 +101,31 @@ class Database:
             stack.enter_context(_typed_failures())
             yield await stack.enter_async_context(self._read_sessions())
 
+    async def scrub(self) -> None:
+        """Take what was deleted out of the files as well, once others have stopped reading it.
+
+        SQLite overwrites deleted rows, but its write-ahead log has them until it begins anew. Where
+        a reader prevents that, the next call does it. PostgreSQL has a vacuum of its own.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        if self._writer is None:
+            return
+        async with self._writer, AsyncExitStack() as stack:
+            stack.enter_context(_typed_failures())
+            connection = await stack.enter_async_context(self.engine.connect())
+            # Past SQLAlchemy, which would open a transaction: inside one it cannot be done.
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            for pragma in (
+                # Others write again as soon as can be, whether it worked or not.
+                f"busy_timeout = {_SCRUB_TIMEOUT_MS}",
+                "wal_checkpoint(TRUNCATE)",
+                f"busy_timeout = {_SQLITE_BUSY_TIMEOUT_MS}",
+            ):
+                await (await driver.execute(f"PRAGMA {pragma}")).close()
+
     async def check(self) -> None:
         """Ask the database for a trivial answer.
 
@@ -140,6 +168,7 @@ def configure_sqlite(connection: Any, _record: object) -> None:
     - synchronous FULL: in WAL mode NORMAL may lose the last commits in a power cut, and a turn
       that was acknowledged must not be lost. It costs one fsync a commit, about one a turn.
     - foreign_keys: SQLite ignores them otherwise.
+    - secure_delete: what is deleted is overwritten, not only marked free: it was somebody's speech.
     - busy_timeout: wait for another process's transaction rather than fail at once.
     """
     # The driver must not open transactions by itself: `_begin_sqlite` says which kind.
@@ -150,6 +179,7 @@ def configure_sqlite(connection: Any, _record: object) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
+        "secure_delete = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -219,6 +219,7 @@ class History:
                     if recording_id:
                         await work.request_recording_deletion(recording_id)
             if not found:
+                await self._store.scrub()
                 return erased
             erased += len(found)
             self._notify_relay()

@@ -110,6 +110,10 @@ class Store(Protocol):
         """Open a unit of work; it commits when the block ends and rolls back when it raises."""
         ...
 
+    async def scrub(self) -> None:
+        """Take what was deleted out of the files as well; it may take its time."""
+        ...
+
 
 Notify = Callable[[], None]
 """Tells the relay that something was committed for it."""

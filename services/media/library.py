@@ -86,6 +86,7 @@ class Library:
             for recording_id in found:
                 await self.delete_any(recording_id)
             erased += len(found)
+        await self._catalog.scrub()
         return erased, await self._catalog.unpurged_of_user(user_id)
 
     async def purge(self, recording_id: str) -> None:

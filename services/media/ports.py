@@ -69,6 +69,10 @@ class Catalog(Protocol):
         """Return how many deleted recordings of a user may still have files."""
         ...
 
+    async def scrub(self) -> None:
+        """Take what was deleted out of the files as well."""
+        ...
+
     async def delete(self, recording_id: str) -> None:
         """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
         ...

@@ -55,6 +55,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             erasers(runtime.peers),
             runtime.clock,
             tokens_live + _CLOCKS_DIFFER,
+            database.scrub,
         )
 
         def everything(caller: Caller) -> GrpcEverything:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -128,12 +128,14 @@ class ErasureWorker:
         erasers: Mapping[str, Eraser],
         clock: Clock,
         tokens_live: timedelta,
+        scrub: Callable[[], Awaitable[None]],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._erasures = erasures
         self._erasers = erasers
         self._clock = clock
         self._tokens_live = tokens_live
+        self._scrub = scrub
         self._jitter = jitter
         self._wake = asyncio.Event()
 
@@ -158,6 +160,8 @@ class ErasureWorker:
 
     async def _one(self, erasure: Erasure) -> None:
         found, failed = 0, []
+        # The account's own rows, which went when it was deleted.
+        await self._scrub()
         # In this order: live talks end before what they said is looked for.
         for name, eraser in self._erasers.items():
             try:

@@ -239,6 +239,7 @@ class SqlStore:
             left = await session.scalar(
                 select(func.count()).select_from(ConversationRow).where(mine)
             )
+        await self._database.scrub()
         return len(ids), left or 0
 
     async def prune(self) -> None:

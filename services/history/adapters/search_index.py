@@ -19,6 +19,7 @@ from services.history.search import Query, tokens
 _REMOVE = text("DELETE FROM search_index WHERE rowid IN :ids").bindparams(
     bindparam("ids", expanding=True)
 )
+_MERGE = text("INSERT INTO search_index (search_index) VALUES ('optimize')")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ async def remove(session: AsyncSession, row_ids: Collection[int]) -> None:
     """Take texts out of the index."""
     if row_ids:
         await session.execute(_REMOVE, {"ids": list(row_ids)})
+
+
+async def scrub(session: AsyncSession) -> None:
+    """Take the words of removed texts out of the index: until then they are only marked."""
+    if session.get_bind().dialect.name == "sqlite":
+        # FTS5 drops them where it merges; `secure-delete` would need SQLite 3.42.
+        await session.execute(_MERGE)
 
 
 async def find(

@@ -60,6 +60,12 @@ class SqlStore:
         async with self._database.transaction() as session:
             yield SqlWriter(session, self._outbox, self._clock)
 
+    async def scrub(self) -> None:
+        """Take what was deleted out of the files as well; it may take its time."""
+        async with self._database.transaction() as session:
+            await search_index.scrub(session)
+        await self._database.scrub()
+
 
 class SqlWriter(SqlReader):
     """`Writing` over one session."""

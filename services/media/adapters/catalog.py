@@ -125,6 +125,10 @@ class SqlCatalog:
         )
         return len(unpurged)
 
+    async def scrub(self) -> None:
+        """Take what was deleted out of the files as well."""
+        await self._database.scrub()
+
     async def delete(self, recording_id: str) -> None:
         """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
         now = self._clock.now()

@@ -146,3 +146,33 @@ def test_protobuf_times_keep_microseconds_and_refuse_naive_ones():
     assert from_timestamp(to_timestamp(precise)) == precise
     with pytest.raises(ValueError, match="timezone"):
         to_timestamp(precise.replace(tzinfo=None))
+
+
+async def test_what_was_deleted_is_in_no_file_once_scrubbed(database, tmp_path):
+    """Neither in a row marked free, nor in the write-ahead log."""
+
+    def files_with(word: bytes) -> list[str]:
+        folder = tmp_path / "deep" / "er"
+        return [each.name for each in folder.iterdir() if word in each.read_bytes()]
+
+    async with database.transaction() as session:
+        session.add_all(Thing(name=f"canary-{number}" * 300, at=NOW) for number in range(50))
+    await database.scrub()
+    assert files_with(b"canary-7") == ["x.sqlite3"]
+    async with database.transaction() as session:
+        await session.execute(text("DELETE FROM things"))
+    assert files_with(b"canary-7"), "until then it is there"
+    await database.scrub()
+    assert files_with(b"canary") == []
+
+
+async def test_scrubbing_beside_a_reader_leaves_the_rest_to_the_next_time(database):
+    async with database.transaction() as session:
+        session.add(Thing(name="a", at=NOW))
+    async with database.snapshot() as session:
+        await session.scalar(select(func.count()).select_from(Thing))
+        async with database.transaction() as other:
+            other.add(Thing(name="b", at=NOW))
+        await database.scrub()
+    await database.scrub()
+    assert await count(database) == 2

@@ -199,3 +199,21 @@ async def test_the_revisions_make_exactly_the_tables(database_url: str) -> None:
     drift = schema_drift(database_url, Base.metadata)
     # The tables of the search index are the database's own kind.
     assert [each for each in drift if "search_index" not in str(each)] == []
+
+
+async def test_the_words_of_an_erased_user_are_in_no_file(tmp_path):
+    """The index over what was said only marks what is removed, until it is told to let it go."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/history.sqlite3"
+    await migrate(url, MIGRATIONS)
+    async with Database.open(url) as database:
+        clock = ManualClock()
+        history = History(SqlStore(database, Outbox(OutboxRow, clock), clock), lambda: None)
+        await history.ingest([turn(0, 1, "the canarybird sang")])
+        await database.scrub()
+
+        def files_with(word: bytes) -> list[str]:
+            return [each.name for each in tmp_path.iterdir() if word in each.read_bytes()]
+
+        assert files_with(b"canarybird") == ["history.sqlite3"]
+        assert await history.erase_user(USER) == 1
+        assert files_with(b"canarybird") == []
