@@ -5,6 +5,9 @@ import { afterEach } from "vitest";
 
 afterEach(cleanup);
 
+// Nothing is laid out in jsdom, so nothing is out of sight.
+HTMLElement.prototype.scrollIntoView = () => undefined;
+
 // jsdom has no dialogs yet: open and closed is all that the components ask of them.
 HTMLDialogElement.prototype.showModal = function (this: HTMLDialogElement) {
   this.open = true;

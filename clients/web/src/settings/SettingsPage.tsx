@@ -34,10 +34,15 @@ export default function SettingsPage() {
   const name = path.replace(/^\/settings\/?/, "");
   const nav = useRef<HTMLElement>(null);
   useEffect(() => {
-    // On a narrow window the row scrolls: where one is must be in sight.
-    const row = nav.current;
-    const here = row?.querySelector<HTMLElement>("[aria-current]");
-    if (row && here) row.scrollLeft = here.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+    // On a narrow window the row scrolls: where one is must be in sight, also after a turn of it.
+    const show = () => {
+      const row = nav.current;
+      const here = row?.querySelector<HTMLElement>("[aria-current]");
+      if (row && here) row.scrollLeft = here.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+    };
+    show();
+    addEventListener("resize", show);
+    return () => removeEventListener("resize", show);
   }, [name]);
   const section = SECTIONS.find(([each]) => each === name);
   if (!section) return <Redirect to="/settings" replace />;

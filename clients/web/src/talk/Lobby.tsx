@@ -52,7 +52,13 @@ export function Lobby() {
         level={account?.profile?.level}
         onChoose={(id) => prefer({ scenarioId: id })}
       />
-      <details className="lobby-choices">
+      <details
+        className="lobby-choices"
+        onToggle={({ currentTarget }) => {
+          // It opens below what is in sight.
+          if (currentTarget.open) currentTarget.scrollIntoView({ block: "start" });
+        }}
+      >
         <summary>
           <Icon name="settings" />
           Tutor, voice and how you talk

@@ -31,8 +31,9 @@ import { turnOf } from "./session-view";
 import { SilenceMeter } from "./silence";
 import { type TurnTaking, startMessage } from "./start-message";
 import { IDLE, type Levels, type TalkState } from "./talk-state";
+import { TalkStore } from "./talk-store";
 import { TutorVoice } from "./tutor-voice";
-import { type Event, isStale, reduce } from "./view";
+import { isStale, reduce } from "./view";
 import { Way } from "./way";
 import { whileLive } from "./while-live";
 
@@ -41,9 +42,7 @@ const FINISH_WITHIN_MS = 10_000;
 
 /** The one who runs talks. One for the page: a talk goes on while another page is looked at. */
 export class Talk {
-  #state = IDLE;
-  #levels: Levels = { learner: 0, tutor: 0 };
-  readonly #listeners = new Set<() => void>();
+  readonly #store = new TalkStore();
   #session: LiveSession | null = null;
   #context: AudioContext | null = null;
   #learner: LearnerVoice | null = null;
@@ -59,18 +58,18 @@ export class Talk {
   readonly #way = new Way();
 
   get state(): TalkState {
-    return this.#state;
+    return this.#store.state;
   }
 
   /** How loud both sides are just now; read in an animation frame. */
   get levels(): Levels {
-    return this.#levels;
+    return this.#store.levels;
   }
 
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
+  /** Calls back at every change of the state; returns what ends that. */
+  get subscribe(): TalkStore["subscribe"] {
+    return this.#store.subscribe;
+  }
 
   // --- beginning and ending --------------------------------------------------------------------
 
@@ -80,10 +79,10 @@ export class Talk {
    * `typedOnly` goes without a microphone.
    */
   async start({ typedOnly = false } = {}): Promise<void> {
-    if (this.#state.phase === "starting" || this.#state.phase === "live") return;
+    if (this.state.phase === "starting" || this.state.phase === "live") return;
     const attempt = ++this.#attempt;
     this.#release();
-    this.#set({ ...IDLE, phase: "starting", listening: typedOnly ? "typed-only" : "asking" });
+    this.#store.set({ ...IDLE, phase: "starting", listening: typedOnly ? "typed-only" : "asking" });
     const transport = this.#way.choose(preferences().transport);
     const context = new AudioContext({ latencyHint: "interactive" });
     this.#context = context;
@@ -101,7 +100,7 @@ export class Talk {
       if (attempt !== this.#attempt) return;
       const trouble = error instanceof MicrophoneError ? error.trouble : "failed";
       this.#release();
-      this.#set({ ...IDLE, microphoneProblem: microphoneProblem(trouble) });
+      this.#store.set({ ...IDLE, microphoneProblem: microphoneProblem(trouble) });
       return;
     }
     if (attempt !== this.#attempt) return;
@@ -110,31 +109,32 @@ export class Talk {
 
   /** Ends the talk in good order: the summary follows. Before it has begun, gives it up. */
   finish(): void {
-    if (this.#state.phase === "starting" || this.#state.view.floor === "reconnecting") {
+    if (this.state.phase === "starting" || this.state.view.floor === "reconnecting") {
       this.#attempt++;
-      const live = this.#state.phase === "live";
+      const live = this.state.phase === "live";
       this.#release();
-      this.#set(live ? { ...this.#state, phase: "over", view: this.#closedView() } : IDLE);
+      if (live) this.#store.change({ phase: "over", view: this.#closedView() });
+      else this.#store.set(IDLE);
       return;
     }
-    if (this.#state.phase !== "live") return;
+    if (this.state.phase !== "live") return;
     this.#tutor?.stopRepeating();
     this.#silenceTutor();
     this.#session?.finish();
-    this.#set({ ...this.#state, phase: "finishing" });
+    this.#store.change({ phase: "finishing" });
     this.#finishTimer = setTimeout(() => this.#ended(null), FINISH_WITHIN_MS);
   }
 
   /** Leaves the summary for the choice of a new talk. */
   reset(): void {
-    if (this.#state.phase === "over") this.#set(IDLE);
+    if (this.state.phase === "over") this.#store.set(IDLE);
   }
 
   /** Drops the talk and everything that is left of it, without a word. */
   drop(): void {
     this.#attempt++;
     this.#release();
-    this.#set(IDLE);
+    this.#store.set(IDLE);
   }
 
   // --- while it goes on ------------------------------------------------------------------------
@@ -147,13 +147,13 @@ export class Talk {
     this.#silence.typed(performance.now());
     this.#silenceTutor();
     this.#session.sendText(said);
-    this.#dispatch({ kind: "typed", text: said });
+    this.#store.dispatch({ kind: "typed", text: said });
   }
 
   /** Stops the tutor where it is. */
   interrupt(): void {
     this.#tutor?.stopRepeating();
-    const { floor, generation } = this.#state.view;
+    const { floor, generation } = this.state.view;
     if (floor !== "tutor" && floor !== "held" && floor !== "thinking") return;
     const heard = this.#tutor?.cutOff(generation) ?? 0;
     this.#session?.interrupt(generation, heard);
@@ -161,22 +161,22 @@ export class Talk {
 
   /** Mutes the microphone, or opens it again. */
   setMuted(muted: boolean): void {
-    this.#set({ ...this.#state, muted });
+    this.#store.change({ muted });
     this.#session?.changeSettings({ muted });
   }
 
   /** Push-to-talk: the button goes down. A tutor who is speaking stops. */
   hold(): void {
-    if (this.#state.holding || !preferences().pushToTalk || this.#state.phase !== "live") return;
+    if (this.state.holding || !preferences().pushToTalk || this.state.phase !== "live") return;
     this.#tutor?.stopRepeating();
-    if (this.#state.view.floor === "tutor") this.interrupt();
-    this.#set({ ...this.#state, holding: true });
+    if (this.state.view.floor === "tutor") this.interrupt();
+    this.#store.change({ holding: true });
   }
 
   /** Push-to-talk: the button comes up, and the utterance is over. */
   letGo(): void {
-    if (!this.#state.holding) return;
-    this.#set({ ...this.#state, holding: false });
+    if (!this.state.holding) return;
+    this.#store.change({ holding: false });
     this.#session?.endTurn();
   }
 
@@ -184,7 +184,7 @@ export class Talk {
   prefer(change: Partial<TalkPreferences>): void {
     prefer(change);
     const session = this.#session;
-    if (!session || this.#state.phase !== "live") return;
+    if (!session || this.state.phase !== "live") return;
     const { speechRate, voice, captionsOnly, pushToTalk } = change;
     if (speechRate !== undefined) session.changeSettings({ speechRate });
     if (voice !== undefined && voice !== "") session.changeSettings({ voice });
@@ -192,7 +192,7 @@ export class Talk {
     if (pushToTalk !== undefined) {
       this.#turnTaking = { ...this.#turnTaking, pushToTalk };
       session.changeSettings({ turnTaking: create(TurnTakingPreferencesSchema, this.#turnTaking) });
-      this.#set({ ...this.#state, holding: false });
+      this.#store.change({ holding: false });
     }
     if (change.microphoneId !== undefined || change.rawMicrophone !== undefined) {
       void this.listenAgain();
@@ -202,30 +202,26 @@ export class Talk {
   /** Tries to get the microphone again, in the middle of a talk. */
   async listenAgain(): Promise<void> {
     if (!this.#context || !this.#session) return;
-    this.#set({ ...this.#state, listening: "asking", microphoneProblem: null });
+    this.#store.change({ listening: "asking", microphoneProblem: null });
     try {
       await this.#listen(this.#session.frameMs);
-      this.#set({ ...this.#state, listening: "on" });
+      this.#store.change({ listening: "on" });
     } catch (error) {
       const trouble = error instanceof MicrophoneError ? error.trouble : "failed";
-      this.#set({
-        ...this.#state,
-        listening: "lost",
-        microphoneProblem: microphoneProblem(trouble),
-      });
+      this.#store.change({ listening: "lost", microphoneProblem: microphoneProblem(trouble) });
     }
   }
 
   /** Plays the last reply again, at `rate` times its speed. */
   repeatLast(rate = 1): void {
     const voice = this.#tutor;
-    const turn = voice?.repeatable ? turnOf(this.#state.view, voice.repeatable) : undefined;
+    const turn = voice?.repeatable ? turnOf(this.state.view, voice.repeatable) : undefined;
     if (!voice || !turn) return;
     if (voice.repeating) return voice.stopRepeating();
     this.#silenceTutor();
     voice.repeat(rate, (ms) => {
       const replay = ms === null ? null : { turn: turn.number, ms };
-      this.#set({ ...this.#state, replay });
+      this.#store.change({ replay });
     });
   }
 
@@ -236,7 +232,7 @@ export class Talk {
 
   /** Takes a notice away. */
   dismiss(id: number): void {
-    this.#dispatch({ kind: "dismissed", id });
+    this.#store.dispatch({ kind: "dismissed", id });
   }
 
   /** The network is said to be back. */
@@ -246,7 +242,7 @@ export class Talk {
 
   /** A look inside. */
   diagnose(): Diagnostics {
-    const { view } = this.#state;
+    const { view } = this.state;
     return {
       transport: this.#session?.transportName ?? this.#way.choice.name,
       why: this.#way.choice.why,
@@ -297,9 +293,9 @@ export class Talk {
   }
 
   #captured(frame: Captured): void {
-    const { phase, muted, holding, view } = this.#state;
+    const { phase, muted, holding, view } = this.state;
     const learner = this.#learner;
-    this.#levels = { ...this.#levels, learner: muted ? 0 : frame.level };
+    this.#store.sound({ learner: muted ? 0 : frame.level });
     if (!learner || (phase !== "live" && phase !== "finishing")) return;
     if (view.floor === "connecting") return;
     const first = learner.place(frame);
@@ -312,10 +308,9 @@ export class Talk {
   }
 
   #lostMicrophone(): void {
-    if (this.#state.phase !== "live") return;
-    this.#levels = { ...this.#levels, learner: 0 };
-    this.#set({
-      ...this.#state,
+    if (this.state.phase !== "live") return;
+    this.#store.sound({ learner: 0 });
+    this.#store.change({
       listening: "lost",
       holding: false,
       microphoneProblem: microphoneProblem("lost"),
@@ -333,14 +328,14 @@ export class Talk {
   }
 
   #played(position: Position, level: number): void {
-    this.#levels = { ...this.#levels, tutor: position.drained ? 0 : level };
-    const turn = turnOf(this.#state.view, position.generation);
+    this.#store.sound({ tutor: position.drained ? 0 : level });
+    const turn = turnOf(this.state.view, position.generation);
     if (!turn) return;
     // Drawn when the next word lights up, not at every step.
     const lit = turn.words.filter((word) => word.startMs < turn.heardMs).length;
     const due = turn.words[lit]?.startMs ?? Infinity;
     if (position.heardMs > due || position.settled) {
-      this.#dispatch({
+      this.#store.dispatch({
         kind: "played",
         generation: position.generation,
         audioMs: position.heardMs,
@@ -352,22 +347,22 @@ export class Talk {
     const delay = this.#silence.replyPlayed(generation, at);
     if (delay !== null) {
       const silenceMs = this.#silence.silenceMs(generation);
-      this.#dispatch({ kind: "sounded", generation, silenceMs });
+      this.#store.dispatch({ kind: "sounded", generation, silenceMs });
     }
     return delay;
   }
 
   #silenceTutor(): void {
-    if (this.#state.view.floor === "tutor" || this.#state.view.floor === "held") this.interrupt();
+    if (this.state.view.floor === "tutor" || this.state.view.floor === "held") this.interrupt();
   }
 
   // --- inside: the session ---------------------------------------------------------------------
 
   #receive(response: ConverseResponse): void {
     const at = performance.now();
-    const fresh = !isStale(this.#state.view, response);
+    const fresh = !isStale(this.state.view, response);
     if (fresh) this.#act(response, at);
-    this.#dispatch(response);
+    this.#store.dispatch(response);
     if (fresh && response.message.case === "replyEnded") this.#measure(response);
   }
 
@@ -376,7 +371,7 @@ export class Talk {
     const { message } = response;
     if (message.case === "started") {
       this.#fatal = null;
-      if (this.#state.phase === "starting") this.#began(message.value.outputFormat?.sampleRateHz);
+      if (this.state.phase === "starting") this.#began(message.value.outputFormat?.sampleRateHz);
     } else if (message.case === "replyText") {
       this.#shown(Number(response.generation), at);
     } else if (message.case === "notice" && message.value.fatal) {
@@ -387,21 +382,21 @@ export class Talk {
   /** The first words of a reply that is only read end the silence, as its first sound does. */
   #shown(generation: number, at: number): void {
     if (!preferences().captionsOnly) return;
-    if (turnOf(this.#state.view, generation)?.silenceMs !== null) return;
+    if (turnOf(this.state.view, generation)?.silenceMs !== null) return;
     this.#silence.replyText(generation, at);
     const silenceMs = this.#silence.silenceMs(generation);
-    this.#dispatch({ kind: "sounded", generation, silenceMs });
+    this.#store.dispatch({ kind: "sounded", generation, silenceMs });
   }
 
   #began(rateHz: number | undefined): void {
     if (!this.#tutor) return;
     this.#tutor.open(rateHz);
     const listening = this.#learner?.listening ? "on" : "typed-only";
-    this.#set({ ...this.#state, phase: "live", listening, startedAt: performance.now() });
+    this.#store.change({ phase: "live", listening, startedAt: performance.now() });
     this.#leaveDevice = whileLive({
       onOnline: () => this.hurry(),
       onDevicesChanged: () => {
-        if (this.#state.listening === "lost") void this.listenAgain();
+        if (this.state.listening === "lost") void this.listenAgain();
       },
     });
   }
@@ -414,24 +409,23 @@ export class Talk {
       stageViews(response.message.value.stages),
       this.#session?.roundTripMs ?? null,
     );
-    this.#dispatch({ kind: "stages", generation, stages });
+    this.#store.dispatch({ kind: "stages", generation, stages });
   }
 
   #connection(connected: boolean): void {
     if (!connected) this.#reconnections += 1;
     // What is queued goes on playing: the words are here, whatever the line does.
-    this.#dispatch({ kind: "connection", connected });
+    this.#store.dispatch({ kind: "connection", connected });
   }
 
   #ended(refused: Refusal | null): void {
     clearTimeout(this.#finishTimer);
-    const { phase } = this.#state;
+    const { phase } = this.state;
     const why = this.#whyOver(refused);
     this.#release();
     const problem = why ? problemFromRefusal(why) : null;
-    if (phase === "starting") this.#set({ ...IDLE, problem });
-    else
-      this.#set({ ...this.#state, phase: "over", problem, view: this.#closedView(), replay: null });
+    if (phase === "starting") this.#store.set({ ...IDLE, problem });
+    else this.#store.change({ phase: "over", problem, view: this.#closedView(), replay: null });
   }
 
   /** A session that the server ends is summed up like any other: only its last notice says why. */
@@ -458,22 +452,12 @@ export class Talk {
     this.#context = null;
     this.#fatal = null;
     this.#reconnections = 0;
-    this.#levels = { learner: 0, tutor: 0 };
+    this.#store.sound({ learner: 0, tutor: 0 });
     this.#silence = new SilenceMeter(CAPTURE_RATE_HZ);
   }
 
   #closedView(): TalkState["view"] {
-    return reduce(this.#state.view, { kind: "over" });
-  }
-
-  #dispatch(event: Event): void {
-    const view = reduce(this.#state.view, event);
-    if (view !== this.#state.view) this.#set({ ...this.#state, view });
-  }
-
-  #set(state: TalkState): void {
-    this.#state = state;
-    for (const listener of [...this.#listeners]) listener();
+    return reduce(this.state.view, { kind: "over" });
   }
 }
 
