@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.web.chromium import chromium
 from tests.e2e.web.console import Console
@@ -63,22 +63,28 @@ def console() -> Iterator[Console]:
     assert not one.complaints, "in the console:\n" + "\n".join(one.complaints)
 
 
+async def new_profile(browser: Browser, stack: Stack, **wishes: object) -> BrowserContext:
+    """Return a browser profile of its own at a running Parley, with these wishes about talking."""
+    context = await browser.new_context(
+        base_url=stack.url,
+        ignore_https_errors=True,
+        viewport={"width": 1280, "height": 800},
+        # It would answer from what it keeps, and what is asked here is what the server says.
+        service_workers="block",
+    )
+    context.set_default_timeout(20_000)
+    await context.add_init_script(KEEP_WISHES % json.dumps(WISHES | wishes))
+    return context
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser, console: Console) -> AsyncIterator[OpenPage]:
     """Return what opens a page in a profile of its own; every profile is closed at the end."""
     contexts = []
 
     async def open_one(stack: Stack, *, tapped: bool = True, **wishes: object) -> Page:
-        context = await browser.new_context(
-            base_url=stack.url,
-            ignore_https_errors=True,
-            viewport={"width": 1280, "height": 800},
-            # It would answer from what it keeps, and what is asked here is what the server says.
-            service_workers="block",
-        )
+        context = await new_profile(browser, stack, **wishes)
         contexts.append(context)
-        context.set_default_timeout(20_000)
-        await context.add_init_script(KEEP_WISHES % json.dumps(WISHES | wishes))
         await console.watch(context)
         if tapped:
             await tap(context)

@@ -10,10 +10,11 @@ from playwright.async_api import Locator, Page, expect
 class WebLearner:
     """Somebody with a browser of their own and a name."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, *, of: WebLearner | None = None) -> None:
+        """`of`: the same person at another browser."""
         self.page = page
-        self.username = f"ana-{secrets.token_hex(4)}"
-        self.password = secrets.token_urlsafe(16)
+        self.username: str = of.username if of else f"ana-{secrets.token_hex(4)}"
+        self.password: str = of.password if of else secrets.token_urlsafe(16)
 
     async def sign_up(self) -> None:
         """Make an account; afterwards the page to talk on is open."""

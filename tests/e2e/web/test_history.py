@@ -6,14 +6,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+import pytest_asyncio
+from playwright.async_api import Browser, expect
 
 from tests.e2e.conftest import SPEECH
-from tests.e2e.web.conftest import Talker
+from tests.e2e.web.conftest import OpenPage, Talker, new_profile
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
 from tests.e2e.web.microphone import Microphone, recordings
 from tests.e2e.web.web_stack import HEARD, REPLIES
+from tests.stack import Stack
 
 pytestmark = [
     pytest.mark.e2e,
@@ -22,12 +24,27 @@ pytestmark = [
 ]
 
 
-async def has_spoken(talker: Talker, microphone: Microphone) -> WebLearner:
-    """Return somebody who has spoken one sentence and was answered, with History open."""
-    learner = await talker()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def account(browser: Browser, web_stack: Stack, microphone: Microphone) -> WebLearner:
+    """Return somebody who has spoken one sentence and was answered; their browser is closed."""
+    context = await new_profile(browser, web_stack)
+    learner = WebLearner(await context.new_page())
+    await learner.sign_up()
+    await learner.is_signed_in()
     microphone.will_say(0.5, *recordings(SPEECH, ["022820134.wav"]))
     await learner.start_talking()
     await finish(learner)
+    await context.close()
+    return learner
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def has_spoken(account: WebLearner, open_page: OpenPage, web_stack: Stack) -> WebLearner:
+    """Return `account`'s owner, signed in at a browser of this test's, with History open."""
+    learner = WebLearner(await open_page(web_stack), of=account)
+    await learner.sign_in()
+    await learner.is_signed_in()
+    await learner.go_to("History")
     return learner
 
 
@@ -49,10 +66,9 @@ async def finish(learner: WebLearner) -> None:
 
 
 async def test_a_conversation_is_read_and_played_with_its_words_following(
-    talker: Talker, microphone: Microphone
+    has_spoken: WebLearner,
 ) -> None:
-    learner = await has_spoken(talker, microphone)
-    page = learner.page
+    page = has_spoken.page
     await page.locator(".conversation-link").click()
     said = page.get_by_role("list", name="What was said")
     await expect(said).to_contain_text(HEARD[0])
@@ -72,9 +88,8 @@ async def test_a_conversation_is_read_and_played_with_its_words_following(
     await expect(now).to_contain_text(HEARD[0])
 
 
-async def test_words_are_searched_for(talker: Talker) -> None:
-    learner = await has_written(talker)
-    page = learner.page
+async def test_words_are_searched_for(has_spoken: WebLearner) -> None:
+    page = has_spoken.page
     await page.get_by_label("Search in what was said").fill("window")
     found = page.get_by_role("region", name="What was found")
     await expect(found).to_contain_text("sit by the window")
@@ -85,9 +100,8 @@ async def test_words_are_searched_for(talker: Talker) -> None:
     await expect(found.get_by_role("link")).to_have_count(0)
 
 
-async def test_a_recording_is_downloaded(talker: Talker, microphone: Microphone) -> None:
-    learner = await has_spoken(talker, microphone)
-    page = learner.page
+async def test_a_recording_is_downloaded(has_spoken: WebLearner) -> None:
+    page = has_spoken.page
     await page.locator(".conversation-link").click()
     await expect(page.get_by_role("region", name="Recording")).to_be_visible()
     await page.get_by_role("button", name="Download").click()

@@ -31,7 +31,9 @@ TALKS_A_PAGE = 2
 """Fewer than a learner may hold at once, with room for one that changes processes."""
 
 TURNS = 3
-TOLD_WITHIN_S = 10.0
+TOLD_WITHIN_S = 60.0
+"""History gives way to those who talk, and here twenty do: late is well, lost is not."""
+
 WAYS = ("upload", "push", "websocket")
 UTTERANCE = base64.b64encode(tone(0.8).tobytes() + silence(0.1).tobytes()).decode()
 
@@ -92,6 +94,12 @@ async def remembered(page: Page, conversation_id: str, turns: int) -> list[list[
     return found
 
 
+def outbox_of(stack: Stack) -> str:
+    """Return what both processes say of what they could not tell history."""
+    lines = [*stack.log("conversation").splitlines(), *stack.log("conversation-2").splitlines()]
+    return "\n".join(line for line in lines if "outbox" in line or "not_stored" in line)
+
+
 def gateway_calls(stack: Stack) -> list[dict[str, Any]]:
     """Return what the gateway says of calls that belong to a session that is already open."""
     calls = []
@@ -116,7 +124,7 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
         for each in range(TALKS_A_PAGE)
     ]
     # In the middle of everybody's second turn.
-    await asyncio.sleep(8)
+    await asyncio.sleep(6.5)
     await asyncio.to_thread(stack.kill, "conversation-2", signal.SIGTERM)
     outcomes = await asyncio.gather(*talks)
 
@@ -138,6 +146,7 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
             said = [
                 [each["number"], each["transcript"], each["reply"]] for each in outcome["turns"]
             ]
-            assert await remembered(page, outcome["conversationId"], len(said)) == said
+            known = await remembered(page, outcome["conversationId"], len(said))
+            assert known == said, outbox_of(stack)
     for page in pages:
         await page.context.close()

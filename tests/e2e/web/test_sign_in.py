@@ -23,8 +23,7 @@ REFUSED = r"status of 40[0-9]"
 async def test_a_page_that_needs_an_account_comes_back_after_the_sign_in(
     open_page: OpenPage, web_stack: Stack, learner: WebLearner
 ) -> None:
-    other = WebLearner(await open_page(web_stack))
-    other.username, other.password = learner.username, learner.password
+    other = WebLearner(await open_page(web_stack), of=learner)
     await other.page.goto("/history")
     await expect(other.page.get_by_role("heading", name="Welcome back")).to_be_visible()
     await other.enter("Sign in")
@@ -36,8 +35,7 @@ async def test_a_wrong_password_is_told_and_the_right_one_then_works(
     open_page: OpenPage, web_stack: Stack, learner: WebLearner, console: Console
 ) -> None:
     console.allow(REFUSED)
-    other = WebLearner(await open_page(web_stack))
-    other.username, other.password = learner.username, learner.password
+    other = WebLearner(await open_page(web_stack), of=learner)
     await other.sign_in(password="not the password")
     alert = other.page.get_by_role("alert")
     await expect(alert).to_contain_text("password")
@@ -100,8 +98,7 @@ async def test_sign_out_everywhere_reaches_another_browser(
 ) -> None:
     console.allow(REFUSED)
     await learner.is_signed_in()
-    other = WebLearner(await open_page(web_stack))
-    other.username, other.password = learner.username, learner.password
+    other = WebLearner(await open_page(web_stack), of=learner)
     await other.sign_in()
     await other.is_signed_in()
     await learner.sign_out_everywhere()
@@ -114,8 +111,7 @@ async def test_a_talk_says_that_it_ended_with_its_sign_in(
 ) -> None:
     console.allow(REFUSED)
     await learner.is_signed_in()
-    other = WebLearner(await open_page(web_stack))
-    other.username, other.password = learner.username, learner.password
+    other = WebLearner(await open_page(web_stack), of=learner)
     await other.sign_in()
     await other.is_signed_in()
     await other.start_typing()

@@ -37,12 +37,15 @@ async def played(learner: WebLearner) -> Stretch:
     return stretch
 
 
-@pytest.mark.parametrize("transport", WAYS)
-async def test_a_recording_is_heard_answered_and_saved_over(
-    transport: str, talker: Talker, microphone: Microphone
+async def test_a_recording_is_heard_answered_and_saved_over_every_way(
+    talker: Talker, microphone: Microphone
 ) -> None:
-    learner = await talker(transport=transport)
+    learners = {way: await talker(transport=way) for way in WAYS}
     microphone.will_say(0.7, *recordings(SPEECH, ["022820134.wav"]))
+    await asyncio.gather(*(is_heard(learner, way) for way, learner in learners.items()))
+
+
+async def is_heard(learner: WebLearner, transport: str) -> None:
     await learner.start_talking()
     assert WAYS[transport] in await learner.way()
     await expect(learner.said).to_have_text([HEARD[0]])

@@ -39,7 +39,7 @@ navigator.mediaDevices.getUserMedia = async (wishes) => {
     ],
 )
 async def test_without_a_microphone_there_are_words_and_two_ways_on(
-    trouble: str, words: str, talker: Talker, microphone: Microphone
+    trouble: str, words: str, talker: Talker
 ) -> None:
     learner = await talker()
     await learner.page.add_init_script(NO_MICROPHONE % f'"{trouble}"')
@@ -47,6 +47,18 @@ async def test_without_a_microphone_there_are_words_and_two_ways_on(
     await learner.page.get_by_role("button", name="Start talking").click()
     alert = learner.page.get_by_role("alert")
     await expect(alert).to_contain_text(words)
+    await expect(alert.get_by_role("button")).to_have_text(["Try again", "Type instead"])
+
+
+async def test_after_trouble_with_the_microphone_one_tries_again_or_writes(
+    talker: Talker, microphone: Microphone
+) -> None:
+    trouble = "NotAllowedError"
+    learner = await talker()
+    await learner.page.add_init_script(NO_MICROPHONE % f'"{trouble}"')
+    await learner.reload_signed_in()
+    await learner.page.get_by_role("button", name="Start talking").click()
+    alert = learner.page.get_by_role("alert")
     # Once it is there, the same button does.
     await learner.page.evaluate("window.microphoneIs = null")
     microphone.will_say(0.5, tone(1.0))
@@ -170,8 +182,7 @@ async def test_signed_out_everywhere_ends_a_talk_elsewhere(
     console.allow("status of 40[0-9]")
     learner = await talker(transport="push")
     await learner.start_typing()
-    other = WebLearner(await open_page(web_stack))
-    other.username, other.password = learner.username, learner.password
+    other = WebLearner(await open_page(web_stack), of=learner)
     await other.sign_in()
     await other.is_signed_in()
     await other.sign_out_everywhere()

@@ -27,7 +27,7 @@ REPLIES = (
 )
 """What the scripted tutor answers, one a turn."""
 
-MS_PER_WORD = 200
+MS_PER_WORD = 150
 
 
 def sounding_s(reply: str) -> float:
