@@ -42,6 +42,9 @@ _TURNS = 10
 _TRIP_SECONDS = 10.0
 _DELAY_MS = 80.0
 
+BUDGET_MS = 30.0
+"""How far the streamed upload may be behind the terminal client at p50."""
+
 
 @dataclass(slots=True)
 class Measured:
@@ -95,8 +98,8 @@ async def _close(pages: Iterable[Page]) -> None:
         await page.context.close()
 
 
-def report(preset: str, delay_ms: float, measured: Measured) -> None:
-    """Print the tables and write the result."""
+def report(preset: str, delay_ms: float, measured: Measured) -> int:
+    """Print the tables and write the result; return 1 where the budget is missed."""
     waits = {name: answered(each) for name, each in measured.waits.items()}
     _show(f"Voice to voice, preset {preset}", waits)
     _show("Round trip of a frame on this machine", measured.near)
@@ -110,7 +113,11 @@ def report(preset: str, delay_ms: float, measured: Measured) -> None:
         )
     }
     for what, difference in differences.items():
-        print(f"{what.replace('_', ' ')}: streamed upload {difference:+.1f} ms at p50")
+        verdict = "kept" if difference <= BUDGET_MS else "MISSED"
+        print(
+            f"{what.replace('_', ' ')}: streamed upload {difference:+.1f} ms at p50;"
+            f" the budget of {BUDGET_MS:+.0f} ms is {verdict}"
+        )
     write(
         "web",
         {
@@ -123,8 +130,10 @@ def report(preset: str, delay_ms: float, measured: Measured) -> None:
             "round_trip": _fields(measured.near),
             "round_trip_delayed": _fields(measured.far),
             "upload_less_terminal_p50_ms": differences,
+            "budget_ms": BUDGET_MS,
         },
     )
+    return int(max(differences.values()) > BUDGET_MS)
 
 
 def _fields(of: dict[str, list[float]]) -> dict[str, Any]:
@@ -165,7 +174,7 @@ def main(
                 )
     except (OSError, ValueError, BrowserMissingError, NpmError) as error:
         raise SystemExit(f"bench-web: {error}") from error
-    report(preset, delay_ms, measured)
+    raise SystemExit(report(preset, delay_ms, measured))
 
 
 if __name__ == "__main__":
