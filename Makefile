@@ -42,6 +42,10 @@ setup: ## install what running needs, into .venv
 web: setup ## build the web page where its sources changed; `make run` does it too
 	@$(PYTHON) -m tools.web build
 
+.PHONY: engines
+engines: ## install the clients of providers elsewhere as well (docs/engines.md)
+	@$(SETUP) engines
+
 .PHONY: models
 models: setup ## fetch and verify the models of a preset (PRESET=default, light or test)
 	@$(BIN)/parley models fetch $(if $(PRESET),--preset $(PRESET))
@@ -59,11 +63,15 @@ web-dev: dev ## serve the page with Vite, which shows a change at once, beside a
 .PHONY: test
 test: tested ## run the tests (ARGS="tests/unit -k name" chooses)
 	@$(if $(ARGS),,$(PYTHON) -m tools.web test)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(if $(ARGS),$(ARGS),-n logical --dist loadgroup)
 
 .PHONY: test-e2e
 test-e2e: tested ## run the tests in a real browser alone
 	@$(BIN)/pytest tests/e2e/web $(ARGS)
+
+.PHONY: test-postgresql
+test-postgresql: dev ## run the services' contract tests with their data in PostgreSQL
+	@$(BIN)/pytest -n logical --dist loadgroup --postgresql tests/contract $(ARGS)
 
 .PHONY: test-web
 test-web: dev ## run the web page's component tests alone (ARGS="session" chooses)
@@ -84,10 +92,6 @@ prove: dev ## the long proofs: 10,000 event sequences a machine, 30 breaks, 200 
 	  tests/unit/conversation/test_session_properties.py tests/e2e/test_resume.py
 	@$(PYTHON) -m bench.interruptions
 
-.PHONY: check
-check: dev ## everything that reads the code: format, lint, types, imports, stubs, docs
-	@$(PYTHON) tools/check.py $(ARGS)
-
 .PHONY: fuzz
 fuzz: dev ## 10,000 malformed or mutated messages to each service (FUZZ_SEED=2 for others)
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest --timeout 1800 -s tests/fuzz/test_messages.py $(ARGS)
@@ -96,6 +100,10 @@ fuzz: dev ## 10,000 malformed or mutated messages to each service (FUZZ_SEED=2 f
 fuzz-decoders: dev ## search ten minutes for bytes that break a decoder or the session (Linux; ARGS="--seconds 60")
 	@$(PYTHON) -m pip install --quiet --require-hashes --requirement requirements/fuzz.txt
 	@$(PYTHON) -m tests.fuzz.decoders $(ARGS)
+
+.PHONY: check
+check: dev ## everything that reads the code: format, lint, types, imports, stubs, docs
+	@$(PYTHON) tools/check.py $(ARGS)
 
 .PHONY: format
 format: dev ## format Python, TypeScript and protos, and fix what the linter can

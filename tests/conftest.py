@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,13 @@ KEPT_VARIABLES = frozenset(
 
 TOGETHER = ("tests/integration/gateway", "tests/e2e/web")
 """Folders whose tests share what is costly, or what lives in a loop that only they keep running."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the services of contract tests keep their data on PostgreSQL."""
+    parser.addoption(
+        "--postgresql", action="store_true", help="run contract tests on PostgreSQL, not SQLite"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -65,3 +73,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     else:
         with postgres.empty_database(request.getfixturevalue("postgres_url")) as url:
             yield url
+
+
+@pytest.fixture
+def database_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Return the settings by which a service keeps its data where this run says."""
+    if not request.config.getoption("--postgresql"):
+        yield {}
+        return
+    with postgres.empty_database(request.getfixturevalue("postgres_url")) as url:
+        yield {"postgresql_url": url}

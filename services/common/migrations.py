@@ -23,10 +23,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, create_engine, event, make_url, text
+from sqlalchemy import MetaData, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.schema import CreateSchema
 
 from services.common.database import configure_sqlite, in_memory, prepare_sqlite_folder
+from services.common.database_url import schema_of
 
 
 async def migrate(url: str, script_location: Path) -> None:
@@ -75,6 +77,7 @@ def _upgrade(url: URL, script_location: Path) -> None:
     config.set_main_option("path_separator", "os")
     newest = ScriptDirectory.from_config(config).get_current_head()
     with _file_lock(url), _connect(url) as connection, _session_lock(connection, script_location):
+        _make_schema(connection, url)
         current = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
         if current == newest:
@@ -82,6 +85,13 @@ def _upgrade(url: URL, script_location: Path) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
+
+
+def _make_schema(connection: Connection, url: URL) -> None:
+    schema = schema_of(url)
+    if schema is not None and not inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema))
+    connection.commit()
 
 
 def _run(connection: Connection, metadata: MetaData) -> None:

@@ -2,7 +2,7 @@
 
     @asynccontextmanager
     async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[Application]:
-        async with Database.open(settings.effective_database_url) as database:
+        async with Database.open(settings.database_url) as database:
             servicer = UserServicer(...)
             yield Application(
                 services=(GrpcService.of(servicer, add_UserServiceServicer_to_server,

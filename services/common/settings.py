@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from services.common.database_url import postgresql_url, sqlite_url
 from services.common.peer_tls import PeerTls
 
 
@@ -79,10 +80,11 @@ class ServiceSettings(DeclaredSettings):
     drain_seconds: float = shared(
         20.0, "Time in seconds that live calls get to finish when the service stops.", ge=0, le=3600
     )
-    database_url: SecretStr | None = Field(
+    postgresql_url: SecretStr | None = shared(
         None,
-        description="SQLAlchemy URL of the service's own database, "
-        "such as postgresql+psycopg://…; unset: a SQLite file below the data folder.",
+        "PostgreSQL database for all services, postgresql://user:password@host:port/database; each "
+        "keeps its tables in a schema of its own, parley_<service>. Unset: SQLite files below the "
+        "data folder.",
     )
     rate_limits: bool = shared(
         True,
@@ -143,12 +145,19 @@ class ServiceSettings(DeclaredSettings):
         # 1000 above the gRPC port, so that five services need no table of their own.
         return self.port + 1000 if self.port else 0
 
+    @field_validator("postgresql_url")
+    @classmethod
+    def _postgresql_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            postgresql_url(value.get_secret_value(), cls.service)
+        return value
+
     @property
-    def effective_database_url(self) -> str:
-        """The async SQLAlchemy URL. May hold a password: never log it."""
-        if self.database_url is not None:
-            return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{self.data_dir / 'db' / (self.service + '.sqlite3')}"
+    def database_url(self) -> str:
+        """The async SQLAlchemy URL of this service's data. May hold a password: never log it."""
+        if self.postgresql_url is not None:
+            return postgresql_url(self.postgresql_url.get_secret_value(), self.service)
+        return sqlite_url(self.data_dir / "db" / f"{self.service}.sqlite3")
 
     @classmethod
     def variable(cls, field: str) -> str:

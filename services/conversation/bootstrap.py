@@ -51,7 +51,7 @@ _RELAY = RelayPolicy(together=True, pause_seconds=0.5)
 @asynccontextmanager
 async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Bring the schema up to date and yield the application."""
-    url = settings.effective_database_url
+    url = settings.database_url
     await migrate(url, MIGRATIONS)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(url))

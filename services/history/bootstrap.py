@@ -25,7 +25,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 @asynccontextmanager
 async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Bring the schema up to date and yield the application."""
-    url = settings.effective_database_url
+    url = settings.database_url
     await migrate(url, MIGRATIONS)
     async with Database.open(url) as database:
         outbox = Outbox(OutboxRow, runtime.clock)

@@ -39,7 +39,7 @@ _WAITING_ORIGINALS = 1_000
 @asynccontextmanager
 async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Bring the schema up to date and yield the application."""
-    url = settings.effective_database_url
+    url = settings.database_url
     await migrate(url, MIGRATIONS)
     objects = Objects.at(settings.effective_store_url)
     clock = runtime.clock

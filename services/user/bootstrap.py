@@ -40,7 +40,7 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Yield the user service, with its keys made and its tables up to date."""
     ring = await KeyRing.open(settings.keys_dir, runtime.clock)
-    url = settings.effective_database_url
+    url = settings.database_url
     await migrate(url, MIGRATIONS)
     hashing = PasswordHasher.open(
         settings.bcrypt_cost, settings.password_workers, settings.password_queue

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, select, update
 
+from services.common.claims import claim
 from services.common.clock import Clock
 from services.common.database import Database
 from services.media.adapters.tables import RecordingRow, TrackRow
@@ -27,6 +28,7 @@ class SqlCatalog:
     async def begin(self, recording: Recording) -> Known:
         """Enter a new recording, or return what is known under its id."""
         async with self._database.transaction() as session:
+            await claim(session, recording.recording_id)
             row = await session.get(RecordingRow, recording.recording_id)
             if row is not None:
                 if row.deleted_at is None and row.state == State.RECORDING:
@@ -61,6 +63,7 @@ class SqlCatalog:
     async def process(self, recording_id: str, duration_ms: int) -> Known | None:
         """Note that nothing more comes, and how long it was; return what is known then."""
         async with self._database.transaction() as session:
+            await claim(session, recording_id)
             row = await session.get(RecordingRow, recording_id)
             if row is None:
                 return None
@@ -73,6 +76,7 @@ class SqlCatalog:
     async def finish(self, recording_id: str, finished: Finished) -> Known | None:
         """Note what the recording came to."""
         async with self._database.transaction() as session:
+            await claim(session, recording_id)
             row = await session.get(RecordingRow, recording_id)
             if row is None or row.deleted_at is not None or row.state != State.PROCESSING:
                 return None if row is None else _known(row)
@@ -133,6 +137,7 @@ class SqlCatalog:
         """Mark a recording deleted, known or not: nothing is recorded under the id any more."""
         now = self._clock.now()
         async with self._database.transaction() as session:
+            await claim(session, recording_id)
             row = await session.get(RecordingRow, recording_id)
             if row is None:
                 session.add(

@@ -88,12 +88,12 @@ Serve = Callable[..., AbstractAsyncContextManager[History]]
 
 
 @pytest.fixture
-def serve_history(data_dir: Path, callers: Callers) -> Serve:
+def serve_history(data_dir: Path, callers: Callers, database_settings: dict[str, Any]) -> Serve:
     @asynccontextmanager
     async def serve(**settings: Any) -> AsyncIterator[History]:
         # A media service that nobody runs: what history asks of it waits in the outbox.
         values = {"port": 0, "metrics_port": 0, "media_address": "127.0.0.1:1"} | settings
-        loaded = HistorySettings(data_dir=data_dir, **values)
+        loaded = HistorySettings(data_dir=data_dir, **(values | database_settings))
         async with (
             running("history", loaded, bootstrap) as service,
             grpc.aio.insecure_channel(service.address) as channel,

@@ -212,11 +212,11 @@ Serve = Callable[..., AbstractAsyncContextManager[Media]]
 
 
 @pytest.fixture
-def serve_media(data_dir: Path, callers: Callers) -> Serve:
+def serve_media(data_dir: Path, callers: Callers, database_settings: dict[str, Any]) -> Serve:
     @asynccontextmanager
     async def serve(**settings: Any) -> AsyncIterator[Media]:
         values = {"port": 0, "metrics_port": 0, "sync_seconds": 0.02, "drain_seconds": 0.2}
-        loaded = MediaSettings(data_dir=data_dir, **(values | settings))
+        loaded = MediaSettings(data_dir=data_dir, **(values | database_settings | settings))
         async with (
             running("media", loaded, bootstrap) as service,
             grpc.aio.insecure_channel(service.address) as channel,

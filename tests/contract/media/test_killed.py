@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -28,7 +29,9 @@ from tests.contract.media.conftest import (
 
 
 @asynccontextmanager
-async def process(data_dir: Path, callers: Callers) -> AsyncIterator[tuple[Media, int]]:
+async def process(
+    data_dir: Path, callers: Callers, database_settings: dict[str, Any]
+) -> AsyncIterator[tuple[Media, int]]:
     """Run `python -m services.media` and connect to it; it is killed in the end."""
     running = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -41,6 +44,7 @@ async def process(data_dir: Path, callers: Callers) -> AsyncIterator[tuple[Media
             "PARLEY_MEDIA_METRICS_PORT": "0",
             "PARLEY_MEDIA_SYNC_SECONDS": "0.05",
             "PARLEY_LOG_FORMAT": "json",
+            **{f"PARLEY_{name.upper()}": value for name, value in database_settings.items()},
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -61,10 +65,14 @@ async def process(data_dir: Path, callers: Callers) -> AsyncIterator[tuple[Media
 
 @pytest.mark.parametrize("afterwards", ["continued", "completed"])
 async def test_what_was_acknowledged_before_a_kill_is_played_after_it(
-    data_dir: Path, callers: Callers, serve_media: Serve, afterwards: str
+    data_dir: Path,
+    callers: Callers,
+    serve_media: Serve,
+    database_settings: dict[str, Any],
+    afterwards: str,
 ) -> None:
     voice = tone(16_000, 3.0)
-    async with process(data_dir, callers) as (killed, pid):
+    async with process(data_dir, callers, database_settings) as (killed, pid):
         taping = await killed.tape()
         await taping.audio(LEARNER, voice[:16_000])
         await taping.on_disk(16_000)

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
@@ -23,12 +24,18 @@ from tests.contract.media.conftest import Callers, Media, tone
 
 
 async def test_a_deleted_conversation_takes_its_recording_along(
-    data_dir: Path, callers: Callers
+    data_dir: Path, callers: Callers, database_settings: dict[str, Any]
 ) -> None:
-    media_settings = MediaSettings(data_dir=data_dir, port=0, metrics_port=0, drain_seconds=0.2)
+    media_settings = MediaSettings(
+        data_dir=data_dir, port=0, metrics_port=0, drain_seconds=0.2, **database_settings
+    )
     async with running("media", media_settings, bootstrap_media) as media_service:
         settings = HistorySettings(
-            data_dir=data_dir, port=0, metrics_port=0, media_address=media_service.address
+            data_dir=data_dir,
+            port=0,
+            metrics_port=0,
+            media_address=media_service.address,
+            **database_settings,
         )
         async with (
             running("history", settings, bootstrap_history) as history_service,

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from parley.user.v1 import user_pb2 as pb
 from parley.user.v1.user_pb2_grpc import UserServiceStub
@@ -48,15 +49,27 @@ class Users:
                 await call
         return from_rpc_error(caught.value)
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return what a question to the service's own tables gives."""
+        url = make_url(self.settings.database_url)
+        engine = create_engine(url.set(drivername=url.drivername.replace("+aiosqlite", "")))
+        try:
+            with engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(text(statement))]
+        finally:
+            engine.dispose()
+
 
 def bearer(tokens: pb.TokenPair) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {tokens.access_token}"),)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> UserSettings:
+def settings(tmp_path: Path, database_settings: dict[str, Any]) -> UserSettings:
     # Cost 4 is the least that bcrypt does: a millisecond.
-    return UserSettings(data_dir=tmp_path, port=0, metrics_port=0, bcrypt_cost=4)
+    return UserSettings(
+        data_dir=tmp_path, port=0, metrics_port=0, bcrypt_cost=4, **database_settings
+    )
 
 
 @pytest.fixture

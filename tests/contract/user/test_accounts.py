@@ -1,7 +1,6 @@
 """Register and Login: success, and each documented failure."""
 
 import asyncio
-import sqlite3
 from typing import Any
 
 import grpc
@@ -18,11 +17,7 @@ from tests.contract.user.conftest import NEW_PASSWORD, PASSWORD, Users, bearer
 
 
 def stored_hash(users: Users) -> bytes:
-    connection = sqlite3.connect(users.settings.data_dir / "db" / "user.sqlite3")
-    try:
-        (found,) = connection.execute("SELECT password_hash FROM accounts").fetchone()
-    finally:
-        connection.close()
+    ((found,),) = users.rows("SELECT password_hash FROM accounts")
     return bytes(found)
 
 

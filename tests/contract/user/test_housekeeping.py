@@ -1,7 +1,5 @@
 """Sessions and refresh tokens that are over go; what tells a reused token stays."""
 
-import sqlite3
-
 import jwt
 
 from parley.user.v1 import user_pb2 as pb
@@ -12,11 +10,7 @@ DAY = 24 * HOUR
 
 
 def rows(users: Users, table: str) -> int:
-    connection = sqlite3.connect(users.settings.data_dir / "db" / "user.sqlite3")
-    try:
-        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    finally:
-        connection.close()
+    ((count,),) = users.rows(f"SELECT count(*) FROM {table}")
     return int(count)
 
 

@@ -3,13 +3,17 @@
 import asyncio
 import fcntl
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Column, Integer, MetaData, Table, insert, select
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from services.common.database import Database
+from services.common.database_url import postgresql_url
 from services.common.migrations import migrate, schema_drift
+from tests.postgres import empty_database
 
 ENV = """\
 from sqlalchemy import Column, Integer, MetaData, Table
@@ -108,3 +112,42 @@ async def test_drift_between_tables_and_revisions_is_seen(file, scripts):
     assert schema_drift(url(file), metadata) == []
     Table("forgotten", metadata, Column("id", Integer, primary_key=True))
     assert [change[0] for change in schema_drift(url(file), metadata)] == ["add_table"]
+
+
+class TestPostgresql:
+    """The same on a server: services share a database, and each has a schema."""
+
+    @pytest.fixture
+    def written(self, postgres_url: str) -> Iterator[str]:
+        with empty_database(postgres_url) as url:
+            yield url
+
+    async def test_services_share_a_database_and_no_table(self, written: str, scripts: Path):
+        urls = [postgresql_url(written, service) for service in ("user", "media")]
+        for url in (*urls, *urls):
+            await migrate(url, scripts)
+        metadata = MetaData()
+        things = Table("things", metadata, Column("id", Integer, primary_key=True))
+        for url, count in zip(urls, (1, 0), strict=True):
+            assert schema_drift(url, metadata) == []
+            async with Database.open(url) as database, database.transaction() as session:
+                if count:
+                    await session.execute(insert(things).values(id=1))
+                assert len((await session.execute(select(things))).all()) == count
+
+    async def test_many_that_start_at_once_migrate_once(self, written: str, scripts: Path):
+        url = postgresql_url(written, "user")
+        await asyncio.gather(*(migrate(url, scripts) for _ in range(4)))
+        assert schema_drift(url, MetaData())[0][0] == "remove_table"
+
+    async def test_a_revision_that_fails_leaves_the_schema_as_it_was(
+        self, written: str, scripts: Path
+    ):
+        url = postgresql_url(written, "user")
+        await migrate(url, scripts)
+        body = "op.create_table('more', sa.Column('id', sa.Integer)); op.execute('NONSENSE')"
+        write_revision(scripts, "0002", "0001", body)
+        with pytest.raises(ProgrammingError):
+            await migrate(url, scripts)
+        found = [change[1].name for change in schema_drift(url, MetaData())]
+        assert found == ["things"]

@@ -70,7 +70,7 @@ def test_lists_are_json():
 
 def test_defaults_follow_the_data_folder_and_port(tmp_path: Path):
     settings = Sample(data_dir=tmp_path)
-    assert settings.effective_database_url == f"sqlite+aiosqlite:///{tmp_path}/db/sample.sqlite3"
+    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/db/sample.sqlite3"
     assert settings.effective_metrics_port == 51099
     assert Sample(port=0).effective_metrics_port == 0
 
