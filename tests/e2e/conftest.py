@@ -25,7 +25,9 @@ _COMMAND_SECONDS = 150.0
 @pytest.fixture(scope="session")
 def scripted_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Parley with scripted models: the real services and gateway, quick and exact."""
-    with Stack(tmp_path_factory.mktemp("s") / "d") as stack:
+    # Passwords cost a millisecond instead of a quarter of a second; other stacks have the real one.
+    settings = {"PARLEY_USER_BCRYPT_COST": "4"}
+    with Stack(tmp_path_factory.mktemp("s") / "d", settings=settings) as stack:
         yield stack
 
 

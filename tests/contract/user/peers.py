@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -22,6 +23,12 @@ BEGAN = 1_770_000_000
 """When the conversations of these peers began, in seconds since the epoch."""
 
 
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class FakePeers:
     """What the peers have, and what was asked of them.
@@ -30,6 +37,8 @@ class FakePeers:
     away: services that answer UNAVAILABLE.
     erased: who was erased where, in order.
     tokens: the `authorization` of every call that came with one.
+    sounds: recordings are sent while it is set.
+    asked: released by whoever asks for one.
     """
 
     kept: dict[str, int] = field(default_factory=dict)
@@ -39,6 +48,8 @@ class FakePeers:
     lost: set[str] = field(default_factory=set)
     sound: bytes = b"fLaC" * 40_000
     tokens: list[str] = field(default_factory=list)
+    sounds: asyncio.Event = field(default_factory=_set)
+    asked: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     async def erase(self, service: str, user_id: str, context: Any) -> int:
         if service in self.away:
@@ -109,6 +120,8 @@ class _Media(media_pb2_grpc.MediaServiceServicer):
             context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
             await context.abort(grpc.StatusCode.NOT_FOUND, "No such recording.")
         assert request.encoding == audio_pb2.AUDIO_ENCODING_FLAC
+        self._peers.asked.release()
+        await self._peers.sounds.wait()
         await context.write(media_pb2.DownloadRecordingResponse(info=media_pb2.DownloadInfo()))
         sound = self._peers.sound
         for at in range(0, len(sound), 50_000):

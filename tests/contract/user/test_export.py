@@ -108,3 +108,25 @@ async def test_the_other_services_are_asked_as_the_learner_and_as_nobody_else(
     await export(users, tokens, include_audio=True)
     assert peers.tokens
     assert all(each.startswith("Bearer ") for each in peers.tokens)
+
+
+async def test_one_more_than_are_made_at_once_is_refused_and_made_later(
+    users: Users, peers: FakePeers
+):
+    """The recordings of four stand still; the fifth is told when to come again."""
+    tokens = (await users.register()).tokens
+    peers.sounds.clear()
+    request = pb.ExportDataRequest(include_audio=True)
+    held = [users.stub.ExportData(request, metadata=bearer(tokens)) for _ in range(4)]
+    for _ in held:
+        await peers.asked.acquire()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await users.stub.ExportData(request, metadata=bearer(tokens)).read()
+    error = from_rpc_error(caught.value)
+    assert (error.reason, error.retry_after) == ("TOO_MANY_CALLS", 10.0)
+    peers.sounds.set()
+    for each in held:
+        while await each.read() is not grpc.aio.EOF:
+            pass
+    _, archive = await export(users, tokens, include_audio=False)
+    assert "account.json" in archive.namelist()
