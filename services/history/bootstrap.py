@@ -11,11 +11,12 @@ from parley.history.v1.history_pb2_grpc import add_HistoryServiceServicer_to_ser
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.outbox import Outbox, OutboxRelay
-from services.common.service import Application, GrpcService, Runtime
+from services.common.service import Application, Background, GrpcService, Runtime
 from services.history.adapters.media_client import RecordingDeleter
 from services.history.adapters.store import SqlStore
 from services.history.adapters.tables import OutboxRow
 from services.history.application import History
+from services.history.retention import Retention
 from services.history.servicer import ACCESS, HistoryServicer
 from services.history.settings import HistorySettings
 
@@ -31,7 +32,12 @@ async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterato
         outbox = Outbox(OutboxRow, runtime.clock)
         deleter = RecordingDeleter(runtime.peers.channel("media"))
         relay = OutboxRelay(database, outbox, deleter.publish, runtime.clock)
-        history = History(SqlStore(database, outbox, runtime.clock), relay.notify)
+        store = SqlStore(database, outbox, runtime.clock)
+        history = History(store, relay.notify)
+        background: list[Background] = [relay.run]
+        if settings.retention_days:
+            days = settings.retention_days
+            background.append(Retention(history, store, runtime.clock, days).run)
         yield Application(
             services=(
                 GrpcService.of(
@@ -42,5 +48,5 @@ async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterato
                     ACCESS,
                 ),
             ),
-            background=(relay.run,),
+            background=background,
         )

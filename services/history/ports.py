@@ -53,6 +53,10 @@ class Reading(Protocol):
         """Return conversations, newest first."""
         ...
 
+    async def older_than(self, before: datetime, limit: int) -> list[tuple[str, str]]:
+        """Return whose and which conversations, not deleted, began before then, oldest first."""
+        ...
+
     def turns(self, conversation_id: str, after_number: int) -> AsyncIterator[TurnBody]:
         """Yield the turns of a conversation by number, beginning after `after_number`."""
         ...

@@ -17,3 +17,9 @@ class HistorySettings(ServiceSettings):
     port: int = Field(
         50054, ge=0, le=65535, description="Port of the gRPC server; 0 picks a free one."
     )
+    retention_days: int = Field(
+        0,
+        ge=0,
+        description="Conversations, with what is known of them and their recordings, are deleted "
+        "this many days after they began; 0 keeps them.",
+    )

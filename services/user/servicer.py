@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from google.protobuf.json_format import MessageToDict
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
@@ -29,6 +30,8 @@ from services.user.translate import (
 
 # As many as services.user.account_cache keeps accounts.
 _MOST_PREPARED = 1024
+
+_log = structlog.get_logger(__name__)
 
 ACCESS: dict[str, Access] = {
     "Register": PUBLIC,
@@ -190,6 +193,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         kept["sessions"] = [
             MessageToDict(each, preserving_proto_field_name=True) for each in listed
         ]
+        _log.info("data_exported", user_id=caller.user_id, recordings=request.include_audio)
         async for piece in self._exporter.archive(
             account.username,
             kept,

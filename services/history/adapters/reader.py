@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -63,6 +64,17 @@ class SqlReader:
             query = query.where(position < (after.started_at, after.conversation_id))
         query = query.order_by(row.sort_at.desc(), row.conversation_id.desc()).limit(limit)
         return [_conversation(found) for found in await self._session.scalars(query)]
+
+    async def older_than(self, before: datetime, limit: int) -> list[tuple[str, str]]:
+        """Return whose and which conversations, not deleted, began before then, oldest first."""
+        row = ConversationRow
+        query = (
+            select(row.user_id, row.conversation_id)
+            .where(row.deleted_at.is_(None), row.sort_at < before)
+            .order_by(row.sort_at)
+            .limit(limit)
+        )
+        return [(user_id, found) for user_id, found in await self._session.execute(query)]
 
     async def turns(self, conversation_id: str, after_number: int) -> AsyncIterator[TurnBody]:
         """Yield the turns of a conversation by number, beginning after `after_number`."""

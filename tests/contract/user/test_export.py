@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 
 from parley.user.v1 import user_pb2 as pb
 from services.common.ids import new_id
@@ -49,7 +50,10 @@ async def export(
 
 async def test_it_holds_the_account_and_what_was_said(users: Users):
     registered = await users.register("Ada", profile={"display_name": "Ada L", "goals": ["talk"]})
-    _, archive = await export(users, registered.tokens, include_audio=False)
+    with capture_logs() as lines:
+        _, archive = await export(users, registered.tokens, include_audio=False)
+    (line,) = [each for each in lines if each["event"] == "data_exported"]
+    assert line["user_id"] == registered.account.user_id
     account = json.loads(archive.read("account.json"))
     assert account["username"] == "Ada"
     assert account["profile"]["display_name"] == "Ada L"
