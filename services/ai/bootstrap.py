@@ -23,6 +23,7 @@ from services.ai.engine_file import (
     LOCAL,
     SCRIPTED,
     SCRIPTED_PIPELINE,
+    Elsewhere,
     EnginePart,
 )
 from services.ai.engines.pipeline import PipelineEngine, PipelineModels
@@ -216,12 +217,13 @@ class _Builder:
         first = {part.recognizer[0], part.language_model[0], part.synthesizer[0]}
         if LOCAL in first:
             return self._settings.max_sessions
-        elsewhere = [
-            self._file.language_models[name].max_sessions
-            for name in part.language_model[:1]
-            if name in self._file.language_models
+        file = self._file
+        elsewhere: list[Elsewhere | None] = [
+            file.recognizers.get(part.recognizer[0]),
+            file.language_models.get(part.language_model[0]),
+            file.synthesizers.get(part.synthesizer[0]),
         ]
-        return min(elsewhere, default=0)
+        return min((each.max_sessions for each in elsewhere if each), default=0)
 
     def _close_at_the_end(self, model: LanguageModel) -> None:
         # Providers elsewhere are closed with the parts; this frees the local weights.

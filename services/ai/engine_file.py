@@ -47,6 +47,17 @@ _PARTS = (LOCAL, SCRIPTED)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_OPENAI_VOICES = tuple(
+    "marin cedar alloy ash ballad coral echo fable nova onyx sage shimmer verse".split()
+)
+_EDGE_VOICES = (
+    "en-US-EmmaMultilingualNeural",
+    "en-US-AriaNeural",
+    "en-US-GuyNeural",
+    "en-GB-SoniaNeural",
+    "en-GB-RyanNeural",
+    "en-AU-NatashaNeural",
+)
 _PLURAL = {
     "recognizer": "recognizers",
     "language_model": "language_models",
@@ -85,6 +96,7 @@ def _listed(value: object) -> object:
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 Variable: TypeAlias = Annotated[str, AfterValidator(_variable)]
 Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+VoiceName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Chain: TypeAlias = Annotated[
     tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=5)
 ]
@@ -94,21 +106,26 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
-class RemotePart(_Part):
+class Elsewhere(_Part):
     """What every provider elsewhere can be told.
 
     ``first_timeout_s`` is how long an answer may take to begin, ``next_timeout_s`` how long it may
     stand still then. ``max_sessions`` bounds conversations at once.
     """
 
-    base_url: Url | None = None
-    api_key_env: Variable = ""
-    api_key_file: Path | None = None
     connect_timeout_s: float = Field(3.0, gt=0, le=60)
     first_timeout_s: float = Field(8.0, gt=0, le=120)
     next_timeout_s: float = Field(5.0, gt=0, le=120)
     max_sessions: int = Field(64, ge=1, le=10_000)
     price: str = Field("", max_length=200)
+
+
+class RemotePart(Elsewhere):
+    """A provider with an address and, mostly, a key."""
+
+    base_url: Url | None = None
+    api_key_env: Variable = ""
+    api_key_file: Path | None = None
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
@@ -146,9 +163,45 @@ class AnthropicMessages(RemotePart):
     extra: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class OpenAiTranscription(RemotePart):
+    """A recognizer behind OpenAI's transcriptions.
+
+    ``word_times`` asks for them, which only Whisper and its kin have; without, they are estimated.
+    ``prompt`` is text in the style that is wanted. An utterance is transcribed whole, once it has
+    ended: ``first_timeout_s`` is for all of it.
+    """
+
+    adapter: Literal["openai"]
+    model: str = Field("gpt-transcribe", min_length=1, max_length=200)
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$")
+    word_times: bool = False
+    prompt: str = Field("", max_length=1000)
+
+
+class OpenAiSpeech(RemotePart):
+    """A synthesizer behind OpenAI's speech, which sends bare 16-bit PCM at ``sample_rate_hz``.
+
+    The first of ``voices`` is the default one.
+    """
+
+    adapter: Literal["openai"]
+    model: str = Field("gpt-4o-mini-tts", min_length=1, max_length=200)
+    voices: tuple[VoiceName, ...] = Field(_OPENAI_VOICES, min_length=1, max_length=100)
+    sample_rate_hz: int = Field(24_000, ge=8_000, le=48_000)
+
+
+class EdgeSpeech(Elsewhere):
+    """Edge's read-aloud voices, which need no key. The first of ``voices`` is the default one."""
+
+    adapter: Literal["edge"]
+    voices: tuple[VoiceName, ...] = Field(_EDGE_VOICES, min_length=1, max_length=100)
+    proxy: Url | None = None
+
+
 LanguageModelPart: TypeAlias = Annotated[
     OpenAiChat | AnthropicMessages, Field(discriminator="adapter")
 ]
+SynthesizerPart: TypeAlias = Annotated[OpenAiSpeech | EdgeSpeech, Field(discriminator="adapter")]
 
 
 class EnginePart(_Part):
@@ -177,6 +230,8 @@ class EngineFile(_Part):
     """A whole file. The default has what Parley ships and no engine of the host's."""
 
     default: str = ""
+    recognizers: Mapping[Name, OpenAiTranscription] = Field(default_factory=dict)
+    synthesizers: Mapping[Name, SynthesizerPart] = Field(default_factory=dict)
     language_models: Mapping[Name, LanguageModelPart] = Field(default_factory=dict)
     engines: Mapping[Name, EnginePart] = Field(default_factory=dict)
     own: tuple[str, ...] = Field((), exclude=True)
@@ -224,13 +279,13 @@ class EngineFile(_Part):
                 yield f"engines.{name}: there is one of this name already"
         for plural in _PLURAL.values():
             for name in _PARTS:
-                if name in getattr(self, plural, {}):
+                if name in getattr(self, plural):
                     yield f"{plural}.{name}: there is one of this name already"
         if self.default and self.default not in self.names:
             yield f"default: {_unknown(self.default, self.names)}"
         for engine_name, engine in self.engines.items():
             for part, plural in _PLURAL.items():
-                known = (*_PARTS, *getattr(self, plural, {}))
+                known = (*_PARTS, *getattr(self, plural))
                 chain: tuple[str, ...] = getattr(engine, part)
                 where = f"engines.{engine_name}.{part}"
                 for name in chain:
@@ -257,12 +312,19 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 def _faults(error: ValidationError) -> Iterator[str]:
     for each in error.errors(include_url=False, include_input=False):
-        # The tag of a union stands in the path as if it were a key of the file.
-        where = [str(step) for step in each["loc"] if step not in ("openai", "anthropic", "[key]")]
         text = each["msg"].removeprefix("Value error, ")
         if each["type"] == "extra_forbidden":
             text = "there is no such setting"
-        yield f"{'.'.join(where) or 'the file'}: {text[:1].lower()}{text[1:]}"
+        yield f"{_place(each['loc'])}: {text[:1].lower()}{text[1:]}"
+
+
+def _place(path: tuple[int | str, ...]) -> str:
+    """Return where in the file a fault is."""
+    steps = [str(step) for step in path if step != "[key]"]
+    if len(steps) > 2 and steps[0] in ("language_models", "synthesizers"):
+        # The kind of adapter, which stands in the path as if it were a table of the file.
+        del steps[2]
+    return ".".join(steps) or "the file"
 
 
 def _told(path: Path | None, faults: Iterator[str] | list[str]) -> str:

@@ -63,7 +63,12 @@ class Parts:
         """Return the recognizer ``name``."""
         if name == SCRIPTED:
             return Named(SCRIPTED, self._scripted_recognizer)
-        return self._local.recognizer()
+        if name == LOCAL:
+            return self._local.recognizer()
+        part = self._file.recognizers[name]
+        return self._once(
+            "recognizer", name, lambda: remote.recognizer(name, part, self._environment)
+        )
 
     def language_model(self, name: str) -> Named[LanguageModel]:
         """Return the language model ``name``."""
@@ -80,7 +85,12 @@ class Parts:
         """Return the synthesizer ``name``."""
         if name == SCRIPTED:
             return Named(SCRIPTED, self._scripted_synthesizer)
-        return self._local.synthesizer()
+        if name == LOCAL:
+            return self._local.synthesizer()
+        part = self._file.synthesizers[name]
+        return self._once(
+            "synthesizer", name, lambda: remote.synthesizer(name, part, self._environment)
+        )
 
     async def aclose(self) -> None:
         """Close the connections of every provider elsewhere."""

@@ -14,8 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from services.ai.capabilities import LanguageModel, ProviderRefusedError
-from services.ai.engine_file import LanguageModelPart
+from services.ai.capabilities import (
+    LanguageModel,
+    ProviderRefusedError,
+    Recognizer,
+    Synthesizer,
+)
+from services.ai.engine_file import (
+    Elsewhere,
+    LanguageModelPart,
+    OpenAiTranscription,
+    RemotePart,
+    SynthesizerPart,
+)
 from services.ai.keys import KeyMissingError, find_key
 
 _CHECKOUT = Path(__file__).parents[3]
@@ -25,31 +36,57 @@ _CHECKOUT = Path(__file__).parents[3]
 class Adapter:
     """Where an adapter is, which package it needs, and where its provider's key usually is.
 
-    ``package`` is both what is imported and the extra of Parley's distribution that brings it.
+    ``extra`` of Parley's distribution brings the package.
     """
 
     module: str
     package: str
-    usual_key: str
+    extra: str
+    usual_key: str = ""
 
 
+_OPENAI_KEY = "OPENAI_API_KEY"
+RECOGNIZERS: Mapping[str, Adapter] = {
+    "openai": Adapter("services.ai.adapters.openai_transcription", "openai", "openai", _OPENAI_KEY),
+}
 LANGUAGE_MODELS: Mapping[str, Adapter] = {
-    "openai": Adapter("services.ai.adapters.openai_chat", "openai", "OPENAI_API_KEY"),
+    "openai": Adapter("services.ai.adapters.openai_chat", "openai", "openai", _OPENAI_KEY),
     "anthropic": Adapter(
-        "services.ai.adapters.anthropic_messages", "anthropic", "ANTHROPIC_API_KEY"
+        "services.ai.adapters.anthropic_messages", "anthropic", "anthropic", "ANTHROPIC_API_KEY"
     ),
 }
+SYNTHESIZERS: Mapping[str, Adapter] = {
+    "openai": Adapter("services.ai.adapters.openai_speech", "openai", "openai", _OPENAI_KEY),
+    "edge": Adapter("services.ai.adapters.edge_speech", "edge_tts", "edge"),
+}
+
+
+def recognizer(
+    name: str, part: OpenAiTranscription, environment: Mapping[str, str] = os.environ
+) -> Recognizer:
+    """Return the recognizer that ``part`` describes. Opens no connection.
+
+    Raises:
+        ProviderRefusedError: its package or its key is missing; the message says what to do.
+    """
+    adapter = RECOGNIZERS[part.adapter]
+    return cast("Recognizer", _made("recognizer", adapter, name, part, environment))
 
 
 def language_model(
     name: str, part: LanguageModelPart, environment: Mapping[str, str] = os.environ
 ) -> LanguageModel:
-    """Return the language model that ``part`` describes. Opens no connection.
+    """Return the language model that ``part`` describes; otherwise as ``recognizer``."""
+    adapter = LANGUAGE_MODELS[part.adapter]
+    return cast("LanguageModel", _made("language_model", adapter, name, part, environment))
 
-    Raises:
-        ProviderRefusedError: its package or its key is missing; the message says what to do.
-    """
-    return cast("LanguageModel", _made("language_model", LANGUAGE_MODELS, name, part, environment))
+
+def synthesizer(
+    name: str, part: SynthesizerPart, environment: Mapping[str, str] = os.environ
+) -> Synthesizer:
+    """Return the synthesizer that ``part`` describes; otherwise as ``recognizer``."""
+    adapter = SYNTHESIZERS[part.adapter]
+    return cast("Synthesizer", _made("synthesizer", adapter, name, part, environment))
 
 
 def install_command(extra: str) -> str:
@@ -60,19 +97,16 @@ def install_command(extra: str) -> str:
 
 
 def _made(
-    maker: str,
-    adapters: Mapping[str, Adapter],
-    name: str,
-    part: LanguageModelPart,
-    environment: Mapping[str, str],
+    maker: str, adapter: Adapter, name: str, part: Elsewhere, environment: Mapping[str, str]
 ) -> object:
-    adapter = adapters[part.adapter]
     if importlib.util.find_spec(adapter.package) is None:
         raise ProviderRefusedError(
-            f"{name} needs the package {adapter.package}: {install_command(adapter.package)}"
+            f"{name} needs the package {adapter.package}: {install_command(adapter.extra)}"
         )
-    try:
-        key = find_key(part, adapter.usual_key, environment)
-    except KeyMissingError as error:
-        raise ProviderRefusedError(f"{name} has no API key: {error}") from error
+    key = None
+    if isinstance(part, RemotePart):
+        try:
+            key = find_key(part, adapter.usual_key, environment)
+        except KeyMissingError as error:
+            raise ProviderRefusedError(f"{name} has no API key: {error}") from error
     return getattr(importlib.import_module(adapter.module), maker)(name, part, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -88,3 +88,30 @@ async def break_off(reply: Reply, how: Break) -> None:
                 b' "choices": [{"delta": 7}]}\n\n'
             )
     await reply.end()
+
+
+async def send_body(
+    reply: Reply,
+    content_type: str,
+    pieces: Sequence[bytes],
+    fault: Fault | None,
+    wrong: Mapping[Break, bytes],
+) -> None:
+    """Send an answer in ``pieces`` with ``fault``; ``wrong`` is what comes in their place."""
+    broken = fault if isinstance(fault, Broken) else None
+    if broken is None:
+        await reply.begin(200, content_type)
+        for piece in pieces:
+            await reply.send(piece)
+        await reply.end()
+        return
+    if broken.how is Break.SILENT:
+        await never()
+    await reply.begin(200, content_type)
+    if broken.how in wrong:
+        await reply.send(wrong[broken.how])
+        await reply.end()
+        return
+    for piece in pieces[: broken.after]:
+        await reply.send(piece)
+    await break_off(reply, broken.how)

@@ -10,6 +10,7 @@ import pytest
 
 from parley.ai.v1 import ai_pb2
 from services.ai.settings import AiSettings
+from tests.contract.vendors import openai_server as openai_vendor
 from tests.contract.vendors.anthropic_server import KEY, anthropic_server
 from tests.contract.vendors.faults import Refusal
 from tests.integration.ai.messages import Start, frames, silence, speech, start
@@ -114,6 +115,32 @@ async def test_an_engine_without_its_key_or_package_says_what_to_do(
         mixed = (await listed(stub))["mixed"]
         assert not mixed.available
         assert "make engines" in mixed.unavailable_reason
+
+
+async def test_hearing_and_speaking_elsewhere_make_a_turn(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", openai_vendor.KEY)
+    path = tmp_path / "ours.toml"
+    async with openai_vendor.openai_server() as vendor:
+        vendor.reply = "I like it here."
+        remote = (
+            f'adapter = "openai"\nbase_url = "{vendor.base_url}"\n'
+            f'model = "{openai_vendor.MODEL}"\napi_key_env = "STAND_IN_KEY"\n'
+        )
+        path.write_text(
+            f"[recognizers.ear]\n{remote}[language_models.head]\n{remote}"
+            f"[synthesizers.mouth]\n{remote}[engines.far]\nturn_taking = 'scripted'\n"
+            "recognizer = 'ear'\nlanguage_model = 'head'\nsynthesizer = 'mouth'\n"
+        )
+        async with ai(engines_file=path) as stub:
+            responses = await one_turn(stub, "far")
+        await vendor.http.until_connected(0)
+    turn = next(each.turn_committed for each in responses if each.HasField("turn_committed"))
+    assert turn.transcript.verbatim == "I like it here."
+    assert reply_text(responses) == "I like it here."
+    audio = sum(len(each.reply_audio.pcm) for each in responses if each.HasField("reply_audio"))
+    assert audio == 2 * int(openai_vendor.SPEECH_S * 24_000)
 
 
 def test_a_wrong_file_or_an_unknown_engine_is_refused_with_the_other_settings(tmp_path: Path):

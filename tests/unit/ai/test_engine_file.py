@@ -41,6 +41,19 @@ def read(tmp_path: Path, text: str) -> EngineFile:
             "[language_models.x]\nadapter = 'anthropic'\nbase_url = 'ftp://x'",
             "language_models.x.base_url: must be like http://host:port/v1",
         ),
+        (
+            "[synthesizers.openai]\nadapter = 'openai'\nvoices = []",
+            "synthesizers.openai.voices: ",
+        ),
+        (
+            "[recognizers.x]\nadapter = 'openai'\nlanguage = 'English'",
+            "recognizers.x.language: ",
+        ),
+        (
+            "[synthesizers.x]\nadapter = 'edge'\nvoices = ['a<b']",
+            "synthesizers.x.voices.0: ",
+        ),
+        ("[synthesizers.x]\nadapter = 'edge'\napi_key_env = 'A'", "there is no such setting"),
         ("default = 'nosuch'", "default: there is no 'nosuch'"),
     ],
 )
@@ -92,7 +105,8 @@ def test_a_key_has_one_place(tmp_path: Path):
 
 def test_what_parley_ships_is_right():
     shipped = EngineFile.read(None)
-    assert {"claude", "openai", "ollama", "vllm", "llama-server"} <= set(shipped.engines)
+    names = "claude openai openai-all edge ollama vllm llama-server".split()
+    assert set(shipped.engines) == set(names)
     assert not shipped.own
     assert all(engine.needs_local_models for engine in shipped.engines.values())
 
