@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from tests import postgres
+from tests import postgres, s3
 
 KEPT_VARIABLES = frozenset(
     {
@@ -17,6 +18,7 @@ KEPT_VARIABLES = frozenset(
         "PARLEY_MODELS_DIR",
         "PARLEY_PYTHON",
         postgres.VARIABLE,
+        s3.VARIABLE,
     }
 )
 """Where things are on this machine; everything else about Parley a test sets itself."""
@@ -83,3 +85,22 @@ def database_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]
         return
     with postgres.empty_database(request.getfixturevalue("postgres_url")) as url:
         yield {"postgresql_url": url}
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Return where a server is that speaks S3; a running one if that is named."""
+    with ExitStack() as stack:
+        yield os.environ.get(s3.VARIABLE) or stack.enter_context(s3.S3Server.start()).url
+
+
+@pytest.fixture
+def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make an empty bucket that the credentials of this process open; return its name."""
+    if s3.VARIABLE not in os.environ:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    name = f"parley-{uuid4().hex}"
+    s3.client(s3_endpoint).create_bucket(Bucket=name)
+    return name

@@ -41,7 +41,12 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
     """Bring the schema up to date and yield the application."""
     url = settings.database_url
     await migrate(url, MIGRATIONS)
-    objects = Objects.at(settings.effective_store_url)
+    objects = Objects.at(
+        settings.effective_store_url,
+        endpoint=settings.store_endpoint,
+        encryption=settings.store_encryption,
+        key=settings.store_key,
+    )
     clock = runtime.clock
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(url))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from services.common.settings import ServiceSettings
 
@@ -27,6 +27,15 @@ class MediaSettings(ServiceSettings):
         description="Where originals are kept: file:///…, s3://bucket/prefix, gs://… or az://…; "
         "credentials come from the provider's own variables. Empty: a folder in the data folder.",
     )
+    store_endpoint: str = Field(
+        "",
+        description="Where an S3-compatible store is that is not Amazon's, such as MinIO, Ceph or "
+        "OSS: http(s)://host:port. Empty: Amazon's own.",
+    )
+    store_encryption: Literal["", "AES256", "aws:kms"] = Field(
+        "", description="How S3 encrypts originals at rest; empty: as the bucket says."
+    )
+    store_key: str = Field("", description="Id of the key for aws:kms; empty: the bucket's.")
     sync_seconds: float = Field(
         1.0,
         gt=0,
@@ -77,6 +86,25 @@ class MediaSettings(ServiceSettings):
         if url and urlsplit(url).scheme not in _STORE_SCHEMES:
             raise ValueError(f"must begin with one of {', '.join(sorted(_STORE_SCHEMES))}")
         return url
+
+    @field_validator("store_endpoint")
+    @classmethod
+    def _is_web_address(cls, url: str) -> str:
+        if url and urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError("must begin with http:// or https://")
+        return url
+
+    @model_validator(mode="after")
+    def _s3_alone_is_told_how(self) -> Self:
+        told = self.store_endpoint or self.store_encryption or self.store_key
+        if told and not self.store_url.startswith("s3:"):
+            raise ValueError(
+                "store_endpoint, store_encryption and store_key are of a store_url that begins "
+                "with s3://"
+            )
+        if self.store_key and self.store_encryption != "aws:kms":
+            raise ValueError("store_key is for the store_encryption aws:kms")
+        return self
 
     @property
     def media_dir(self) -> Path:

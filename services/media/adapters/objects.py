@@ -17,6 +17,11 @@ from obstore.store import LocalStore, from_url
 
 from services.common.errors import FailedPrecondition, Unavailable
 
+# What fails is tried again by whoever asked, with what is known by then: a store that is away must
+# be noticed within seconds, and a large file over a slow line must still pass.
+_CLIENT: Any = {"connect_timeout": "5s", "timeout": "120s"}
+_RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
+
 
 class Objects:
     """Where originals are kept. Keys are relative paths with slashes.
@@ -28,8 +33,12 @@ class Objects:
         self._store = store
 
     @classmethod
-    def at(cls, url: str) -> Objects:
+    def at(cls, url: str, *, endpoint: str = "", encryption: str = "", key: str = "") -> Objects:
         """Open the store at `url`; a local folder is created.
+
+        endpoint: where a store that speaks S3 is, if it is not Amazon's own.
+        encryption, key: how S3 encrypts what it keeps, `AES256` or `aws:kms`, and with which key of
+            the latter; as the bucket says where it is empty.
 
         Raises:
             ValueError: when the URL names no kind of store that is known.
@@ -37,8 +46,16 @@ class Objects:
         parts = urlsplit(url)
         if parts.scheme == "file":
             return cls(LocalStore(unquote(parts.path), mkdir=True, automatic_cleanup=True))
+        given = {
+            "endpoint": endpoint,
+            "server_side_encryption": encryption,
+            "sse_kms_key_id": key,
+        }
+        config: Any = {name: value for name, value in given.items() if value}
+        client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}
         try:
-            return cls(from_url(url))
+            store = from_url(url, config=config, client_options=client, retry_config=_RETRIES)
+            return cls(store)
         except BaseError as error:
             raise ValueError(f"not the URL of an object store: {error}") from error
 

@@ -26,3 +26,17 @@ def test_another_store_can_be_named() -> None:
 def test_a_store_of_no_known_kind_is_told_at_the_start(url: str) -> None:
     with pytest.raises(SettingsError, match=r"PARLEY_MEDIA_STORE_URL.*must begin with one of"):
         MediaSettings.load({"PARLEY_MEDIA_STORE_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"STORE_ENDPOINT": "http://127.0.0.1:9000"}, "of a store_url that begins with s3"),
+        ({"STORE_URL": "s3://b", "STORE_ENDPOINT": "minio:9000"}, "must begin with http"),
+        ({"STORE_URL": "s3://b", "STORE_ENCRYPTION": "rot13"}, "STORE_ENCRYPTION"),
+        ({"STORE_URL": "s3://b", "STORE_KEY": "k"}, "is for the store_encryption aws:kms"),
+    ],
+)
+def test_what_a_store_cannot_use_is_told_at_the_start(settings: dict[str, str], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        MediaSettings.load({f"PARLEY_MEDIA_{name}": value for name, value in settings.items()})
