@@ -9,12 +9,19 @@ from typing import ParamSpec, TypeVar
 
 from parley_models import ModelStore, Role
 from services.ai.adapters.registry import (
+    LANGUAGE_MODELS,
     RECOGNIZERS,
     TURN_DETECTORS,
     VOICE_ACTIVITY,
     LocalRuntime,
 )
-from services.ai.capabilities import Pcm16, Recognizer, TurnDetector, VoiceActivityDetector
+from services.ai.capabilities import (
+    LanguageModel,
+    Pcm16,
+    Recognizer,
+    TurnDetector,
+    VoiceActivityDetector,
+)
 from services.ai.compute import ComputePool
 from services.ai.turn_taking import VOICE_ON
 
@@ -43,32 +50,47 @@ class MeteredPool(ComputePool):
 
 @dataclass(frozen=True, slots=True)
 class TurnModels:
-    """The models that take turns, and the pool that measures them."""
+    """The models that take turns, and the pool that measures them.
+
+    Without a language model turns are taken without its opinion.
+    """
 
     voice_activity: VoiceActivityDetector
     turn_detector: TurnDetector
     recognizer: Recognizer
     pool: MeteredPool
+    language_model: LanguageModel | None = None
 
     def voice_end(self, samples: Pcm16) -> int | None:
-        """Return one past the last frame that holds voice; None where none does."""
+        """Return one past the last frame of voice; None where there is none.
+
+        As in a talk, a single frame is a click and no voice.
+        """
         frame = self.voice_activity.capabilities.frame_samples
         stream = self.voice_activity.open()
         frames = samples[: len(samples) - len(samples) % frame].reshape(-1, frame)
         voiced = [stream.probability(each) >= VOICE_ON for each in frames]
-        return (len(voiced) - voiced[::-1].index(True)) * frame if any(voiced) else None
+        last = max((i for i in range(1, len(voiced)) if voiced[i - 1] and voiced[i]), default=None)
+        return None if last is None else (last + 1) * frame
 
 
-def load_turn_models(store: ModelStore, preset: str) -> TurnModels:
-    """Load what taking turns needs of a preset. Raises `parley_models.ModelsError`."""
+def load_turn_models(store: ModelStore, preset: str, *, with_language: bool = False) -> TurnModels:
+    """Load what taking turns needs of a preset, with its language model or not.
+
+    Raises `parley_models.ModelsError`.
+    """
     names = store.require(preset).roles
     pool = MeteredPool()
     runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
 
     voice, turn, words = (names[role] for role in (Role.VAD, Role.END_OF_TURN, Role.RECOGNIZER))
+    language = names[Role.LANGUAGE_MODEL]
     return TurnModels(
         voice_activity=VOICE_ACTIVITY[voice](store.path(voice), runtime),
         turn_detector=TURN_DETECTORS[turn](store.path(turn), runtime),
         recognizer=RECOGNIZERS[words](store.path(words), runtime),
         pool=pool,
+        language_model=(
+            LANGUAGE_MODELS[language](store.path(language), runtime) if with_language else None
+        ),
     )

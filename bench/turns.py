@@ -25,8 +25,8 @@ from bench.peers.running import peers_environment
 from bench.report import RESULTS, Spread, table, write
 from bench.speech import DEFAULT_FOLDER, read_utterances
 from bench.turn_models import TurnModels, load_turn_models
-from bench.turns_cases import Case, build_cases
-from bench.turns_parley import HeardCase, hear
+from bench.turns_cases import LONGEST_PAUSE_S, Case, build_cases, is_held_out
+from bench.turns_parley import HeardCase, Reader, hear
 from parley_models import ModelsError, ModelStore, default_models_dir
 
 PATIENCE = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
@@ -91,19 +91,22 @@ def judge(
     )
 
 
-def parley_points(models: TurnModels, cases: Sequence[Case]) -> list[Point]:
+Endings = Mapping[str, Mapping[str, Sequence[float]]]
+"""When the turns of each case ended, in seconds, for each setting of one system."""
+
+
+def parley_endings(models: TurnModels, cases: Sequence[Case]) -> Endings:
     """Hear every case with every setting of patience."""
     ended: dict[float, dict[str, list[float]]] = {patience: {} for patience in PATIENCE}
+    reader = Reader(models)
     for case in cases:
-        heard = HeardCase(models, case)
+        heard = HeardCase(models, case, reader)
         for patience in PATIENCE:
             ended[patience][case.name] = hear(heard, patience)
-    return [
-        judge(_PARLEY, f"patience {patience:g}", cases, ended[patience]) for patience in PATIENCE
-    ]
+    return {f"patience {patience:g}": ended[patience] for patience in PATIENCE}
 
 
-def pipecat_point(cases: Sequence[Case], models_dir: Path, preset: str) -> Point:
+def pipecat_endings(cases: Sequence[Case], models_dir: Path, preset: str) -> Endings:
     """Hear every case with Pipecat's defaults.
 
     Raises `PeersUnavailableError`, or `CalledProcessError` when it failed.
@@ -116,7 +119,16 @@ def pipecat_point(cases: Sequence[Case], models_dir: Path, preset: str) -> Point
         result = subprocess.run(
             command, cwd=ROOT, env=peers_environment(), stdout=subprocess.PIPE, check=True
         )
-    return judge(_PIPECAT, "its defaults", cases, json.loads(result.stdout))
+    return {"its defaults": json.loads(result.stdout)}
+
+
+def points_of(cases: Sequence[Case], systems: Mapping[str, Endings]) -> list[Point]:
+    """Judge every system and setting on some of the cases that were heard."""
+    return [
+        judge(system, setting, cases, ended)
+        for system, endings in systems.items()
+        for setting, ended in endings.items()
+    ]
 
 
 def beaten(points: Sequence[Point]) -> bool:
@@ -133,11 +145,41 @@ def beaten(points: Sequence[Point]) -> bool:
     )
 
 
-def report(cases: Sequence[Case], points: Sequence[Point]) -> None:
-    """Print the table, write the result and draw the plot."""
-    paused = sum(bool(case.pauses) for case in cases)
+def report(cases: Sequence[Case], systems: Mapping[str, Endings], longest_pause_s: float) -> None:
+    """Print the tables, write the result and draw the plot."""
+    held_out = [case for case in cases if is_held_out(case.recording)]
+    points = points_of(cases, systems)
+    show(f"Turn-taking on {len(cases)} cases, {_paused(cases)} of them with pauses cut in", points)
+    unseen = points_of(held_out, systems) if held_out else []
+    if unseen:
+        show(f"On the {len(held_out)} of recordings that nothing was fitted on", unseen)
+    write(
+        "turns",
+        {
+            "cases": len(cases),
+            "paused": _paused(cases),
+            "longest_pause_s": longest_pause_s,
+            "points": [point.fields() for point in points],
+            "better_in_both": beaten(points),
+            "held_out": {
+                "cases": len(held_out),
+                "paused": _paused(held_out),
+                "points": [point.fields() for point in unseen],
+                "better_in_both": beaten(unseen),
+            },
+        },
+    )
+    plot(points, RESULTS / "turns.png")
+
+
+def _paused(cases: Sequence[Case]) -> int:
+    return sum(bool(case.pauses) for case in cases)
+
+
+def show(title: str, points: Sequence[Point]) -> None:
+    """Print points as a table."""
     table(
-        f"Turn-taking on {len(cases)} cases, {paused} of them with pauses cut in",
+        title,
         ("system", "cut off", "with pauses", "median wait", "p90 wait", "missed"),
         [
             (
@@ -151,16 +193,6 @@ def report(cases: Sequence[Case], points: Sequence[Point]) -> None:
             for point in points
         ],
     )
-    write(
-        "turns",
-        {
-            "cases": len(cases),
-            "paused": paused,
-            "points": [point.fields() for point in points],
-            "better_in_both": beaten(points),
-        },
-    )
-    plot(points, RESULTS / "turns.png")
 
 
 def plot(points: Sequence[Point], path: Path) -> None:
@@ -192,17 +224,21 @@ def main(
         "PRESET", "default"
     ),
     paused: Annotated[int, typer.Option(help="Cases with pauses from each recording.")] = _PAUSED,
+    longest_pause: Annotated[float, typer.Option(help="Seconds; the shortest is 0.3.")] = (
+        LONGEST_PAUSE_S
+    ),
     peer: Annotated[bool, typer.Option(help="Judge Pipecat as well.")] = True,
 ) -> None:
     """Print and write who cuts off and who waits, on the recordings of DATA."""
     models_dir = default_models_dir()
     try:
-        models = load_turn_models(ModelStore(models_dir), preset)
-        cases = build_cases(read_utterances(data), paused, _SEED, models.voice_end)
-        points = [pipecat_point(cases, models_dir, preset)] if peer else []
+        models = load_turn_models(ModelStore(models_dir), preset, with_language=True)
+        utterances = read_utterances(data)
+        cases = build_cases(utterances, paused, _SEED, models.voice_end, longest_pause)
+        systems = {_PIPECAT: pipecat_endings(cases, models_dir, preset)} if peer else {}
     except (OSError, ValueError, ModelsError, PeersUnavailableError) as error:
         raise SystemExit(f"bench-turns: {error}") from error
-    report(cases, [*points, *parley_points(models, cases)])
+    report(cases, {**systems, _PARLEY: parley_endings(models, cases)}, longest_pause)
 
 
 if __name__ == "__main__":

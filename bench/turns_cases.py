@@ -8,7 +8,8 @@ cases everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -48,6 +49,11 @@ class Case:
     """Begin and length of each pause that was cut in; none for a recording as it is."""
 
     @property
+    def recording(self) -> str:
+        """The name of the recording that it was made of."""
+        return self.name.partition(":")[0]
+
+    @property
     def duration_s(self) -> float:
         """How long the audio is."""
         return len(self.audio) / RATE_HZ
@@ -57,12 +63,25 @@ class Case:
 # breath or a knock after the words would else pass for speech, and waiting for it for patience.
 _AGREEMENT = RATE_HZ // 4
 
+
+def is_held_out(recording: str) -> bool:
+    """Whether a recording is of the half on which nothing of Parley's turn-taking was fitted.
+
+    Its name decides, so that nobody chooses.
+    """
+    return zlib.crc32(recording.encode()) % 2 == 1
+
+
 VoiceEnd = Callable[[Samples], int | None]
 """Where a voice detector hears the last voice of a recording, in samples; None: nowhere."""
 
 
 def build_cases(
-    utterances: Sequence[Utterance], paused: int, seed: int, voice_end: VoiceEnd
+    utterances: Sequence[Utterance],
+    paused: int,
+    seed: int,
+    voice_end: VoiceEnd,
+    longest_pause_s: float = LONGEST_PAUSE_S,
 ) -> list[Case]:
     """Return each recording as it is and `paused` times with one or two pauses.
 
@@ -70,21 +89,41 @@ def build_cases(
     not at all.
     """
     cases = []
-    for index, utterance in enumerate(utterances):
-        end = speech_end_sample(utterance.samples, RATE_HZ)
-        voice = voice_end(utterance.samples)
-        if end is None or voice is None or abs(end - voice) > _AGREEMENT:
-            continue
+    for index, (utterance, end) in _certain(utterances, voice_end):
         random = np.random.default_rng((seed, index))
         cases.append(_case(utterance, (), end, random))
         gaps = word_gaps(utterance.samples, end)
         for _ in range(paused if gaps else 0):
             count = min(len(gaps), int(random.integers(1, 3)))
             places = sorted(int(place) for place in random.choice(gaps, count, replace=False))
-            lengths = random.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S, count)
+            lengths = random.uniform(SHORTEST_PAUSE_S, longest_pause_s, count)
             cuts = tuple(zip(places, (float(length) for length in lengths), strict=True))
             cases.append(_case(utterance, cuts, end, random))
     return cases
+
+
+def cases_of_every_gap(
+    utterances: Sequence[Utterance], pause_s: float, seed: int, voice_end: VoiceEnd
+) -> list[Case]:
+    """Return each recording as it is, and once for each of its gaps with a pause there."""
+    cases = []
+    for index, (utterance, end) in _certain(utterances, voice_end):
+        random = np.random.default_rng((seed, index))
+        gaps = word_gaps(utterance.samples, end)
+        cuts: list[tuple[tuple[int, float], ...]] = [(), *(((gap, pause_s),) for gap in gaps)]
+        cases += [_case(utterance, cut, end, random) for cut in cuts]
+    return cases
+
+
+def _certain(
+    utterances: Sequence[Utterance], voice_end: VoiceEnd
+) -> Iterator[tuple[int, tuple[Utterance, int]]]:
+    """Yield the recordings whose end is certain, each with its number and that end in samples."""
+    for index, utterance in enumerate(utterances):
+        end = speech_end_sample(utterance.samples, RATE_HZ)
+        voice = voice_end(utterance.samples)
+        if end is not None and voice is not None and abs(end - voice) <= _AGREEMENT:
+            yield index, (utterance, end)
 
 
 def word_gaps(samples: Samples, speech_end: int) -> list[int]:

@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
 from itertools import count
 
 from bench.live import RATE_HZ
 from bench.turn_models import TurnModels
 from bench.turns_cases import Case
-from services.ai.capabilities import LEARNER_RATE_HZ, Transcript
+from services.ai.capabilities import LEARNER_RATE_HZ, GenerationOptions, Message, Transcript
 from services.ai.engine import Floor, TurnTakingPreferences
 from services.ai.engines.utterance import Microphone, Utterance
+from services.ai.prompts.builder import PromptContext, reply_messages
+from services.ai.sentence_ends import TellsSentenceEnds
+from services.ai.streams import closable
 from services.ai.turn_taking import (
+    AskAgain,
     Committed,
     Effect,
     Event,
     FloorChanged,
     Paused,
     PauseWords,
+    SentenceEnd,
+    Speculate,
     Started,
     TurnScore,
     TurnTaking,
@@ -35,6 +44,50 @@ _MESSAGE = RATE_HZ // 50
 _CAPTION_AGE = LEARNER_RATE_HZ * 3 // 10
 
 
+# A caption has primed all words but these when a pause is seen.
+_UNPRIMED_WORDS = 2
+
+
+class Reader:
+    """Asks the language model whether words end a sentence, once for each text."""
+
+    def __init__(self, models: TurnModels) -> None:
+        self._model = models.language_model
+        self._known: dict[str, tuple[float | None, float]] = {}
+
+    async def sentence_end(self, words: str) -> tuple[float | None, float]:
+        """Return the model's probability, None without one, and the seconds of CPU that it took.
+
+        They are those of one thread; live, two share them.
+        """
+        if words not in self._known:
+            self._known[words] = await self._read(words)
+        return self._known[words]
+
+    async def _read(self, words: str) -> tuple[float | None, float]:
+        session = self._model.open() if self._model is not None and words else None
+        if session is None:
+            return None, 0.0
+        told: list[float] = []
+        try:
+            if isinstance(session, TellsSentenceEnds):
+                session.on_sentence_end(told.append)
+                await session.prime(_prompt(" ".join(words.split()[:-_UNPRIMED_WORDS])))
+                started = time.process_time()
+                reply = session.stream(_prompt(words), GenerationOptions(max_tokens=1))
+                async with aclosing(closable(reply)) as pieces:
+                    async for _ in pieces:
+                        break
+                return (told[0] if told else None), time.process_time() - started
+            return None, 0.0
+        finally:
+            session.close()
+
+
+def _prompt(words: str) -> Sequence[Message]:
+    return reply_messages(PromptContext(), (), words)
+
+
 class HeardCase:
     """A case with what the models say of it, asked once for all settings of patience.
 
@@ -42,8 +95,9 @@ class HeardCase:
     the setting.
     """
 
-    def __init__(self, models: TurnModels, case: Case) -> None:
+    def __init__(self, models: TurnModels, case: Case, reader: Reader | None = None) -> None:
         self.case = case
+        self.reader = reader or Reader(models)
         self._models = models
         self._transcripts: dict[tuple[int, int], tuple[Transcript, float]] = {}
         self._scores: dict[int, tuple[float, float]] = {}
@@ -123,6 +177,13 @@ class _Listener:
                 self._transcripts[pause] = (transcript, now_s + cost_s)
                 self._later(now_s + cost_s, PauseWords(pause, transcript.verbatim))
                 await self._ask(pause, now_s)
+            case AskAgain(pause):
+                await self._ask(pause, now_s)
+            case Speculate(pause):
+                transcript, known_s = self._transcripts[pause]
+                likely, cost_s = await self._heard.reader.sentence_end(transcript.clean)
+                if likely is not None:
+                    self._later(max(now_s, known_s) + cost_s, SentenceEnd(pause, likely))
             case Committed(_, _, pause):
                 transcript, known_s = self._transcripts[pause]
                 # The tutor is taken to be silent at once: what follows is the learner's again.

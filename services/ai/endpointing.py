@@ -1,13 +1,16 @@
 """How long to wait in a pause before taking it for the end of a turn. Pure functions.
 
 Between people the gap is about 200 ms (Stivers et al. 2009), but learners pause inside their turns
-to look for words. So the wait follows what is known: the turn detector's score, the words so far,
-the learner's patience setting, and a running estimate of this learner's own pauses.
+to look for words. So the wait follows what is known: the turn detector's scores of the sound, the
+words so far, the language model's opinion of them, the learner's patience setting, and a running
+estimate of this learner's own pauses.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.ai.transcripts import FILLERS, bare
@@ -141,44 +144,76 @@ _SHORT_TURNS = frozenset(
         "stop",
     ]
 )
-_SHORT_WORDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class PausePolicy:
     """How long to wait at one patience setting, in milliseconds.
 
-    ``sure_ms``: when the turn detector takes the turn for finished, at a score of ``sure_score``
-    (of three to five words; see ``_needed_score``); ``unsure_ms``: when it does not;
-    ``holding_ms``: when the words say that more will come.
+    ``sure_ms``: when the evidence that the turn is over reaches ``sure_odds`` (see
+    ``finished_odds``); ``unsure_ms``: when it is far from it; ``holding_ms``: when the words say
+    that more will come.
     """
 
     sure_ms: int
-    sure_score: float
+    sure_odds: float
     unsure_ms: int
     holding_ms: int
 
 
-# The ends and the middle of the patience setting, from `make bench-turns` on learners with pauses
-# of 0.3 to 2.5 s cut in. The detector's score says much at the begin of a pause, and nothing more
-# as the pause goes on: so it is asked once, and below the bar only time tells. The middle's 160 ms
-# is a pause of 96 ms and the models' answers.
-_IMPATIENT = PausePolicy(sure_ms=160, sure_score=0.4, unsure_ms=1700, holding_ms=2200)
-_MIDDLE = PausePolicy(sure_ms=160, sure_score=0.7, unsure_ms=2500, holding_ms=3000)
-_PATIENT = PausePolicy(sure_ms=600, sure_score=0.95, unsure_ms=3500, holding_ms=5000)
-# Where the detector is unsure a learner's own pauses, once they are known, set the wait: a little
-# more than four in five of them last. At most this much longer or shorter than the setting's own,
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a pause by now.
+
+    ``scores`` are the turn detector's probabilities, one for each time that it was asked; ``words``
+    is the transcript up to the pause, None while it is not known; ``sentence_end`` is the language
+    model's probability that the words end a sentence, None while it is not known. ``said_before``
+    counts the words of a turn that was taken for ended and that this one goes on with.
+    """
+
+    scores: tuple[float, ...] = ()
+    words: str | None = None
+    sentence_end: float | None = None
+    said_before: int = 0
+
+
+# The ends and the middle of the patience setting, from `make bench-turns`. The middle's 160 ms is
+# a pause of 96 ms and the models' answers.
+_IMPATIENT = PausePolicy(sure_ms=160, sure_odds=-0.75, unsure_ms=1400, holding_ms=2000)
+_MIDDLE = PausePolicy(sure_ms=160, sure_odds=0.25, unsure_ms=2400, holding_ms=3000)
+_PATIENT = PausePolicy(sure_ms=500, sure_odds=1.25, unsure_ms=3500, holding_ms=5000)
+# The wait grows with the doubt, and is whole this far below the bar.
+_WHOLE_DOUBT = 0.5
+# Until the language model has read the words, or the detector was asked twice, the bar is this much
+# higher. Where the reply is being prepared the opinion costs no time: the model has to read the
+# words before it can answer them.
+_UNREAD_MARGIN = 1.0
+# The waits are right for a learner four in five of whose pauses are shorter than this; one whose
+# pauses are known waits in proportion. At most this much longer or shorter than the setting's own,
 # since an estimate is made of few pauses and moods change.
-_PAUSE_MARGIN = 1.3
+_USUAL_PAUSE_MS = 1_800
 _MOST_STRETCH = 1.8
 _LEAST_STRETCH = 0.6
-# How far the bar for the score falls as a turn has more words. The detector takes the first words
-# of a learner's sentence for a whole one far more often than a later part of it: it gives 0.3 or
-# more to 29 % of the pauses after three to five words, to 21 % of those after six or seven, to 6 %
-# of those after eight or more, but to 73, 75 and 58 % of the true ends.
-_BAR_FROM_WORDS = ((8, 0.3), (6, 0.45), (0, 1.0))
-# A word or two that are no turn by themselves are waited on unless the detector is all but certain.
-_FRAGMENT_SCORE = 0.98
+
+# A logistic regression on the pauses and the ends of learners' recordings, the ones counting as
+# much as the others together: `python -m bench.turns_fit` shows the weights and what each kind of
+# evidence is worth on speakers that they were not fitted on. Odds are natural logarithms; 0 is as
+# likely over as not.
+_BIAS = -1.95
+_SCORE_WEIGHT = 0.5
+_SENTENCE_END_WEIGHT = 0.55
+_WORD_WEIGHT = 0.35
+# From these odds on a reply is prepared at once: nine in ten ends have them, and one pause in four.
+_PREPARE_ODDS = -0.75
+# The usual opinion of the language model; it counts by how far it is from this one, so that not
+# knowing it is no evidence.
+_USUAL_SENTENCE_END = 0.14
+# One model alone may not decide everything: its probabilities count as no surer than this.
+_SUREST_SCORE = 0.997
+_LEAST_SENTENCE_END = 1e-5
+# The detector takes the first words of a learner's sentence for a whole one far more often than a
+# later part of it; from so many words on that is over.
+_MOST_WORDS = 8
 
 
 def pause_policy(patience: float) -> PausePolicy:
@@ -190,43 +225,78 @@ def pause_policy(patience: float) -> PausePolicy:
     )
     return PausePolicy(
         sure_ms=round(_between(low.sure_ms, high.sure_ms, share)),
-        sure_score=_between(low.sure_score, high.sure_score, share),
+        sure_odds=_between(low.sure_odds, high.sure_odds, share),
         unsure_ms=round(_between(low.unsure_ms, high.unsure_ms, share)),
         holding_ms=round(_between(low.holding_ms, high.holding_ms, share)),
     )
 
 
-def wait_ms(
-    policy: PausePolicy, score: float | None, words: str | None, typical_pause_ms: int
-) -> int:
+def wait_ms(policy: PausePolicy, evidence: Evidence, typical_pause_ms: int) -> int:
     """Return how long a pause must last to end the turn.
 
-    ``score`` is the turn detector's probability, ``words`` the transcript up to the pause; each is
-    None while it is not known. ``typical_pause_ms`` is 0 when not known.
-
-    Without the words a sure score waits too: the words may hold the floor, and no reply can begin
-    without them.
+    ``typical_pause_ms`` is 0 when not known. Without the words a sure score waits too: the words
+    may hold the floor, and no reply can begin without them.
     """
     stretch = 1.0
     if typical_pause_ms:
-        wanted = typical_pause_ms * _PAUSE_MARGIN / policy.unsure_ms
-        stretch = min(max(wanted, _LEAST_STRETCH), _MOST_STRETCH)
+        stretch = min(max(typical_pause_ms / _USUAL_PAUSE_MS, _LEAST_STRETCH), _MOST_STRETCH)
     unsure = round(policy.unsure_ms * stretch)
-    if words is not None and holds_floor(words):
+    if evidence.words is not None and holds_floor(evidence.words):
         return max(policy.holding_ms, round(policy.holding_ms * stretch))
-    if score is None or words is None or score < _needed_score(policy, words):
+    odds = finished_odds(evidence)
+    if odds is None:
         return unsure
-    return policy.sure_ms
+    is_read = evidence.sentence_end is not None or len(evidence.scores) > 1
+    bar = policy.sure_odds + (0.0 if is_read else _UNREAD_MARGIN)
+    doubt = min(max((bar - odds) / _WHOLE_DOUBT, 0.0), 1.0)
+    return round(_between(policy.sure_ms, unsure, doubt))
 
 
-def _needed_score(policy: PausePolicy, words: str) -> float:
-    """Return the score from which ``words`` count as a finished turn."""
-    said = [bare(word) for word in words.split()]
+def finished_odds(evidence: Evidence) -> float | None:
+    """Return the logarithm of the odds that the turn is over; None while too little is known.
+
+    It grows with every score, with the language model's probability, and with the number of words.
+    """
+    if not evidence.scores or evidence.words is None:
+        return None
+    score, opinion, words = evidence_terms(
+        evidence.scores, evidence.words, evidence.sentence_end, evidence.said_before
+    )
+    return _BIAS + _SCORE_WEIGHT * score + _SENTENCE_END_WEIGHT * opinion + _WORD_WEIGHT * words
+
+
+def is_worth_preparing(evidence: Evidence) -> bool:
+    """Whether a reply to what was said up to a pause is worth its cost at once."""
+    odds = finished_odds(evidence)
+    if odds is None or evidence.words is None or holds_floor(evidence.words):
+        return False
+    return odds >= _PREPARE_ODDS
+
+
+def evidence_terms(
+    scores: Sequence[float], words: str, sentence_end: float | None, said_before: int = 0
+) -> tuple[float, float, float]:
+    """Return what is weighed: of the scores, of the language model's opinion, of the words.
+
+    See ``Evidence``; there is at least one score.
+    """
+    score = sum(map(_log_odds, scores)) / len(scores)
+    opinion = 0.0
+    if sentence_end is not None:
+        opinion = math.log(max(sentence_end, _LEAST_SENTENCE_END) / _USUAL_SENTENCE_END)
+    return score, opinion, float(_counted_words(words, said_before))
+
+
+def _log_odds(score: float) -> float:
+    bounded = min(max(score, 1 - _SUREST_SCORE), _SUREST_SCORE)
+    return math.log(bounded / (1 - bounded))
+
+
+def _counted_words(words: str, said_before: int) -> int:
+    said = [word for word in map(bare, words.split()) if word]
     if " ".join(said) in _SHORT_TURNS:
-        return policy.sure_score
-    if len(said) <= _SHORT_WORDS:
-        return _FRAGMENT_SCORE
-    return policy.sure_score * next(part for least, part in _BAR_FROM_WORDS if len(said) >= least)
+        return _MOST_WORDS
+    return min(len(said) + said_before, _MOST_WORDS)
 
 
 def holds_floor(words: str) -> bool:
@@ -260,10 +330,10 @@ class PauseEstimate:
         """Return the estimate after one more silence inside a turn."""
         if pause_ms < _SHORTEST_PAUSE_MS:
             return self
-        if not self.typical_ms:
-            return PauseEstimate(pause_ms)
-        weight = 0.4 if pause_ms > self.typical_ms else 0.1
-        return PauseEstimate(round(self.typical_ms + weight * (pause_ms - self.typical_ms)))
+        # One pause says little: who is not known yet is taken for the usual learner.
+        known = self.typical_ms or _USUAL_PAUSE_MS
+        weight = 0.4 if pause_ms > known else 0.1
+        return PauseEstimate(round(known + weight * (pause_ms - known)))
 
 
 def _between(low: float, high: float, share: float) -> float:

@@ -8,12 +8,18 @@ its number; an answer about an older pause is ignored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
 from services.ai.audio import ms_of_samples, samples_of_ms
-from services.ai.endpointing import PauseEstimate, pause_policy, wait_ms
+from services.ai.endpointing import (
+    Evidence,
+    PauseEstimate,
+    is_worth_preparing,
+    pause_policy,
+    wait_ms,
+)
 from services.ai.engine import Floor, TurnTakingPreferences
 from services.common.limits import DEFAULT_LIMITS
 
@@ -27,11 +33,10 @@ _RESUME = samples_of_ms(60)
 # From here on a silence may be a pause and the models are asked. A stop consonant closes for up to
 # 120 ms; asking in vain is cheap (2 % more pauses than at 128 ms), asking later is heard.
 _PAUSE = samples_of_ms(96)
-# A pause that the detector thinks unfinished is speculated on only once it has lasted this long.
-_SPECULATE_LATE = samples_of_ms(450)
-# From this score a speculation is worth its cost at once. On learners' sentences it is reached by
-# 75 % of the finished and 28 % of the cut ones; the rest is speculated on a little later.
-_SPECULATE_SCORE = 0.2
+# A pause that has lasted this long without ending the turn is in doubt: the turn detector is asked
+# once more, whose second answer knows as much as its first (and a third one less), and what it had
+# thought unfinished is speculated on after all.
+IN_DOUBT = samples_of_ms(350)
 MAX_SPECULATIONS = 2
 # A turn may last this long; then its next pause of a breath ends it, since nobody can answer more
 # than a minute at once. At the limit nothing is waited for, not even in push-to-talk.
@@ -72,6 +77,14 @@ class PauseWords:
 
 
 @dataclass(frozen=True, slots=True)
+class SentenceEnd:
+    """The language model's opinion on whether the words up to a pause end a sentence."""
+
+    pause: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class EndRequested:
     """The learner says that the turn is over (push-to-talk)."""
 
@@ -101,6 +114,7 @@ Event: TypeAlias = (
     VoiceFrame
     | TurnScore
     | PauseWords
+    | SentenceEnd
     | EndRequested
     | FloorChanged
     | UtteranceResolved
@@ -124,6 +138,13 @@ class Paused:
 
     pause: int
     speech_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """The pause goes on: ask the turn detector once more."""
+
+    pause: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +190,9 @@ class SilentLong:
     silence: int
 
 
-Effect: TypeAlias = Started | Paused | Speculate | Resumed | Committed | Dropped | SilentLong
+Effect: TypeAlias = (
+    Started | Paused | AskAgain | Speculate | Resumed | Committed | Dropped | SilentLong
+)
 
 
 class _State(StrEnum):
@@ -187,9 +210,19 @@ class _Utterance:
     # Under the tutor's floor an utterance waits for the conversation's decision.
     needs_resolving: bool
     speculations: int = 0
-    score: float | None = None
-    words: str | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    asked_again: bool = False
     speculated: bool = False
+    said_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The last turn that a pause ended: where its speech did, when it was taken to, its words."""
+
+    speech_end: int
+    decided: int
+    words: int
 
 
 class TurnTaking:
@@ -208,8 +241,7 @@ class TurnTaking:
         # What came before was not heard here: it counts for no silence.
         self._quiet_since = begin
         self._hinted = False
-        # Where the speech of the last turn ended that a pause ended, and when it was taken to.
-        self._ended: tuple[int, int] | None = None
+        self._ended: _Ended | None = None
 
     @property
     def floor(self) -> Floor:
@@ -235,6 +267,8 @@ class TurnTaking:
                 return self._on_score(event, now)
             case PauseWords():
                 return self._on_words(event, now)
+            case SentenceEnd():
+                return self._on_sentence_end(event, now)
             case EndRequested():
                 return self._on_end(now)
             case FloorChanged(floor):
@@ -261,8 +295,8 @@ class TurnTaking:
     def _while_quiet(self, now: int) -> list[Effect]:
         if self._voice_run >= _ONSET:
             start = now - self._voice_run
-            self._learn_from_cut(start)
             self._utterance = _Utterance(start, now, self._floor is Floor.TUTOR)
+            self._utterance.said_before = self._learn_from_cut(start)
             self._state = _State.SPEAKING
             return [Started(start)]
         silence = now - self._quiet_since
@@ -272,10 +306,13 @@ class TurnTaking:
             return [SilentLong(silence)]
         return []
 
-    def _learn_from_cut(self, start: int) -> None:
+    def _learn_from_cut(self, start: int) -> int:
+        """Learn from a turn that goes on after all; return how many words it had."""
         ended, self._ended = self._ended, None
-        if ended is not None and start - ended[1] <= _GOES_ON:
-            self._estimate = self._estimate.with_pause(ms_of_samples(start - ended[0]))
+        if ended is None or start - ended.decided > _GOES_ON:
+            return 0
+        self._estimate = self._estimate.with_pause(ms_of_samples(start - ended.speech_end))
+        return ended.words
 
     def _while_speaking(self, utterance: _Utterance, *, voiced: bool, now: int) -> list[Effect]:
         if voiced:
@@ -285,8 +322,8 @@ class TurnTaking:
             return []
         self._state = _State.PAUSED
         self._pause += 1
-        utterance.score = None
-        utterance.words = None
+        utterance.evidence = Evidence(said_before=utterance.said_before)
+        utterance.asked_again = False
         utterance.speculated = False
         return [
             Paused(self._pause, utterance.speech_end),
@@ -300,8 +337,12 @@ class TurnTaking:
             self._state = _State.SPEAKING
             utterance.speech_end = now
             return [Resumed(self._pause)]
-        late = now - utterance.speech_end >= _SPECULATE_LATE
-        effects = self._speculate(utterance) if late and not self._voice_run else []
+        effects: list[Effect] = []
+        if now - utterance.speech_end >= IN_DOUBT and not self._voice_run:
+            if not (utterance.asked_again or self._preferences.push_to_talk):
+                utterance.asked_again = True
+                effects.append(AskAgain(self._pause))
+            effects += self._speculate(utterance)
         return effects + self._commit_if_due(utterance, now)
 
     # --- answers of the models --------------------------------------------------------------
@@ -310,16 +351,28 @@ class TurnTaking:
         utterance = self._utterance
         if utterance is None or self._state is not _State.PAUSED or event.pause != self._pause:
             return []
-        utterance.score = event.probability
-        effects = self._speculate(utterance) if event.probability >= _SPECULATE_SCORE else []
-        return effects + self._commit_if_due(utterance, now)
+        known = utterance.evidence
+        utterance.evidence = replace(known, scores=(*known.scores, event.probability))
+        return self._weigh(utterance, now)
 
     def _on_words(self, event: PauseWords, now: int) -> list[Effect]:
         utterance = self._utterance
         if utterance is None or self._state is not _State.PAUSED or event.pause != self._pause:
             return []
-        utterance.words = event.text
+        utterance.evidence = replace(utterance.evidence, words=event.text)
+        return self._weigh(utterance, now)
+
+    def _on_sentence_end(self, event: SentenceEnd, now: int) -> list[Effect]:
+        utterance = self._utterance
+        if utterance is None or self._state is not _State.PAUSED or event.pause != self._pause:
+            return []
+        utterance.evidence = replace(utterance.evidence, sentence_end=event.probability)
         return self._commit_if_due(utterance, now)
+
+    def _weigh(self, utterance: _Utterance, now: int) -> list[Effect]:
+        worth = is_worth_preparing(utterance.evidence)
+        effects = self._speculate(utterance) if worth else []
+        return effects + self._commit_if_due(utterance, now)
 
     def _speculate(self, utterance: _Utterance) -> list[Effect]:
         if (
@@ -381,12 +434,12 @@ class TurnTaking:
             # Perhaps speech again: decide when it is clear.
             return []
         silence = now - utterance.speech_end
-        due_ms = wait_ms(self._policy, utterance.score, utterance.words, self.typical_pause_ms)
+        due_ms = wait_ms(self._policy, utterance.evidence, self.typical_pause_ms)
         is_due = ms_of_samples(silence) >= due_ms
         if is_due or (length >= _LONG_TURN and silence >= _BREATH):
-            effects = self._commit(utterance, now)
-            self._ended = (utterance.speech_end, now)
-            return effects
+            words = utterance.said_before + len((utterance.evidence.words or "").split())
+            self._ended = _Ended(utterance.speech_end, now, words)
+            return self._commit(utterance, now)
         return []
 
     def _commit(self, utterance: _Utterance, now: int) -> list[Effect]:

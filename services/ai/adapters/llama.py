@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.ai.adapters.llama_cpp.chat import ChatFormat
+from services.ai.adapters.llama_cpp.endings import SentenceEnds
 from services.ai.adapters.llama_cpp.runtime import LlamaRuntime, RuntimeSettings
-from services.ai.adapters.llama_cpp.sampling import Sampler
-from services.ai.adapters.llama_cpp.scheduler import ALONE_TOKENS, Job, Scheduler, Writing
+from services.ai.adapters.llama_cpp.sampling import Logits, Sampler
+from services.ai.adapters.llama_cpp.scheduler import ALONE_TOKENS, Asked, Job, Scheduler, Writing
 from services.ai.adapters.llama_cpp.states import SavedStates
 from services.ai.adapters.llama_cpp.text import TextJoiner
 from services.ai.adapters.llama_cpp.worker import Worker
@@ -83,6 +84,7 @@ class LlamaLanguageModel:
         )
         try:
             self._format = ChatFormat(self._runtime)
+            self._sentence_ends = SentenceEnds(self._runtime, self._format)
         except ProviderError:
             self._runtime.close()
             raise
@@ -182,9 +184,17 @@ class LlamaLanguageModel:
             self._worker.cancel(job)
 
     async def write(
-        self, messages: Sequence[Message], options: GenerationOptions, *, owner: object
+        self,
+        messages: Sequence[Message],
+        options: GenerationOptions,
+        *,
+        owner: object,
+        tell_end: Callable[[float], None] | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Yield the reply to ``messages`` for ``owner``. Raises ``ProviderError``."""
+        """Yield the reply to ``messages`` for ``owner``. Raises ``ProviderError``.
+
+        ``tell_end`` is told how likely the last message is to end a sentence.
+        """
         prompt = self._format.prompt(messages)
         if len(prompt) >= self._settings.context_tokens:
             raise ProviderError(
@@ -197,15 +207,29 @@ class LlamaLanguageModel:
         pieces = _Pieces()
         sampler = Sampler.seeded(options.temperature, options.top_p, options.seed)
         writing = Writing(sampler, options.max_tokens, TextJoiner(options.stop))
-        job = Job(owner, prompt, writing, pieces.text, pieces.end)
+        asked = self._asked(messages, prompt, pieces) if tell_end is not None else None
+        job = Job(owner, prompt, writing, pieces.text, pieces.end, asked=asked)
         self._worker.submit(job)
         self._writing += 1
         try:
             while (piece := await pieces.next()) is not None:
-                yield piece
+                if isinstance(piece, str):
+                    yield piece
+                elif tell_end is not None:
+                    tell_end(piece)
         finally:
             self._writing -= 1
             self._worker.cancel(job)
+
+    def _asked(
+        self, messages: Sequence[Message], prompt: tuple[int, ...], pieces: _Pieces
+    ) -> Asked | None:
+        position = self._sentence_ends.last_word(messages, prompt)
+
+        def tell(logits: Logits) -> None:
+            pieces.sentence_end(self._sentence_ends.probability(logits))
+
+        return None if position is None else Asked(position, tell)
 
     def beginning(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Return what a prompt that goes on from ``messages`` begins with, as far as it fits."""
@@ -219,6 +243,11 @@ class LlamaSession:
         self._model = model
         self._open = True
         self._turn = asyncio.Lock()
+        self._tell_end: Callable[[float], None] | None = None
+
+    def on_sentence_end(self, tell: Callable[[float], None]) -> None:
+        """See ``TellsSentenceEnds``."""
+        self._tell_end = tell
 
     async def prime(self, messages: Sequence[Message]) -> None:
         """Evaluate the prompt so far, so that it is in the cache."""
@@ -236,7 +265,8 @@ class LlamaSession:
             if not self._open:
                 raise ProviderError("the conversation was closed", retryable=False)
             # Closed here and not when it is collected: a reply that nobody reads must stop now.
-            async with aclosing(self._model.write(messages, options, owner=self)) as pieces:
+            written = self._model.write(messages, options, owner=self, tell_end=self._tell_end)
+            async with aclosing(written) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -253,23 +283,29 @@ class _Pieces:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         # Full-policy: never full (see the constant); a piece beyond it would be a bug and raises.
-        self._queue: asyncio.Queue[str | ProviderError | None] = asyncio.Queue(_MAX_QUEUED_PIECES)
+        self._queue: asyncio.Queue[str | float | ProviderError | None] = asyncio.Queue(
+            _MAX_QUEUED_PIECES
+        )
 
     def text(self, piece: str) -> None:
         """Hand on a piece. Called on the model's thread."""
         self._put(piece)
 
+    def sentence_end(self, probability: float) -> None:
+        """Hand on how likely the prompt ends a sentence. Called on the model's thread."""
+        self._put(probability)
+
     def end(self, error: ProviderError | None) -> None:
         """Hand on the end. Called on the model's thread."""
         self._put(error)
 
-    async def next(self) -> str | None:
-        """Return the next piece, None at the end. Raises ``ProviderError``."""
+    async def next(self) -> str | float | None:
+        """Return the next piece or probability, None at the end. Raises ``ProviderError``."""
         piece = await self._queue.get()
         if isinstance(piece, ProviderError):
             raise piece
         return piece
 
-    def _put(self, item: str | ProviderError | None) -> None:
+    def _put(self, item: str | float | ProviderError | None) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody listens
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)

@@ -32,6 +32,9 @@ _TOKENS_PER_S = 6.5
 _MIN_TOKENS = 6
 # Shorter audio does not fill the encoder's strided convolutions.
 MIN_SAMPLES = LEARNER_RATE_HZ // 10
+# The decoder ends some audio at once that is full of words, most of all with a pause in it: whole
+# turns of 14 s came out empty, and the learner got no answer. So long a stretch says something.
+_NOT_EMPTY_SAMPLES = 2 * LEARNER_RATE_HZ
 
 _WORD_MARK = "\u2581"
 
@@ -66,7 +69,7 @@ class MoonshineModel(Protocol):
         """
 
 
-class _Layout(Protocol):
+class Layout(Protocol):
     """What the decoding loop needs of a model."""
 
     vocabulary: list[bytes]
@@ -80,8 +83,8 @@ class _Layout(Protocol):
         """Decode one more token; ``past`` is brought up to date."""
 
 
-def _decode(
-    layout: _Layout,
+def decode_with(
+    layout: Layout,
     audio: npt.NDArray[np.float32],
     stopped: Callable[[], bool],
     draft: Sequence[Token],
@@ -91,6 +94,8 @@ def _decode(
     guess = [token.number for token in draft[: limit - 1]]
     logits, past = layout.begin(audio, _ids(_START, *guess))
     tokens: list[Token] = []
+    if len(audio) >= _NOT_EMPTY_SAMPLES:
+        logits[0, 0, _END] = -np.inf
     for row in logits[0]:
         chosen, log_probability = _pick(row)
         if chosen == _END or stopped():
@@ -135,7 +140,7 @@ class FoldedMoonshine:
         draft: Sequence[Token] = (),
     ) -> tuple[Token, ...]:
         """Return the tokens of ``audio``."""
-        return _decode(self, audio, stopped, draft)
+        return decode_with(self, audio, stopped, draft)
 
     def begin(
         self, audio: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
@@ -184,7 +189,7 @@ class MergedMoonshine:
         draft: Sequence[Token] = (),
     ) -> tuple[Token, ...]:
         """Return the tokens of ``audio``."""
-        return _decode(self, audio, stopped, draft)
+        return decode_with(self, audio, stopped, draft)
 
     def begin(
         self, audio: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]

@@ -29,6 +29,7 @@ from services.ai.prompts.builder import (
     turn_messages,
     unasked_messages,
 )
+from services.ai.sentence_ends import TellsSentenceEnds
 
 T = TypeVar("T")
 
@@ -63,7 +64,9 @@ class Answering:
         names: StageNames,
         outbox: Outbox,
         spawn: Spawn[None],
+        on_sentence_end: Callable[[int, float], None],
     ) -> None:
+        """``on_sentence_end`` gets a speculated pause and the language model's opinion of it."""
         self._language_model = language_model
         self._names = names
         self._outbox = outbox
@@ -78,6 +81,9 @@ class Answering:
         self._primed_words = 0
         # Last: nothing after it can fail and leave the place taken.
         self._model: LanguageModelSession = language_model.open()
+        self._on_sentence_end = on_sentence_end
+        if isinstance(self._model, TellsSentenceEnds):
+            self._model.on_sentence_end(self._tell_sentence_end)
 
     # --- ahead of need ----------------------------------------------------------------------
 
@@ -217,6 +223,11 @@ class Answering:
         attempt.marks.transcript = time.monotonic()
         if known.clean:
             await attempt.run(self._model, self._reply_messages(known.clean))
+
+    def _tell_sentence_end(self, probability: float) -> None:
+        # The attempt that reads its prompt now is the current one: an earlier one was cancelled.
+        if self._current is not None and self._current.pause:
+            self._on_sentence_end(self._current.pause, probability)
 
     def _new_attempt(self, marks: Marks) -> ReplyAttempt:
         self.stop_priming()

@@ -71,6 +71,7 @@ from services.ai.outbox import Outbox
 from services.ai.prompts.builder import PromptContext, system_message
 from services.ai.transcripts import clean_text
 from services.ai.turn_taking import (
+    AskAgain,
     Committed,
     Dropped,
     Effect,
@@ -81,6 +82,7 @@ from services.ai.turn_taking import (
     PauseWords,
     PreferencesChanged,
     Resumed,
+    SentenceEnd,
     SilentLong,
     Speculate,
     Started,
@@ -169,6 +171,7 @@ class PipelineSession:
             names=models.names,
             outbox=self._outbox,
             spawn=self._spawn,
+            on_sentence_end=lambda pause, likely: self._tell(SentenceEnd(pause, likely)),
         )
         self._next_turn = config.next_turn
         self._said_detector_failed = False
@@ -262,6 +265,8 @@ class PipelineSession:
                 self._on_started(start)
             case Paused(pause, speech_end):
                 self._on_paused(pause, speech_end)
+            case AskAgain(pause):
+                self._spawn(self._ask_turn_detector(pause))
             case Speculate(pause):
                 self._on_speculate(pause)
             case Resumed(pause):

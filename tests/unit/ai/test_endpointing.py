@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ai.endpointing import PauseEstimate, holds_floor, pause_policy, wait_ms
+from services.ai.endpointing import (
+    Evidence,
+    PauseEstimate,
+    PausePolicy,
+    finished_odds,
+    holds_floor,
+    pause_policy,
+    wait_ms,
+)
 
 MIDDLE = pause_policy(0.5)
 
@@ -35,29 +43,46 @@ def test_finished_words_do_not(words: str):
     assert not holds_floor(words)
 
 
+def wait(
+    score: float,
+    words: str = "I like to cook for my friends.",
+    sentence_end: float | None = None,
+    *,
+    typical: int = 0,
+    policy: PausePolicy = MIDDLE,
+) -> int:
+    return wait_ms(policy, Evidence((score,), words, sentence_end), typical)
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_surer_score_never_waits_longer(patience: float, one: float, other: float):
     policy = pause_policy(patience)
     low, high = sorted((one, other))
     for words in ("I do.", "I like to cook.", "I like to cook", "My legs", ""):
-        assert wait_ms(policy, high, words, 0) <= wait_ms(policy, low, words, 0)
+        assert wait(high, words, policy=policy) <= wait(low, words, policy=policy)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_more_patience_never_waits_shorter(score: float, one: float, other: float):
+def test_a_likelier_end_of_the_sentence_never_waits_longer(score: float, one: float, other: float):
     low, high = sorted((one, other))
-    short, long = pause_policy(low), pause_policy(high)
-    assert wait_ms(short, score, "I do.", 0) <= wait_ms(long, score, "I do.", 0)
+    assert wait(score, sentence_end=high) <= wait(score, sentence_end=low)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_more_patience_never_waits_shorter(score: float, end: float, one: float, other: float):
+    short, long = (pause_policy(patience) for patience in sorted((one, other)))
+    for words in ("I do.", "I like to cook.", "I like to"):
+        assert wait(score, words, end, policy=short) <= wait(score, words, end, policy=long)
 
 
 @given(st.integers(0, 20_000))
 def test_a_learners_pauses_move_only_unsure_waits_and_never_without_end(typical: int):
-    assert wait_ms(MIDDLE, 1.0, "I do.", typical) == MIDDLE.sure_ms
-    assert MIDDLE.unsure_ms / 2 <= wait_ms(MIDDLE, 0.0, "I do.", typical) <= 5000
+    assert wait(1.0, typical=typical) == MIDDLE.sure_ms
+    assert MIDDLE.unsure_ms / 2 <= wait(0.0, "I do.", typical=typical) <= 5000
 
 
 def test_who_pauses_long_is_waited_for_longer_and_who_pauses_briefly_is_answered_sooner():
-    waits = [wait_ms(MIDDLE, 0.1, "I went there.", typical) for typical in (600, 0, 2800)]
+    waits = [wait(0.1, "I went there.", typical=typical) for typical in (600, 0, 2800)]
     assert waits == sorted(waits)
     assert waits[0] < MIDDLE.unsure_ms
     assert waits[2] > 2800
@@ -65,31 +90,54 @@ def test_who_pauses_long_is_waited_for_longer_and_who_pauses_briefly_is_answered
 
 def test_words_that_hold_the_floor_hold_it_at_least_as_long_as_the_setting_says():
     for typical in (0, 300, 3000):
-        assert wait_ms(MIDDLE, 0.1, "I went to the", typical) >= MIDDLE.holding_ms
+        assert wait(0.99, "I went to the", 0.9, typical=typical) >= MIDDLE.holding_ms
 
 
-def test_more_words_need_a_lower_score():
-    score = 0.35
-    assert wait_ms(MIDDLE, score, "I like to cook.", 0) == MIDDLE.unsure_ms
-    assert wait_ms(MIDDLE, score, "I like to cook for friends.", 0) == MIDDLE.sure_ms
-    assert wait_ms(MIDDLE, 0.25, "I like to cook for friends.", 0) == MIDDLE.unsure_ms
-    assert wait_ms(MIDDLE, 0.25, "On Sundays I like to cook for friends.", 0) == MIDDLE.sure_ms
+def test_the_more_words_the_sooner():
+    words = "On Sundays I like to cook for friends.".split()
+    waits = [wait(0.7, " ".join(words[-count:])) for count in range(3, 9)]
+    assert waits == sorted(waits, reverse=True)
+    assert waits[0] == MIDDLE.unsure_ms
+    assert waits[-1] == MIDDLE.sure_ms
+
+
+def test_a_sentence_that_cannot_end_there_is_waited_on_whatever_its_sound():
+    assert wait(0.95, "Mike likes your blue jeans", 0.3) == MIDDLE.sure_ms
+    assert wait(0.95, "Mike likes your blue", 0.001) > 1000
+
+
+def test_a_sentence_that_may_well_end_there_is_answered_though_its_sound_is_in_doubt():
+    assert wait(0.3, "Jack likes the science class") > 1500
+    assert wait(0.3, "Jack likes the science class", 0.8) == MIDDLE.sure_ms
+
+
+def test_a_second_score_counts_as_much_as_the_first():
+    both = [Evidence(scores, "I like to cook for friends.") for scores in ((0.1, 0.9), (0.9, 0.1))]
+    first, second = (wait_ms(MIDDLE, evidence, 0) for evidence in both)
+    assert first == second
+    assert wait(0.9) <= first <= wait(0.1)
+
+
+def test_the_rest_of_a_turn_that_was_cut_is_no_short_one():
+    rest = Evidence((0.8,), "to the market")
+    whole = Evidence((0.8,), "to the market", said_before=5)
+    assert wait_ms(MIDDLE, whole, 0) == MIDDLE.sure_ms < wait_ms(MIDDLE, rest, 0)
 
 
 @pytest.mark.parametrize("words", ["Yes.", "No", "Thank you.", "Good morning!", "I do."])
 def test_a_short_answer_is_a_turn(words: str):
-    assert wait_ms(MIDDLE, 0.75, words, 0) == MIDDLE.sure_ms
+    assert wait(0.75, words) == MIDDLE.sure_ms
 
 
 @pytest.mark.parametrize("words", ["My legs", "Jack likes.", "Peter"])
 def test_a_fragment_is_waited_on(words: str):
-    assert wait_ms(MIDDLE, 0.95, words, 0) == MIDDLE.unsure_ms
+    assert wait(0.9, words) > MIDDLE.sure_ms
 
 
 def test_nothing_known_waits_as_if_unsure():
-    assert wait_ms(MIDDLE, None, None, 0) == MIDDLE.unsure_ms
-    assert wait_ms(MIDDLE, 0.99, None, 0) == MIDDLE.unsure_ms
-    assert wait_ms(MIDDLE, None, "I do.", 0) == MIDDLE.unsure_ms
+    for evidence in (Evidence(), Evidence((0.99,)), Evidence((), "I do."), Evidence((), "I do", 1)):
+        assert finished_odds(evidence) is None
+        assert wait_ms(MIDDLE, evidence, 0) == MIDDLE.unsure_ms
 
 
 def test_the_pause_estimate_settles_above_most_pauses():

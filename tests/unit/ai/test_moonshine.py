@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ai.adapters.moonshine import MoonshineRecognizer, piece_bounds, without_loop
-from services.ai.adapters.moonshine_model import Token, text_of, words_of
+from services.ai.adapters.moonshine_model import Token, decode_with, text_of, words_of
 from services.ai.compute import ComputePool
 
 SECOND = 16_000
@@ -140,6 +140,26 @@ def tokens(text: str) -> tuple[Token, ...]:
 )
 def test_a_decoders_loop_is_cut(decoded: str, kept: str):
     assert text_of(without_loop(tokens(decoded))) == kept
+
+
+class EndsAtOnce:
+    """A decoder that would rather end, then say its one word, and then end."""
+
+    def __init__(self) -> None:
+        self.vocabulary = [b"", b"<s>", b"</s>", "▁hi".encode()]
+
+    def begin(self, audio: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return np.tile(np.array([0.0, 0.0, 9.0, 5.0], np.float32), (1, len(ids[0]), 1)), {}
+
+    def step(self, ids: np.ndarray, past: dict[str, np.ndarray]) -> np.ndarray:
+        return np.array([[[0.0, 0.0, 9.0, 5.0]]], np.float32)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.0, ""), (1.9, ""), (2.0, "hi"), (14.0, "hi")])
+@pytest.mark.parametrize("draft", [(), (Token(3, "▁hi".encode(), -0.1),)])
+def test_long_audio_never_comes_out_empty(seconds: float, said: str, draft: tuple[Token, ...]):
+    audio = noise(seconds).astype(np.float32)
+    assert text_of(decode_with(EndsAtOnce(), audio, lambda: False, draft)) == said
 
 
 def test_a_word_is_as_sure_as_its_pieces():

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from services.ai.adapters.scripted import (
     ScriptedVad,
     ScriptedWriting,
 )
-from services.ai.capabilities import Role
+from services.ai.capabilities import GenerationOptions, Message, Role
 from services.ai.compute import ComputePool
 from services.ai.engine import (
     Audio,
@@ -185,6 +185,64 @@ async def test_a_speculation_that_holds_has_its_work_done_before_the_decision():
     stages = {stage.kind.value: stage for stage in t.of(ReplyAudio)[0].stages}
     assert stages["first_token"].duration_ms == 0
     assert stages["first_token"].at_ms <= stages["endpoint"].at_ms
+
+
+class FindsEnds(ScriptedWriting):
+    """One conversation of a scripted model that finds every sentence finished."""
+
+    def on_sentence_end(self, tell: Callable[[float], None]) -> None:
+        self._tell = tell
+
+    async def stream(
+        self, messages: Sequence[Message], options: GenerationOptions
+    ) -> AsyncIterator[str]:
+        self._tell(1.0)
+        async for piece in super().stream(messages, options):
+            yield piece
+
+
+class Reading(Watched):
+    """A scripted model of such conversations."""
+
+    def open(self) -> ScriptedWriting:
+        session = FindsEnds(self._script, self._sleep)
+        self.sessions.append(session)
+        return session
+
+
+@pytest.mark.parametrize(
+    ("model", "not_by_ms", "by_ms"), [(Watched, 2200, 2600), (Reading, 60, 300)]
+)
+async def test_the_models_opinion_of_the_words_ends_a_turn_in_doubt(
+    model: type[Watched], not_by_ms: int, by_ms: int
+):
+    script = {
+        "turn_detector": {"score": 0.3},
+        "recognizer": {"texts": ["Jack likes the science class"]},
+    }
+    async with talk(script, model_type=model) as t:
+        await t.voice(1000)
+        await t.silence(not_by_ms)
+        assert t.of(TurnCommitted) == []
+        await t.silence(by_ms - not_by_ms)
+        assert len(t.of(TurnCommitted)) == 1
+
+
+async def test_the_turn_detector_is_asked_again_in_a_pause_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    heard: list[int] = []
+
+    async def unsure(_: ScriptedTurnDetector, audio: np.ndarray) -> float:
+        heard.append(len(audio))
+        return 0.1
+
+    monkeypatch.setattr(ScriptedTurnDetector, "end_of_turn", unsure)
+    async with talk() as t:
+        await t.voice(1000)
+        await t.silence(2000)
+        assert len(heard) == 2
+        assert heard[1] > heard[0]
 
 
 async def test_a_loaded_machine_does_not_speculate():

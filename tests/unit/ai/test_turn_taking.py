@@ -10,6 +10,7 @@ from services.ai.audio import ms_of_samples, samples_of_ms
 from services.ai.engine import Floor, TurnTakingPreferences
 from services.ai.turn_taking import (
     MAX_SPECULATIONS,
+    AskAgain,
     Committed,
     Dropped,
     Effect,
@@ -20,6 +21,7 @@ from services.ai.turn_taking import (
     PauseWords,
     PreferencesChanged,
     Resumed,
+    SentenceEnd,
     SilentLong,
     Speculate,
     Started,
@@ -132,6 +134,45 @@ def test_a_turn_that_says_it_goes_on_is_waited_for():
     assert of(Committed, talk.silence(2000)) == []
 
 
+def test_a_pause_in_doubt_is_asked_about_once_more():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    talk.answers(0.02, "I like to cook")
+    assert of(AskAgain, talk.silence(2000)) == [AskAgain(talk.pause)]
+
+
+def test_nobody_asks_again_where_a_button_ends_the_turn():
+    talk = session(push_to_talk=True)
+    talk.voice(1000)
+    assert of(AskAgain, talk.silence(2000)) == []
+
+
+def test_the_language_models_opinion_ends_a_turn_whose_sound_left_it_in_doubt():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(400)
+    assert of(Committed, talk.answers(0.4, "Jack likes the science class")) == []
+    assert of(Committed, talk.tell(SentenceEnd(talk.pause - 1, 0.9))) == []
+    assert of(Committed, talk.tell(SentenceEnd(talk.pause, 0.9))) != []
+
+
+def test_what_goes_on_after_a_cut_is_judged_with_what_was_said_before_it():
+    cut, fresh = session(), session()
+    cut.voice(1000)
+    cut.silence(170)
+    cut.answers(0.99, "On Sundays I like to cook for friends.")
+    cut.silence(100)
+    cut.tell(FloorChanged(Floor.LEARNER))
+    answered = []
+    for talk in (cut, fresh):
+        talk.silence(500)
+        talk.voice(600)
+        talk.silence(170)
+        answered.append(of(Committed, talk.answers(0.9, "and family")) != [])
+    assert answered == [True, False]
+
+
 def test_more_speech_takes_back_the_speculation():
     talk = session()
     talk.voice(1000)
@@ -159,7 +200,7 @@ def test_a_turn_is_speculated_on_at_most_twice():
     for _ in range(5):
         talk.voice(500)
         talk.silence(170)
-        speculations += len(of(Speculate, talk.answers(0.6, "and")))
+        speculations += len(of(Speculate, talk.answers(0.6, "I like to cook")))
     assert speculations == MAX_SPECULATIONS
 
 
@@ -184,7 +225,7 @@ def test_patience_moves_the_end_of_the_turn():
         talk = session(patience=patience)
         talk.voice(1000)
         talk.silence(170)
-        effects = talk.answers(0.99, "I like to cook.") + talk.silence(2000)
+        effects = talk.answers(0.99, "I like to cook for my friends.") + talk.silence(2000)
         (committed,) = of(Committed, effects)
         index = effects.index(committed)
         ends.append(index)
@@ -288,6 +329,7 @@ def test_a_turn_without_any_pause_ends_at_the_limit():
 EVENTS = st.one_of(
     st.tuples(st.just("frames"), st.integers(1, 40), st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])),
     st.tuples(st.just("score"), st.integers(-1, 1), st.floats(0, 1)),
+    st.tuples(st.just("sentence end"), st.integers(-1, 1), st.floats(0, 1)),
     st.tuples(
         st.just("words"), st.integers(-1, 1), st.sampled_from(["", "I like", "I do.", "and", "um"])
     ),
@@ -304,6 +346,8 @@ def play(talk: Session, step: tuple) -> list[Effect]:
             return talk.frames(count * 32, probability)
         case ("score", older, probability):
             return talk.tell(TurnScore(talk.pause + older, probability))
+        case ("sentence end", older, probability):
+            return talk.tell(SentenceEnd(talk.pause + older, probability))
         case ("words", older, text):
             return talk.tell(PauseWords(talk.pause + older, text))
         case ("floor", floor):
@@ -368,7 +412,7 @@ def test_a_pause_that_was_taken_for_the_end_is_learned_from():
     assert of(Committed, talk.silence(2800)) != []
     talk.tell(FloorChanged(Floor.LEARNER))
     talk.voice(1000)
-    assert talk.machine.typical_pause_ms > 2500
+    assert talk.machine.typical_pause_ms > 2000
     assert of(Committed, talk.silence(2800)) == []
 
 

@@ -50,13 +50,15 @@ class RuntimeSettings:
 class Slice:
     """Tokens of one sequence in a step: ``tokens`` from position ``start`` on.
 
-    ``wants_logits``: what may follow the last of them is asked for.
+    ``wants_logits``: what may follow the last of them is asked for; ``also_after``: and what may
+    follow the one of this index.
     """
 
     sequence: int
     start: int
     tokens: Sequence[int]
     wants_logits: bool
+    also_after: int | None = None
 
 
 class Outcome(Enum):
@@ -111,7 +113,8 @@ class LlamaRuntime:
         params.n_ctx = settings.cells
         params.n_batch = params.n_ubatch = settings.batch_tokens
         params.n_seq_max = settings.sequences
-        params.n_outputs_max = settings.sequences
+        # What follows a slice's last token, and one asked for besides.
+        params.n_outputs_max = 2 * settings.sequences
         params.offload_kqv = params.op_offload = False
         params.n_threads = params.n_threads_batch = settings.threads
         # One pool of cells: a prefix that sequences share is held once, and a step with tokens of
@@ -297,6 +300,8 @@ class _BatchArrays:
             self._ids[count:end] = [piece.sequence] * len(piece.tokens)
             self._logits[count:end] = [0] * len(piece.tokens)
             self._logits[end - 1] = piece.wants_logits
+            if piece.also_after is not None:
+                self._logits[count + piece.also_after] = True
             count = end
         return Batch(
             count, self._token, None, self._position, self._one, self._id_pointers, self._logits

@@ -62,6 +62,17 @@ class Writing:
     next_token: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What may follow the prompt's token at ``position`` is asked for beside the reply.
+
+    ``tell`` gets the logits, to read before it returns.
+    """
+
+    position: int
+    tell: Callable[[Logits], None]
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Have ``prompt`` evaluated for ``owner``, and a reply written unless ``writing`` is None.
@@ -78,6 +89,7 @@ class Job:
     cancelled: bool = False
     sequence: int | None = None
     begun: bool = False
+    asked: Asked | None = None
 
     @property
     def is_ahead(self) -> bool:
@@ -188,9 +200,11 @@ class Scheduler:
         if outcome is Outcome.DONE:
             last = -1
             for job, piece in step.parts:
-                last += len(piece.tokens)
+                first, last = last + 1, last + len(piece.tokens)
                 self.evaluated_tokens += len(piece.tokens)
                 self._held[piece.sequence].extend(piece.tokens)
+                if job.asked is not None and piece.also_after is not None and not job.cancelled:
+                    job.asked.tell(self._runtime.logits(first + piece.also_after))
                 if not job.cancelled:
                     self._advance(job, last if piece.wants_logits else None)
             return
@@ -215,6 +229,8 @@ class Scheduler:
         held, shared = self._held[target], self._held[self.shared]
         # What may follow the last token is known only once that token is evaluated.
         usable = len(job.prompt) - (0 if job.is_ahead else 1)
+        if job.asked is not None:
+            usable = min(usable, job.asked.position)
         own = min(_common(held, job.prompt), usable)
         borrowed = min(_common(shared, job.prompt), usable)
         if own == len(job.prompt):
@@ -251,7 +267,12 @@ class Scheduler:
         assert job.sequence is not None
         start = len(self._held_by(job))
         is_last = start + len(tokens) >= len(job.prompt)
-        step.parts.append((job, Slice(job.sequence, start, tokens, is_last and not job.is_ahead)))
+        also = None if job.asked is None else job.asked.position - start
+        if also is not None and not 0 <= also < len(tokens):
+            also = None
+        step.parts.append(
+            (job, Slice(job.sequence, start, tokens, is_last and not job.is_ahead, also))
+        )
 
     def _advance(self, job: Job, logits_index: int | None) -> None:
         """Go on with a job of which tokens were evaluated."""

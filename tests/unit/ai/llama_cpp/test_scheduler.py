@@ -17,6 +17,7 @@ from services.ai.adapters.llama_cpp.scheduler import (
     AHEAD_TOKENS,
     ALONE_TOKENS,
     SHARED_STEP_TOKENS,
+    Asked,
     Job,
     Scheduler,
     Writing,
@@ -118,6 +119,28 @@ def test_a_reply_ends_where_its_context_does(bench: Bench):
 def test_a_prompt_alone_is_read_in_large_chunks(bench: Bench):
     bench.reply("ann", some(150))
     assert [bench.step() for _ in range(3)] == [[ALONE_TOKENS], [ALONE_TOKENS], [22]]
+
+
+@pytest.mark.parametrize("position", [0, 70, 149])
+def test_what_may_follow_a_word_of_the_prompt_is_told_once(bench: Bench, position: int):
+    expected: list[int] = []
+    for _ in range(2):  # the second time, all of the prompt is held already
+        job = bench.reply("ann", some(150))
+        job.asked = Asked(position, lambda logits: expected.append(int(logits.argmax())))
+        bench.run()
+        assert len(bench.told[job].text.split("><")) == 3
+    assert expected == [some(150)[position] + 1] * 2
+
+
+def test_a_cancelled_job_is_not_told_what_may_follow(bench: Bench):
+    told: list[int] = []
+    job = bench.reply("ann", some(20))
+    job.asked = Asked(10, lambda logits: told.append(int(logits.argmax())))
+    step = bench.scheduler.plan()
+    assert step is not None
+    job.cancelled = True
+    bench.scheduler.finish(step, bench.runtime.decode(step.slices))
+    assert told == []
 
 
 def test_only_what_differs_from_the_turn_before_is_read(bench: Bench):
