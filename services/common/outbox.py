@@ -9,6 +9,8 @@
         await outbox.append(session, OutboxEvent(aggregate_id=…, type=…, payload=…))
     relay.notify()
 
+(In a unit of work that `Database.write` does, `outbox.put(session, event)`.)
+
 Delivery is at least once and in order within an aggregate; receivers drop an event id they know.
 """
 
@@ -19,7 +21,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 from sqlalchemy import (
@@ -28,13 +30,17 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     String,
+    Table,
+    Update,
+    bindparam,
     delete,
     func,
+    insert,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from services.common.clock import Clock
 from services.common.database import Database
@@ -92,6 +98,12 @@ class Outbox(Generic[Row]):
     def __init__(self, table: type[Row], clock: Clock) -> None:
         self.table = table
         self._clock = clock
+        # Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it.
+        rows = cast("Table", table.__table__)  # type: ignore[attr-defined]
+        self._last = select(func.max(rows.c.sequence)).where(
+            rows.c.aggregate_id == bindparam("aggregate_id")
+        )
+        self._insert = insert(rows)
 
     async def append(self, session: AsyncSession, event: OutboxEvent) -> int:
         """Add `event` to the unit of work `session`; return its sequence in its aggregate.
@@ -99,23 +111,27 @@ class Outbox(Generic[Row]):
         Nothing is sent before the session commits, and nothing at all if it does not. One writer
         an aggregate: two that race get the same sequence.
         """
-        last = await session.scalar(
-            select(func.max(self.table.sequence)).where(
-                self.table.aggregate_id == event.aggregate_id
-            )
-        )
-        sequence = (last or 0) + 1
+        return await session.run_sync(self.put, event)
+
+    def put(self, session: Session, event: OutboxEvent) -> int:
+        """Do the same in a unit of work that is done in one go. See `append`."""
+        connection = session.connection()
+        last = connection.scalar(self._last, {"aggregate_id": event.aggregate_id})
+        sequence = int(last or 0) + 1
         now = self._clock.now()
-        row = self.table()
-        row.event_id = event.event_id
-        row.aggregate_id = event.aggregate_id
-        row.sequence = sequence
-        row.type = event.type
-        row.payload = event.payload
-        row.created_at = now
-        row.next_attempt_at = now
-        session.add(row)
-        await session.flush()
+        connection.execute(
+            self._insert,
+            {
+                "event_id": event.event_id,
+                "aggregate_id": event.aggregate_id,
+                "sequence": sequence,
+                "type": event.type,
+                "payload": event.payload,
+                "created_at": now,
+                "attempts": 0,
+                "next_attempt_at": now,
+            },
+        )
         return sequence
 
 
@@ -243,48 +259,49 @@ class OutboxRelay(Generic[Row]):
 
     async def pending(self) -> int:
         """Return how many events wait to be sent."""
-        async with self._database.snapshot() as session:
-            return (
-                await session.scalar(select(func.count()).where(self._table.published_at.is_(None)))
-                or 0
-            )
+        waiting = select(func.count()).where(self._table.published_at.is_(None))
+        return await self._database.read(lambda session: session.scalar(waiting)) or 0
 
     async def prune(self) -> int:
         """Delete events published longer ago than is kept; return how many."""
         before = self._clock.now() - timedelta(seconds=self._policy.keep_published_seconds)
         newest = select(func.max(self._table.position)).group_by(self._table.aggregate_id)
-        async with self._database.transaction() as session:
-            # The newest row of an aggregate stays: the next sequence is counted from it.
-            done: Any = await session.execute(
-                delete(self._table).where(
-                    self._table.published_at < before, self._table.position.not_in(newest)
-                )
-            )
+        # The newest row of an aggregate stays: the next sequence is counted from it.
+        old = delete(self._table).where(
+            self._table.published_at < before, self._table.position.not_in(newest)
+        )
+
+        def work(session: Session) -> int:
+            done: Any = session.execute(old)
             return int(done.rowcount)
+
+        return await self._database.write(work)
 
     async def _due(self) -> list[list[Row]]:
         """Read, for each aggregate whose oldest waiting event is due, its first events."""
+        return await self._database.read(self._read_due)
+
+    def _read_due(self, session: Session) -> list[list[Row]]:
         table = self._table
-        async with self._database.snapshot() as session:
-            aggregates = (
-                await session.scalars(
-                    select(table.aggregate_id)
-                    .where(table.position.in_(self._heads()))
-                    .where(table.next_attempt_at <= self._clock.now())
-                    .order_by(table.position)
-                    .limit(self._policy.batch)
-                )
-            ).all()
-            if not aggregates:
-                return []
-            batches: dict[str, list[Row]] = {aggregate: [] for aggregate in aggregates}
-            for row in await session.scalars(self._waiting(aggregates)):
-                batches[row.aggregate_id].append(row)
-            for aggregate, rows in batches.items():
-                if not rows:
-                    # Another's backlog took all the places.
-                    rows.extend(await session.scalars(self._waiting([aggregate])))
-            return [rows[: self._policy.batch] for rows in batches.values()]
+        aggregates = session.scalars(
+            select(table.aggregate_id)
+            .where(table.position.in_(self._heads()))
+            .where(table.next_attempt_at <= self._clock.now())
+            .order_by(table.position)
+            .limit(self._policy.batch)
+        ).all()
+        if not aggregates:
+            return []
+        batches: dict[str, list[Row]] = {aggregate: [] for aggregate in aggregates}
+        for row in session.scalars(self._waiting(aggregates)):
+            batches[row.aggregate_id].append(row)
+        for aggregate, rows in batches.items():
+            if not rows:
+                # Another's backlog took all the places.
+                rows.extend(session.scalars(self._waiting([aggregate])))
+        # They outlive their session.
+        session.expunge_all()
+        return [rows[: self._policy.batch] for rows in batches.values()]
 
     def _waiting(self, aggregates: Sequence[str]) -> Select[Row]:
         """Select the first events of `aggregates`, as many as a batch of each would hold."""
@@ -323,18 +340,24 @@ class OutboxRelay(Generic[Row]):
 
     async def _sent(self, rows: Sequence[Row]) -> int:
         """Mark `rows` as published; return how many they are."""
-        async with self._database.transaction() as session:
-            await session.execute(
-                update(self._table)
-                .where(self._table.position.in_([row.position for row in rows]))
-                .values(
-                    published_at=self._clock.now(),
-                    attempts=self._table.attempts + 1,
-                    # Who took the event keeps it, and can delete it: no second copy stays here.
-                    payload=b"",
-                )
+        await self._change(
+            update(self._table)
+            .where(self._table.position.in_([row.position for row in rows]))
+            .values(
+                published_at=self._clock.now(),
+                attempts=self._table.attempts + 1,
+                # Who took the event keeps it, and can delete it: no second copy stays here.
+                payload=b"",
             )
+        )
         return len(rows)
+
+    async def _change(self, statement: Update) -> None:
+        def work(session: Session) -> None:
+            # The rows that were read are never looked at again.
+            session.execute(statement, execution_options={"synchronize_session": False})
+
+        await self._database.write(work)
 
     async def _failed(self, head: Row, error: Exception) -> None:
         attempts = head.attempts + 1
@@ -349,24 +372,21 @@ class OutboxRelay(Generic[Row]):
             retry_in_s=round(wait, 3),
             error=error.reason if isinstance(error, ParleyError) else type(error).__name__,
         )
-        async with self._database.transaction() as session:
-            await session.execute(
-                update(self._table)
-                .where(self._table.position == head.position)
-                .values(
-                    attempts=attempts,
-                    next_attempt_at=self._clock.now() + timedelta(seconds=wait),
-                )
+        await self._change(
+            update(self._table)
+            .where(self._table.position == head.position)
+            .values(
+                attempts=attempts,
+                next_attempt_at=self._clock.now() + timedelta(seconds=wait),
             )
+        )
 
     async def _until_next(self) -> float:
         """Return the seconds until the next retry is due, at most the polling interval."""
-        async with self._database.snapshot() as session:
-            soonest = await session.scalar(
-                select(func.min(self._table.next_attempt_at)).where(
-                    self._table.position.in_(self._heads())
-                )
-            )
+        first = select(func.min(self._table.next_attempt_at)).where(
+            self._table.position.in_(self._heads())
+        )
+        soonest = await self._database.read(lambda session: session.scalar(first))
         if soonest is None:
             return self._policy.poll_seconds
         until = (soonest - self._clock.now()).total_seconds()

@@ -46,27 +46,30 @@ def accepted(request: Any) -> Any:
 
 Decode = Callable[[bytes], Any]
 
+Judge = Callable[[Any], None]
+"""Raises `InvalidArgument` for a message that breaks its rules."""
+
 
 def checked(decode: Decode, max_bytes: int) -> Decode:
     """Return a decoder for a stream's messages; `context.read()` raises what is wrong with one.
 
     When the message has a `seq`, the error names it in its metadata, and the stream can go on.
     """
-    # A message without fields has no rules; asking for them costs a tenth of a small call.
-    ruled: bool | None = None
+    # Found out with the first message. One without fields has no rules; asking for them costs a
+    # tenth of a small call.
+    judge: Judge | None = None
 
     def checked_decode(data: bytes) -> Any:
-        nonlocal ruled
+        nonlocal judge
         if len(data) > max_bytes:
             raise too_large(len(data), max_bytes)
         try:
             message = decode(data)
         except DecodeError as error:
             raise malformed() from error
-        if ruled is None:
-            ruled = bool(message.DESCRIPTOR.fields)
-        if ruled:
-            validate(message)
+        if judge is None:
+            judge = _judge_of(message)
+        judge(message)
         return message
 
     return checked_decode
@@ -91,9 +94,26 @@ def validate(message: Message) -> None:
     Raises:
         InvalidArgument: INVALID_REQUEST, naming every field at fault.
     """
-    quick = quick_pass(message.DESCRIPTOR)
-    if quick is not None and quick(message):
-        return
+    _judge_of(message)(message)
+
+
+def _judge_of(example: Message) -> Judge:
+    """Return how messages of the type of `example` are held against their rules."""
+    if not example.DESCRIPTOR.fields:
+        return lambda _message: None
+    quick = quick_pass(example.DESCRIPTOR)
+    if quick is None:
+        return _judge
+    is_valid = quick
+
+    def judge_what_is_not_plainly_valid(message: Any) -> None:
+        if not is_valid(message):
+            _judge(message)
+
+    return judge_what_is_not_plainly_valid
+
+
+def _judge(message: Any) -> None:
     violations = _validator.collect_violations(message)
     if not violations:
         return

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import delete, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.orm import Session
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import turn_pb2
@@ -93,58 +94,24 @@ class SqlStore:
 
     async def write(self, entries: Sequence[Entry]) -> None:
         """Write all of `entries` with their events, or none. See `journal.Store`."""
-        async with self._database.transaction() as session:
-            known = set(
-                await session.scalars(
-                    select(OutboxRow.event_id).where(
-                        OutboxRow.event_id.in_([entry.event_id for entry in entries])
-                    )
-                )
-            )
-            for entry in entries:
-                if isinstance(entry, TurnKept):
-                    await session.merge(_kept_row(entry))
-                elif entry.event_id not in known:
-                    await self._write_one(session, entry)
+        await self._database.write(lambda session: self._write(session, entries))
 
-    async def _write_one(self, session: AsyncSession, entry: Told) -> None:
-        match entry:
-            case ConversationBegun():
-                session.add(_conversation_row(entry))
-            case TurnFinished():
-                session.add(
-                    TurnRow(
-                        turn_id=entry.turn.turn_id,
-                        conversation_id=entry.conversation_id,
-                        number=entry.turn.number,
-                        payload=entry.turn.SerializeToString(),
-                        accounted_ms=entry.accounted_ms,
-                        accounted_seq=entry.accounted_seq,
-                    )
+    def _write(self, session: Session, entries: Sequence[Entry]) -> None:
+        connection = session.connection()
+        told = [entry.event_id for entry in entries if not isinstance(entry, TurnKept)]
+        known = set(connection.scalars(_KNOWN, {"event_ids": told})) if told else set()
+        for entry in entries:
+            if isinstance(entry, TurnKept):
+                _KEPT_TURNS.put(connection, _kept_values(entry))
+            elif entry.event_id not in known:
+                _write_one(connection, entry)
+                event = OutboxEvent(
+                    aggregate_id=entry.conversation_id,
+                    type=_TYPES[type(entry)],
+                    payload=to_event(entry).SerializeToString(),
+                    event_id=entry.event_id,
                 )
-                if entry.typical_pause_ms:
-                    await session.merge(
-                        LearnerPaceRow(
-                            user_id=entry.user_id,
-                            typical_pause_ms=min(entry.typical_pause_ms, MAX_TYPICAL_PAUSE_MS),
-                            updated_at=entry.at,
-                        )
-                    )
-            case ConversationOver():
-                row = await session.get(ConversationRow, entry.conversation_id)
-                if row is not None:
-                    row.ended_at = entry.at
-            case RecordingKept():
-                pass
-        await self._outbox.append(
-            session,
-            OutboxEvent(
-                aggregate_id=entry.conversation_id,
-                type=_TYPES[type(entry)],
-                payload=to_event(entry).SerializeToString(),
-                event_id=entry.event_id,
-            ),
-        )
+                self._outbox.put(session, event)
 
     async def find_open(self, conversation_id: str) -> StoredConversation | None:
         """Return a conversation that has not ended, with its turns; None when there is none."""
@@ -257,15 +224,81 @@ class SqlStore:
             )
 
 
-def _kept_row(entry: TurnKept) -> KeptTurnRow:
+class _OneRowEach:
+    """A table with one row for each `key`."""
+
+    def __init__(self, table: Table, key: str) -> None:
+        self._key = key
+        self._insert = insert(table)
+        self._update = update(table).where(table.c[key] == bindparam("wanted"))
+
+    def put(self, connection: Connection, values: dict[str, Any]) -> None:
+        """Insert a row, or change the one that has the same key."""
+        changed = dict(values)
+        changed["wanted"] = changed.pop(self._key)
+        if not connection.execute(self._update, changed).rowcount:
+            connection.execute(self._insert, values)
+
+
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to execute it.
+_KNOWN = select(OutboxRow.event_id).where(
+    OutboxRow.event_id.in_(bindparam("event_ids", expanding=True))
+)
+_KEPT_TURNS = _OneRowEach(cast("Table", KeptTurnRow.__table__), "conversation_id")
+_PACES = _OneRowEach(cast("Table", LearnerPaceRow.__table__), "user_id")
+_INSERT_CONVERSATION = insert(cast("Table", ConversationRow.__table__))
+_INSERT_TURN = insert(cast("Table", TurnRow.__table__))
+_END_CONVERSATION = (
+    update(cast("Table", ConversationRow.__table__))
+    .where(ConversationRow.conversation_id == bindparam("ended_id"))
+    .values(ended_at=bindparam("at"))
+)
+
+
+def _write_one(connection: Connection, entry: Told) -> None:
+    match entry:
+        case ConversationBegun():
+            connection.execute(_INSERT_CONVERSATION, _conversation_values(entry))
+        case TurnFinished():
+            connection.execute(_INSERT_TURN, _turn_values(entry))
+            if entry.typical_pause_ms:
+                _PACES.put(connection, _pace_values(entry))
+        case ConversationOver():
+            connection.execute(
+                _END_CONVERSATION, {"ended_id": entry.conversation_id, "at": entry.at}
+            )
+        case RecordingKept():
+            pass
+
+
+def _kept_values(entry: TurnKept) -> dict[str, Any]:
     kept = entry.kept
-    return KeptTurnRow(
-        conversation_id=entry.conversation_id,
-        payload=kept.turn.SerializeToString(),
-        accounted_ms=kept.accounted_ms,
-        accounted_seq=kept.accounted_seq,
-        typical_pause_ms=kept.typical_pause_ms,
-    )
+    return {
+        "conversation_id": entry.conversation_id,
+        "payload": kept.turn.SerializeToString(),
+        "accounted_ms": kept.accounted_ms,
+        "accounted_seq": kept.accounted_seq,
+        "typical_pause_ms": kept.typical_pause_ms,
+    }
+
+
+def _turn_values(entry: TurnFinished) -> dict[str, Any]:
+    return {
+        "turn_id": entry.turn.turn_id,
+        "conversation_id": entry.conversation_id,
+        "number": entry.turn.number,
+        "payload": entry.turn.SerializeToString(),
+        "accounted_ms": entry.accounted_ms,
+        "accounted_seq": entry.accounted_seq,
+    }
+
+
+def _pace_values(entry: TurnFinished) -> dict[str, Any]:
+    return {
+        "user_id": entry.user_id,
+        "typical_pause_ms": min(entry.typical_pause_ms, MAX_TYPICAL_PAUSE_MS),
+        "updated_at": entry.at,
+    }
 
 
 def _kept_turn(row: KeptTurnRow) -> KeepTurn:
@@ -273,17 +306,17 @@ def _kept_turn(row: KeptTurnRow) -> KeepTurn:
     return KeepTurn(turn, row.accounted_ms, row.typical_pause_ms, row.accounted_seq)
 
 
-def _conversation_row(entry: ConversationBegun) -> ConversationRow:
-    return ConversationRow(
-        conversation_id=entry.conversation_id,
-        user_id=entry.user_id,
-        handle_hash=entry.handle_hash,
-        start=entry.start.SerializeToString(),
-        engine=entry.engine,
-        voice=entry.voice,
-        scenario_id=entry.scenario_id,
-        input_rate_hz=entry.input_rate_hz,
-        output_rate_hz=entry.output_rate_hz,
-        recording_id=entry.recording_id,
-        started_at=entry.at,
-    )
+def _conversation_values(entry: ConversationBegun) -> dict[str, Any]:
+    return {
+        "conversation_id": entry.conversation_id,
+        "user_id": entry.user_id,
+        "handle_hash": entry.handle_hash,
+        "start": entry.start.SerializeToString(),
+        "engine": entry.engine,
+        "voice": entry.voice,
+        "scenario_id": entry.scenario_id,
+        "input_rate_hz": entry.input_rate_hz,
+        "output_rate_hz": entry.output_rate_hz,
+        "recording_id": entry.recording_id,
+        "started_at": entry.at,
+    }

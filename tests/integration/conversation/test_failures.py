@@ -241,16 +241,16 @@ async def test_failing_storage_never_blocks_the_talk_and_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
     failing = True
-    transaction = Database.transaction
+    write = Database.write
 
-    def sometimes(self: Database) -> Any:
+    async def sometimes(self: Database, work: Any) -> Any:
         if failing:
             raise Unavailable("The disk is full.", reason="DATABASE_UNAVAILABLE")
-        return transaction(self)
+        return await write(self, work)
 
     talk = world.talk()
     started = await talk.start()
-    monkeypatch.setattr(Database, "transaction", sometimes)
+    monkeypatch.setattr(Database, "write", sometimes)
     for text in ("One", "Two", "Three"):
         await talk.send(text={"text": text})
         await talk.until("reply_ended")
