@@ -2,9 +2,9 @@
 
 Everything that serves (the gateway and all services; Pipecat's one process) is held to one core,
 the load to another. Sessions are added until the 99th percentile of frame lateness passes 40 ms;
-`bench.sessions_load` says what lateness is. Parley runs its real pipeline engine over scripted
-models; Pipecat its own pipeline over the same ones, once as it comes and once without the parts
-that a deployment could leave out.
+`bench.sessions_load` says what lateness is, `bench.sessions_verdict` when a count is carried.
+Parley runs its real pipeline engine over scripted models; Pipecat its own pipeline over the same
+ones, once as it comes and once without the parts that a deployment could leave out.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from bench.sessions_clients import ParleySession, PipecatSession
 from bench.sessions_cpu import CpuUse
 from bench.sessions_load import CYCLE_S, Lateness, LoadedSession, Step, step_of
 from bench.sessions_overhead import measure_overhead
+from bench.sessions_verdict import lateness_ms, verdict
 from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
 from tests.stack import Stack
 
-# A frame later than this is heard: it is twice what a player holds back.
-_LATE_MS = 40.0
 # The search begins here, goes on where this one's CPU time says the core is nearly full, and then
 # in steps of so much.
 _FIRST, _NEARLY_FULL, _GROWTH = 8, 0.8, 1.25
@@ -47,8 +46,6 @@ _CALIBRATION_S = 4 * CYCLE_S
 _PAUSE_S = 1.0
 # A session stores its last turn before it ends.
 _STOP_S = 10.0
-# The machine may stumble, so a count is tried again; while others use it, more often.
-_FAILURES, _TRIES = 2, 4
 # Sessions begin this far apart: opening is not what is measured.
 _OPEN_EVERY_S = 0.05
 # What one account may hold at once (docs/limits.md).
@@ -120,18 +117,12 @@ async def find_capacity(served: Served, most: int) -> Capacity:
     steps: list[Step] = []
 
     async def carries(count: int) -> bool:
-        # A count has failed when it did so twice undisturbed, or as often as there is patience.
-        failures = 0
-        for _ in range(_TRIES):
-            step = await _hold(served, count, Lateness(wait_s), _MEASURE_S)
-            steps.append(step)
-            _show(served.name, step)
-            if step.p99_ms <= _LATE_MS:
-                return True
-            failures += step.is_undisturbed
-            if failures == _FAILURES:
-                break
-        return False
+        tries: list[Step] = []
+        while (carried := verdict(tries)) is None:
+            tries.append(await _hold(served, count, Lateness(wait_s), _MEASURE_S))
+            _show(served.name, tries[-1])
+        steps.extend(tries)
+        return carried
 
     good, bad, count = 0, most + 1, _FIRST
     while good < count < bad:
@@ -277,10 +268,8 @@ def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
 
 
 def _lateness_at(capacity: Capacity) -> str:
-    for step in capacity.steps:
-        if step.sessions == capacity.sessions and step.p99_ms <= _LATE_MS:
-            return f"{step.p99_ms:.0f} ms"
-    return ""
+    tries = [step for step in capacity.steps if step.sessions == capacity.sessions]
+    return f"{lateness_ms(tries):.0f} ms" if tries else ""
 
 
 def main(

@@ -11,6 +11,7 @@ import bench.sessions
 from bench.sessions import Served, find_capacity
 from bench.sessions_cpu import CpuUse
 from bench.sessions_load import Lateness, LoadedSession, step_of, weighted_percentile
+from bench.sessions_verdict import verdict
 
 
 class Still(LoadedSession):
@@ -164,6 +165,37 @@ async def test_a_count_that_failed_twice_undisturbed_is_given_up(monkeypatch: py
     server = Server(monkeypatch, 0)
     await find_capacity(server.served, 100)
     assert server.tried.count(4) == 2
+
+
+@pytest.mark.parametrize(
+    ("tries", "carried"),
+    [
+        ("", None),
+        ("+", None),
+        ("-", None),
+        ("++", True),
+        ("--", False),
+        ("-+", None),
+        ("-++", True),
+        ("+--", False),
+        ("+d", None),
+        ("+dD", None),
+        ("+dD+", True),
+        ("+dDdD-", False),
+        ("dddddd", False),
+    ],
+)
+def test_the_median_of_three_undisturbed_tries_says_whether_a_count_is_carried(
+    tries: str, carried: bool | None
+):
+    """`+` passed, `-` failed; `d` passed and `D` failed while others used the core."""
+    kinds = {
+        "+": heard_by(9),
+        "-": heard_by(9, late_s=1.0),
+        "d": heard_by(9, others_cores=0.5),
+        "D": heard_by(9, late_s=1.0, others_cores=0.5),
+    }
+    assert verdict([kinds[each] for each in tries]) is carried
 
 
 async def test_a_server_that_answers_nothing_has_no_capacity(monkeypatch: pytest.MonkeyPatch):
