@@ -24,6 +24,7 @@ import {
 import { type Refusal, connectionLost, refusal, retryable } from "@/rpc/refusal";
 
 import { Backlog } from "./backlog";
+import { Heartbeat, type HeartbeatWorld } from "./heartbeat";
 import type { Link, SessionTransport } from "./link";
 
 // A network that drops for 30 s is survived: the tries lie up to 3 s apart.
@@ -33,9 +34,6 @@ const LONGEST_PAUSE_MS = 3_000;
 // A server that is being replaced is back, or another takes its place, within about two seconds.
 const OPEN_TRIES = 3;
 const FIRST_OPEN_PAUSE_MS = 500;
-// A connection without any answer to three pings is dead, whatever TCP believes.
-const PING_EVERY_MS = 5_000;
-const LOST_AFTER_MS = 16_000;
 // Opening includes loading a model's session; a gateway answers a dead server at once.
 const OPEN_WITHIN_MS = 20_000;
 
@@ -50,10 +48,7 @@ export interface SessionEvents {
 }
 
 /** What the session needs of the world. */
-export interface SessionWorld {
-  now(): number;
-  /** Calls back once; returns what prevents that. */
-  after(ms: number, run: () => void): () => void;
+export interface SessionWorld extends HeartbeatWorld {
   /** Renews the sign-in after a refusal; rejects where it is over. */
   renew(): Promise<unknown>;
   /** Another transport to try where this one broke before it ever worked, or null. */
@@ -79,13 +74,9 @@ export class LiveSession {
   #settings: ChangeSettings = create(ChangeSettingsSchema);
   #lostAt: number | null = null;
   #pauseMs = FIRST_PAUSE_MS;
-  #lastAnswerAt = 0;
-  #pings = new Map<bigint, number>();
-  #nonce = 0n;
-  #roundTripMs: number | null = null;
   #cancelTimer: (() => void) | null = null;
-  #cancelPing: (() => void) | null = null;
   readonly #backlog: Backlog;
+  readonly #heartbeat: Heartbeat;
 
   constructor(
     private transport: SessionTransport,
@@ -94,6 +85,14 @@ export class LiveSession {
     private readonly world: SessionWorld,
   ) {
     this.#backlog = new Backlog(start.inputFormat?.sampleRateHz ?? 16_000);
+    this.#heartbeat = new Heartbeat(
+      world,
+      (nonce) => this.#post({ case: "ping", value: { nonce } }),
+      () => {
+        this.#dropLink();
+        this.#ended(refusal(Code.Unavailable, "no answer to pings"));
+      },
+    );
   }
 
   /** How many messages have not left yet. */
@@ -113,7 +112,7 @@ export class LiveSession {
 
   /** The shortest round trip of the last ones, in milliseconds; null before the first. */
   get roundTripMs(): number | null {
-    return this.#roundTripMs;
+    return this.#heartbeat.roundTripMs;
   }
 
   /** Opens it. `started` follows, or the end. */
@@ -220,7 +219,6 @@ export class LiveSession {
       firstSeq: this.#handle ? this.#backlog.firstSeq : 0n,
       affinity: this.#handle ? this.#affinity : "",
     };
-    this.#lastAnswerAt = this.world.now();
     let current: Link | null = null;
     current = this.transport.open(start, count, {
       onResponse: (response) => {
@@ -240,7 +238,7 @@ export class LiveSession {
   }
 
   #receive(response: ConverseResponse): void {
-    this.#lastAnswerAt = this.world.now();
+    this.#heartbeat.heard();
     const { message, seq } = response;
     if (message.case === "started") {
       this.#started(message.value.nextSample, message.value.resumeHandle);
@@ -253,7 +251,7 @@ export class LiveSession {
       this.#lastSeq = seq;
     }
     if (message.case === "resumeHandle") this.#handle = message.value.handle;
-    else if (message.case === "pong") this.#pong(message.value.nonce);
+    else if (message.case === "pong") this.#heartbeat.pong(message.value.nonce);
     else if (message.case === "notice" && message.value.fatal) this.#handle = "";
     this.events.onResponse(response);
     if (message.case === "ended") this.#finish(null);
@@ -275,7 +273,7 @@ export class LiveSession {
       this.#link?.send(this.#number({ case: "settings", value: this.#settings }));
       this.events.onConnection(true);
     }
-    this.#keepAlive();
+    this.#heartbeat.begin();
   }
 
   #ended(refused: Refusal | null): void {
@@ -284,7 +282,7 @@ export class LiveSession {
     this.#connected = false;
     this.#cancelTimer?.();
     this.#cancelTimer = null;
-    this.#cancelPing?.();
+    this.#heartbeat.stop();
     const why = refused ?? refusal(Code.Unavailable, "the stream ended");
     this.#affinity = this.#whereNext(why, wasConnected);
     if (why.code === Code.Unauthenticated && !this.#renewed) {
@@ -343,32 +341,6 @@ export class LiveSession {
     this.#cancelTimer = this.world.after(pause, () => this.#connect());
   }
 
-  // --- keeping alive ---------------------------------------------------------------------------
-
-  #keepAlive(): void {
-    this.#cancelPing?.();
-    if (!this.#connected || this.#over) return;
-    if (this.world.now() - this.#lastAnswerAt > LOST_AFTER_MS) {
-      this.#dropLink();
-      this.#ended(refusal(Code.Unavailable, "no answer to pings"));
-      return;
-    }
-    this.#nonce += 1n;
-    // Only the newest counts: an older one that is answered late says little.
-    this.#pings = new Map([[this.#nonce, this.world.now()]]);
-    this.#post({ case: "ping", value: { nonce: this.#nonce } });
-    this.#cancelPing = this.world.after(PING_EVERY_MS, () => this.#keepAlive());
-  }
-
-  #pong(nonce: bigint): void {
-    const sentAt = this.#pings.get(nonce);
-    if (sentAt === undefined) return;
-    this.#pings.delete(nonce);
-    const measured = this.world.now() - sentAt;
-    this.#roundTripMs =
-      this.#roundTripMs === null ? measured : Math.min(this.#roundTripMs, measured);
-  }
-
   // --- ending ----------------------------------------------------------------------------------
 
   #dropLink(): void {
@@ -380,7 +352,7 @@ export class LiveSession {
   #stop(): void {
     this.#connected = false;
     this.#cancelTimer?.();
-    this.#cancelPing?.();
+    this.#heartbeat.stop();
     this.#dropLink();
   }
 
