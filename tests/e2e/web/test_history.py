@@ -13,6 +13,7 @@ from tests.e2e.conftest import SPEECH
 from tests.e2e.web.conftest import OpenPage, Talker, new_profile
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
+from tests.e2e.web.looks import look_at
 from tests.e2e.web.microphone import Microphone, recordings
 from tests.e2e.web.web_stack import HEARD, REPLIES
 from tests.stack import Stack
@@ -118,6 +119,7 @@ async def test_a_deletion_can_be_undone_and_is_carried_out_otherwise(talker: Tal
     rows = page.locator(".conversation-row")
     await page.get_by_role("button", name="Delete “").click()
     await expect(rows).to_have_count(0)
+    assert await look_at(page, "history-6-deleted") == []
     await page.get_by_role("button", name="Undo").first.click()
     await expect(rows).to_have_count(1)
     await page.get_by_role("button", name="Delete “").click()
@@ -150,6 +152,7 @@ async def test_the_profile_is_kept_and_everything_is_taken_along_and_deleted(
 
     await page.get_by_role("button", name="Delete the account").click()
     dialog = page.get_by_role("dialog")
+    assert await look_at(page, "settings-delete-account") == []
     await dialog.get_by_label("Type “delete”").fill("delete")
     await dialog.get_by_label("Your password", exact=True).fill(learner.password)
     await dialog.get_by_role("button", name="Delete for good").click()

@@ -10,6 +10,7 @@ from playwright.async_api import Route, expect
 from tests.e2e.web.conftest import OpenPage, Talker
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
+from tests.e2e.web.looks import look_at
 from tests.e2e.web.microphone import Microphone, tone
 from tests.e2e.web.web_stack import HEARD, REPLIES
 from tests.stack import Stack
@@ -59,6 +60,8 @@ async def test_after_trouble_with_the_microphone_one_tries_again_or_writes(
     await learner.reload_signed_in()
     await learner.page.get_by_role("button", name="Start talking").click()
     alert = learner.page.get_by_role("alert")
+    await expect(alert).to_be_visible()
+    assert await look_at(learner.page, "trouble-microphone-refused") == []
     # Once it is there, the same button does.
     await learner.page.evaluate("window.microphoneIs = null")
     microphone.will_say(0.5, tone(1.0))
@@ -91,6 +94,7 @@ async def test_a_microphone_unplugged_in_the_middle_is_told_and_comes_back(
     }""")
     alert = learner.page.get_by_role("alert")
     await expect(alert).to_contain_text("unplugged")
+    assert await look_at(learner.page, "trouble-microphone-unplugged") == []
     await alert.get_by_role("button", name="Try again").click()
     await expect(alert).to_have_count(0)
     await expect(learner.said).to_have_text([HEARD[0]])
@@ -146,6 +150,7 @@ async def test_a_server_that_does_not_answer_is_told_and_tried_again(
     await learner.page.get_by_role("button", name="Type instead").first.click()
     alert = learner.page.get_by_role("alert")
     await expect(alert).to_be_visible()
+    assert await look_at(learner.page, "trouble-server-away") == []
     await learner.page.unroute("**/Subscribe")
     await alert.get_by_role("button", name="Try again").click()
     await expect(learner.floor).to_have_text("Your turn")
