@@ -91,37 +91,11 @@ class History:
             AlreadyExists: EVENT_CONFLICT, when an id was used for another event.
             InvalidArgument: EVENT_INVALID, naming every event that cannot be stored.
         """
-        async with self._store.writing() as work:
-            known = await work.known({event.envelope.event_id for event in events})
-            _refuse_conflicts(events, known)
-            stored, violations = 0, []
-            touched: dict[str, None] = {}
-            for index, event in enumerate(events):
-                envelope = event.envelope
-                if envelope.event_id in known:
-                    continue
-                violation = await _unfit(work, index, event)
-                if violation is not None:
-                    violations.append(violation)
-                    continue
-                known[envelope.event_id] = envelope
-                if await _deleted(work, event):
-                    continue
-                await work.apply(event)
-                touched[envelope.conversation_id] = None
-                stored += 1
-            if violations:
-                raise InvalidArgument(
-                    "Some events cannot be stored; none was.",
-                    reason="EVENT_INVALID",
-                    fields=violations,
-                )
-            for conversation_id in touched:
-                await work.summarise(conversation_id)
+        ingested = await self._store.write(lambda work: _ingest(work, events))
         if any(isinstance(event, RecordingStored) for event in events):
             # Nothing else has a recording deleted, which is all that this relay tells of.
             self._notify_relay()
-        return Ingested(stored, len(events) - stored)
+        return ingested
 
     async def conversations(
         self, wanted: ConversationFilter, page_size: int, page_token: str
@@ -192,15 +166,15 @@ class History:
         Raises:
             NotFound: CONVERSATION_NOT_FOUND, when there never was one, or it is another user's.
         """
-        async with self._store.writing() as work:
-            owner = await work.owner(conversation_id)
+
+        def erase_own(work: Writing) -> None:
+            owner = work.owner(conversation_id)
             if owner is None or owner.user_id != user_id:
                 raise _not_found()
-            if owner.deleted:
-                return
-            recording_id = await work.erase(conversation_id)
-            if recording_id:
-                await work.request_recording_deletion(recording_id)
+            if not owner.deleted:
+                _erase(work, conversation_id)
+
+        await self._store.write(erase_own)
         self._notify_relay()
 
     async def erase_user(self, user_id: str) -> int:
@@ -208,21 +182,19 @@ class History:
 
         Some at a time: others write meanwhile.
         """
+
+        def some(work: Writing) -> int:
+            found = work.some_of(user_id, CONVERSATIONS_PER_PAGE)
+            for conversation_id in found:
+                _erase(work, conversation_id)
+            return len(found)
+
         erased = 0
-        while True:
-            async with self._store.writing() as work:
-                found = await work.conversations(
-                    ConversationFilter(user_id), None, CONVERSATIONS_PER_PAGE
-                )
-                for each in found:
-                    recording_id = await work.erase(each.conversation_id)
-                    if recording_id:
-                        await work.request_recording_deletion(recording_id)
-            if not found:
-                await self._store.scrub()
-                return erased
-            erased += len(found)
+        while found := await self._store.write(some):
+            erased += found
             self._notify_relay()
+        await self._store.scrub()
+        return erased
 
     async def mistakes(
         self, user_id: str, kind: int, page_size: int, page_token: str
@@ -273,30 +245,66 @@ class History:
         return found
 
 
-async def _unfit(work: Writing, index: int, event: Event) -> FieldViolation | None:
+def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
+    known = work.known({event.envelope.event_id for event in events})
+    _refuse_conflicts(events, known)
+    stored, violations = 0, []
+    touched: dict[str, None] = {}
+    for index, event in enumerate(events):
+        envelope = event.envelope
+        if envelope.event_id in known:
+            continue
+        violation = _unfit(work, index, event)
+        if violation is not None:
+            violations.append(violation)
+            continue
+        known[envelope.event_id] = envelope
+        if _deleted(work, event):
+            continue
+        work.apply(event)
+        touched[envelope.conversation_id] = None
+        stored += 1
+    if violations:
+        raise InvalidArgument(
+            "Some events cannot be stored; none was.",
+            reason="EVENT_INVALID",
+            fields=violations,
+        )
+    for conversation_id in touched:
+        work.summarise(conversation_id)
+    return Ingested(stored, len(events) - stored)
+
+
+def _erase(work: Writing, conversation_id: str) -> None:
+    recording_id = work.erase(conversation_id)
+    if recording_id:
+        work.request_recording_deletion(recording_id)
+
+
+def _unfit(work: Writing, index: int, event: Event) -> FieldViolation | None:
     """Say which field keeps the event from being stored; None when it fits."""
-    owner = await work.owner(event.envelope.conversation_id)
+    owner = work.owner(event.envelope.conversation_id)
     if owner is not None and owner.user_id != event.envelope.user_id:
         return FieldViolation(
             f"events[{index}].user_id", "the conversation belongs to another user"
         )
     if isinstance(event, TurnFinished):
-        wrong = misplaced(event, await work.places(event))
+        wrong = misplaced(event, work.places(event))
         if wrong is not None:
             return FieldViolation(f"events[{index}].turn", wrong)
     return None
 
 
-async def _deleted(work: Writing, event: Event) -> bool:
+def _deleted(work: Writing, event: Event) -> bool:
     """Tell whether the event comes after its conversation was deleted.
 
     A recording that was stored only then is not kept either.
     """
-    owner = await work.owner(event.envelope.conversation_id)
+    owner = work.owner(event.envelope.conversation_id)
     if owner is None or not owner.deleted:
         return False
     if isinstance(event, RecordingStored):
-        await work.request_recording_deletion(event.recording_id)
+        work.request_recording_deletion(event.recording_id)
     return True
 
 

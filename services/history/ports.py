@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.history.conversations import (
     Conversation,
@@ -16,6 +16,8 @@ from services.history.conversations import (
 )
 from services.history.events import Envelope, Event, Ownership, TurnFinished, TurnPlace
 from services.history.search import Query
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,33 +74,41 @@ class Reading(Protocol):
         ...
 
 
-class Writing(Reading, Protocol):
-    """A unit of work: all of it is stored, or nothing."""
+class Writing(Protocol):
+    """A unit of work, done in one go: all of it is stored, or nothing."""
 
-    async def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
+    def owner(self, conversation_id: str) -> Ownership | None:
+        """Whose conversation it is; None when it is not known."""
+        ...
+
+    def some_of(self, user_id: str, limit: int) -> Sequence[str]:
+        """Return the ids of some of the user's conversations that are not deleted."""
+        ...
+
+    def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
         """Return those of the events that are stored already."""
         ...
 
-    async def places(self, event: TurnFinished) -> list[TurnPlace]:
+    def places(self, event: TurnFinished) -> list[TurnPlace]:
         """Return the stored turns that have the event's turn id, or its number."""
         ...
 
-    async def apply(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Store an event that is not known. The conversation is created where it is missing."""
         ...
 
-    async def summarise(self, conversation_id: str) -> None:
+    def summarise(self, conversation_id: str) -> None:
         """Bring the conversation's totals up to date with its turns."""
         ...
 
-    async def erase(self, conversation_id: str) -> str:
+    def erase(self, conversation_id: str) -> str:
         """Delete all of a conversation but the mark that it was deleted; return its recording id.
 
         The recording id is empty where there is no recording.
         """
         ...
 
-    async def request_recording_deletion(self, recording_id: str) -> None:
+    def request_recording_deletion(self, recording_id: str) -> None:
         """Have the recording deleted, surely, some time after the commit."""
         ...
 
@@ -110,8 +120,11 @@ class Store(Protocol):
         """Open a consistent view."""
         ...
 
-    def writing(self) -> AbstractAsyncContextManager[Writing]:
-        """Open a unit of work; it commits when the block ends and rolls back when it raises."""
+    async def write(self, work: Callable[[Writing], T]) -> T:
+        """Do a unit of work and return what it returns; nothing of it is stored if it raises.
+
+        It is done in a thread: it may compute, and waits for nothing.
+        """
         ...
 
     async def scrub(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from services.history.search import Query, tokens
 
@@ -37,18 +38,18 @@ class _Dialect:
     matching: Callable[[Query], str]
 
 
-async def put(session: AsyncSession, row_id: int, user_id: str, said: str) -> None:
+def put(session: Session, row_id: int, user_id: str, said: str) -> None:
     """Index a text under `row_id`, which must not be in the index."""
     dialect = _dialect(session)
     words = dialect.document([token.word for token in tokens(said)])
     values = {"id": row_id, "owner": dialect.owner(user_id), "words": words}
-    await session.execute(dialect.put, values)
+    session.execute(dialect.put, values)
 
 
-async def remove(session: AsyncSession, row_ids: Collection[int]) -> None:
+def remove(session: Session, row_ids: Collection[int]) -> None:
     """Take texts out of the index."""
     if row_ids:
-        await session.execute(_REMOVE, {"ids": list(row_ids)})
+        session.execute(_REMOVE, {"ids": list(row_ids)})
 
 
 async def scrub(session: AsyncSession) -> None:
@@ -72,7 +73,7 @@ async def find(
     return [int(row_id) for row_id in await session.scalars(dialect.find, values)]
 
 
-def _dialect(session: AsyncSession) -> _Dialect:
+def _dialect(session: AsyncSession | Session) -> _Dialect:
     return _SQLITE if session.get_bind().dialect.name == "sqlite" else _POSTGRESQL
 
 

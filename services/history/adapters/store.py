@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import delete, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Table, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.orm import Session
 
 from services.common.clock import Clock
 from services.common.database import Database
@@ -29,12 +30,15 @@ from services.history.events import (
     Ended,
     Envelope,
     Event,
+    Ownership,
     RecordingStored,
     Started,
     TurnFinished,
     TurnPlace,
 )
 from services.history.ports import Reading, Writing
+
+T = TypeVar("T")
 
 RECORDING_DELETED = "recording_deleted"
 """Type of the outbox events whose payload is a recording's id."""
@@ -54,11 +58,11 @@ class SqlStore:
         async with self._database.snapshot() as session:
             yield SqlReader(session)
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Writing]:
-        """Open a unit of work; it commits when the block ends and rolls back when it raises."""
-        async with self._database.transaction() as session:
-            yield SqlWriter(session, self._outbox, self._clock)
+    async def write(self, work: Callable[[Writing], T]) -> T:
+        """Do a unit of work. See `ports.Store`."""
+        return await self._database.write(
+            lambda session: work(SqlWriter(session, self._outbox, self._clock))
+        )
 
     async def scrub(self) -> None:
         """Take what was deleted out of the files as well; it may take its time."""
@@ -67,65 +71,75 @@ class SqlStore:
         await self._database.scrub()
 
 
-class SqlWriter(SqlReader):
+class SqlWriter:
     """`Writing` over one session."""
 
-    def __init__(self, session: AsyncSession, outbox: Outbox[OutboxRow], clock: Clock) -> None:
-        super().__init__(session)
+    def __init__(self, session: Session, outbox: Outbox[OutboxRow], clock: Clock) -> None:
+        self._session = session
         self._outbox = outbox
         self._clock = clock
 
-    async def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
-        """Return those of the events that are stored already."""
-        rows = await self._session.scalars(select(EventRow).where(EventRow.event_id.in_(event_ids)))
-        return {
-            row.event_id: Envelope(
-                row.event_id, row.conversation_id, row.user_id, row.occurred_at, row.kind
-            )
-            for row in rows
-        }
+    def owner(self, conversation_id: str) -> Ownership | None:
+        """Whose conversation it is; None when it is not known."""
+        row = self._session.get(ConversationRow, conversation_id)
+        return None if row is None else Ownership(row.user_id, row.deleted_at is not None)
 
-    async def places(self, event: TurnFinished) -> list[TurnPlace]:
+    def some_of(self, user_id: str, limit: int) -> Sequence[str]:
+        """Return the ids of some of the user's conversations that are not deleted."""
+        row = ConversationRow
+        return self._session.scalars(
+            select(row.conversation_id)
+            .where(row.user_id == user_id, row.deleted_at.is_(None))
+            .limit(limit)
+        ).all()
+
+    def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
+        """Return those of the events that are stored already."""
+        rows = self._session.connection().execute(_KNOWN, {"event_ids": list(event_ids)})
+        return {row.event_id: Envelope(*row) for row in rows}
+
+    def places(self, event: TurnFinished) -> list[TurnPlace]:
         """Return the stored turns that have the event's turn id, or its number."""
-        same_number = (TurnRow.conversation_id == event.envelope.conversation_id) & (
-            TurnRow.number == event.number
-        )
-        rows = await self._session.execute(
-            select(TurnRow.turn_id, TurnRow.conversation_id, TurnRow.number).where(
-                or_(TurnRow.turn_id == event.turn_id, same_number)
-            )
+        rows = self._session.connection().execute(
+            _PLACES,
+            {
+                "that": event.turn_id,
+                "there": event.envelope.conversation_id,
+                "numbered": event.number,
+            },
         )
         return [TurnPlace(*row) for row in rows]
 
-    async def apply(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Store an event that is not known. The conversation is created where it is missing."""
         envelope = event.envelope
-        self._session.add(
-            EventRow(
-                event_id=envelope.event_id,
-                conversation_id=envelope.conversation_id,
-                user_id=envelope.user_id,
-                occurred_at=envelope.occurred_at,
-                kind=envelope.kind,
-            )
+        self._session.connection().execute(
+            _INSERT_EVENT,
+            {
+                "event_id": envelope.event_id,
+                "conversation_id": envelope.conversation_id,
+                "user_id": envelope.user_id,
+                "occurred_at": envelope.occurred_at,
+                "kind": envelope.kind,
+            },
         )
-        row = await self._conversation_row(event)
+        row = self._conversation_row(event)
         match event:
             case Started():
                 _started(row, event)
             case TurnFinished():
-                await self._turn(row, event)
+                self._turn(row, event)
             case Assessed():
-                await self._assessed(event)
+                self._assessed(event)
             case RecordingStored():
-                await self._recording(row, event)
+                self._recording(row, event)
             case Ended():
                 row.ended_at = _latest(row.ended_at, envelope.occurred_at)
-        await self._session.flush()
+        self._session.flush()
 
-    async def summarise(self, conversation_id: str) -> None:
+    def summarise(self, conversation_id: str) -> None:
         """Bring the conversation's totals up to date with its turns."""
-        turns = await self._session.execute(
+        turns = self._session.execute(
             select(
                 TurnRow.number,
                 TurnRow.learner_text,
@@ -135,30 +149,28 @@ class SqlWriter(SqlReader):
             ).where(TurnRow.conversation_id == conversation_id)
         )
         totals = total([TurnFigures(*turn) for turn in turns])
-        corrections = await self._session.scalar(
+        corrections = self._session.scalar(
             select(func.count()).where(MistakeRow.conversation_id == conversation_id)
         )
-        row = await self._session.get_one(ConversationRow, conversation_id)
+        row = self._session.get_one(ConversationRow, conversation_id)
         row.turns = totals.turns
         row.learner_speech_ms = totals.learner_speech_ms
         row.median_silence_ms = totals.median_silence_ms
         row.preview = totals.preview
         row.corrections = corrections or 0
 
-    async def erase(self, conversation_id: str) -> str:
+    def erase(self, conversation_id: str) -> str:
         """Delete all but the mark that it was deleted; return the recording id."""
-        row = await self._session.get_one(ConversationRow, conversation_id)
+        row = self._session.get_one(ConversationRow, conversation_id)
         recording_id = row.recording_id
-        texts = await self._session.scalars(
+        texts = self._session.scalars(
             select(SearchTextRow.id).where(SearchTextRow.conversation_id == conversation_id)
         )
-        await search_index.remove(self._session, texts.all())
+        search_index.remove(self._session, texts.all())
         for table in (SearchTextRow, MistakeRow, FeedbackRow, TurnRow, EventRow):
-            await self._session.execute(
-                delete(table).where(table.conversation_id == conversation_id)
-            )
-        await self._session.delete(row)
-        await self._session.flush()
+            self._session.execute(delete(table).where(table.conversation_id == conversation_id))
+        self._session.delete(row)
+        self._session.flush()
         self._session.add(
             ConversationRow(
                 conversation_id=conversation_id,
@@ -169,18 +181,18 @@ class SqlWriter(SqlReader):
         )
         return recording_id
 
-    async def request_recording_deletion(self, recording_id: str) -> None:
+    def request_recording_deletion(self, recording_id: str) -> None:
         """Have the recording deleted, surely, some time after the commit."""
-        await self._outbox.append(
+        self._outbox.put(
             self._session,
             OutboxEvent(recording_id, RECORDING_DELETED, recording_id.encode()),
         )
 
-    async def _conversation_row(self, event: Event) -> ConversationRow:
+    def _conversation_row(self, event: Event) -> ConversationRow:
         """Return the event's conversation, made here if it is the first that is heard of it."""
         envelope = event.envelope
         seen_at = event.started_at if isinstance(event, TurnFinished) else envelope.occurred_at
-        row = await self._session.get(ConversationRow, envelope.conversation_id)
+        row = self._session.get(ConversationRow, envelope.conversation_id)
         if row is None:
             row = ConversationRow(
                 conversation_id=envelope.conversation_id,
@@ -190,55 +202,50 @@ class SqlWriter(SqlReader):
                 recording_id="",
             )
             self._session.add(row)
-            await self._session.flush()
+            self._session.flush()
         elif not row.started:
             row.sort_at = min(row.sort_at, seen_at)
         return row
 
-    async def _turn(self, row: ConversationRow, event: TurnFinished) -> None:
-        envelope = event.envelope
-        stored = await self._session.get(TurnRow, event.turn_id)
-        if stored is None:
-            stored = TurnRow(turn_id=event.turn_id, conversation_id=row.conversation_id)
-            self._session.add(stored)
-        elif not _newer(envelope, stored.occurred_at, stored.event_id):
+    def _turn(self, row: ConversationRow, event: TurnFinished) -> None:
+        envelope, connection = event.envelope, self._session.connection()
+        stored = connection.execute(_TURN_FROM, {"stored_id": event.turn_id}).one_or_none()
+        if stored is not None and not _newer(envelope, stored.occurred_at, stored.event_id):
             return
-        stored.number = event.number
-        stored.started_at = event.started_at
-        stored.occurred_at = envelope.occurred_at
-        stored.event_id = envelope.event_id
-        stored.learner_text = event.learner_text
-        stored.tutor_text = event.tutor_text
-        stored.words = event.words
-        stored.speech_ms = event.speech_ms
-        stored.silence_ms = event.silence_ms
-        stored.body = event.body
-        await self._session.flush()
-        await self._index(row.user_id, stored, tutor=False, said=event.learner_text)
-        await self._index(row.user_id, stored, tutor=True, said=event.tutor_text)
+        values = _turn_values(row.conversation_id, event)
+        if stored is None:
+            connection.execute(_INSERT_TURN, values)
+        else:
+            connection.execute(_CHANGE_TURN, {"stored_id": values.pop("turn_id"), **values})
+        for tutor, said in ((False, event.learner_text), (True, event.tutor_text)):
+            self._index(row, event.turn_id, tutor=tutor, said=said, anew=stored is None)
 
-    async def _index(self, user_id: str, turn: TurnRow, *, tutor: bool, said: str) -> None:
-        side = await self._session.scalar(
-            select(SearchTextRow).where(
-                SearchTextRow.turn_id == turn.turn_id, SearchTextRow.tutor.is_(tutor)
-            )
-        )
+    def _index(
+        self, row: ConversationRow, turn_id: str, *, tutor: bool, said: str, anew: bool
+    ) -> None:
+        connection = self._session.connection()
+        side = None
+        if not anew:
+            side = connection.scalar(_SIDE, {"of_turn": turn_id, "of_tutor": tutor})
         if side is not None:
-            await search_index.remove(self._session, [side.id])
+            search_index.remove(self._session, [side])
         if not said.strip():
             return
         if side is None:
-            side = SearchTextRow(
-                turn_id=turn.turn_id, conversation_id=turn.conversation_id, tutor=tutor
-            )
-            self._session.add(side)
-            await self._session.flush()
-        await search_index.put(self._session, side.id, user_id, said)
+            values = {
+                "turn_id": turn_id,
+                "conversation_id": row.conversation_id,
+                "tutor": tutor,
+            }
+            inserted = connection.execute(_INSERT_SIDE, values).inserted_primary_key
+            assert inserted is not None
+            side = inserted[0]
+        search_index.put(self._session, side, row.user_id, said)
 
-    async def _assessed(self, event: Assessed) -> None:
+    def _assessed(self, event: Assessed) -> None:
         envelope = event.envelope
         key = (envelope.conversation_id, event.turn_id)
-        stored = await self._session.get(FeedbackRow, key)
+        stored = self._session.get(FeedbackRow, key)
         if stored is None:
             stored = FeedbackRow(conversation_id=key[0], turn_id=key[1])
             self._session.add(stored)
@@ -247,7 +254,7 @@ class SqlWriter(SqlReader):
         stored.occurred_at = envelope.occurred_at
         stored.event_id = envelope.event_id
         stored.body = event.body
-        await self._session.execute(
+        self._session.execute(
             delete(MistakeRow).where(
                 MistakeRow.conversation_id == key[0], MistakeRow.turn_id == key[1]
             )
@@ -265,7 +272,7 @@ class SqlWriter(SqlReader):
             for mistake in event.mistakes
         )
 
-    async def _recording(self, row: ConversationRow, event: RecordingStored) -> None:
+    def _recording(self, row: ConversationRow, event: RecordingStored) -> None:
         # One conversation has one recording. Should another come, the later one is shown, and
         # the one that nothing refers to any more is deleted.
         at = event.envelope.occurred_at
@@ -275,7 +282,55 @@ class SqlWriter(SqlReader):
         shown = (row.recording_at or at, row.recording_id)
         dropped = min(shown, (at, event.recording_id))
         row.recording_at, row.recording_id = max(shown, (at, event.recording_id))
-        await self.request_recording_deletion(dropped[1])
+        self.request_recording_deletion(dropped[1])
+
+
+# What every turn writes. Built once: SQLAlchemy takes longer to build a statement, and to follow
+# the objects that it makes of rows, than SQLite to execute it.
+_TURNS = cast("Table", TurnRow.__table__)
+_SIDES = cast("Table", SearchTextRow.__table__)
+_EVENTS = cast("Table", EventRow.__table__)
+_KNOWN = select(
+    _EVENTS.c.event_id,
+    _EVENTS.c.conversation_id,
+    _EVENTS.c.user_id,
+    _EVENTS.c.occurred_at,
+    _EVENTS.c.kind,
+).where(_EVENTS.c.event_id.in_(bindparam("event_ids", expanding=True)))
+_PLACES = select(_TURNS.c.turn_id, _TURNS.c.conversation_id, _TURNS.c.number).where(
+    or_(
+        _TURNS.c.turn_id == bindparam("that"),
+        (_TURNS.c.conversation_id == bindparam("there"))
+        & (_TURNS.c.number == bindparam("numbered")),
+    )
+)
+_INSERT_EVENT = insert(_EVENTS)
+_TURN_FROM = select(_TURNS.c.occurred_at, _TURNS.c.event_id).where(
+    _TURNS.c.turn_id == bindparam("stored_id")
+)
+_INSERT_TURN = insert(_TURNS)
+_CHANGE_TURN = update(_TURNS).where(_TURNS.c.turn_id == bindparam("stored_id"))
+_SIDE = select(_SIDES.c.id).where(
+    _SIDES.c.turn_id == bindparam("of_turn"), _SIDES.c.tutor == bindparam("of_tutor")
+)
+_INSERT_SIDE = insert(_SIDES)
+
+
+def _turn_values(conversation_id: str, event: TurnFinished) -> dict[str, Any]:
+    return {
+        "turn_id": event.turn_id,
+        "conversation_id": conversation_id,
+        "number": event.number,
+        "started_at": event.started_at,
+        "occurred_at": event.envelope.occurred_at,
+        "event_id": event.envelope.event_id,
+        "learner_text": event.learner_text,
+        "tutor_text": event.tutor_text,
+        "words": event.words,
+        "speech_ms": event.speech_ms,
+        "silence_ms": event.silence_ms,
+        "body": event.body,
+    }
 
 
 def _started(row: ConversationRow, event: Started) -> None:
