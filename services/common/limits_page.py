@@ -20,7 +20,7 @@ from parley.user.v1 import user_pb2
 from services.common.limits import DEFAULT_LIMITS, Limits
 
 # What a caller is likely to meet; every rule of every field stands in the protos.
-_CONTRACT: tuple[tuple[FileDescriptor, str], ...] = (
+CONTRACT: tuple[tuple[FileDescriptor, str], ...] = (
     (conversation_pb2.DESCRIPTOR, "LearnerAudio.pcm"),
     (conversation_pb2.DESCRIPTOR, "LearnerText.text"),
     (conversation_pb2.DESCRIPTOR, "PushRequest.requests"),
@@ -99,15 +99,24 @@ def render_limits(limits: Limits = DEFAULT_LIMITS) -> str:
         f"| {each.metadata['why']} | {each.metadata['crossing']} |\n"
         for each in fields(limits)
     )
-    contract = (f"| `{path}` | {_most(file, path)} |\n" for file, path in _CONTRACT)
+    contract = (f"| `{path}` | {_told(file, path)} |\n" for file, path in CONTRACT)
     return _HEADER + "".join(rows) + _TRANSPORT + _CONTRACT_HEADER + "".join(contract) + _FOOTER
 
 
-def _most(file: FileDescriptor, path: str) -> str:
+def most(file: FileDescriptor, path: str) -> int:
+    """Return the most that the field of `path` (`LearnerText.text`) may be, or have."""
+    rules, kind = _rules(file, path)
+    return int(getattr(getattr(rules, kind), _MOST[kind][0]))
+
+
+def _told(file: FileDescriptor, path: str) -> str:
+    _, kind = _rules(file, path)
+    return f"{most(file, path):,} {_MOST[kind][1]}".rstrip()
+
+
+def _rules(file: FileDescriptor, path: str) -> tuple[Any, str]:
     message, _, name = path.partition(".")
     field: FieldDescriptor = file.message_types_by_name[message].fields_by_name[name]
     options: Any = field.GetOptions()
     rules = options.Extensions[validate_pb2.field]
-    kind = rules.WhichOneof("type")
-    rule, unit = _MOST[kind]
-    return f"{getattr(getattr(rules, kind), rule):,} {unit}".rstrip()
+    return rules, rules.WhichOneof("type")
