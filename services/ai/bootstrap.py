@@ -141,7 +141,7 @@ class _Builder:
         if name == SCRIPTED:
             return self._scripted()
         part = _BUILT_IN.get(name) or self._file.engines[name]
-        entry = EngineEntry(name, part.title or name, capacity=self._capacity(part))
+        entry = EngineEntry(name, self._title(name, part), capacity=self._capacity(part))
         # What it would be made of, where it cannot be made.
         entry.recognizer = part.recognizer[0]
         entry.language_model = part.language_model[0]
@@ -211,19 +211,31 @@ class _Builder:
         _offer(self._catalogue.synthesizers, [self._parts.synthesizer(SCRIPTED)])
         return entry
 
+    def _title(self, name: str, part: EnginePart) -> str:
+        title = part.title or name
+        elsewhere = self._first_elsewhere(part)
+        price = part.price or "; ".join(
+            dict.fromkeys(each.price for each in elsewhere if each.price)
+        )
+        return f"{title} ({price})" if price else title
+
     def _capacity(self, part: EnginePart) -> int:
         if part.capacity:
             return part.capacity
         first = {part.recognizer[0], part.language_model[0], part.synthesizer[0]}
         if LOCAL in first:
             return self._settings.max_sessions
+        return min((each.max_sessions for each in self._first_elsewhere(part)), default=0)
+
+    def _first_elsewhere(self, part: EnginePart) -> list[Elsewhere]:
+        """Return the first choices of an engine that are not on this machine."""
         file = self._file
-        elsewhere: list[Elsewhere | None] = [
+        first = (
             file.recognizers.get(part.recognizer[0]),
             file.language_models.get(part.language_model[0]),
             file.synthesizers.get(part.synthesizer[0]),
-        ]
-        return min((each.max_sessions for each in elsewhere if each), default=0)
+        )
+        return [each for each in first if each is not None]
 
     def _close_at_the_end(self, model: LanguageModel) -> None:
         # Providers elsewhere are closed with the parts; this frees the local weights.

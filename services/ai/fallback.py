@@ -1,18 +1,22 @@
 """Providers in a row: when one fails before it gave anything, the next is asked.
 
 Only an error that another provider may not have moves on, and only before the first output: half an
-answer of one model and half of another is worse than none. Who served and why is kept for the
-stages of the turn.
+answer of one model and half of another is worse than none. A provider that failed is left alone for
+a while; the last of a row is asked in any case. Who served and why is kept for the stages of the
+turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Generic, TypeVar
+
+import structlog
 
 from services.ai.capabilities import (
     GenerationOptions,
@@ -30,7 +34,10 @@ from services.ai.capabilities import (
     SynthesizerCapabilities,
     Transcript,
 )
+from services.ai.circuit import Circuit
 from services.ai.streams import closable
+
+_log = structlog.get_logger(__name__)
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -38,10 +45,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Named(Generic[P]):
-    """A provider and the name that stages credit it with."""
+    """A provider, the name that stages credit it with, and whether it is being left alone."""
 
     name: str
     provider: P
+    circuit: Circuit = field(default_factory=Circuit, compare=False)
 
 
 class Capability(StrEnum):
@@ -217,7 +225,9 @@ class FallbackRecognizer:
 
     def open(self) -> FallbackRecognition:
         """Start recognising one utterance with all of them; only the asked one works."""
-        sessions = [Named(each.name, each.provider.open()) for each in self._recognizers]
+        sessions = [
+            Named(each.name, each.provider.open(), each.circuit) for each in self._recognizers
+        ]
         return FallbackRecognition(sessions)
 
 
@@ -238,20 +248,15 @@ class FallbackRecognition:
 
     async def final(self) -> Transcript:
         """Return the transcript of the first that can."""
-        for index, session in enumerate(self._sessions):
+        for session, following in _in_turn(self._sessions, Capability.RECOGNIZER):
             try:
-                return await session.provider.final()
+                transcript = await session.provider.final()
             except ProviderError as error:
-                if not error.elsewhere or index == len(self._sessions) - 1:
+                if not _moves_on(session, following, error, Capability.RECOGNIZER):
                     raise
-                _switched(
-                    Switch(
-                        Capability.RECOGNIZER,
-                        session.name,
-                        self._sessions[index + 1].name,
-                        str(error),
-                    )
-                )
+            else:
+                session.circuit.succeeded()
+                return transcript
         raise AssertionError("unreachable: the last session returns or raises")
 
     def close(self) -> None:
@@ -265,15 +270,52 @@ async def _first_that_begins(
     begin: Callable[[P, str], AsyncIterator[T]],
     capability: Capability,
 ) -> AsyncIterator[T]:
-    for index, each in enumerate(providers):
+    for each, following in _in_turn(providers, capability):
         begun = False
+        failed = False
         try:
             async with aclosing(closable(begin(each.provider, each.name))) as items:
                 async for item in items:
                     begun = True
                     yield item
-                return
+                begun = True
         except ProviderError as error:
-            if begun or not error.elsewhere or index == len(providers) - 1:
+            failed = True
+            if not _moves_on(each, None if begun else following, error, capability):
                 raise
-            _switched(Switch(capability, each.name, providers[index + 1].name, str(error)))
+        else:
+            return
+        finally:
+            # Also what was cut short by an interruption: it did begin.
+            if begun and not failed:
+                each.circuit.succeeded()
+
+
+def _in_turn(
+    providers: Sequence[Named[P]], capability: Capability
+) -> Iterator[tuple[Named[P], Named[P] | None]]:
+    """Yield each provider that is not left alone, and the one after it; the last in any case."""
+    for each, following in zip_longest(providers, providers[1:]):
+        if following is None or each.circuit.admits():
+            yield each, following
+        else:
+            why = f"left alone for now, since {each.circuit.why}"
+            _switched(Switch(capability, each.name, following.name, why))
+
+
+def _moves_on(
+    failed: Named[P], following: Named[P] | None, error: ProviderError, capability: Capability
+) -> bool:
+    """Take note of a failure; return whether the provider after it is to be asked."""
+    alone_s = failed.circuit.failed(error)
+    _log.warning(
+        "provider_failed",
+        capability=capability.value,
+        provider=failed.name,
+        kind=type(error).__name__,
+        alone_s=alone_s,
+    )
+    if following is None or not error.elsewhere:
+        return False
+    _switched(Switch(capability, failed.name, following.name, str(error)))
+    return True

@@ -15,7 +15,6 @@ from services.ai.capabilities import (
     Message,
     ProviderBusyError,
     ProviderError,
-    ProviderRefusedError,
     Role,
 )
 from services.ai.engine_file import RemotePart
@@ -145,7 +144,7 @@ class RemoteLanguageModel:
             said = True
             yield rest
         if ending is Ending.DECLINED and not said:
-            raise ProviderRefusedError(f"{self._name} declines to answer")
+            raise ProviderError(f"{self._name} declines to answer", retryable=False, elsewhere=True)
 
 
 class RemoteWriting:

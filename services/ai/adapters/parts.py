@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from services.ai.adapters import remote
 from services.ai.adapters.local import LocalModels
@@ -51,7 +51,7 @@ class Parts:
         self._scripted_language_model = ScriptedLanguageModel(script)
         self._scripted_synthesizer = ScriptedSynthesizer(script)
         self._scripted_turn_detector = ScriptedTurnDetector(script)
-        self._made: dict[tuple[str, str], object] = {}
+        self._made: dict[tuple[str, str], Named[Any]] = {}
 
     def turn_taking(self, name: str) -> tuple[VoiceActivityDetector, Named[TurnDetector]]:
         """Return what hears speech and its end."""
@@ -95,12 +95,15 @@ class Parts:
     async def aclose(self) -> None:
         """Close the connections of every provider elsewhere."""
         closings = [
-            close() for each in self._made.values() if (close := getattr(each, "aclose", None))
+            close()
+            for each in self._made.values()
+            if (close := getattr(each.provider, "aclose", None))
         ]
         await asyncio.gather(*closings)
 
     def _once(self, kind: str, name: str, make: Callable[[], P]) -> Named[P]:
         made = self._made.get((kind, name))
         if made is None:
-            made = self._made[kind, name] = make()
-        return Named(name, made)  # type: ignore[arg-type]  # made for this kind and name alone
+            # One for all engines: where one has met a failure, the others need not.
+            made = self._made[kind, name] = Named(name, make())
+        return made

@@ -55,7 +55,9 @@ def describe_stages(marks: Marks, names: StageNames, now: float) -> tuple[Stage,
         (StageKind.FIRST_CLAUSE, marks.first_clause, names.language_model),
         (StageKind.FIRST_AUDIO, now, names.synthesizer),
     )
-    switches = {_SWITCHED[switch.capability]: switch for switch in marks.switches}
+    switches: dict[StageKind, list[Switch]] = {}
+    for switch in marks.switches:
+        switches.setdefault(_SWITCHED[switch.capability], []).append(switch)
     stages = []
     reached = marks.speech_end
     for kind, moment, provider in moments:
@@ -68,8 +70,9 @@ def describe_stages(marks: Marks, names: StageNames, now: float) -> tuple[Stage,
                 kind=kind,
                 duration_ms=waited * 1000,
                 at_ms=(moment - marks.speech_end) * 1000,
-                provider=switches[kind].served if kind in switches else provider,
-                note=switches[kind].note if kind in switches else "",
+                provider=switches[kind][-1].served if kind in switches else provider,
+                # Several clauses may have met the same failure.
+                note="; ".join(dict.fromkeys(each.note for each in switches.get(kind, ()))),
             )
         )
     return tuple(stages)

@@ -354,5 +354,6 @@ async def test_a_reply_that_is_declined_is_an_error_that_another_may_not_have(re
         is_openai = hasattr(subject.vendor, "error_after") is False
         subject.vendor.finish_reason = "content_filter" if is_openai else "refusal"
         error = await failure(subject)
-        assert isinstance(error, ProviderRefusedError)
         assert "declines" in str(error)
+        assert error.elsewhere
+        assert not error.retryable

@@ -22,6 +22,7 @@ default = "mixed"
 adapter = "anthropic"
 base_url = "{url}"
 api_key_env = "STAND_IN_KEY"
+price = "a penny a word"
 
 [engines.mixed]
 title = "Ours"
@@ -73,6 +74,7 @@ async def test_a_hosts_engine_talks_through_its_provider(
             assert list(engines) == ["mixed", "scripted", "scripted-pipeline"]
             assert engines["mixed"].available
             assert engines["mixed"].default
+            assert engines["mixed"].description == "Ours (a penny a word)"
             assert engines["mixed"].language_model == "stand-in"
             assert reply_text(await one_turn(stub, "")) == "Hello from far away!"
             assert vendor.http.requests[-1].json()["system"][0]["cache_control"]
@@ -86,16 +88,23 @@ async def test_when_a_provider_refuses_the_next_answers_and_the_stages_say_so(
     async with anthropic_server() as vendor:
         vendor.fault = Refusal(429, headers={"retry-after": "30"})
         async with ai(engines_file=engine_file(tmp_path, vendor.base_url)) as stub:
-            responses = await one_turn(stub, "mixed")
-    assert reply_text(responses) == "Nice to meet you! What do you like to do?"
-    stages = next(
-        each.reply_audio.stages
-        for each in responses
-        if each.HasField("reply_audio") and each.reply_audio.stages
-    )
-    told = next(stage for stage in stages if stage.note)
-    assert told.provider == "scripted"
-    assert "stand-in failed: stand-in takes no more requests now (429" in told.note
+            first = await one_turn(stub, "mixed")
+            second = await one_turn(stub, "mixed")
+            # It asked to be left alone, and is.
+            assert len(vendor.http.requests) == 1
+    for responses, why in (
+        (first, "stand-in failed: stand-in takes no more requests now (429"),
+        (second, "stand-in failed: left alone for now, since stand-in takes no more requests"),
+    ):
+        assert reply_text(responses) == "Nice to meet you! What do you like to do?"
+        stages = next(
+            each.reply_audio.stages
+            for each in responses
+            if each.HasField("reply_audio") and each.reply_audio.stages
+        )
+        told = next(stage for stage in stages if stage.note)
+        assert told.provider == "scripted"
+        assert why in told.note
 
 
 async def test_an_engine_without_its_key_or_package_says_what_to_do(

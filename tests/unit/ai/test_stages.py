@@ -39,3 +39,12 @@ def test_a_fallback_is_told_with_its_reason():
     stages = {s.kind: s for s in describe_stages(marks, StageNames(language_model="cloud"), 0.5)}
     assert stages[StageKind.FIRST_TOKEN].provider == "local"
     assert stages[StageKind.FIRST_TOKEN].note == "cloud failed: no network"
+
+
+def test_every_provider_that_failed_on_the_way_is_told_once():
+    marks = Marks(0.0, 0.1, 0.2, 0.3, 0.4)
+    for failed, served in (("a", "b"), ("b", "c"), ("a", "b"), ("b", "c")):
+        marks.switches.append(Switch(Capability.SYNTHESIZER, failed, served, "down"))
+    stages = {s.kind: s for s in describe_stages(marks, StageNames(synthesizer="a"), 0.5)}
+    assert stages[StageKind.FIRST_AUDIO].provider == "c"
+    assert stages[StageKind.FIRST_AUDIO].note == "a failed: down; b failed: down"
