@@ -45,9 +45,12 @@ async def test_without_a_microphone_there_are_words_and_two_ways_on(
     learner = await talker()
     await learner.page.add_init_script(NO_MICROPHONE % f'"{trouble}"')
     await learner.reload_signed_in()
+    # Also from far below: the words come into sight.
+    await learner.page.get_by_text("Tutor, voice and how you talk").scroll_into_view_if_needed()
     await learner.page.get_by_role("button", name="Start talking").click()
     alert = learner.page.get_by_role("alert")
     await expect(alert).to_contain_text(words)
+    await expect(alert).to_be_in_viewport()
     await expect(alert.get_by_role("button")).to_have_text(["Try again", "Type instead"])
 
 
@@ -95,6 +98,7 @@ async def test_a_microphone_unplugged_in_the_middle_is_told_and_comes_back(
     alert = learner.page.get_by_role("alert")
     await expect(alert).to_contain_text("unplugged")
     assert await look_at(learner.page, "trouble-microphone-unplugged") == []
+    await expect(learner.page.get_by_label("Write instead of speaking")).to_be_visible()
     await alert.get_by_role("button", name="Try again").click()
     await expect(alert).to_have_count(0)
     await expect(learner.said).to_have_text([HEARD[0]])

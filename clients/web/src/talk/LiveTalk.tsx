@@ -121,7 +121,8 @@ function Dock() {
   const { pushToTalk, captionsOnly } = usePreferences();
   const [writing, setWriting] = useState(false);
   const hears = listening === "on";
-  const typedOnly = listening === "typed-only";
+  // Also where the microphone is gone in the middle: the talk goes on, written.
+  const typedOnly = listening === "typed-only" || listening === "lost";
   const finishing = phase === "finishing";
   const words = floorWords(floor, { muted, pushToTalk, holding, hears, finishing });
   return (

@@ -1,3 +1,5 @@
+import { useEffect, useRef } from "react";
+
 import { prefer, usePreferences } from "@/app/talk-preferences";
 import { forgetSignIn, useAccount } from "@/auth/session";
 import { useCall } from "@/rpc/use-call";
@@ -21,6 +23,11 @@ export function Lobby() {
   const microphoneProblem = useTalk((state) => state.microphoneProblem);
   const { scenarioId, pushToTalk } = usePreferences();
   const name = account?.profile?.displayName;
+  const trouble = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    // The button that was pressed is always in reach; what it brought may be far above.
+    trouble.current?.scrollIntoView({ block: "center" });
+  }, [problem, microphoneProblem]);
   const begin = (typedOnly = false) => void talk.start({ typedOnly });
   const onWayOn = (wayOn: WayOn) => {
     if (wayOn === "sign-in") forgetSignIn();
@@ -35,13 +42,17 @@ export function Lobby() {
         <p className="lobby-hello">{greeting(new Date().getHours(), name)}</p>
         <h1>What shall we talk about?</h1>
       </header>
-      {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
-      {microphoneProblem && (
-        <ProblemCard problem={microphoneProblem} onWayOn={() => begin()}>
-          <Button size="s" look="quiet" icon="keyboard" onClick={() => begin(true)}>
-            Type instead
-          </Button>
-        </ProblemCard>
+      {(problem ?? microphoneProblem) && (
+        <div ref={trouble} className="lobby-trouble">
+          {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
+          {microphoneProblem && (
+            <ProblemCard problem={microphoneProblem} onWayOn={() => begin()}>
+              <Button size="s" look="quiet" icon="keyboard" onClick={() => begin(true)}>
+                Type instead
+              </Button>
+            </ProblemCard>
+          )}
+        </div>
       )}
       {catalog.problem && !catalog.value && (
         <ProblemCard problem={catalog.problem} onWayOn={catalog.again} />
