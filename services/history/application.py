@@ -168,6 +168,7 @@ class History:
         """
 
         def erase_own(work: Writing) -> None:
+            work.claim([conversation_id])
             owner = work.owner(conversation_id)
             if owner is None or owner.user_id != user_id:
                 raise _not_found()
@@ -185,6 +186,7 @@ class History:
 
         def some(work: Writing) -> int:
             found = work.some_of(user_id, CONVERSATIONS_PER_PAGE)
+            work.claim(found)
             for conversation_id in found:
                 _erase(work, conversation_id)
             return len(found)
@@ -246,6 +248,7 @@ class History:
 
 
 def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
+    work.claim({event.envelope.conversation_id for event in events})
     known = work.known({event.envelope.event_id for event in events})
     _refuse_conflicts(events, known)
     stored, violations = 0, []

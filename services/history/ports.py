@@ -77,6 +77,10 @@ class Reading(Protocol):
 class Writing(Protocol):
     """A unit of work, done in one go: all of it is stored, or nothing."""
 
+    def claim(self, conversation_ids: Collection[str]) -> None:
+        """Let no other unit of work change these conversations meanwhile. Comes first."""
+        ...
+
     def owner(self, conversation_id: str) -> Ownership | None:
         """Whose conversation it is; None when it is not known."""
         ...

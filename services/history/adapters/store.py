@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Table, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from services.common.claims import claim_in
 from services.common.clock import Clock
 from services.common.database import Database
 from services.common.outbox import Outbox, OutboxEvent
@@ -78,6 +79,10 @@ class SqlWriter:
         self._session = session
         self._outbox = outbox
         self._clock = clock
+
+    def claim(self, conversation_ids: Collection[str]) -> None:
+        """Have no other unit of work change these conversations until this one ends."""
+        claim_in(self._session, *conversation_ids)
 
     def owner(self, conversation_id: str) -> Ownership | None:
         """Whose conversation it is; None when it is not known."""

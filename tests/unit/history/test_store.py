@@ -194,6 +194,16 @@ async def test_after_a_deletion_nothing_comes_back_in_any_order(
         assert deleted == set(RECORDINGS)
 
 
+async def test_what_comes_at_once_from_several_is_stored_once(copies: Copies) -> None:
+    async with opened(copies) as (history, database):
+        batches = [EVENTS, EVENTS[::-1], EVENTS[3:], EVENTS[:5], *([each] for each in EVENTS)]
+        ingested = await asyncio.gather(*(history.ingest(batch) for batch in batches))
+        assert sum(each.stored for each in ingested) == len(EVENTS)
+        _, conversation, turns, *_ = await state(history, database)
+    assert [turn.turn for turn in turns] == [b"first words", b"second words, told again"]
+    assert conversation.totals.turns == 2
+
+
 async def test_the_revisions_make_exactly_the_tables(database_url: str) -> None:
     await migrate(database_url, MIGRATIONS)
     drift = schema_drift(database_url, Base.metadata)
