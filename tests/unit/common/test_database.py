@@ -1,13 +1,14 @@
 """Units of work on SQLite: durability settings, isolation, order, typed failures."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from sqlalchemy import String, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from services.common.database import Database
 from services.common.errors import Unavailable
@@ -176,3 +177,63 @@ async def test_scrubbing_beside_a_reader_leaves_the_rest_to_the_next_time(databa
         await database.scrub()
     await database.scrub()
     assert await count(database) == 2
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 10_000)],
+)
+async def test_work_done_in_one_go_is_as_durable(database, pragma, value):
+    asked = text(f"PRAGMA {pragma}")
+    assert await database.write(lambda session: session.scalar(asked)) == value
+    assert await database.read(lambda session: session.scalar(asked)) == value
+
+
+async def test_work_that_fails_leaves_nothing_and_work_that_reads_stores_nothing(database):
+    def fail(session: Session) -> None:
+        session.add(Thing(name="a", at=NOW))
+        session.flush()
+        raise ValueError("stop")
+
+    def store(session: Session) -> int:
+        session.add(Thing(name="b", at=NOW))
+        session.flush()
+        return session.scalar(select(func.count()).select_from(Thing)) or 0
+
+    with pytest.raises(ValueError, match="stop"):
+        await database.write(fail)
+    assert await count(database) == 0
+    assert await database.read(store) == 1
+    assert await count(database) == 0
+    assert await database.write(store) == 1
+    assert await count(database) == 1
+
+
+async def test_cancelled_work_has_ended_before_others_write(database):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(session: Session) -> None:
+        session.add(Thing(name="a", at=NOW))
+        session.flush()
+        begun.set()
+        may_end.wait(10)
+
+    task = asyncio.create_task(database.write(slow))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    other = asyncio.create_task(database.write(lambda session: session.get(Thing, "a")))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    assert not other.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await other) is not None
+
+
+async def test_work_that_the_database_cannot_do_fails_as_unavailable(database):
+    with pytest.raises(Unavailable) as raised:
+        await database.write(lambda session: session.execute(text("SELECT * FROM missing")))
+    assert raised.value.reason == "DATABASE_UNAVAILABLE"
