@@ -34,11 +34,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+MODELS_TIMEOUT_S = 240
+"""Of a test with real models, which has the cores to itself only where the tests run alone."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests a worker takes together, where several share the work: those of a file."""
+    """Say which tests a worker takes together, where several share the work: those of a file.
+
+    Those with real models run one after another: two would take each other's cores.
+    """
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
         group = next((each for each in TOGETHER if file.startswith(f"{each}/")), file)
+        if item.get_closest_marker("models"):
+            group = "models"
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(MODELS_TIMEOUT_S))
         item.add_marker(pytest.mark.xdist_group(group))
 
 
