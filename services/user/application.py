@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-import structlog
-
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import AlreadyExists, NotFound, Unauthenticated
@@ -20,14 +18,13 @@ from services.user.accounts import (
     SignedInAccount,
     StoredRefreshToken,
 )
+from services.user.audit import AuditTrail
 from services.user.password_rules import check_new_password
 from services.user.passwords import PasswordHasher
 from services.user.store import Store, Transaction, UsernameTakenError
 from services.user.throttle import Registrations, Throttle
 from services.user.tokens import TokenIssuer, Tokens, refresh_digest
 from services.user.usernames import comparable, parse_username
-
-_log = structlog.get_logger(__name__)
 
 # For this long a repeated registration is taken for a retry (the contract says so).
 _REGISTRATION_RETRY = timedelta(hours=24)
@@ -58,6 +55,7 @@ class UserApplication:
         registrations: Registrations,
         clock: Clock,
         lifetimes: Lifetimes,
+        audit: AuditTrail,
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -66,6 +64,7 @@ class UserApplication:
         self._registrations = registrations
         self._clock = clock
         self._lifetimes = lifetimes
+        self._audit = audit
 
     async def register(
         self,
@@ -106,7 +105,7 @@ class UserApplication:
             raise AlreadyExists(
                 "This username is taken; choose another.", reason="USERNAME_TAKEN"
             ) from error
-        _log.info("account_made", user_id=account.user_id)
+        self._audit.note("account_made", user_id=account.user_id)
         return account, tokens
 
     async def login(self, username: str, password: str, device_name: str) -> tuple[Account, Tokens]:
@@ -124,7 +123,9 @@ class UserApplication:
         if not await self._passwords.matches(password, stored) or account is None:
             self._throttle.failed(key, self._clock.monotonic())
             # The name is not told: people type their passwords there.
-            _log.info("sign_in_refused", user_id=None if account is None else account.user_id)
+            self._audit.note(
+                "sign_in_refused", user_id=None if account is None else account.user_id
+            )
             raise _bad_credentials()
         upgraded = await self._passwords.upgraded(password, account.password_hash)
         async with self._store.transaction() as work:
@@ -134,7 +135,7 @@ class UserApplication:
                     await work.set_password(account.user_id, upgraded)
                 self._throttle.succeeded(key)
                 tokens = await self._open_session(work, now, device_name)
-                _log.info("signed_in", user_id=now.user_id)
+                self._audit.note("signed_in", user_id=now.user_id)
                 return now, tokens
         # Checking took long enough for somebody to change the password, which ended the sessions
         # of then: one that the old password opens must not come after that.
@@ -170,7 +171,9 @@ class UserApplication:
             if known is not None:
                 _, session = known
                 await work.end_sessions([session], self._clock.now())
-                _log.info("signed_out", user_id=session.user_id, session_id=session.session_id)
+                self._audit.note(
+                    "signed_out", user_id=session.user_id, session_id=session.session_id
+                )
 
     async def account(self, caller: Caller) -> Account:
         """Return the caller's account.
@@ -212,7 +215,7 @@ class UserApplication:
         self._throttle.check(key, self._clock.monotonic())
         if not await self._passwords.matches(old, account.password_hash):
             self._throttle.failed(key, self._clock.monotonic())
-            _log.info("password_change_refused", user_id=caller.user_id)
+            self._audit.note("password_change_refused", user_id=caller.user_id)
             raise _bad_credentials()
         check_new_password(new, key, "new_password")
         password_hash = await self._passwords.hash(new)
@@ -229,7 +232,9 @@ class UserApplication:
                 # Whoever knew the old password may hold this session's refresh token too.
                 await work.drop_refresh_tokens(own.session_id)
                 await work.touch_session(own, now, now + self._lifetimes.refresh)
-                _log.info("password_changed", user_id=caller.user_id, ended_sessions=len(others))
+                self._audit.note(
+                    "password_changed", user_id=caller.user_id, ended_sessions=len(others)
+                )
                 return await self._issue(work, own, self._tokens.first_refresh_token())
         # Somebody changed it meanwhile, so `old` is held against what it is now.
         return await self.change_password(caller, old, new)
@@ -255,7 +260,7 @@ class UserApplication:
             if found is None or not found.includes(caller.session_id, now):
                 return 0
             ended = await work.end_sessions([each for each in found.sessions if chosen(each)], now)
-        _log.info("sessions_revoked", user_id=caller.user_id, ended_sessions=ended)
+        self._audit.note("sessions_revoked", user_id=caller.user_id, ended_sessions=ended)
         return ended
 
     async def ended_sessions(self, session_ids: Sequence[str]) -> list[str]:
@@ -315,7 +320,12 @@ class UserApplication:
             access_token, expires = self._tokens.access_token(session.user_id, session.session_id)
             return Tokens(access_token, expires, successor, following[0].expires_at)
         await work.end_sessions([session], now)
-        _log.warning("refresh_token_reused", user_id=session.user_id, session_id=session.session_id)
+        self._audit.note(
+            "refresh_token_reused",
+            alarming=True,
+            user_id=session.user_id,
+            session_id=session.session_id,
+        )
         return _Refusal.REUSED
 
     async def _issue(self, work: Transaction, session: Session, refresh_token: str) -> Tokens:

@@ -20,6 +20,7 @@ from services.user.adapters.erasures import SqlErasures
 from services.user.adapters.everything import GrpcEverything
 from services.user.adapters.sql_store import SqlStore
 from services.user.application import Lifetimes, UserApplication
+from services.user.audit import AuditTrail
 from services.user.erasing import AccountDeletion, ErasureWorker
 from services.user.exporting import Exporter
 from services.user.housekeeping import Housekeeping
@@ -39,6 +40,7 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 @asynccontextmanager
 async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Yield the user service, with its keys made and its tables up to date."""
+    audit = AuditTrail(settings.data_dir / "audit", runtime.clock, settings.audit_days)
     ring = await KeyRing.open(settings.keys_dir, runtime.clock)
     url = settings.database_url
     await migrate(url, MIGRATIONS)
@@ -56,6 +58,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             runtime.clock,
             tokens_live + _CLOCKS_DIFFER,
             database.scrub,
+            audit,
         )
 
         def everything(caller: Caller) -> GrpcEverything:
@@ -74,14 +77,16 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
                 timedelta(days=settings.refresh_token_days),
                 timedelta(seconds=settings.refresh_grace_seconds),
             ),
+            audit,
         )
         service = GrpcService.of(
             UserServicer(
                 application,
                 ring,
-                AccountDeletion(store, passwords, throttle, runtime.clock, erasing.notify),
+                AccountDeletion(store, passwords, throttle, runtime.clock, erasing.notify, audit),
                 Exporter(runtime.clock),
                 everything,
+                audit,
                 always_secure=settings.secure_cookies,
             ),
             add_UserServiceServicer_to_server,

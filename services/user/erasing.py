@@ -14,6 +14,7 @@ import structlog
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unauthenticated
+from services.user.audit import AuditTrail
 from services.user.passwords import PasswordHasher
 from services.user.store import Store
 from services.user.throttle import Throttle
@@ -78,12 +79,14 @@ class AccountDeletion:
         throttle: Throttle,
         clock: Clock,
         notify: Callable[[], None],
+        audit: AuditTrail,
     ) -> None:
         self._store = store
         self._passwords = passwords
         self._throttle = throttle
         self._clock = clock
         self._notify = notify
+        self._audit = audit
 
     async def delete(self, caller: Caller, password: str) -> None:
         """Delete the caller's account, when the password is theirs.
@@ -110,7 +113,7 @@ class AccountDeletion:
                 return
             await work.delete_account(caller.user_id, self._clock.now())
         self._throttle.succeeded(key)
-        _log.info("account_deleted", user_id=caller.user_id)
+        self._audit.note("account_deleted", user_id=caller.user_id)
         self._notify()
 
 
@@ -129,6 +132,7 @@ class ErasureWorker:
         clock: Clock,
         tokens_live: timedelta,
         scrub: Callable[[], Awaitable[None]],
+        audit: AuditTrail,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._erasures = erasures
@@ -136,6 +140,7 @@ class ErasureWorker:
         self._clock = clock
         self._tokens_live = tokens_live
         self._scrub = scrub
+        self._audit = audit
         self._jitter = jitter
         self._wake = asyncio.Event()
 
@@ -181,7 +186,7 @@ class ErasureWorker:
             await self._erasures.postpone(erasure.user_id, expired, 0)
         else:
             await self._erasures.done(erasure.user_id)
-            _log.info("account_erased", user_id=erasure.user_id)
+            self._audit.note("account_erased", user_id=erasure.user_id)
 
     def _backoff(self, attempts: int) -> float:
         # The exponent is capped so that a day of failures does not overflow a float.

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from google.protobuf.json_format import MessageToDict
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
@@ -16,6 +15,7 @@ from services.common.call_context import Caller
 from services.user import web_cookie
 from services.user.accounts import Account, Preferences, Session
 from services.user.application import UserApplication
+from services.user.audit import AuditTrail
 from services.user.erasing import AccountDeletion
 from services.user.exporting import Everything, Exporter
 from services.user.key_ring import KeyRing
@@ -30,8 +30,6 @@ from services.user.translate import (
 
 # As many as services.user.account_cache keeps accounts.
 _MOST_PREPARED = 1024
-
-_log = structlog.get_logger(__name__)
 
 ACCESS: dict[str, Access] = {
     "Register": PUBLIC,
@@ -56,6 +54,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
     """Serves `parley.user.v1.UserService`.
 
     everything: returns what the other services keep of a caller.
+    audit: notes who took a copy of everything.
     always_secure: web pages' cookies are for TLS alone, whatever the gateway says of a call.
     """
 
@@ -66,6 +65,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         deletion: AccountDeletion,
         exporter: Exporter,
         everything: Callable[[Caller], Everything],
+        audit: AuditTrail,
         *,
         always_secure: bool = False,
     ) -> None:
@@ -73,6 +73,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         self._deletion = deletion
         self._exporter = exporter
         self._everything = everything
+        self._audit = audit
         self._always_secure = always_secure
         self._ring = ring
         self._jwks = (ring.keys, user_pb2.GetJwksResponse(jwks_json=ring.keys.jwks()))
@@ -193,7 +194,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         kept["sessions"] = [
             MessageToDict(each, preserving_proto_field_name=True) for each in listed
         ]
-        _log.info("data_exported", user_id=caller.user_id, recordings=request.include_audio)
+        self._audit.note("data_exported", user_id=caller.user_id, recordings=request.include_audio)
         async for piece in self._exporter.archive(
             account.username,
             kept,

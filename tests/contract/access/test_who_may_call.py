@@ -9,7 +9,10 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from tests.contract.access.conftest import SERVICES, Doors, methods
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.leaves_behind("what the services of all these tests begin when it is first needed"),
+]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What is done to an account is in the log, under its id; names, passwords and tokens are not."""
 
+import json
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -38,7 +40,12 @@ async def test_every_sensitive_action_is_logged_and_nothing_secret(users: Users)
         ("sessions_revoked", user_id),
         ("signed_out", user_id),
     ]
-    written = repr(lines)
+    (trail,) = (users.settings.data_dir / "audit").iterdir()
+    kept = trail.read_text("utf-8")
+    assert [json.loads(each)["event"] for each in kept.splitlines()] == [
+        each["event"] for each in lines
+    ]
+    written = repr(lines) + kept
     issued = (tokens, second, changed)
     secrets = {PASSWORD, NEW_PASSWORD, "a wrong guess", "Ada", "nobody"}
     secrets |= {each.access_token for each in issued} | {each.refresh_token for each in issued}
