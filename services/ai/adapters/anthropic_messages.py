@@ -16,7 +16,12 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import SecretStr
 
 from services.ai.adapters.chat import Delta, Ending, RemoteLanguageModel
-from services.ai.adapters.http_failures import status_failure, unreachable, unreadable
+from services.ai.adapters.http_failures import (
+    keep_quiet,
+    status_failure,
+    unreachable,
+    unreadable,
+)
 from services.ai.capabilities import (
     GenerationOptions,
     Message,
@@ -27,6 +32,8 @@ from services.ai.engine_file import AnthropicMessages
 _OWN_ADDRESS = "https://api.anthropic.com"
 _NO_KEY = "none"
 _CACHED = {"type": "ephemeral"}
+
+keep_quiet("anthropic")
 
 
 def language_model(

@@ -6,6 +6,7 @@ what was said to it.
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -37,6 +38,15 @@ _STATUS_OF = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+
+
+def keep_quiet(*loggers: str) -> None:
+    """Keep vendors' clients from logging requests, whatever their own variables say.
+
+    At DEBUG they log what was said.
+    """
+    for name in (*loggers, "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def status_failure(

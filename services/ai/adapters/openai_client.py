@@ -15,7 +15,12 @@ import httpx2
 import openai
 from pydantic import SecretStr
 
-from services.ai.adapters.http_failures import status_failure, unreachable, unreadable
+from services.ai.adapters.http_failures import (
+    keep_quiet,
+    status_failure,
+    unreachable,
+    unreadable,
+)
 from services.ai.capabilities import ProviderTimeoutError
 from services.ai.engine_file import RemotePart
 
@@ -24,6 +29,8 @@ T = TypeVar("T")
 _OWN_ADDRESS = "https://api.openai.com/v1"
 # The client insists on a key; servers of one's own that want none ignore it.
 _NO_KEY = "none"
+
+keep_quiet("openai")
 
 
 def client_for(part: RemotePart, key: SecretStr | None) -> openai.AsyncOpenAI:

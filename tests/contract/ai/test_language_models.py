@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -239,6 +240,20 @@ async def test_a_key_that_is_refused_is_for_a_person_to_mend(remote_model: Make,
         assert isinstance(error, ProviderRefusedError)
         assert "API key" in str(error)
         assert error.elsewhere
+
+
+async def test_no_log_has_what_was_said_or_the_key(
+    remote_model: Make, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.DEBUG):
+        async with remote_model() as subject:
+            session = subject.model.open()
+            assert await said(session, subject.options)
+            session.close()
+            subject.vendor.fault = Refusal(500)
+            await failure(subject)
+    for secret in ("SECRET-PROMPT", "sk-", "Très bien"):
+        assert secret not in caplog.text
 
 
 async def test_a_wrong_key_is_refused_by_the_vendor_itself(remote_model: Make):
