@@ -23,6 +23,7 @@ from services.ai.capabilities import (
     VoiceActivityDetector,
 )
 from services.ai.compute import ComputePool
+from services.ai.settings import AiSettings
 from services.ai.turn_taking import VOICE_ON
 
 P = ParamSpec("P")
@@ -60,6 +61,7 @@ class TurnModels:
     recognizer: Recognizer
     pool: MeteredPool
     language_model: LanguageModel | None = None
+    language_threads: int = 1
 
     def voice_end(self, samples: Pcm16) -> int | None:
         """Return one past the last frame of voice; None where there is none.
@@ -81,7 +83,8 @@ def load_turn_models(store: ModelStore, preset: str, *, with_language: bool = Fa
     """
     names = store.require(preset).roles
     pool = MeteredPool()
-    runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
+    threads = AiSettings().language_model_threads
+    runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=threads)
 
     voice, turn, words = (names[role] for role in (Role.VAD, Role.END_OF_TURN, Role.RECOGNIZER))
     language = names[Role.LANGUAGE_MODEL]
@@ -93,4 +96,5 @@ def load_turn_models(store: ModelStore, preset: str, *, with_language: bool = Fa
         language_model=(
             LANGUAGE_MODELS[language](store.path(language), runtime) if with_language else None
         ),
+        language_threads=threads,
     )

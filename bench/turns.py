@@ -152,7 +152,7 @@ def report(cases: Sequence[Case], systems: Mapping[str, Endings], longest_pause_
     show(f"Turn-taking on {len(cases)} cases, {_paused(cases)} of them with pauses cut in", points)
     unseen = points_of(held_out, systems) if held_out else []
     if unseen:
-        show(f"On the {len(held_out)} of recordings that nothing was fitted on", unseen)
+        show(f"On the {len(held_out)} of recordings that no weight was fitted on", unseen)
     write(
         "turns",
         {

@@ -65,7 +65,7 @@ _AGREEMENT = RATE_HZ // 4
 
 
 def is_held_out(recording: str) -> bool:
-    """Whether a recording is of the half on which nothing of Parley's turn-taking was fitted.
+    """Whether a recording is of the half on which no weight of Parley's turn-taking was fitted.
 
     Its name decides, so that nobody chooses.
     """

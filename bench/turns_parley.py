@@ -53,12 +53,13 @@ class Reader:
 
     def __init__(self, models: TurnModels) -> None:
         self._model = models.language_model
+        self._threads = models.language_threads
         self._known: dict[str, tuple[float | None, float]] = {}
 
     async def sentence_end(self, words: str) -> tuple[float | None, float]:
-        """Return the model's probability, None without one, and the seconds of CPU that it took.
+        """Return the model's probability, None without one, and the seconds that it took.
 
-        They are those of one thread; live, two share them.
+        They are of the CPU, shared out to the model's threads, which compute together.
         """
         if words not in self._known:
             self._known[words] = await self._read(words)
@@ -78,7 +79,8 @@ class Reader:
                 async with aclosing(closable(reply)) as pieces:
                     async for _ in pieces:
                         break
-                return (told[0] if told else None), time.process_time() - started
+                cost_s = (time.process_time() - started) / self._threads
+                return (told[0] if told else None), cost_s
             return None, 0.0
         finally:
             session.close()

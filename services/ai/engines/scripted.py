@@ -57,6 +57,7 @@ from services.ai.engines.stages import Marks, StageNames, describe_stages
 from services.ai.outbox import Outbox
 from services.ai.script import Fault, Script, Where
 from services.ai.turn_taking import (
+    AskAgain,
     Committed,
     Dropped,
     Effect,
@@ -198,6 +199,8 @@ class ScriptedSession:
                 self._outbox.put(SpeechStarted(ms_of_samples(start)))
             case Paused(pause, speech_end):
                 self._on_paused(pause, speech_end)
+            case AskAgain(pause):
+                self._tell(TurnScore(pause, self._script.turn_detector.score))
             case Committed(start, speech_end, _):
                 self._on_committed(start, speech_end)
             case Dropped(reason):

@@ -107,8 +107,8 @@ def test_a_sentence_that_cannot_end_there_is_waited_on_whatever_its_sound():
 
 
 def test_a_sentence_that_may_well_end_there_is_answered_though_its_sound_is_in_doubt():
-    assert wait(0.3, "Jack likes the science class") > 1500
-    assert wait(0.3, "Jack likes the science class", 0.8) == MIDDLE.sure_ms
+    assert wait(0.35, "Jack likes the science class") > 1500
+    assert wait(0.35, "Jack likes the science class", 0.9) == MIDDLE.sure_ms
 
 
 def test_a_second_score_counts_as_much_as_the_first():

@@ -7,7 +7,14 @@ import pytest
 
 from bench.live import RATE_HZ
 from bench.speech import Utterance
-from bench.turns_cases import LEAD_IN_S, TAIL_S, build_cases, word_gaps
+from bench.turns_cases import (
+    LEAD_IN_S,
+    TAIL_S,
+    build_cases,
+    cases_of_every_gap,
+    is_held_out,
+    word_gaps,
+)
 from parley_cli.audio.files import Samples
 from parley_cli.audio.speech_end import speech_end_sample
 
@@ -52,6 +59,26 @@ def test_gaps_lie_between_the_words():
     assert len(gaps) == 2
     assert 1.3 <= gaps[0] <= 1.4
     assert 2.3 <= gaps[1] <= 2.4
+
+
+def test_every_gap_can_be_heard_with_a_pause_in_it():
+    cases = cases_of_every_gap([utterance()], 1.5, 1, lambda _: SPEECH_END)
+    assert [len(case.pauses) for case in cases] == [0, 1, 1]
+    assert [case.pauses[0][1] for case in cases[1:]] == [1.5, 1.5]
+    assert {case.recording for case in cases} == {"words.wav"}
+
+
+def test_about_half_of_all_recordings_are_held_out_and_always_the_same():
+    names = [f"{number:09d}.wav" for number in range(1000)]
+    held_out = [name for name in names if is_held_out(name)]
+    assert 450 <= len(held_out) <= 550
+    assert held_out == [name for name in names if is_held_out(name)]
+
+
+def test_the_longest_pause_is_what_was_asked_for():
+    cases = build_cases([utterance()], 20, 1, lambda _: SPEECH_END, 0.5)
+    lengths = [length for case in cases for _, length in case.pauses]
+    assert max(lengths) <= 0.5
 
 
 def test_each_recording_comes_as_it_is_and_as_often_with_pauses_as_asked():
