@@ -162,10 +162,11 @@ class LiveSession:
 
         What is wrong with it becomes a notice.
         """
-        if not self._message_gate.admits(self._clock.monotonic()):
+        now = self._clock.monotonic()
+        if not self._message_gate.admits(now):
             self.handle(Refused(problems.messages_too_fast(), request.seq, fatal=True))
         elif request.HasField("audio"):
-            await self._on_audio(request)
+            await self._on_audio(request, now)
         else:
             self.handle(FromClient(request))
 
@@ -380,10 +381,10 @@ class LiveSession:
 
     # --- the learner's audio ------------------------------------------------------------------
 
-    async def _on_audio(self, request: conversation_pb2.ConverseRequest) -> None:
-        audio, now = self._audio, self._clock.monotonic()
+    async def _on_audio(self, request: conversation_pb2.ConverseRequest, now: float) -> None:
+        audio, message = self._audio, request.audio
         try:
-            taken = audio.take(request.audio.pcm, request.audio.first_sample)
+            taken = audio.take(message.pcm, message.first_sample)
             wait = self._gate.admit(len(taken.pcm) // 2 * 1000 / audio.rate_hz, now)
         except ParleyError as error:
             fatal = isinstance(error, ResourceExhausted)
