@@ -35,6 +35,7 @@ pytestmark = [
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "0"))
 SHORT = 300
+PAUSE_S = 0.05
 SEED = os.environ.get("FUZZ_SEED", "1")
 
 
@@ -60,6 +61,10 @@ async def turns_until(done: asyncio.Event, talk: RawTalk) -> list[str]:
         saved = await talk.until("turn_saved")
         said.append(text)
         assert saved.turn_saved.number == len(said)
+        # With models that answer at once it would send more messages a second than anybody may.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PAUSE_S):
+                await done.wait()
     return said
 
 
