@@ -157,9 +157,8 @@ async def test_a_huge_token_is_refused_and_not_by_accident(way: Way, size: int):
     assert answer != "status 13"
 
 
+@pytest.mark.parametrize("way", ["grpc-web"], indirect=True)
 async def test_a_page_keeps_its_refresh_token_in_a_cookie_that_scripts_cannot_read(way: Way):
-    if way.name != "grpc-web":
-        pytest.skip("cookies are a page's")
     name = (await way.register()).account.username
     page = {"x-parley-client": "web"}
     request = pb.LoginRequest(username=name, password=PASSWORD)
