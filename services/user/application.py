@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import Enum
 
 from services.common.call_context import Caller
 from services.common.clock import Clock
@@ -36,11 +35,6 @@ class Lifetimes:
 
     refresh: timedelta
     refresh_grace: timedelta
-
-
-class _Refusal(Enum):
-    INVALID = "invalid"
-    REUSED = "reused"
 
 
 class UserApplication:
@@ -85,8 +79,7 @@ class UserApplication:
         check_new_password(password, name.key, "password")
         self._registrations.admit(self._clock.monotonic())
         if request_id:
-            async with self._store.transaction() as work:
-                earlier = await work.account_by_registration(request_id)
+            earlier = await self._store.write(lambda work: work.account_by_registration(request_id))
             if earlier is not None:
                 return await self._registered(earlier, name.key, password, device_name)
         account = Account(
@@ -97,10 +90,13 @@ class UserApplication:
             preferences=preferences,
             registration_id=request_id,
         )
+
+        def add(work: Transaction) -> Tokens:
+            work.add_account(account)
+            return self._open_session(work, account, device_name)
+
         try:
-            async with self._store.transaction() as work:
-                await work.add_account(account)
-                tokens = await self._open_session(work, account, device_name)
+            tokens = await self._store.write(add)
         except UsernameTakenError as error:
             raise AlreadyExists(
                 "This username is taken; choose another.", reason="USERNAME_TAKEN"
@@ -117,8 +113,7 @@ class UserApplication:
         """
         key = comparable(username)
         self._throttle.check(key, self._clock.monotonic())
-        async with self._store.transaction() as work:
-            account = await work.account_by_name(key)
+        account = await self._store.write(lambda work: work.account_by_name(key))
         stored = None if account is None else account.password_hash
         if not await self._passwords.matches(password, stored) or account is None:
             self._throttle.failed(key, self._clock.monotonic())
@@ -128,18 +123,24 @@ class UserApplication:
             )
             raise _bad_credentials()
         upgraded = await self._passwords.upgraded(password, account.password_hash)
-        async with self._store.transaction() as work:
-            now = await work.account_by_name(key)
-            if now is not None and now.password_hash == account.password_hash:
-                if upgraded is not None:
-                    await work.set_password(account.user_id, upgraded)
-                self._throttle.succeeded(key)
-                tokens = await self._open_session(work, now, device_name)
-                self._audit.note("signed_in", user_id=now.user_id)
-                return now, tokens
-        # Checking took long enough for somebody to change the password, which ended the sessions
-        # of then: one that the old password opens must not come after that.
-        return await self.login(username, password, device_name)
+        checked = account.password_hash
+
+        def sign_in(work: Transaction) -> tuple[Account, Tokens] | None:
+            now = work.account_by_name(key)
+            if now is None or now.password_hash != checked:
+                return None
+            if upgraded is not None:
+                work.set_password(now.user_id, upgraded)
+            return now, self._open_session(work, now, device_name)
+
+        signed_in = await self._store.write(sign_in)
+        if signed_in is None:
+            # Checking took long enough for somebody to change the password, which ended the
+            # sessions of then: one that the old password opens must not come after that.
+            return await self.login(username, password, device_name)
+        self._throttle.succeeded(key)
+        self._audit.note("signed_in", user_id=account.user_id)
+        return signed_in
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Change a refresh token for new tokens.
@@ -150,15 +151,20 @@ class UserApplication:
         Raises:
             Unauthenticated: REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
         """
-        async with self._store.transaction() as work:
-            result = await self._rotate(work, refresh_token)
+        result = await self._store.write(lambda work: self._rotate(work, refresh_token))
         # Raised after the commit: the end of the session must be kept.
-        if result is _Refusal.REUSED:
+        if isinstance(result, Session):
+            self._audit.note(
+                "refresh_token_reused",
+                alarming=True,
+                user_id=result.user_id,
+                session_id=result.session_id,
+            )
             raise Unauthenticated(
                 "This refresh token was used before, so its session was ended. Log in again.",
                 reason="REFRESH_TOKEN_REUSED",
             )
-        if isinstance(result, _Refusal):
+        if result is None:
             raise Unauthenticated(
                 "The refresh token is not valid. Log in again.", reason="REFRESH_TOKEN_INVALID"
             )
@@ -166,14 +172,16 @@ class UserApplication:
 
     async def logout(self, refresh_token: str) -> None:
         """End the session of a refresh token; an unknown one is no error."""
-        async with self._store.transaction() as work:
-            known = await work.refresh_token(refresh_digest(refresh_token))
+
+        def end(work: Transaction) -> Session | None:
+            known = work.refresh_token(refresh_digest(refresh_token))
             if known is not None:
-                _, session = known
-                await work.end_sessions([session], self._clock.now())
-                self._audit.note(
-                    "signed_out", user_id=session.user_id, session_id=session.session_id
-                )
+                work.end_sessions([known[1]], self._clock.now())
+            return None if known is None else known[1]
+
+        session = await self._store.write(end)
+        if session is not None:
+            self._audit.note("signed_out", user_id=session.user_id, session_id=session.session_id)
 
     async def account(self, caller: Caller) -> Account:
         """Return the caller's account.
@@ -193,11 +201,14 @@ class UserApplication:
             NotFound: USER_NOT_FOUND.
             Unauthenticated: SESSION_ENDED.
         """
-        async with self._store.transaction() as work:
-            account = (await self._locked(work, caller)).account
+
+        def replaced(work: Transaction) -> Account:
+            account = self._locked(work, caller).account
             preferences = change(account)
-            await work.set_preferences(caller.user_id, preferences)
-        return replace(account, preferences=preferences)
+            work.set_preferences(caller.user_id, preferences)
+            return replace(account, preferences=preferences)
+
+        return await self._store.write(replaced)
 
     async def change_password(self, caller: Caller, old: str, new: str) -> Tokens:
         """Change the password, end every other session, and renew the caller's own.
@@ -208,9 +219,8 @@ class UserApplication:
             NotFound: USER_NOT_FOUND.
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
-        async with self._store.transaction() as work:
-            # Not the account at hand: another process may have changed the password just now.
-            account = (await self._locked(work, caller)).account
+        # Not the account at hand: another process may have changed the password just now.
+        account = await self._store.write(lambda work: self._locked(work, caller).account)
         key = account.username.key
         self._throttle.check(key, self._clock.monotonic())
         if not await self._passwords.matches(old, account.password_hash):
@@ -220,24 +230,28 @@ class UserApplication:
         check_new_password(new, key, "new_password")
         password_hash = await self._passwords.hash(new)
         now = self._clock.now()
-        async with self._store.transaction() as work:
+
+        def renew(work: Transaction) -> tuple[int, Tokens] | None:
             # Asked again: hashing took long enough for somebody to end the session.
-            found = await self._locked(work, caller)
-            if found.account.password_hash == account.password_hash:
-                sessions = found.sessions
-                own = next(each for each in sessions if each.session_id == caller.session_id)
-                await work.set_password(caller.user_id, password_hash)
-                others = [each for each in sessions if each is not own]
-                await work.end_sessions(others, now)
-                # Whoever knew the old password may hold this session's refresh token too.
-                await work.drop_refresh_tokens(own.session_id)
-                await work.touch_session(own, now, now + self._lifetimes.refresh)
-                self._audit.note(
-                    "password_changed", user_id=caller.user_id, ended_sessions=len(others)
-                )
-                return await self._issue(work, own, self._tokens.first_refresh_token())
-        # Somebody changed it meanwhile, so `old` is held against what it is now.
-        return await self.change_password(caller, old, new)
+            found = self._locked(work, caller)
+            if found.account.password_hash != account.password_hash:
+                return None
+            own = next(each for each in found.sessions if each.session_id == caller.session_id)
+            work.set_password(caller.user_id, password_hash)
+            others = [each for each in found.sessions if each is not own]
+            work.end_sessions(others, now)
+            # Whoever knew the old password may hold this session's refresh token too.
+            work.drop_refresh_tokens(own.session_id)
+            work.touch_session(own, now, now + self._lifetimes.refresh)
+            return len(others), self._issue(work, own, self._tokens.first_refresh_token())
+
+        renewed = await self._store.write(renew)
+        if renewed is None:
+            # Somebody changed it meanwhile, so `old` is held against what it is now.
+            return await self.change_password(caller, old, new)
+        ended, tokens = renewed
+        self._audit.note("password_changed", user_id=caller.user_id, ended_sessions=ended)
+        return tokens
 
     async def sessions(self, caller: Caller) -> list[Session]:
         """Return the caller's live sessions, newest first.
@@ -255,11 +269,16 @@ class UserApplication:
         retry of a call that ended it, whose answer was lost.
         """
         now = self._clock.now()
-        async with self._store.transaction() as work:
-            found = await work.signed_in(caller.user_id, now)
+
+        def end(work: Transaction) -> int | None:
+            found = work.signed_in(caller.user_id, now)
             if found is None or not found.includes(caller.session_id, now):
-                return 0
-            ended = await work.end_sessions([each for each in found.sessions if chosen(each)], now)
+                return None
+            return work.end_sessions([each for each in found.sessions if chosen(each)], now)
+
+        ended = await self._store.write(end)
+        if ended is None:
+            return 0
         self._audit.note("sessions_revoked", user_id=caller.user_id, ended_sessions=ended)
         return ended
 
@@ -276,10 +295,10 @@ class UserApplication:
         now = self._clock.now()
         return _admitted(await self._store.signed_in(caller.user_id, now), caller, now)
 
-    async def _locked(self, work: Transaction, caller: Caller) -> SignedInAccount:
+    def _locked(self, work: Transaction, caller: Caller) -> SignedInAccount:
         """Return the same for a caller who will write."""
         now = self._clock.now()
-        return _admitted(await work.signed_in(caller.user_id, now), caller, now)
+        return _admitted(work.signed_in(caller.user_id, now), caller, now)
 
     async def _registered(
         self, account: Account, key: str, password: str, device_name: str
@@ -291,47 +310,44 @@ class UserApplication:
             raise AlreadyExists(
                 "This request id belongs to another registration.", reason="REQUEST_ID_REUSED"
             )
-        async with self._store.transaction() as work:
-            return account, await self._open_session(work, account, device_name)
+        tokens = await self._store.write(
+            lambda work: self._open_session(work, account, device_name)
+        )
+        return account, tokens
 
-    async def _open_session(self, work: Transaction, account: Account, device_name: str) -> Tokens:
+    def _open_session(self, work: Transaction, account: Account, device_name: str) -> Tokens:
         now = self._clock.now()
         expires = now + self._lifetimes.refresh
         session = Session(new_id(), account.user_id, device_name, now, now, expires)
-        await work.add_session(session)
-        return await self._issue(work, session, self._tokens.first_refresh_token())
+        work.add_session(session)
+        return self._issue(work, session, self._tokens.first_refresh_token())
 
-    async def _rotate(self, work: Transaction, token: str) -> Tokens | _Refusal:
+    def _rotate(self, work: Transaction, token: str) -> Tokens | Session | None:
+        """Return new tokens; the session where a reused token ended it; None for no valid one."""
         now = self._clock.now()
-        found = await work.refresh_token(refresh_digest(token))
+        found = work.refresh_token(refresh_digest(token))
         if found is None:
-            return _Refusal.INVALID
+            return None
         known, session = found
         if now >= known.expires_at or session.ended_at is not None:
-            return _Refusal.INVALID
+            return None
         successor = self._tokens.next_refresh_token(token)
         if known.used_at is None:
-            await work.use_refresh_token(known.digest, now)
-            await work.touch_session(session, now, now + self._lifetimes.refresh)
-            return await self._issue(work, session, successor)
-        following = await work.refresh_token(refresh_digest(successor))
+            work.use_refresh_token(known.digest, now)
+            work.touch_session(session, now, now + self._lifetimes.refresh)
+            return self._issue(work, session, successor)
+        following = work.refresh_token(refresh_digest(successor))
         in_grace = now - known.used_at <= self._lifetimes.refresh_grace
         if in_grace and following is not None and following[0].used_at is None:
             access_token, expires = self._tokens.access_token(session.user_id, session.session_id)
             return Tokens(access_token, expires, successor, following[0].expires_at)
-        await work.end_sessions([session], now)
-        self._audit.note(
-            "refresh_token_reused",
-            alarming=True,
-            user_id=session.user_id,
-            session_id=session.session_id,
-        )
-        return _Refusal.REUSED
+        work.end_sessions([session], now)
+        return session
 
-    async def _issue(self, work: Transaction, session: Session, refresh_token: str) -> Tokens:
+    def _issue(self, work: Transaction, session: Session, refresh_token: str) -> Tokens:
         now = self._clock.now()
         expires = now + self._lifetimes.refresh
-        await work.add_refresh_token(
+        work.add_refresh_token(
             StoredRefreshToken(refresh_digest(refresh_token), session.session_id, now, expires)
         )
         access_token, access_expires = self._tokens.access_token(

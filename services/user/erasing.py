@@ -16,7 +16,7 @@ from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unauthenticated
 from services.user.audit import AuditTrail
 from services.user.passwords import PasswordHasher
-from services.user.store import Store
+from services.user.store import Store, Transaction
 from services.user.throttle import Throttle
 
 _log = structlog.get_logger(__name__)
@@ -96,8 +96,9 @@ class AccountDeletion:
             NotFound: USER_NOT_FOUND, also when it was deleted by an earlier call.
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
-        async with self._store.transaction() as work:
-            found = await work.signed_in(caller.user_id, self._clock.now())
+        found = await self._store.write(
+            lambda work: work.signed_in(caller.user_id, self._clock.now())
+        )
         if found is None:
             raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
         if not found.includes(caller.session_id, self._clock.now()):
@@ -107,11 +108,16 @@ class AccountDeletion:
         if not await self._passwords.matches(password, found.account.password_hash):
             self._throttle.failed(key, self._clock.monotonic())
             raise Unauthenticated("The password is wrong.", reason="BAD_CREDENTIALS")
-        async with self._store.transaction() as work:
+
+        def erase(work: Transaction) -> bool:
             # Checking took a while: another call may have been quicker.
-            if await work.signed_in(caller.user_id, self._clock.now()) is None:
-                return
-            await work.delete_account(caller.user_id, self._clock.now())
+            if work.signed_in(caller.user_id, self._clock.now()) is None:
+                return False
+            work.delete_account(caller.user_id, self._clock.now())
+            return True
+
+        if not await self._store.write(erase):
+            return
         self._throttle.succeeded(key)
         self._audit.note("account_deleted", user_id=caller.user_id)
         self._notify()

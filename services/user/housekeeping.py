@@ -36,7 +36,7 @@ class Housekeeping:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
         """
-        async with self._store.transaction() as work:
-            pruned = await work.prune(self._clock.now())
+        now = self._clock.now()
+        pruned = await self._store.write(lambda work: work.prune(now))
         if pruned:
             _log.info("pruned", rows=pruned)

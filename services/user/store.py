@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.user.accounts import (
     Account,
@@ -15,6 +14,8 @@ from services.user.accounts import (
     StoredRefreshToken,
 )
 
+T = TypeVar("T")
+
 
 class UsernameTakenError(Exception):
     """Another account has this username."""
@@ -23,22 +24,22 @@ class UsernameTakenError(Exception):
 class Transaction(Protocol):
     """One unit of work over accounts, sessions and refresh tokens."""
 
-    async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
+    def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
         """Return the account with the sessions that could still be refreshed.
 
         The account is locked against other writers until the end.
         """
         ...
 
-    async def account_by_name(self, key: str) -> Account | None:
+    def account_by_name(self, key: str) -> Account | None:
         """Return the account whose username compares equal to `key`."""
         ...
 
-    async def account_by_registration(self, registration_id: str) -> Account | None:
+    def account_by_registration(self, registration_id: str) -> Account | None:
         """Return the account that was made with this request id."""
         ...
 
-    async def add_account(self, account: Account) -> None:
+    def add_account(self, account: Account) -> None:
         """Add an account.
 
         Raises:
@@ -46,53 +47,53 @@ class Transaction(Protocol):
         """
         ...
 
-    async def set_password(self, user_id: str, password_hash: bytes) -> None:
+    def set_password(self, user_id: str, password_hash: bytes) -> None:
         """Replace the account's password hash."""
         ...
 
-    async def set_preferences(self, user_id: str, preferences: Preferences) -> None:
+    def set_preferences(self, user_id: str, preferences: Preferences) -> None:
         """Replace what the learner chose."""
         ...
 
-    async def delete_account(self, user_id: str, now: datetime) -> None:
+    def delete_account(self, user_id: str, now: datetime) -> None:
         """Delete the account with its sessions, and have its traces elsewhere removed."""
         ...
 
-    async def add_session(self, session: Session) -> None:
+    def add_session(self, session: Session) -> None:
         """Add a session."""
         ...
 
-    async def touch_session(self, session: Session, now: datetime, expires_at: datetime) -> None:
+    def touch_session(self, session: Session, now: datetime, expires_at: datetime) -> None:
         """Note that the session was used, and when it now expires."""
         ...
 
-    async def end_sessions(self, sessions: Sequence[Session], now: datetime) -> int:
+    def end_sessions(self, sessions: Sequence[Session], now: datetime) -> int:
         """End those of the sessions that are live; return how many were."""
         ...
 
-    async def add_refresh_token(self, token: StoredRefreshToken) -> None:
+    def add_refresh_token(self, token: StoredRefreshToken) -> None:
         """Add a refresh token."""
         ...
 
-    async def drop_refresh_tokens(self, session_id: str) -> None:
+    def drop_refresh_tokens(self, session_id: str) -> None:
         """Forget every refresh token of the session."""
         ...
 
-    async def prune(self, now: datetime) -> int:
+    def prune(self, now: datetime) -> int:
         """Delete sessions that are over, and refresh tokens that could do nothing any more.
 
         Returns how many of both. What is left of a live session still tells a reused token.
         """
         ...
 
-    async def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
+    def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
         """Return the refresh token and its session, ended or not.
 
         The token is locked against other writers until the end.
         """
         ...
 
-    async def use_refresh_token(self, digest: bytes, now: datetime) -> None:
+    def use_refresh_token(self, digest: bytes, now: datetime) -> None:
         """Note that the refresh token was changed for its successor."""
         ...
 
@@ -112,6 +113,9 @@ class Store(Protocol):
         """Return those of the sessions that somebody is signed in with. Never from memory."""
         ...
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Commit when the block ends, roll back when it raises."""
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Do a unit of work: commit when it returns, roll back when it raises.
+
+        It is done in a thread: it may compute, and waits for nothing.
+        """
         ...

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session as SqlSession
 
 from services.common.database import Database
 from services.user.account_cache import AccountCache
@@ -26,6 +25,8 @@ from services.user.adapters import statements
 from services.user.store import UsernameTakenError
 from services.user.usernames import Username
 
+T = TypeVar("T")
+
 _ACCOUNT_WIDTH = len(statements.ACCOUNT_COLUMNS)
 _TOKEN_WIDTH = len(statements.TOKEN_COLUMNS)
 
@@ -37,13 +38,13 @@ class SqlStore:
         self._database = database
         self._cache = cache
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqlTransaction]:
-        """Open a unit of work."""
+    async def write(self, work: Callable[[SqlTransaction], T]) -> T:
+        """Do a unit of work. See `store.Store`."""
         touched: set[str] = set()
         try:
-            async with self._database.transaction() as session:
-                yield SqlTransaction(session, touched)
+            return await self._database.write(
+                lambda session: work(SqlTransaction(session, touched))
+            )
         finally:
             # However it ended: a commit that failed may have been done all the same.
             if touched:
@@ -75,30 +76,30 @@ class SqlTransaction:
     touched: gets the ids of the users of whom anything was written.
     """
 
-    def __init__(self, session: AsyncSession, touched: set[str]) -> None:
+    def __init__(self, session: SqlSession, touched: set[str]) -> None:
         self._session = session
         self._touched = touched
 
-    async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
+    def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
         """Return the account, locked, with its live sessions."""
         parameters = {"this_user": user_id, "now": now}
-        found = await self._session.execute(statements.SIGNED_IN_LOCKED, parameters)
+        found = self._session.execute(statements.SIGNED_IN_LOCKED, parameters)
         return _signed_in(found.all())
 
-    async def account_by_name(self, key: str) -> Account | None:
+    def account_by_name(self, key: str) -> Account | None:
         """Return the account of this name, locked."""
-        found = await self._session.execute(statements.ACCOUNT_BY_NAME, {"this_key": key})
+        found = self._session.execute(statements.ACCOUNT_BY_NAME, {"this_key": key})
         row = found.one_or_none()
         return None if row is None else _account(row)
 
-    async def account_by_registration(self, registration_id: str) -> Account | None:
+    def account_by_registration(self, registration_id: str) -> Account | None:
         """Return the account made with this request id, locked."""
         parameters = {"this_registration": registration_id}
-        found = await self._session.execute(statements.ACCOUNT_BY_REGISTRATION, parameters)
+        found = self._session.execute(statements.ACCOUNT_BY_REGISTRATION, parameters)
         row = found.one_or_none()
         return None if row is None else _account(row)
 
-    async def add_account(self, account: Account) -> None:
+    def add_account(self, account: Account) -> None:
         """Add an account, or raise `UsernameTakenError`."""
         self._touched.add(account.user_id)
         row = {
@@ -111,82 +112,82 @@ class SqlTransaction:
             "preferences": asdict(account.preferences),
         }
         try:
-            await self._session.execute(statements.ADD_ACCOUNT, row)
+            self._session.execute(statements.ADD_ACCOUNT, row)
         except IntegrityError as error:
             raise UsernameTakenError from error
 
-    async def set_password(self, user_id: str, password_hash: bytes) -> None:
+    def set_password(self, user_id: str, password_hash: bytes) -> None:
         """Replace the password hash."""
         self._touched.add(user_id)
-        await self._session.execute(
+        self._session.execute(
             statements.SET_PASSWORD, {"this_user": user_id, "password_hash": password_hash}
         )
 
-    async def set_preferences(self, user_id: str, preferences: Preferences) -> None:
+    def set_preferences(self, user_id: str, preferences: Preferences) -> None:
         """Replace the preferences."""
         self._touched.add(user_id)
-        await self._session.execute(
+        self._session.execute(
             statements.SET_PREFERENCES, {"this_user": user_id, "preferences": asdict(preferences)}
         )
 
-    async def delete_account(self, user_id: str, now: datetime) -> None:
+    def delete_account(self, user_id: str, now: datetime) -> None:
         """Delete the account, and note that its traces elsewhere are to be removed."""
         self._touched.add(user_id)
-        await self._session.execute(statements.DELETE_ACCOUNT, {"this_user": user_id})
+        self._session.execute(statements.DELETE_ACCOUNT, {"this_user": user_id})
         row = {"user_id": user_id, "requested_at": now, "attempts": 0, "next_attempt_at": now}
-        await self._session.execute(statements.ADD_ERASURE, row)
+        self._session.execute(statements.ADD_ERASURE, row)
 
-    async def add_session(self, session: Session) -> None:
+    def add_session(self, session: Session) -> None:
         """Add a session."""
         self._touched.add(session.user_id)
-        await self._session.execute(statements.ADD_SESSION, _row(session))
+        self._session.execute(statements.ADD_SESSION, _row(session))
 
-    async def touch_session(self, session: Session, now: datetime, expires_at: datetime) -> None:
+    def touch_session(self, session: Session, now: datetime, expires_at: datetime) -> None:
         """Note the session's use."""
         self._touched.add(session.user_id)
-        await self._session.execute(
+        self._session.execute(
             statements.TOUCH_SESSION,
             {"this_session": session.session_id, "last_used_at": now, "expires_at": expires_at},
         )
 
-    async def end_sessions(self, sessions: Sequence[Session], now: datetime) -> int:
+    def end_sessions(self, sessions: Sequence[Session], now: datetime) -> int:
         """End the live ones among the sessions."""
         self._touched.update(each.user_id for each in sessions)
         ids = [each.session_id for each in sessions]
-        done: Any = await self._session.execute(
+        done: Any = self._session.execute(
             statements.END_SESSIONS, {"these_sessions": ids, "ended_at": now}
         )
         return int(done.rowcount)
 
-    async def add_refresh_token(self, token: StoredRefreshToken) -> None:
+    def add_refresh_token(self, token: StoredRefreshToken) -> None:
         """Add a refresh token."""
-        await self._session.execute(statements.ADD_REFRESH_TOKEN, _row(token))
+        self._session.execute(statements.ADD_REFRESH_TOKEN, _row(token))
 
-    async def drop_refresh_tokens(self, session_id: str) -> None:
+    def drop_refresh_tokens(self, session_id: str) -> None:
         """Forget the session's refresh tokens."""
-        await self._session.execute(statements.DROP_REFRESH_TOKENS, {"this_session": session_id})
+        self._session.execute(statements.DROP_REFRESH_TOKENS, {"this_session": session_id})
 
-    async def prune(self, now: datetime) -> int:
+    def prune(self, now: datetime) -> int:
         """Delete what is over."""
         # Nobody is touched: what is remembered of accounts holds live sessions alone.
         pruned = 0
         for statement in (statements.PRUNE_REFRESH_TOKENS, statements.PRUNE_SESSIONS):
-            done: Any = await self._session.execute(statement, {"now": now})
+            done: Any = self._session.execute(statement, {"now": now})
             pruned += int(done.rowcount)
         return pruned
 
-    async def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
+    def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
         """Return the refresh token, locked, and its session."""
-        found = await self._session.execute(statements.REFRESH_TOKEN, {"this_digest": digest})
+        found = self._session.execute(statements.REFRESH_TOKEN, {"this_digest": digest})
         row: Sequence[Any] | None = found.one_or_none()
         if row is None:
             return None
         return StoredRefreshToken(*row[:_TOKEN_WIDTH]), Session(*row[_TOKEN_WIDTH:])
 
-    async def use_refresh_token(self, digest: bytes, now: datetime) -> None:
+    def use_refresh_token(self, digest: bytes, now: datetime) -> None:
         """Note the token's use."""
         parameters = {"this_digest": digest, "used_at": now}
-        await self._session.execute(statements.USE_REFRESH_TOKEN, parameters)
+        self._session.execute(statements.USE_REFRESH_TOKEN, parameters)
 
 
 def _row(value: Session | StoredRefreshToken) -> dict[str, Any]:
