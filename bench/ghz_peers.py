@@ -24,7 +24,8 @@ from gateway.settings import GatewaySettings
 from launcher.readiness import healthy
 from parley.conversation.v1 import conversation_pb2, conversation_pb2_grpc
 from parley.user.v1 import user_pb2, user_pb2_grpc
-from tests.stack import Stack, free_ports
+from tests.ports import free_ports
+from tests.stack import Stack
 
 TYPED_TURN = CONFIGS / "typed_turn.json"
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +25,8 @@ from uuid import uuid4
 import psutil
 import psycopg
 from sqlalchemy.engine import make_url
+
+from tests.ports import free_ports
 
 VARIABLE = "PARLEY_TEST_POSTGRES"
 _USER = "parley"
@@ -58,7 +59,7 @@ class PostgresServer:
         """Make an empty server on a free port, and end it with the block."""
         # Not below pytest's own folder: that is closed to the user whom the server runs as.
         folder = Path(tempfile.mkdtemp(prefix="parley-postgres-"))
-        server = cls(folder, _free_port(), durable)
+        server = cls(folder, free_ports(1)[0], durable)
         try:
             server._create()
             server.up()
@@ -175,9 +176,3 @@ def _identity() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     return {"user": _UNPRIVILEGED, "group": "nogroup", "extra_groups": [], "cwd": "/"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

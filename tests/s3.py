@@ -5,7 +5,6 @@ It keeps what it is given in memory, and takes any credentials.
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any, Self
 
 import boto3
 import httpx
+
+from tests.ports import free_ports
 
 VARIABLE = "PARLEY_TEST_S3"
 _START_SECONDS = 60.0
@@ -36,9 +37,7 @@ class S3Server:
     @contextmanager
     def start(cls) -> Iterator[Self]:
         """Run one for the block."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            server = cls(int(probe.getsockname()[1]))
+        server = cls(*free_ports(1))
         try:
             server.up()
             yield server

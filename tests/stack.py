@@ -16,12 +16,10 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +33,7 @@ from launcher.folder import Folder
 from launcher.readiness import healthy, tail_of
 from launcher.supervision import State, statuses_now
 from parley_models import default_models_dir
+from tests.ports import free_ports
 
 READY = "Parley is ready"
 """What the launcher prints when everything can be used."""
@@ -48,31 +47,6 @@ STOP_SECONDS = 60.0
 
 # As launcher.instances lays them.
 _PORTS_APART = 10
-
-
-def free_ports(count: int, each_with: Sequence[int] = ()) -> list[int]:
-    """Return ports that nobody uses now; all are held until all are known, so none repeats.
-
-    The ports that lie `each_with` above each of them are free as well.
-    """
-    found: list[int] = []
-    with ExitStack() as stack:
-        while len(found) < count:
-            with ExitStack() as attempt:
-                first = attempt.enter_context(socket.socket())
-                first.bind(("127.0.0.1", 0))
-                port = first.getsockname()[1]
-                try:
-                    for above in each_with:
-                        attempt.enter_context(socket.socket()).bind(("127.0.0.1", port + above))
-                except (OSError, OverflowError):
-                    # Taken, or beyond the last port: kept until the end, so that it is not given
-                    # out again.
-                    stack.push(attempt.pop_all())
-                    continue
-                found.append(port)
-                stack.push(attempt.pop_all())
-    return found
 
 
 class StackError(AssertionError):

@@ -22,7 +22,8 @@ from services.common.lifecycle import running
 from services.common.service_identity import ServiceSigner
 from tests.e2e.caller import Caller, RawTalk
 from tests.fuzz.generation import Hints
-from tests.stack import Stack, free_ports
+from tests.ports import free_ports
+from tests.stack import Stack
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech" / "000360210.wav"
 

@@ -40,7 +40,7 @@ from services.media.settings import MediaSettings
 from services.user.bootstrap import bootstrap as user
 from services.user.settings import UserSettings
 from tests.forged_tokens import Genuine
-from tests.stack import free_ports
+from tests.ports import free_ports
 
 SERVICES: dict[str, ServiceDescriptor] = {
     "user": user_pb2.DESCRIPTOR.services_by_name["UserService"],

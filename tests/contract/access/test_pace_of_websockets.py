@@ -13,7 +13,7 @@ from services.common.lifecycle import running
 from services.common.limits import DEFAULT_LIMITS
 from services.conversation.bootstrap import bootstrap
 from services.conversation.settings import ConversationSettings
-from tests.stack import free_ports
+from tests.ports import free_ports
 
 
 async def closed_with(url: str, address: str) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,7 @@ from gateway.routes import SERVICES
 from gateway.settings import GatewaySettings
 from tests.integration.gateway.tokens import Tokens
 from tests.integration.gateway.upstreams import JwksEndpoint, Upstream, Wire, upstreams
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses now; all are held until all are known, so none repeats."""
-    with ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports.append(sock.getsockname()[1])
-        return ports
+from tests.ports import free_ports
 
 
 @dataclass

@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidStatus
 from gateway.render import LEAVING_HEADER
 from gateway.settings import GatewaySettings
 from parley.conversation.v1 import conversation_pb2
-from tests.integration.gateway.conftest import Edge, built_pages, envoy, free_ports, ready
+from tests.integration.gateway.conftest import Edge, built_pages, envoy, ready
 from tests.integration.gateway.tokens import Tokens
 from tests.integration.gateway.upstreams import (
     SERVICERS,
@@ -32,6 +32,7 @@ from tests.integration.gateway.upstreams import (
     grpc_web_frame,
     grpc_web_parts,
 )
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

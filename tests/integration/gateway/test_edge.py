@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
-from tests.integration.gateway.conftest import Edge, envoy, free_ports, ready
+from tests.integration.gateway.conftest import Edge, envoy, ready
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

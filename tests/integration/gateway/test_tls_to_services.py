@@ -19,7 +19,8 @@ from gateway.settings import GatewaySettings
 from launcher import service_certificates
 from launcher.service_certificates import ServiceCertificates
 from services.common.peer_tls import PeerTls
-from tests.integration.gateway.conftest import Edge, envoy, free_ports, ready
+from tests.integration.gateway.conftest import Edge, envoy, ready
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -20,7 +20,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from parley.user.v1 import user_pb2, user_pb2_grpc
-from tests.stack import Stack, free_ports
+from tests.ports import free_ports
+from tests.stack import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

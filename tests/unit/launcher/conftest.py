@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,18 +14,11 @@ from launcher.folder import Folder
 from launcher.leftovers import MARK
 from launcher.programs import GATEWAY, Plan, Program
 from launcher.settings import LauncherSettings
+from tests.ports import free_ports
 
 FAKE = Path(__file__).with_name("fake_program.py")
 
 MakePlan = Callable[..., Plan]
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.errors import PortsTakenError
 from launcher.ports import Port, check
-from tests.unit.launcher.conftest import free_ports
+from tests.ports import free_ports
 
 
 def port(number: int, setting: str = "PARLEY_GATEWAY_PORT") -> Port:
