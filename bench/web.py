@@ -24,7 +24,7 @@ from bench.live import ConversationFailedError, converse
 from bench.report import Spread, table, write
 from bench.speech import DEFAULT_FOLDER, Utterance, read_utterances
 from bench.web_trips import in_browser, native
-from bench.web_turns import answered, open_page, say
+from bench.web_turns import answered, open_page, paired, say
 from parley.conversation.v1 import conversation_pb2
 from parley_cli.client.endpoint import Endpoint
 from parley_cli.client.parley_client import ParleyClient
@@ -99,18 +99,15 @@ async def _close(pages: Iterable[Page]) -> None:
 
 
 def report(preset: str, delay_ms: float, measured: Measured) -> int:
-    """Print the tables and write the result; return 1 where the budget is missed."""
+    """Print the tables and write the result; return 1 where the budget is missed or an answer."""
     waits = {name: answered(each) for name, each in measured.waits.items()}
     _show(f"Voice to voice, preset {preset}", waits)
     _show("Round trip of a frame on this machine", measured.near)
     _show(f"Round trip of a frame, {delay_ms:g} ms farther each way", measured.far)
+    trips = {"round_trip": measured.near, "round_trip_delayed": measured.far}
     differences = {
         what: round(Spread.of(each["upload"]).p50 - Spread.of(each[TERMINAL]).p50, 1)
-        for what, each in (
-            ("voice_to_voice", waits),
-            ("round_trip", measured.near),
-            ("round_trip_delayed", measured.far),
-        )
+        for what, each in trips.items()
     }
     for what, difference in differences.items():
         verdict = "kept" if difference <= BUDGET_MS else "MISSED"
@@ -118,22 +115,30 @@ def report(preset: str, delay_ms: float, measured: Measured) -> int:
             f"{what.replace('_', ' ')}: streamed upload {difference:+.1f} ms at p50;"
             f" the budget of {BUDGET_MS:+.0f} ms is {verdict}"
         )
+    # An answer takes as long as the models take, which is not twice the same: so recording by
+    # recording, and with the spread that says what the median is worth.
+    beside = {name: paired(measured.waits[TERMINAL], measured.waits[name]) for name in TRANSPORTS}
+    _show("Voice to voice, beyond the terminal client's, by recording", beside)
+    unanswered = {name: each.count(None) for name, each in measured.waits.items()}
+    if any(unanswered.values()):
+        print(f"not every recording was answered: {unanswered}")
     write(
         "web",
         {
             "preset": preset,
             "delay_ms_each_way": delay_ms,
             "voice_to_voice": {
-                name: {**Spread.of(each).fields(), "unanswered": measured.waits[name].count(None)}
+                name: {**Spread.of(each).fields(), "unanswered": unanswered[name]}
                 for name, each in waits.items()
             },
+            "voice_to_voice_beyond_terminal": _fields(beside),
             "round_trip": _fields(measured.near),
             "round_trip_delayed": _fields(measured.far),
             "upload_less_terminal_p50_ms": differences,
             "budget_ms": BUDGET_MS,
         },
     )
-    return int(max(differences.values()) > BUDGET_MS)
+    return int(max(differences.values()) > BUDGET_MS or any(unanswered.values()))
 
 
 def _fields(of: dict[str, list[float]]) -> dict[str, Any]:

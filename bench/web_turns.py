@@ -101,3 +101,12 @@ def place_of(recording: Samples, heard: Stretch) -> int:
 def answered(waits: Sequence[float | None]) -> list[float]:
     """Return the waits of what was answered."""
     return [each for each in waits if each is not None]
+
+
+def paired(before: Sequence[float | None], after: Sequence[float | None]) -> list[float]:
+    """Return by how much each of `after` is longer than its `before`, where both were answered."""
+    return [
+        then - first
+        for first, then in zip(before, after, strict=True)
+        if first is not None and then is not None
+    ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.live import RATE_HZ
-from bench.web_turns import place_of, wait_ms
+from bench.web_turns import paired, place_of, wait_ms
 from tests.e2e.web.microphone import silence, tone
 from tests.e2e.web.taps import Stretch
 
@@ -49,3 +49,7 @@ def test_a_recording_without_speech_is_refused():
     with pytest.raises(ValueError, match="no speech"):
         stretch = Stretch(silence(2), RATE_HZ, 0.0)
         wait_ms(stretch, stretch, silence(1.0))
+
+
+def test_waits_are_compared_recording_by_recording_where_both_were_answered():
+    assert paired([100.0, None, 900.0, 400.0], [130.0, 500.0, None, 390.0]) == [30.0, -10.0]
