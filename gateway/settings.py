@@ -92,9 +92,9 @@ class GatewaySettings(BaseSettings):
     )
 
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("http://localhost:5173", "http://127.0.0.1:5173"),
-        description="Web origins, separated by commas, whose pages may call Parley; * means all. "
-        "The default is the web client's development server.",
+        (),
+        description="Web origins, separated by commas, whose pages may call Parley, with the "
+        "learner's cookie; * means all, without it. The page that the gateway serves needs none.",
     )
     web_dir: Path | None = Field(
         None,

@@ -31,7 +31,8 @@ export default defineConfig({
     fs: { allow: [here("../..")] },
     proxy: {
       "^/(parley|grpc)\\.": { target, changeOrigin: true, secure: false },
-      "/ws": { target, ws: true, changeOrigin: true, secure: false },
+      // As the browser sent it: only a page of the host that is called may open a WebSocket.
+      "/ws": { target, ws: true, changeOrigin: false, secure: false },
     },
   },
   test: {

@@ -341,14 +341,28 @@ class TestWebSocket:
                 "MALFORMED_MESSAGE",
             )
 
-    async def test_a_page_of_another_origin_may_not_connect(self, stack: Stack, one: Caller):
+    @pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost:5173"])
+    async def test_a_page_of_another_origin_may_neither_connect_nor_ask(
+        self, stack: Stack, one: Caller, origin: str
+    ):
         async with WebSocketTalk(one) as talk:
             with pytest.raises(InvalidStatus) as caught:
-                await talk.handshake(origin="https://evil.example")
-            assert caught.value.response.status_code == 403
-        for origin in (f"http://{stack.address}", "http://localhost:5173"):
-            async with WebSocketTalk(one) as talk:
                 await talk.handshake(origin=origin)
+            assert caught.value.response.status_code == 403
+        async with httpx.AsyncClient() as client:
+            preflight = await client.options(
+                f"http://{stack.address}/parley.user.v1.UserService/Refresh",
+                headers={
+                    "origin": origin,
+                    "access-control-request-method": "POST",
+                    "access-control-request-headers": "content-type, x-parley-client",
+                },
+            )
+        assert [name for name in preflight.headers if name.startswith("access-control")] == []
+
+    async def test_a_page_of_the_gateway_itself_may_connect(self, stack: Stack, one: Caller):
+        async with WebSocketTalk(one) as talk:
+            await talk.handshake(origin=f"http://{stack.address}")
 
     async def test_more_messages_than_anybody_needs_end_the_session(self, one: Caller):
         async with WebSocketTalk(one) as talk:

@@ -75,6 +75,12 @@ def test_a_value_cannot_break_out_of_its_place():
     assert rendered["admin"] == configuration()["admin"]
 
 
+def test_by_default_no_other_origins_page_may_call():
+    policy = connection_manager(configuration())["route_config"]["virtual_hosts"][0]
+    cors = policy["typed_per_filter_config"]["envoy.filters.http.cors"]
+    assert cors["allow_origin_string_match"] == []
+
+
 def test_the_filters_stand_in_the_order_that_works():
     names = [each["name"] for each in connection_manager(configuration())["http_filters"]]
     short = [name.removeprefix("envoy.filters.http.") for name in names]

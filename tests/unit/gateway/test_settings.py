@@ -42,6 +42,10 @@ def test_a_wrong_setting_is_refused(monkeypatch: pytest.MonkeyPatch, variable: s
         GatewaySettings()
 
 
+def test_pages_of_no_other_origin_may_call_unless_one_is_named():
+    assert GatewaySettings().cors_origins == ()
+
+
 def test_lists_may_be_json_as_everywhere(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PARLEY_GATEWAY_CORS_ORIGINS", '["https://a.example"]')
     assert GatewaySettings().cors_origins == ("https://a.example",)
