@@ -91,6 +91,13 @@ class Limits:
         "two devices and one reconnect that overlaps",
         "TOO_MANY_CONVERSATIONS",
     )
+    sessions_per_user: int = _limit(
+        50,
+        "sessions",
+        "more places than one person signs in at; a session that is forgotten lives for a month. "
+        "The one that began first makes room",
+        "the session that was signed in first is ended",
+    )
     concurrent_calls: int = _limit(
         2_000,
         "calls",

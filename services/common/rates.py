@@ -35,6 +35,11 @@ class Rates:
         if len(self._levels) > _REMEMBERED:
             self._levels.popitem(last=False)
 
+    def give_back(self, key: Hashable, now: float) -> None:
+        """Take one back that was counted."""
+        if key in self._levels:
+            self._levels[key] = (max(0.0, self._level(key, now) - 1), now)
+
     def take(self, key: Hashable, now: float) -> float:
         """Count one unless it must wait; return how many seconds, 0 for none."""
         wait = self.wait(key, now)

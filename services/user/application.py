@@ -20,8 +20,9 @@ from services.user.accounts import (
 from services.user.audit import AuditTrail
 from services.user.password_rules import check_new_password
 from services.user.passwords import PasswordHasher
+from services.user.proving import Proofs, door_holders, own_holders
 from services.user.store import Store, Transaction, UsernameTakenError
-from services.user.throttle import Registrations, Throttle
+from services.user.throttle import Registrations
 from services.user.tokens import TokenIssuer, Tokens, refresh_digest
 from services.user.usernames import comparable, parse_username
 
@@ -31,10 +32,14 @@ _REGISTRATION_RETRY = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long a refresh token lives unused, and how long a used one may be repeated."""
+    """How long a refresh token lives unused, and how long a used one may be repeated.
+
+    most_sessions: live ones of an account; one more ends the oldest.
+    """
 
     refresh: timedelta
     refresh_grace: timedelta
+    most_sessions: int
 
 
 class UserApplication:
@@ -45,7 +50,7 @@ class UserApplication:
         store: Store,
         passwords: PasswordHasher,
         tokens: TokenIssuer,
-        throttle: Throttle,
+        proofs: Proofs,
         registrations: Registrations,
         clock: Clock,
         lifetimes: Lifetimes,
@@ -54,7 +59,7 @@ class UserApplication:
         self._store = store
         self._passwords = passwords
         self._tokens = tokens
-        self._throttle = throttle
+        self._proofs = proofs
         self._registrations = registrations
         self._clock = clock
         self._lifetimes = lifetimes
@@ -85,7 +90,7 @@ class UserApplication:
         account = Account(
             user_id=new_id(),
             username=name,
-            password_hash=await self._passwords.hash(password),
+            password_hash=await self._passwords.hash(password, door_holders(name.key)),
             created_at=self._clock.now(),
             preferences=preferences,
             registration_id=request_id,
@@ -112,11 +117,14 @@ class UserApplication:
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
         key = comparable(username)
-        self._throttle.check(key, self._clock.monotonic())
-        account = await self._store.write(lambda work: work.account_by_name(key))
-        stored = None if account is None else account.password_hash
-        if not await self._passwords.matches(password, stored) or account is None:
-            self._throttle.failed(key, self._clock.monotonic())
+        account: Account | None = None
+
+        async def stored() -> bytes | None:
+            nonlocal account
+            account = await self._store.write(lambda work: work.account_by_name(key))
+            return None if account is None else account.password_hash
+
+        if not await self._proofs.at_the_door(key, password, stored) or account is None:
             # The name is not told: people type their passwords there.
             self._audit.note(
                 "sign_in_refused", user_id=None if account is None else account.user_id
@@ -138,7 +146,6 @@ class UserApplication:
             # Checking took long enough for somebody to change the password, which ended the
             # sessions of then: one that the old password opens must not come after that.
             return await self.login(username, password, device_name)
-        self._throttle.succeeded(key)
         self._audit.note("signed_in", user_id=account.user_id)
         return signed_in
 
@@ -221,14 +228,12 @@ class UserApplication:
         """
         # Not the account at hand: another process may have changed the password just now.
         account = await self._store.write(lambda work: self._locked(work, caller).account)
-        key = account.username.key
-        self._throttle.check(key, self._clock.monotonic())
-        if not await self._passwords.matches(old, account.password_hash):
-            self._throttle.failed(key, self._clock.monotonic())
+        proved = self._proofs.of_the_signed_in(caller.user_id, old, account.password_hash)
+        if not await proved:
             self._audit.note("password_change_refused", user_id=caller.user_id)
             raise _bad_credentials()
-        check_new_password(new, key, "new_password")
-        password_hash = await self._passwords.hash(new)
+        check_new_password(new, account.username.key, "new_password")
+        password_hash = await self._passwords.hash(new, own_holders(caller.user_id))
         now = self._clock.now()
 
         def renew(work: Transaction) -> tuple[int, Tokens] | None:
@@ -305,8 +310,14 @@ class UserApplication:
     ) -> tuple[Account, Tokens]:
         """Answer a retry of a registration: only whoever made it gets in."""
         recent = self._clock.now() - account.created_at < _REGISTRATION_RETRY
-        same = await self._passwords.matches(password, account.password_hash)
-        if not (recent and same and account.username.key == key):
+        # As the name of the account: with a request id of one's own, no other's failures go.
+        own = account.username.key
+
+        async def stored() -> bytes:
+            return account.password_hash
+
+        same = await self._proofs.at_the_door(own, password, stored)
+        if not (recent and same and own == key):
             raise AlreadyExists(
                 "This request id belongs to another registration.", reason="REQUEST_ID_REUSED"
             )
@@ -320,6 +331,10 @@ class UserApplication:
         expires = now + self._lifetimes.refresh
         session = Session(new_id(), account.user_id, device_name, now, now, expires)
         work.add_session(session)
+        signed_in = work.signed_in(account.user_id, now)
+        # Newest first.
+        if signed_in is not None and signed_in.sessions[self._lifetimes.most_sessions :]:
+            work.end_sessions(signed_in.sessions[self._lifetimes.most_sessions :], now)
         return self._issue(work, session, self._tokens.first_refresh_token())
 
     def _rotate(self, work: Transaction, token: str) -> Tokens | Session | None:

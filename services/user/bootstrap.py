@@ -26,6 +26,7 @@ from services.user.exporting import Exporter
 from services.user.housekeeping import Housekeeping
 from services.user.key_ring import KeyRing
 from services.user.passwords import PasswordHasher
+from services.user.proving import Proofs
 from services.user.servicer import ACCESS, UserServicer
 from services.user.settings import UserSettings
 from services.user.throttle import Registrations, Throttle
@@ -41,7 +42,7 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Yield the user service, with its keys made and its tables up to date."""
     audit = AuditTrail(settings.data_dir / "audit", runtime.clock, settings.audit_days)
-    ring = await KeyRing.open(settings.keys_dir, runtime.clock)
+    ring = await KeyRing.open(settings.keys_dir, runtime.clock, audit)
     url = settings.database_url
     await migrate(url, MIGRATIONS)
     hashing = PasswordHasher.open(
@@ -52,6 +53,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         tokens_live = timedelta(seconds=settings.access_token_seconds)
         tokens = TokenIssuer(ring, runtime.clock, tokens_live)
         throttle = Throttle(settings.login_attempts, settings.login_window_seconds)
+        proofs = Proofs(passwords, throttle, runtime.clock, audit)
         erasing = ErasureWorker(
             SqlErasures(database),
             erasers(runtime.peers),
@@ -70,12 +72,13 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             store,
             passwords,
             tokens,
-            throttle,
+            proofs,
             Registrations(settings.registrations_per_hour),
             runtime.clock,
             Lifetimes(
                 timedelta(days=settings.refresh_token_days),
                 timedelta(seconds=settings.refresh_grace_seconds),
+                runtime.limits.sessions_per_user,
             ),
             audit,
         )
@@ -83,7 +86,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             UserServicer(
                 application,
                 ring,
-                AccountDeletion(store, passwords, throttle, runtime.clock, erasing.notify, audit),
+                AccountDeletion(store, proofs, runtime.clock, erasing.notify, audit),
                 Exporter(runtime.clock),
                 everything,
                 audit,

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Protocol
 
 import structlog
@@ -14,10 +15,10 @@ import structlog
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unauthenticated
+from services.user.accounts import Account
 from services.user.audit import AuditTrail
-from services.user.passwords import PasswordHasher
+from services.user.proving import Proofs
 from services.user.store import Store, Transaction
-from services.user.throttle import Throttle
 
 _log = structlog.get_logger(__name__)
 
@@ -75,15 +76,13 @@ class AccountDeletion:
     def __init__(
         self,
         store: Store,
-        passwords: PasswordHasher,
-        throttle: Throttle,
+        proofs: Proofs,
         clock: Clock,
         notify: Callable[[], None],
         audit: AuditTrail,
     ) -> None:
         self._store = store
-        self._passwords = passwords
-        self._throttle = throttle
+        self._proofs = proofs
         self._clock = clock
         self._notify = notify
         self._audit = audit
@@ -96,31 +95,48 @@ class AccountDeletion:
             NotFound: USER_NOT_FOUND, also when it was deleted by an earlier call.
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
-        found = await self._store.write(
-            lambda work: work.signed_in(caller.user_id, self._clock.now())
-        )
+        found = await self._store.write(lambda work: self._locked(work, caller))
         if found is None:
             raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
-        if not found.includes(caller.session_id, self._clock.now()):
-            raise Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
-        key = found.account.username.key
-        self._throttle.check(key, self._clock.monotonic())
-        if not await self._passwords.matches(password, found.account.password_hash):
-            self._throttle.failed(key, self._clock.monotonic())
+        checked = found.password_hash
+        if not await self._proofs.of_the_signed_in(caller.user_id, password, checked):
+            self._audit.note("account_deletion_refused", user_id=caller.user_id)
             raise Unauthenticated("The password is wrong.", reason="BAD_CREDENTIALS")
 
-        def erase(work: Transaction) -> bool:
-            # Checking took a while: another call may have been quicker.
-            if work.signed_in(caller.user_id, self._clock.now()) is None:
-                return False
+        def erase(work: Transaction) -> _Outcome:
+            # Asked again: checking took long enough for another call to be quicker, for somebody
+            # to end the session, and for the password to change.
+            now = self._locked(work, caller)
+            if now is None:
+                return _Outcome.GONE
+            if now.password_hash != checked:
+                return _Outcome.ANOTHER_PASSWORD
             work.delete_account(caller.user_id, self._clock.now())
-            return True
+            return _Outcome.DELETED
 
-        if not await self._store.write(erase):
-            return
-        self._throttle.succeeded(key)
-        self._audit.note("account_deleted", user_id=caller.user_id)
-        self._notify()
+        outcome = await self._store.write(erase)
+        if outcome is _Outcome.ANOTHER_PASSWORD:
+            await self.delete(caller, password)
+        elif outcome is _Outcome.DELETED:
+            self._audit.note("account_deleted", user_id=caller.user_id)
+            self._notify()
+
+    def _locked(self, work: Transaction, caller: Caller) -> Account | None:
+        now = self._clock.now()
+        found = work.signed_in(caller.user_id, now)
+        if found is None:
+            return None
+        if not found.includes(caller.session_id, now):
+            raise Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
+        return found.account
+
+
+class _Outcome(Enum):
+    """What became of an account whose password was right."""
+
+    DELETED = auto()
+    GONE = auto()
+    ANOTHER_PASSWORD = auto()
 
 
 class ErasureWorker:

@@ -9,6 +9,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.key_files import KeyFileError
+from services.user.audit import AuditTrail
 from services.user.keys import SigningKeys
 
 # What a rotation takes to be noticed. Looking costs a few small files.
@@ -18,15 +19,21 @@ _log = structlog.get_logger(__name__)
 
 
 class KeyRing:
-    """The keys as they are now. `keys` is replaced as a whole; whoever needs one asks for it."""
+    """The keys as they are now. `keys` is replaced as a whole; whoever needs one asks for it.
 
-    def __init__(self, keys_dir: Path, keys: SigningKeys, clock: Clock) -> None:
+    audit: notes when they change.
+    """
+
+    def __init__(
+        self, keys_dir: Path, keys: SigningKeys, clock: Clock, audit: AuditTrail | None = None
+    ) -> None:
         self._dir = keys_dir
         self._clock = clock
+        self._audit = audit
         self.keys = keys
 
     @classmethod
-    async def open(cls, keys_dir: Path, clock: Clock) -> KeyRing:
+    async def open(cls, keys_dir: Path, clock: Clock, audit: AuditTrail | None = None) -> KeyRing:
         """Load the keys, made when there are none, and publish them.
 
         Raises:
@@ -34,7 +41,7 @@ class KeyRing:
         """
         keys = await asyncio.to_thread(SigningKeys.open, keys_dir)
         await asyncio.to_thread(keys.publish, keys_dir)
-        return cls(keys_dir, keys, clock)
+        return cls(keys_dir, keys, clock, audit)
 
     async def run(self) -> None:
         """Keep up with the folder until cancelled. What is wrong with it changes nothing."""
@@ -56,4 +63,5 @@ class KeyRing:
             return
         await asyncio.to_thread(keys.publish, self._dir)
         self.keys = keys
-        _log.info("keys_changed", current=keys.current_id, published=len(keys.public))
+        if self._audit is not None:
+            self._audit.note("keys_changed", current=keys.current_id, published=len(keys.public))

@@ -10,8 +10,9 @@ import secrets
 import sys
 import threading
 import unicodedata
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
@@ -22,6 +23,9 @@ from services.common.errors import ResourceExhausted
 # One hash at cost 12 takes about a quarter of a second: by then places are free again.
 _RETRY_SECONDS = 1.0
 
+# Of the places where passwords wait one address or one account holds a quarter at most.
+_SHARE = 4
+
 # Where a core is short they get a tenth of a conversation's share.
 _NICE = 10
 
@@ -29,13 +33,19 @@ T = TypeVar("T")
 
 
 class PasswordHasher:
-    """Hashes and checks passwords. Open it with `PasswordHasher.open`."""
+    """Hashes and checks passwords. Open it with `PasswordHasher.open`.
+
+    `holders` are those on whose account a password waits, an address or a user: one of them holds a
+    quarter of the places at most. A place is held until its thread is done, also where nobody waits
+    for the outcome any more.
+    """
 
     def __init__(self, cost: int, pool: ThreadPoolExecutor, most_waiting: int) -> None:
         self._cost = cost
         self._pool = pool
         self._most = most_waiting
         self._waiting = 0
+        self._held: Counter[Hashable] = Counter()
         # What an unknown user's password is checked against: nobody's password, the same work.
         self._nobody = bcrypt.hashpw(_prepared(secrets.token_hex()), bcrypt.gensalt(cost))
 
@@ -49,17 +59,19 @@ class PasswordHasher:
         finally:
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
-    async def hash(self, password: str) -> bytes:
+    async def hash(self, password: str, holders: Sequence[Hashable] = ()) -> bytes:
         """Return the hash to store for `password`.
 
         Raises:
             ResourceExhausted: TOO_MANY_ATTEMPTS, when too many wait already.
         """
         return await self._work(
-            lambda: bcrypt.hashpw(_prepared(password), bcrypt.gensalt(self._cost))
+            lambda: bcrypt.hashpw(_prepared(password), bcrypt.gensalt(self._cost)), holders
         )
 
-    async def matches(self, password: str, stored: bytes | None) -> bool:
+    async def matches(
+        self, password: str, stored: bytes | None, holders: Sequence[Hashable] = ()
+    ) -> bool:
         """Tell whether `password` is the one behind `stored`; None, an unknown user, never is.
 
         An unknown user costs the same work as a wrong password, so that the time of the answer
@@ -68,7 +80,7 @@ class PasswordHasher:
         Raises:
             ResourceExhausted: TOO_MANY_ATTEMPTS, when too many wait already.
         """
-        return await self._work(lambda: self._check(_prepared(password), stored))
+        return await self._work(lambda: self._check(_prepared(password), stored), holders)
 
     async def upgraded(self, password: str, stored: bytes) -> bytes | None:
         """Return a new hash when `stored` cost less work than is asked for now, else None.
@@ -91,18 +103,35 @@ class PasswordHasher:
             bcrypt.hashpw(prepared, bcrypt.gensalt(cost))
         return False
 
-    async def _work(self, work: Callable[[], T]) -> T:
-        if self._waiting >= self._most:
+    async def _work(self, work: Callable[[], T], holders: Sequence[Hashable]) -> T:
+        share = max(1, self._most // _SHARE)
+        if self._waiting >= self._most or any(self._held[each] >= share for each in holders):
             raise ResourceExhausted(
                 "Too many password checks wait already.",
                 reason="TOO_MANY_ATTEMPTS",
                 retry_after=_RETRY_SECONDS,
             )
         self._waiting += 1
+        self._held.update(holders)
+        loop = asyncio.get_running_loop()
+        done = self._pool.submit(work)
+
+        def leave(_: Future[T]) -> None:
+            loop.call_soon_threadsafe(self._leave, holders)
+
+        done.add_done_callback(leave)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.wrap_future(done)
         finally:
-            self._waiting -= 1
+            # Gives the place of what has not begun back; what has begun ends when it ends.
+            done.cancel()
+
+    def _leave(self, holders: Sequence[Hashable]) -> None:
+        self._waiting -= 1
+        self._held.subtract(holders)
+        for each in holders:
+            if not self._held[each]:
+                del self._held[each]
 
 
 def _give_way() -> None:

@@ -194,7 +194,6 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         kept["sessions"] = [
             MessageToDict(each, preserving_proto_field_name=True) for each in listed
         ]
-        self._audit.note("data_exported", user_id=caller.user_id, recordings=request.include_audio)
         async for piece in self._exporter.archive(
             account.username,
             kept,
@@ -204,6 +203,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             await context.write(
                 user_pb2.ExportDataResponse(chunk=piece.chunk, progress=piece.progress)
             )
+        self._audit.note("data_exported", user_id=caller.user_id, recordings=request.include_audio)
 
     async def FindEndedSessions(
         self, request: user_pb2.FindEndedSessionsRequest, context: Any

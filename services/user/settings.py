@@ -54,7 +54,8 @@ class UserSettings(ServiceSettings):
         ge=1,
         le=1000,
         description="Failed logins of one username from one address before it must wait there; "
-        "three times as many from all addresses, ten times as many of all names from one address.",
+        "three times as many from all addresses, ten times as many of all names from one address. "
+        "Logins that succeed count too: three times as many, and thirty times from one address.",
     )
     login_window_seconds: float = Field(
         300.0,

@@ -3,8 +3,13 @@
 Failures are counted three ways. At one name from one address: whoever guesses there waits. From one
 address at all names: whoever tries one password on many. At one name from all addresses: whoever
 has many of them; then only addresses wait from which nobody has signed in with the name. So nobody
-can keep others out by failing at their names: they are let in from where they have been before, and
-who is signed in needs no password.
+can keep others out by failing at their names: they are let in from where they have been before.
+What is asked of who is signed in already is counted by user alone, so nothing that happens at the
+door hinders it.
+
+An attempt counts as a failure from its beginning: a thousand at once find no more room than one
+after another, and going away before the answer helps nobody. Success gives it back. Attempts are
+counted besides whatever comes of them, since each costs the machine the same.
 
 A client on the gateway's own machine has no address (see `services.common.interceptors.pace`).
 """
@@ -12,6 +17,8 @@ A client on the gateway's own machine has no address (see `services.common.inter
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from services.common import call_context
 from services.common.errors import ResourceExhausted
@@ -21,6 +28,10 @@ from services.common.rates import Rates
 _ADDRESS_FACTOR = 10
 # Few enough that guessing with many machines stays hopeless: 30 in five minutes by default.
 _NAME_FACTOR = 3
+# Attempts, failed or not. Nobody signs in with one name 30 times in five minutes; a school of 300
+# may come at once.
+_ATTEMPTS_FACTOR = 3
+_ADDRESS_ATTEMPTS_FACTOR = 30
 # Names with the addresses they were signed in from; lost when the service restarts.
 _FAMILIAR = 50_000
 _HOUR_SECONDS = 3600.0
@@ -28,51 +39,83 @@ _HOUR_SECONDS = 3600.0
 _LEAST_WAIT_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt to prove a password that has begun.
+
+    failures, attempts: where it was counted. name, address: None where somebody signed in tries.
+    """
+
+    failures: tuple[tuple[Rates, Hashable], ...]
+    attempts: tuple[tuple[Rates, Hashable], ...]
+    name: str | None
+    address: str | None
+
+
 class Throttle:
-    """Counts failed attempts to prove a password; they are forgotten evenly over the window.
+    """Counts attempts to prove a password; they are forgotten evenly over the window.
 
     most: failures of one name at one address in `window_seconds`.
     """
 
     def __init__(self, most: int, window_seconds: float) -> None:
-        per_second = most / window_seconds
-        self._here = Rates(per_second, most)
-        self._addresses = Rates(per_second * _ADDRESS_FACTOR, most * _ADDRESS_FACTOR)
-        self._names = Rates(per_second * _NAME_FACTOR, most * _NAME_FACTOR)
+        def rates(factor: int) -> Rates:
+            return Rates(factor * most / window_seconds, factor * most)
+
+        self._here = rates(1)
+        self._addresses = rates(_ADDRESS_FACTOR)
+        self._names = rates(_NAME_FACTOR)
+        self._signed_in = rates(1)
+        self._attempts = rates(_ATTEMPTS_FACTOR)
+        self._address_attempts = rates(_ADDRESS_ATTEMPTS_FACTOR)
         self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def check(self, name: str, now: float) -> None:
-        """Let one more attempt pass, from the address of the call. `now` is monotonic seconds.
+    def begin(self, name: str, now: float) -> Attempt:
+        """Count an attempt to sign in, from the address of the call. `now` is monotonic seconds.
 
         Raises:
-            ResourceExhausted: TOO_MANY_ATTEMPTS, with the time to wait.
+            ResourceExhausted: TOO_MANY_ATTEMPTS, with the time to wait; it is not counted.
         """
         address = call_context.client_address()
-        wait = self._here.wait((name, address), now)
+        failures: list[tuple[Rates, Hashable]] = [(self._here, (name, address))]
+        attempts: list[tuple[Rates, Hashable]] = []
         if address is not None:
-            wait = max(wait, self._addresses.wait(address, now))
+            failures.append((self._addresses, address))
             if (name, address) not in self._familiar:
-                wait = max(wait, self._names.wait(name, now))
-        _refuse(wait, "Too many failed attempts.")
+                failures.append((self._names, name))
+            attempts += [
+                (self._attempts, (name, address)),
+                (self._address_attempts, address),
+            ]
+        return _counted(Attempt(tuple(failures), tuple(attempts), name, address), now)
 
-    def failed(self, name: str, now: float) -> None:
-        """Count a failure."""
-        address = call_context.client_address()
-        self._here.count((name, address), now)
-        if address is not None:
-            self._addresses.count(address, now)
-            if (name, address) not in self._familiar:
-                self._names.count(name, now)
+    def begin_signed_in(self, user_id: str, now: float) -> Attempt:
+        """Count an attempt of somebody signed in to prove their own password.
 
-    def succeeded(self, name: str) -> None:
-        """Forget the failures of `name` at this address, and remember the two together."""
-        address = call_context.client_address()
-        self._here.forget((name, address))
-        if address is not None:
-            self._familiar[name, address] = None
-            self._familiar.move_to_end((name, address))
+        Raises:
+            ResourceExhausted: TOO_MANY_ATTEMPTS, with the time to wait; it is not counted.
+        """
+        failures = ((self._signed_in, user_id),)
+        attempts = ((self._attempts, ("signed in", user_id)),)
+        return _counted(Attempt(failures, attempts, None, None), now)
+
+    def succeeded(self, attempt: Attempt, now: float) -> None:
+        """Forget the failures of the name at this address, and remember the two together."""
+        (here, key), *others = attempt.failures
+        here.forget(key)
+        for rates, each in others:
+            rates.give_back(each, now)
+        if attempt.name is not None and attempt.address is not None:
+            familiar = attempt.name, attempt.address
+            self._familiar[familiar] = None
+            self._familiar.move_to_end(familiar)
             if len(self._familiar) > _FAMILIAR:
                 self._familiar.popitem(last=False)
+
+    def not_made(self, attempt: Attempt, now: float) -> None:
+        """Take an attempt back that was begun, and at which no password was looked at."""
+        for rates, key in (*attempt.failures, *attempt.attempts):
+            rates.give_back(key, now)
 
 
 class Registrations:
@@ -90,6 +133,16 @@ class Registrations:
         address = call_context.client_address()
         if address is not None:
             _refuse(self._rates.take(address, now), "Too many accounts are made from here.")
+
+
+def _counted(attempt: Attempt, now: float) -> Attempt:
+    failing = max((rates.wait(key, now) for rates, key in attempt.failures), default=0.0)
+    _refuse(failing, "Too many failed attempts.")
+    trying = max((rates.wait(key, now) for rates, key in attempt.attempts), default=0.0)
+    _refuse(trying, "Too many attempts.")
+    for rates, key in (*attempt.failures, *attempt.attempts):
+        rates.count(key, now)
+    return attempt
 
 
 def _refuse(wait: float, why: str) -> None:

@@ -276,6 +276,8 @@ TRIED_BY = {
     "test_a_client_that_says_nothing_is_not_waited_for",
     "conversations_per_user": "tests.integration.conversation.test_session_limits:"
     "test_one_learner_has_so_many_sessions_and_the_process_so_many",
+    "sessions_per_user": "tests.contract.user.test_sessions:"
+    "test_an_account_has_so_many_sessions_and_one_more_ends_the_oldest",
     "calls_per_user_per_second": "tests.unit.common.test_pace:"
     "test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long",
     "calls_per_address_per_second": "tests.contract.access.test_pace_of_websockets:"

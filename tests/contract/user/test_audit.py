@@ -1,6 +1,7 @@
 """What is done to an account is in the log, under its id; names, passwords and tokens are not."""
 
 import json
+from collections import Counter
 
 import pytest
 from structlog.testing import capture_logs
@@ -50,6 +51,25 @@ async def test_every_sensitive_action_is_logged_and_nothing_secret(users: Users)
     secrets = {PASSWORD, NEW_PASSWORD, "a wrong guess", "Ada", "nobody"}
     secrets |= {each.access_token for each in issued} | {each.refresh_token for each in issued}
     assert [each for each in secrets if each in written] == []
+
+
+async def test_what_was_refused_is_noted_too_and_a_flood_of_refusals_once(users: Users):
+    first = await users.register()
+    with capture_logs() as lines:
+        delete = pb.DeleteAccountRequest(password="a wrong guess")
+        for _ in range(users.settings.login_attempts + 5):
+            await users.refused("DeleteAccount", delete, bearer(first.tokens))
+        login = pb.LoginRequest(username="Ada", password="a wrong guess")
+        for _ in range(users.settings.login_attempts + 5):
+            await users.refused("Login", login)
+    noted = Counter((each["event"], each.get("user_id")) for each in lines)
+    user_id = first.account.user_id
+    assert noted == {
+        ("account_deletion_refused", user_id): users.settings.login_attempts,
+        ("sign_in_refused", user_id): users.settings.login_attempts,
+        ("too_many_attempts", user_id): 1,
+        ("too_many_attempts", None): 1,
+    }
 
 
 @pytest.mark.parametrize("username", ["my secret password", "hunter2 hunter2"])

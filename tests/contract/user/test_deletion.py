@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -12,8 +13,9 @@ from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.clock import ManualClock
 from services.common.lifecycle import running
 from services.user.bootstrap import bootstrap
+from services.user.passwords import PasswordHasher
 from services.user.settings import UserSettings
-from tests.contract.user.conftest import PASSWORD, Users, bearer
+from tests.contract.user.conftest import NEW_PASSWORD, PASSWORD, Users, bearer
 from tests.contract.user.peers import FakePeers, serve
 
 SERVICES = ["conversation", "history", "media"]
@@ -59,6 +61,36 @@ async def test_a_wrong_password_deletes_nothing(users: Users, peers: FakePeers):
     assert refused.reason == "BAD_CREDENTIALS"
     await users.stub.GetProfile(pb.GetProfileRequest(), metadata=bearer(tokens))
     assert peers.erased == []
+
+
+async def test_what_happened_while_the_password_was_checked_counts(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+):
+    first = (await users.register()).tokens
+    login = pb.LoginRequest(username="Ada", password=PASSWORD)
+    second = (await users.stub.Login(login)).tokens
+    matches = PasswordHasher.matches
+    meanwhile: list[Callable[[], Any]] = []
+    answers: list[Any] = []
+
+    async def late(self: PasswordHasher, *asked: Any) -> bool:
+        same = await matches(self, *asked)
+        if meanwhile:
+            answers.append(await meanwhile.pop()())
+        return same
+
+    monkeypatch.setattr(PasswordHasher, "matches", late)
+    request = pb.DeleteAccountRequest(password=PASSWORD)
+    revoke = pb.RevokeSessionRequest(all_others=True)
+    meanwhile.append(lambda: users.stub.RevokeSession(revoke, metadata=bearer(first)))
+    refused = await users.refused("DeleteAccount", request, bearer(second))
+    assert refused.reason == "SESSION_ENDED"
+    change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD)
+    meanwhile.append(lambda: users.stub.ChangePassword(change, metadata=bearer(first)))
+    refused = await users.refused("DeleteAccount", request, bearer(first))
+    assert refused.reason == "BAD_CREDENTIALS"
+    tokens = answers[-1].tokens
+    await users.stub.GetProfile(pb.GetProfileRequest(), metadata=bearer(tokens))
 
 
 async def test_the_account_is_gone_at_once_and_its_name_is_free(users: Users):

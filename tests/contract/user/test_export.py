@@ -99,10 +99,11 @@ async def test_a_service_that_is_away_breaks_the_archive_off_with_a_reason(
     peers.away = {"media"}
     tokens = (await users.register()).tokens
     call = users.stub.ExportData(pb.ExportDataRequest(include_audio=True), metadata=bearer(tokens))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    with capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError) as caught:
         async for _ in call:
             pass
     assert from_rpc_error(caught.value).reason == "PEER_UNAVAILABLE"
+    assert "data_exported" not in {each["event"] for each in lines}, "nobody got a copy"
 
 
 async def test_the_other_services_are_asked_as_the_learner_and_as_nobody_else(

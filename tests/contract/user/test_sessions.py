@@ -10,6 +10,7 @@ import pytest
 
 from parley.user.v1 import user_pb2 as pb
 from services.common.ids import new_id
+from services.common.limits import DEFAULT_LIMITS
 from services.common.service_identity import ServiceSigner
 from services.common.status import from_rpc_error
 from tests.contract.user.conftest import PASSWORD, Users, bearer
@@ -208,6 +209,19 @@ async def test_sessions_are_listed_newest_first_with_ones_own_marked(users: User
     await refresh(users, own.refresh_token)
     newest = (await sessions(users, own))[0]
     assert newest.last_used_at.seconds - newest.created_at.seconds == 60
+
+
+async def test_an_account_has_so_many_sessions_and_one_more_ends_the_oldest(users: Users):
+    most = DEFAULT_LIMITS.sessions_per_user
+    oldest = (await users.register(device_name="0")).tokens
+    for number in range(1, most):
+        await users.clock.advance(1)
+        await login(users, device=str(number))
+    assert [each.device_name for each in await sessions(users, oldest)][-1] == "0"
+    newest = await login(users, device=str(most))
+    assert await refused(users, oldest.refresh_token) == "REFRESH_TOKEN_INVALID"
+    listed = [each.device_name for each in await sessions(users, newest)]
+    assert listed == [str(number) for number in range(most, 0, -1)]
 
 
 async def test_one_session_is_ended_and_ending_it_again_does_nothing(users: Users):

@@ -1,8 +1,13 @@
 """Guessing, registering and calling too often, as clients on other machines meet it."""
 
+import asyncio
+import contextlib
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import bcrypt
 import grpc
 import pytest
 
@@ -13,6 +18,7 @@ from services.common.interceptors.pace import CLIENT_ADDRESS_KEY
 from services.common.lifecycle import running
 from services.common.limits import DEFAULT_LIMITS
 from services.user.bootstrap import bootstrap
+from services.user.passwords import PasswordHasher
 from services.user.settings import UserSettings
 from tests.contract.user.conftest import NEW_PASSWORD, PASSWORD, Users, bearer
 
@@ -66,6 +72,109 @@ async def test_guessing_the_old_password_is_slowed_down_too(users: Users):
     error = await users.refused("ChangePassword", right, metadata)
     assert error.reason == "TOO_MANY_ATTEMPTS"
     assert error.retry_after
+
+
+async def test_other_peoples_failures_keep_nobody_signed_in_from_a_new_password_or_from_leaving(
+    users: Users,
+):
+    tokens = (await users.register()).tokens
+    for address in range(3 * users.settings.login_attempts):
+        elsewhere = (CLIENT_ADDRESS_KEY, f"192.0.2.{address}")
+        await guess(users, 1, elsewhere)
+    # At home, too: somebody in the same house.
+    await guess(users, users.settings.login_attempts // 2, HERE, name="nobody")
+    assert (await users.refused("Login", login(), (HERE,))).reason == "TOO_MANY_ATTEMPTS"
+    metadata = (*bearer(tokens), HERE)
+    change = pb.ChangePasswordRequest(old_password=PASSWORD, new_password=NEW_PASSWORD)
+    changed = (await users.stub.ChangePassword(change, metadata=metadata)).tokens
+    delete = pb.DeleteAccountRequest(password=NEW_PASSWORD)
+    await users.stub.DeleteAccount(delete, metadata=(*bearer(changed), HERE))
+
+
+async def test_guessing_the_password_to_delete_with_is_slowed_down_too(users: Users):
+    metadata = (*bearer((await users.register()).tokens), HERE)
+    wrong = pb.DeleteAccountRequest(password="a wrong guess")
+    for _ in range(users.settings.login_attempts):
+        assert (await users.refused("DeleteAccount", wrong, metadata)).reason == "BAD_CREDENTIALS"
+    right = pb.DeleteAccountRequest(password=PASSWORD)
+    error = await users.refused("DeleteAccount", right, metadata)
+    assert error.reason == "TOO_MANY_ATTEMPTS"
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "a wrong guess"])
+async def test_a_flood_from_one_address_keeps_nobody_elsewhere_out(
+    users: Users, monkeypatch: pytest.MonkeyPatch, password: str
+):
+    await users.register("Eve")
+    await users.register()
+    ended, go = asyncio.Semaphore(0), threading.Event()
+    checkpw = bcrypt.checkpw
+
+    def held(*given: bytes) -> bool:
+        assert go.wait(20)
+        return checkpw(*given)
+
+    async def knock() -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await users.stub.Login(login("Eve", password), metadata=(HERE,))
+        ended.release()
+
+    monkeypatch.setattr(bcrypt, "checkpw", held)
+    flood = [asyncio.create_task(knock()) for _ in range(60)]
+    async with asyncio.timeout(20):
+        # All but the places that the service gives at all.
+        for _ in range(60 - users.settings.password_queue):
+            await ended.acquire()
+        victim = users.stub.Login(login(), metadata=(THERE,))
+        # Their turn comes when the threads are free; a refusal would come at once.
+        await users.stub.GetJwks(pb.GetJwksRequest())
+        go.set()
+        await victim
+        await asyncio.gather(*flood)
+
+
+async def test_a_guess_whose_answer_nobody_waits_for_counts(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+):
+    await users.register()
+    begun = asyncio.Semaphore(0)
+
+    async def endless(*_asked: object) -> bool:
+        begun.release()
+        await asyncio.Event().wait()
+        return False
+
+    async with asyncio.timeout(20):
+        with monkeypatch.context() as patched:
+            patched.setattr(PasswordHasher, "matches", endless)
+            for _ in range(users.settings.login_attempts):
+                call = users.stub.Login(login("Ada", "a wrong guess"), metadata=(HERE,))
+                await begun.acquire()
+                call.cancel()
+        error = await users.refused("Login", login(), (HERE,))
+    assert error.reason == "TOO_MANY_ATTEMPTS"
+    await users.stub.Login(login(), metadata=(THERE,))
+
+
+async def test_of_many_guesses_at_once_no_more_are_looked_at_than_of_one_after_another(
+    users: Users, monkeypatch: pytest.MonkeyPatch
+):
+    await users.register()
+    checkpw, looked_at = bcrypt.checkpw, []
+
+    def counted(password: bytes, stored: bytes) -> bool:
+        looked_at.append(password)
+        return checkpw(password, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    wrong = [login("Ada", f"a wrong guess {number}") for number in range(200)]
+    errors = await asyncio.gather(*(users.refused("Login", each, (HERE,)) for each in wrong))
+    reasons = Counter(each.reason for each in errors)
+    assert 0 < len(looked_at) <= users.settings.login_attempts
+    assert reasons == {
+        "BAD_CREDENTIALS": len(looked_at),
+        "TOO_MANY_ATTEMPTS": 200 - len(looked_at),
+    }
 
 
 async def test_one_address_makes_so_many_accounts_an_hour(users: Users):

@@ -1,5 +1,6 @@
 """Rotation: the next key signs, the last one verifies, and nobody meets a key they do not know."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from services.common.clock import ManualClock
 from services.common.key_files import publish_public_key
 from services.user import key_rotation as module
+from services.user.audit import AuditTrail
 from services.user.key_ring import KeyRing
 from services.user.key_rotation import TooEarlyError, list_keys, main, replace_all, rotate
 from services.user.keys import RETIRED_SECONDS, SigningKeys
@@ -95,13 +97,16 @@ def test_replacing_all_leaves_nothing_of_the_old_keys(tmp_path):
 
 async def test_a_running_service_signs_with_the_new_key_and_publishes_it(tmp_path):
     clock = ManualClock()
-    ring = await KeyRing.open(tmp_path, clock)
+    ring = await KeyRing.open(tmp_path, clock, AuditTrail(tmp_path / "audit", clock, 0))
     before = ring.keys
     rotate(tmp_path, 0)
     await ring.look()
     assert ring.keys.current_id != before.current_id
     document = jwt.PyJWKSet.from_json((tmp_path / "jwks.json").read_text("utf-8"))
     assert {key.key_id for key in document.keys} == set(ring.keys.public)
+    (trail,) = (tmp_path / "audit").iterdir()
+    noted = json.loads(trail.read_text("utf-8"))
+    assert (noted["event"], noted["current"]) == ("keys_changed", ring.keys.current_id)
 
 
 async def test_a_running_service_survives_a_broken_key_file(tmp_path):

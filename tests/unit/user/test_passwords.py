@@ -52,6 +52,40 @@ async def test_more_than_may_wait_are_refused_with_a_time(hasher, monkeypatch):
     assert await hasher.hash("x"), "places are free again"
 
 
+async def test_one_holder_fills_a_quarter_of_the_places_and_no_more():
+    async with PasswordHasher.open(cost=4, workers=1, most_waiting=8) as hasher:
+        together = (hasher.hash("x", ["one", number]) for number in range(8))
+        results = await asyncio.gather(*together, return_exceptions=True)
+        assert sum(isinstance(each, ResourceExhausted) for each in results) == 6
+        again = [hasher.hash("x", [each]) for each in ("one", "one", "two", "two")]
+        assert all(await asyncio.gather(*again)), "places are free again"
+
+
+async def test_who_goes_away_leaves_the_place_when_the_thread_does(monkeypatch):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def held(password: bytes, stored: bytes) -> bool:
+        begun.release()
+        return go_on.wait(20)
+
+    async with PasswordHasher.open(cost=4, workers=1, most_waiting=8) as hasher:
+        monkeypatch.setattr(bcrypt, "checkpw", held)
+        running = asyncio.create_task(hasher.matches("x", b"$2b$04$", ["one"]))
+        await asyncio.to_thread(begun.acquire, timeout=20)
+        waiting = asyncio.create_task(hasher.matches("x", b"$2b$04$", ["one"]))
+        await asyncio.sleep(0)
+        for each in (running, waiting):
+            each.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        kept = asyncio.create_task(hasher.matches("x", b"$2b$04$", ["one"]))
+        await asyncio.sleep(0)
+        with pytest.raises(ResourceExhausted):
+            await hasher.matches("x", b"$2b$04$", ["one"])
+        go_on.set()
+        assert await kept
+        assert await hasher.matches("x", b"$2b$04$", ["one"])
+
+
 @pytest.mark.parametrize("password", ["", "\0", "\ud800", "😀" * 300])
 async def test_any_text_can_be_a_password(hasher, password: Any):
     assert await hasher.matches(password, await hasher.hash(password))

@@ -26,7 +26,7 @@ def at(address: str | None) -> Iterator[None]:
 def wait(throttle: Throttle, name: str, now: float = 0.0) -> float:
     """Return how long an attempt must wait; 0: it may pass."""
     try:
-        throttle.check(name, now)
+        throttle.not_made(throttle.begin(name, now), now)
     except ResourceExhausted as error:
         return error.retry_after or 0.0
     return 0.0
@@ -34,7 +34,11 @@ def wait(throttle: Throttle, name: str, now: float = 0.0) -> float:
 
 def fail(throttle: Throttle, name: str, times: int, now: float = 0.0) -> None:
     for _ in range(times):
-        throttle.failed(name, now)
+        throttle.begin(name, now)
+
+
+def succeed(throttle: Throttle, name: str, now: float = 0.0) -> None:
+    throttle.succeeded(throttle.begin(name, now), now)
 
 
 @pytest.mark.parametrize("address", [None, "203.0.113.7"])
@@ -54,8 +58,9 @@ def test_so_many_failures_then_a_wait(address):
 def test_success_forgets_the_failures_here():
     throttle = Throttle(MOST, WINDOW)
     with at("203.0.113.7"):
-        fail(throttle, "ada", MOST)
-        throttle.succeeded("ada")
+        fail(throttle, "ada", MOST - 1)
+        succeed(throttle, "ada")
+        fail(throttle, "ada", MOST - 1)
         assert not wait(throttle, "ada")
 
 
@@ -64,7 +69,7 @@ def test_one_address_that_tries_many_names_waits_for_all_of_them():
     with at("203.0.113.7"):
         for number in range(10 * MOST):
             assert not wait(throttle, f"name{number}")
-            throttle.failed(f"name{number}", 0)
+            fail(throttle, f"name{number}", 1)
         assert wait(throttle, "another")
     with at("203.0.113.8"):
         assert not wait(throttle, "another")
@@ -75,7 +80,7 @@ def test_many_addresses_that_try_one_name_wait_together():
     for number in range(3 * MOST):
         with at(f"203.0.113.{number}"):
             assert not wait(throttle, "ada")
-            throttle.failed("ada", 0)
+            fail(throttle, "ada", 1)
     with at("198.51.100.1"):
         assert wait(throttle, "ada")
         assert not wait(throttle, "bob")
@@ -84,10 +89,12 @@ def test_many_addresses_that_try_one_name_wait_together():
 def test_nobody_is_locked_out_where_they_were_signed_in_before():
     throttle = Throttle(MOST, WINDOW)
     with at("198.51.100.1"):
-        throttle.succeeded("ada")
-    for number in range(10 * MOST):
+        succeed(throttle, "ada")
+    for number in range(3 * MOST):
         with at(f"203.0.113.{number}"):
-            throttle.failed("ada", 0)
+            fail(throttle, "ada", 1)
+    with at("198.51.100.2"):
+        assert wait(throttle, "ada")
     with at("198.51.100.1"):
         assert not wait(throttle, "ada")
         fail(throttle, "ada", MOST)
@@ -101,14 +108,63 @@ def test_the_familiar_places_are_bounded(monkeypatch):
     throttle = Throttle(1, WINDOW)
     with at("198.51.100.1"):
         for name in ("ada", "bob", "eve"):
-            throttle.succeeded(name)
+            succeed(throttle, name)
     for name in ("ada", "eve"):
         for number in range(3):
             with at(f"203.0.113.{number}"):
-                throttle.failed(name, 0)
+                fail(throttle, name, 1)
     with at("198.51.100.1"):
         assert wait(throttle, "ada")
         assert not wait(throttle, "eve")
+
+
+def test_attempts_under_way_take_the_room_of_failures_until_they_succeed():
+    throttle = Throttle(MOST, WINDOW)
+    with at("203.0.113.7"):
+        begun = [throttle.begin("ada", 0) for _ in range(MOST)]
+        assert wait(throttle, "ada")
+        throttle.succeeded(begun[0], 0)
+        assert not wait(throttle, "ada")
+
+
+def test_success_gives_back_what_it_took_of_the_address_and_of_the_name():
+    throttle = Throttle(MOST, WINDOW)
+    for number in range(300):
+        with at("203.0.113.7"):
+            succeed(throttle, f"name{number}")
+    for number in range(100):
+        with at(f"198.51.100.{number}"):
+            succeed(throttle, "ada")
+
+
+def test_signing_in_again_and_again_is_held_up_too_for_one_name_and_for_one_address():
+    throttle = Throttle(MOST, WINDOW)
+    with at("203.0.113.7"):
+        for _ in range(3 * MOST):
+            succeed(throttle, "ada")
+        assert wait(throttle, "ada") == pytest.approx(WINDOW / MOST / 3)
+        for number in range(27 * MOST):
+            succeed(throttle, f"name{number}")
+        assert wait(throttle, "another")
+    with at("203.0.113.8"):
+        assert not wait(throttle, "ada")
+
+
+def test_who_is_signed_in_is_held_up_by_their_own_failures_alone():
+    throttle = Throttle(MOST, WINDOW)
+    with at("203.0.113.7"):
+        fail(throttle, "ada", MOST)
+        for number in range(9 * MOST):
+            fail(throttle, f"name{number}", 1)
+        for _ in range(MOST):
+            throttle.begin_signed_in("the id of ada", 0)
+        with pytest.raises(ResourceExhausted):
+            throttle.begin_signed_in("the id of ada", 0)
+        throttle.begin_signed_in("the id of bob", 0)
+    with at("203.0.113.8"):
+        with pytest.raises(ResourceExhausted):
+            throttle.begin_signed_in("the id of ada", 0)
+        assert not wait(throttle, "ada")
 
 
 def test_so_many_accounts_an_hour_from_one_address_and_any_number_on_the_machine_itself():
