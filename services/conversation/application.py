@@ -79,6 +79,20 @@ class Conversations:
         """Return a live session of the caller's. Raises `NotFound`: NO_LIVE_SESSION."""
         return self._directory.find(conversation_id, caller.user_id)
 
+    def find_held(self, caller: Caller, conversation_id: str) -> LiveSession:
+        """Return a live session that the caller's own sign-in holds: who may speak in it.
+
+        An access token outlives its sign-in by minutes, so one that belongs to another of the
+        learner's may be of an ended one; it is the resume handle that moves a session.
+
+        Raises:
+            NotFound: NO_LIVE_SESSION, also for one held with another sign-in.
+        """
+        live = self.find(caller, conversation_id)
+        if live.sign_in != caller.session_id:
+            raise problems.no_live_session()
+        return live
+
     async def open(
         self, caller: Caller, start: conversation_pb2.StartSession, seq: int = 0
     ) -> tuple[LiveSession, Connection]:

@@ -84,7 +84,7 @@ class ConversationServicer:
             raise problems.no_first_message() from None
         if first is grpc.aio.EOF:
             raise problems.no_first_message()
-        live = self._conversations.find(caller(), first.conversation_id)
+        live = self._conversations.find_held(caller(), first.conversation_id)
         await carry_upload(live, _read_upload(live, context, first.request))
         return conversation_pb2.UploadResponse(last_seq=live.intake.last_seq)
 
@@ -92,7 +92,7 @@ class ConversationServicer:
         self, request: conversation_pb2.PushRequest, _context: Context
     ) -> conversation_pb2.PushResponse:
         """Take a batch of the learner's side of a subscribed session."""
-        live = self._conversations.find(caller(), request.conversation_id)
+        live = self._conversations.find_held(caller(), request.conversation_id)
         last_seq = await live.intake.push(request.requests)
         return conversation_pb2.PushResponse(last_seq=last_seq)
 

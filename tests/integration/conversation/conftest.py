@@ -20,6 +20,7 @@ from parley.conversation.v1 import conversation_pb2, conversation_pb2_grpc
 from parley.history.v1 import history_pb2_grpc
 from parley.media.v1 import media_pb2_grpc
 from parley.user.v1 import user_pb2_grpc
+from services.common.ids import new_id
 from services.common.lifecycle import Running, running
 from services.common.limits import DEFAULT_LIMITS, Limits
 from services.conversation.bootstrap import bootstrap
@@ -96,15 +97,16 @@ class World:
         self._stack = AsyncExitStack()
         self._address = ""
 
-    def token(self, user_id: str = USER_ID, lifetime: int = 600) -> str:
+    def token(self, user_id: str = USER_ID, lifetime: int = 600, session_id: str = OTHER_ID) -> str:
         now = int(time.time())
         claims = {
             "iss": "parley",
             "aud": "parley",
             "sub": user_id,
-            "sid": OTHER_ID,
+            "sid": session_id,
             "iat": now - 1_000,
             "exp": now + lifetime,
+            "jti": new_id(),
         }
         headers = {"typ": "at+jwt", "kid": "test"}
         return jwt.encode(claims, self.key, algorithm="EdDSA", headers=headers)

@@ -6,6 +6,7 @@ import grpc.aio
 import pytest
 
 from parley.conversation.v1 import conversation_pb2
+from services.common.ids import new_id
 from services.common.status import from_rpc_error
 from tests.integration.conversation.conftest import OTHER_ID, Request, World
 
@@ -79,6 +80,49 @@ async def test_a_push_too_far_ahead_or_to_another_users_session_is_refused(world
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert from_rpc_error(caught.value).reason == "NO_LIVE_SESSION"
     call.cancel()
+
+
+async def test_only_the_sign_in_that_holds_a_session_speaks_in_it_and_its_handle_moves_it(
+    world: World,
+):
+    """The token of a device that was signed out must not reach the talk of another."""
+    here, elsewhere = (
+        (("authorization", f"Bearer {world.token(session_id=new_id())}"),) for _ in range(2)
+    )
+
+    async def said(metadata: Any, seq: int) -> str | int:
+        ping = Request(seq=seq, ping={})
+        message = conversation_pb2.PushRequest(conversation_id=conversation_id, requests=[ping])
+        upload = world.stub.Upload(metadata=metadata)
+        try:
+            last_seq: int = (await world.stub.Push(message, metadata=metadata)).last_seq
+        except grpc.aio.AioRpcError as error:
+            pushed = from_rpc_error(error).reason
+        else:
+            upload.cancel()
+            return last_seq
+        first = conversation_pb2.UploadRequest(conversation_id=conversation_id, request=ping)
+        await upload.write(first)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await upload
+        assert from_rpc_error(caught.value).reason == pushed
+        return pushed
+
+    start = conversation_pb2.StartSession()
+    call = world.stub.Subscribe(conversation_pb2.SubscribeRequest(start=start), metadata=here)
+    started = (await call.read()).response.started
+    conversation_id = started.conversation_id
+    assert await said(elsewhere, 1) == "NO_LIVE_SESSION"
+    assert await said(here, 1) == 1
+    start.resume_handle = started.resume_handle
+    resumed = world.stub.Subscribe(
+        conversation_pb2.SubscribeRequest(start=start, seq=2), metadata=elsewhere
+    )
+    await resumed.read()
+    assert await said(elsewhere, 3) == 3
+    assert await said(here, 4) == "NO_LIVE_SESSION"
+    call.cancel()
+    resumed.cancel()
 
 
 async def test_scenarios_are_listed_and_the_first_is_the_default(world: World):
