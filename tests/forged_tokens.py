@@ -128,7 +128,9 @@ def _about_claims(real: Genuine) -> Iterator[tuple[str, str]]:
     for typ in ("JWT", "jwt", "at+JWT ", "svc+jwt", "at+jwt", "", None, 1):
         if typ != real.header["typ"]:
             yield f"typ {typ!r}", signed(real.header | {"typ": typ}, real.claims, real.key)
-    for name in ("iss", "aud", "sub", "exp", "iat"):
+    for name in ("iss", "aud", "sub", "exp", "iat", "sid", "jti"):
+        if name not in real.claims:
+            continue
         claims = {each: value for each, value in real.claims.items() if each != name}
         yield f"no {name}", signed(real.header, claims, real.key)
     now = real.now
@@ -148,6 +150,8 @@ def _about_claims(real: Genuine) -> Iterator[tuple[str, str]]:
         ("exp", [now + 60]),
         ("iat", now + 3600),
         ("iat", "now"),
+        ("nbf", now + 3600),
+        ("nbf", "now"),
         ("sub", ""),
         ("sub", 1),
         ("sub", None),

@@ -1,7 +1,7 @@
 """Access tokens: who the learner is, proved by the user service's signature.
 
 An access token is an EdDSA JWT with `typ: at+jwt`, `iss` and `aud` "parley", `sub` the user id,
-`sid` the login session, `exp` ten minutes on, `kid` the key.
+`sid` the login session, `exp` ten minutes on, `jti` its own name, `kid` the key.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _LEEWAY_SECONDS = 5
 _REFETCH_SECONDS = 10.0
 # Keys are asked for again after this long, so that a withdrawn one stops working.
 _KEYS_LIFETIME_SECONDS = 300.0
+# Keys are used for this long at most while nobody can be asked for them: by then one that was
+# withdrawn must have stopped working.
+_KEYS_MOST_SECONDS = 3_600.0
 # Verified tokens remembered: an Ed25519 check costs about what the rest of a unary call does.
 _REMEMBERED = 4096
 # A token larger than this is not one of ours; parsing it would be free work for the sender.
@@ -75,7 +78,10 @@ class TokenVerifier:
         self._source = source
         self._clock = clock
         self._keys: dict[str, Ed25519PublicKey] = {}
-        self._asked_at = float("-inf")
+        # Asked for in time, and asked for because of an unknown kid: a stranger sends those, and
+        # must not spend the turn of the other.
+        self._renewal_asked_at = float("-inf")
+        self._unknown_asked_at = float("-inf")
         self._fetched_at = float("-inf")
         self._fetching = asyncio.Lock()
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
@@ -98,38 +104,53 @@ class TokenVerifier:
         return caller
 
     async def _key(self, kid: str) -> Ed25519PublicKey:
-        now = self._clock.monotonic()
-        if kid not in self._keys or now - self._fetched_at >= _KEYS_LIFETIME_SECONDS:
-            await self._fetch()
-        key = self._keys.get(kid)
-        if key is not None:
-            return key
-        if self._fetched_at == float("-inf"):
+        if self._age() >= _KEYS_LIFETIME_SECONDS:
+            await self._renew()
+        if kid not in self._keys and self._age() < _KEYS_LIFETIME_SECONDS:
+            await self._look_for_unknown(kid)
+        if self._age() >= _KEYS_MOST_SECONDS:
             raise Unavailable(
                 "The keys that verify access tokens cannot be fetched now.",
                 reason="KEYS_UNAVAILABLE",
                 retry_after=1.0,
             )
-        raise _invalid("its key is not known")
+        key = self._keys.get(kid)
+        if key is None:
+            raise _invalid("its key is not known")
+        return key
 
-    async def _fetch(self) -> None:
+    def _age(self) -> float:
+        """Return how long ago in seconds the keys were fetched; infinite: never."""
+        return self._clock.monotonic() - self._fetched_at
+
+    async def _renew(self) -> None:
         async with self._fetching:
             now = self._clock.monotonic()
-            never = self._fetched_at == float("-inf")
             # While there are no keys at all, every call may ask: the source is starting up.
-            if not never and now - self._asked_at < _REFETCH_SECONDS:
-                return
-            self._asked_at = now
-            try:
-                keys = await self._source()
-            except (ParleyError, OSError, ValueError) as error:
-                # Old keys go on working while the source is away.
-                _log.warning("keys_unavailable", error=type(error).__name__)
-                return
-            if dict(keys) != self._keys:
-                self._remembered.clear()
-            self._keys = dict(keys)
-            self._fetched_at = now
+            recent = now - self._renewal_asked_at < _REFETCH_SECONDS and bool(self._keys)
+            if not recent and self._age() >= _KEYS_LIFETIME_SECONDS:
+                self._renewal_asked_at = now
+                await self._fetch()
+
+    async def _look_for_unknown(self, kid: str) -> None:
+        async with self._fetching:
+            now = self._clock.monotonic()
+            recent = min(self._age(), now - self._unknown_asked_at) < _REFETCH_SECONDS
+            if not recent and kid not in self._keys:
+                self._unknown_asked_at = now
+                await self._fetch()
+
+    async def _fetch(self) -> None:
+        try:
+            keys = await self._source()
+        except (ParleyError, OSError, ValueError) as error:
+            # Old keys go on working while the source is away, for an hour.
+            _log.warning("keys_unavailable", error=type(error).__name__)
+            return
+        if dict(keys) != self._keys:
+            self._remembered.clear()
+        self._keys = dict(keys)
+        self._fetched_at = self._clock.monotonic()
 
 
 def keys_from_jwks(document: Mapping[str, Any]) -> Keys:
@@ -219,7 +240,7 @@ def _claims(token: str, key: Ed25519PublicKey) -> dict[str, Any]:
             audience=AUDIENCE,
             # Times are checked against this service's clock, in `_caller`.
             options={
-                "require": ["exp", "iat", "sub", "aud", "iss", "sid"],
+                "require": ["exp", "iat", "sub", "aud", "iss", "sid", "jti"],
                 "verify_exp": False,
                 "verify_iat": False,
                 "verify_nbf": False,

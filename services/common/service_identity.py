@@ -121,6 +121,8 @@ class ServiceVerifier:
         claims = self._checked(token, service)
         if abs(claims["iat"] - now) > _LIFETIME_SECONDS + _LEEWAY_SECONDS:
             raise _invalid("its time of issue is not near this machine's time")
+        if claims.get("nbf", 0) > now + _LEEWAY_SECONDS:
+            raise _invalid("it is not valid yet")
         expires = float(claims["exp"]) + _LEEWAY_SECONDS
         if now >= expires:
             raise _invalid("it is past its time")
@@ -158,7 +160,7 @@ class ServiceVerifier:
                     issuer="parley",
                     # Times are checked against this service's clock by the caller.
                     options={
-                        "require": ["exp", "iat", "sub", "aud"],
+                        "require": ["exp", "iat", "sub", "aud", "jti"],
                         "verify_exp": False,
                         "verify_iat": False,
                         "verify_nbf": False,
@@ -168,7 +170,7 @@ class ServiceVerifier:
                 continue
             except (jwt.PyJWTError, ValueError, RecursionError) as error:
                 raise _invalid("its claims are wrong") from error
-            if all(type(claims[each]) is int for each in ("exp", "iat")):
+            if all(type(claims.get(each, 0)) is int for each in ("exp", "iat", "nbf")):
                 return claims
             raise _invalid("its times are not whole seconds")
         raise _invalid("no known key of that service made its signature")

@@ -39,7 +39,7 @@ class Callers:
     def user(self, user_id: str) -> list[tuple[str, str]]:
         now = int(SystemClock().now().timestamp())
         claims: dict[str, Any] = {"iss": "parley", "aud": "parley", "sub": user_id, "sid": new_id()}
-        claims |= {"iat": now, "exp": now + 600}
+        claims |= {"iat": now, "exp": now + 600, "jti": new_id()}
         token = jwt.encode(
             claims, self.key, algorithm="EdDSA", headers={"typ": "at+jwt", "kid": "test"}
         )

@@ -69,7 +69,7 @@ class Callers:
         now = int(SystemClock().now().timestamp())
         claims = {"iss": "parley", "aud": "parley", "sub": user_id, "sid": new_id()}
         token = jwt.encode(
-            claims | {"iat": now, "exp": now + 600},
+            claims | {"iat": now, "exp": now + 600, "jti": new_id()},
             self.key,
             algorithm="EdDSA",
             headers={"typ": "at+jwt", "kid": "test"},

@@ -27,6 +27,7 @@ class Tokens:
             "sid": "018f0000-0000-7000-8000-000000000002",
             "iat": now,
             "exp": now + 600,
+            "jti": "018f0000-0000-7000-8000-000000000003",
             **claims,
         }
         headers = {"typ": "at+jwt", "kid": self.kid}

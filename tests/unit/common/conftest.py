@@ -105,6 +105,7 @@ class Echo:
             "aud": "parley",
             "sub": USER_ID,
             "sid": SESSION_ID,
+            "jti": "token-1",
             "iat": now,
             "exp": now + 600,
         } | changes

@@ -62,6 +62,7 @@ def sign(clock: ManualClock, key: Any, *, kid: Any = "one", **changes: Any) -> s
         "sid": "session-1",
         "iat": now,
         "exp": now + timedelta(minutes=10),
+        "jti": "token-1",
     } | changes
     claims = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
@@ -85,6 +86,7 @@ async def test_a_good_token_names_its_learner(verifier, source, clock):
         {"sub": ""},
         {"exp": None},
         {"iat": None},
+        {"jti": None},
         {"headers": {"typ": "JWT"}},
         {"headers": {"typ": "svc+jwt"}},
         {"headers": {"kid": "unknown"}},
@@ -199,6 +201,37 @@ async def test_while_the_source_is_away_known_keys_go_on_working(verifier, sourc
     source.error = Unavailable("away", reason="PEER_UNAVAILABLE")
     await clock.advance(301)
     await verifier.verify(sign(clock, source.keys["one"]))
+
+
+async def test_keys_that_could_not_be_renewed_for_an_hour_are_not_believed_any_more(
+    verifier, source, clock
+):
+    await verifier.verify(sign(clock, source.keys["one"]))
+    source.error = Unavailable("away", reason="PEER_UNAVAILABLE")
+    await clock.advance(3_599)
+    token = sign(clock, source.keys["one"])
+    await verifier.verify(token)
+    await clock.advance(1)
+    with pytest.raises(Unavailable) as caught:
+        await verifier.verify(token)
+    assert (caught.value.reason, caught.value.retry_after) == ("KEYS_UNAVAILABLE", 1.0)
+    source.error = None
+    await clock.advance(10)
+    await verifier.verify(token)
+
+
+async def test_forged_kids_do_not_put_the_renewal_off(verifier, source, clock):
+    token = sign(clock, source.keys["one"])
+    await verifier.verify(token)
+    await clock.advance(299)
+    source.error = OSError("for a moment")
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(sign(clock, source.keys["one"], kid="forged"))
+    source.error = None
+    source.keys = {"two": Ed25519PrivateKey.generate()}
+    await clock.advance(1)
+    with pytest.raises(Unauthenticated):
+        await verifier.verify(token)
 
 
 async def test_without_any_keys_the_answer_is_unavailable_not_unauthenticated(

@@ -77,7 +77,9 @@ def forged(clock: ManualClock, key: Any, **changes: Any) -> str:
         "aud": "history",
         "iat": now,
         "exp": now + 60,
+        "jti": "token-1",
     } | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(claims, key, algorithm="EdDSA", headers=headers)
 
 
@@ -92,6 +94,9 @@ def forged(clock: ManualClock, key: Any, **changes: Any) -> str:
         {"typ": "at+jwt"},
         {"exp": "soon"},
         {"iat": 0},
+        {"jti": None},
+        {"nbf": 4_000_000_000},
+        {"nbf": "now"},
     ],
     ids=str,
 )
@@ -99,6 +104,12 @@ def test_a_wrong_claim_is_refused(tmp_path, signer, verifier, clock, changes):
     key = load_or_create_private_key(tmp_path / "conversation.pem")
     with pytest.raises(Unauthenticated):
         verifier.verify(forged(clock, key, **changes))
+
+
+def test_a_token_with_every_claim_of_ours_is_taken(tmp_path, signer, verifier, clock):
+    key = load_or_create_private_key(tmp_path / "conversation.pem")
+    now = int(clock.now().timestamp())
+    assert verifier.verify(forged(clock, key, nbf=now)) == "conversation"
 
 
 def test_another_key_is_refused(signer, verifier, clock):
