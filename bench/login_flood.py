@@ -15,7 +15,7 @@ import secrets
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ _GUESSERS = 24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return 1 where the flood made the talks late and the quiet did not."""
+    """Run the benchmark; return its verdict, see `verdict`."""
     parser = argparse.ArgumentParser(description="Measure talks under a flood of logins.")
     parser.add_argument("--sessions", type=int, default=20, help="live conversations")
     chosen = parser.parse_args(arguments)
@@ -65,8 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "login-flood",
         {"guesses": guesses, **{name: step.fields() for name, step in steps.items()}},
     )
-    quiet, flood = steps["quiet"].p99_ms, steps["flood"].p99_ms
-    return int(flood > BUDGET_MS >= quiet)
+    status, said = verdict(steps, guesses)
+    if said:
+        print(said, file=sys.stderr)
+    return status
+
+
+def verdict(steps: Mapping[str, Step], guesses: int) -> tuple[int, str]:
+    """Return the exit status, and what is to be said of it.
+
+    0: the talks were in time; 1: the flood made them late; 2: nothing can be said, for there was no
+    flood, something was not heard, or the talks were late without one.
+    """
+    unheard = [
+        name for name, step in steps.items() if not step.answers or step.missing or step.failed
+    ]
+    if unheard:
+        return 2, f"Unusable: not everything was heard in: {', '.join(unheard)}."
+    if not guesses:
+        return 2, "Unusable: no login was refused, so there was no flood."
+    if not steps["quiet"].p99_ms <= BUDGET_MS:
+        return 2, "Unusable: the talks were late without a flood; this machine is busy."
+    if not steps["flood"].p99_ms <= BUDGET_MS:
+        return 1, "The flood made the talks late."
+    return 0, ""
 
 
 async def _measure(address: str, count: int) -> tuple[dict[str, Step], int]:
