@@ -289,7 +289,7 @@ OF_EVERY_CALL = {
     "TOKEN_MISSING",
     "USER_NOT_FOUND",
 }
-"""What docs/errors.md says of whatever takes a request and a token; no call's comment repeats it."""
+"""What docs/errors.md says of whatever takes a request and a token: no comment repeats it."""
 
 
 def documented() -> set[tuple[str, str]]:
