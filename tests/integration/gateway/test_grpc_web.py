@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,11 +13,13 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
+from gateway.settings import GatewaySettings
 from parley.conversation.v1 import conversation_pb2
 from parley.history.v1 import history_pb2
 from parley.user.v1 import user_pb2
-from tests.integration.gateway.conftest import Edge
+from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.integration.gateway.upstreams import grpc_web_frame, grpc_web_parts
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -185,6 +188,26 @@ class TestOtherOrigins:
     async def test_a_page_of_an_unknown_origin_may_not(self, edge: Edge):
         response = await self.preflight(edge, "https://evil.example")
         assert "access-control-allow-origin" not in response.headers
+
+    async def test_by_default_no_other_may_and_what_a_proxy_of_ours_hands_on_is_answered(
+        self, edge: Edge, tmp_path: Path
+    ):
+        port, admin_port = free_ports(2)
+        origins = GatewaySettings.model_fields["cors_origins"].default
+        own = {"port": port, "admin_port": admin_port, "cors_origins": origins}
+        settings = edge.settings.model_copy(update=own)
+        vite = {"origin": "http://localhost:5173"}
+        url = f"http://127.0.0.1:{port}{USER}/GetProfile"
+        with envoy(settings, tmp_path) as log:
+            await ready(settings, log)
+            async with httpx.AsyncClient() as client:
+                asked = await client.options(url, headers={**PREFLIGHT, **vite})
+                called = await client.post(url, headers={**headers(edge, token=False), **vite})
+        for answer in (asked, called):
+            names = [name for name in answer.headers if name.startswith("access-control")]
+            assert names == []
+        # Refused for its token and for nothing else.
+        assert called.headers["grpc-status"] == "16"
 
     async def test_a_page_may_read_status_and_affinity(self, edge: Edge):
         sent = {**headers(edge), **ORIGIN}
