@@ -1,34 +1,20 @@
 /** The deletions of this page, carried out at the history service. */
 
-import { Code, createClient } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { HistoryService } from "@parley/stubs/parley/history/v1/history_pb";
+import { Code } from "@connectrpc/connect";
 
 import { beforeSignOut } from "@/auth/session";
-import { CLIENT_HEADER, access, histories } from "@/rpc/clients";
+import { access, histories, leaving } from "@/rpc/clients";
 import { refusalFromError } from "@/rpc/refusal";
 
 import { Deletions } from "./deletions";
 
-// Ids only. They say nothing to anybody else, and the server deletes nobody's but the caller's.
-const KEY = "parley.deletions";
+// Ids only, apart for each account: whoever signs in next at this browser finds none of another's.
+const KEY = "parley.deletions.";
 
-// The browser finishes these calls after the page has gone.
-const leaving = createClient(
-  HistoryService,
-  createGrpcWebTransport({
-    baseUrl: globalThis.location.origin,
-    useBinaryFormat: true,
-    interceptors: [
-      (next) => async (request) => {
-        request.header.set(CLIENT_HEADER.name, CLIENT_HEADER.value);
-        request.header.set("authorization", `Bearer ${await access.token()}`);
-        return next(request);
-      },
-    ],
-    fetch: (input, init) => fetch(input, { ...init, keepalive: true }),
-  }),
-);
+/** Where the account's own are kept; nowhere while it is not known whose they are. */
+function key(): string {
+  return access.userId && KEY + access.userId;
+}
 
 /** What is on its way to be deleted. */
 export const deletions = new Deletions({
@@ -41,7 +27,7 @@ export const deletions = new Deletions({
     }
   },
   eraseLeaving: (conversationId) => {
-    leaving.deleteConversation({ conversationId }).catch(() => {
+    leaving.histories.deleteConversation({ conversationId }).catch(() => {
       // The decision is kept; the next visit carries it out.
     });
   },
@@ -52,7 +38,7 @@ export const deletions = new Deletions({
   kept: {
     get: () => {
       try {
-        const kept: unknown = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+        const kept: unknown = JSON.parse((key() && localStorage.getItem(key())) || "[]");
         return Array.isArray(kept) ? kept.filter((each) => typeof each === "string") : [];
       } catch {
         return [];
@@ -60,8 +46,9 @@ export const deletions = new Deletions({
     },
     set: (ids) => {
       try {
-        if (ids.length > 0) localStorage.setItem(KEY, JSON.stringify(ids));
-        else localStorage.removeItem(KEY);
+        if (!key()) return;
+        if (ids.length > 0) localStorage.setItem(key(), JSON.stringify(ids));
+        else localStorage.removeItem(key());
       } catch {
         // Kept as long as the page.
       }

@@ -92,3 +92,15 @@ test("a sign-out does not lose what was decided: it is carried out while it stil
   await all.settle();
   expect(erased.sort()).toEqual(["a", "b"]);
 });
+
+test("what fails after the sign-out is not put down to who signs in next", async () => {
+  const all = deletions();
+  all.delete("a");
+  fail = true;
+  const settled = all.settle();
+  all.forget();
+  kept = [];
+  await settled;
+  expect(kept).toEqual([]);
+  expect(all.states().size).toBe(0);
+});

@@ -27,7 +27,7 @@ export const UNDO_MS = 10_000;
 export class Deletions {
   #states: ReadonlyMap<string, Deletion> = new Map();
   // Every id that this page decided about; what is kept of others is another tab's.
-  readonly #own = new Set<string>();
+  #own = new Set<string>();
   readonly #timers = new Map<string, () => void>();
   readonly #listeners = new Set<() => void>();
 
@@ -98,18 +98,21 @@ export class Deletions {
   forget(): void {
     for (const id of [...this.#timers.keys()]) this.#stopTimer(id);
     this.#states = new Map();
+    this.#own = new Set();
     this.#tell();
   }
 
   async #carryOut(id: string): Promise<void> {
     this.#stopTimer(id);
     this.#become(id, "going");
-    try {
-      await this.world.erase(id);
-      this.#become(id, "gone");
-    } catch {
-      this.#become(id, "failed");
-    }
+    const own = this.#own;
+    const now: Deletion = await this.world.erase(id).then(
+      () => "gone",
+      () => "failed",
+    );
+    // Forgotten meanwhile: it must not be kept for who has signed in since.
+    if (own !== this.#own) return;
+    this.#become(id, now);
     this.#keep();
   }
 

@@ -91,3 +91,14 @@ test("a server that is away signs nobody out", async () => {
   expect([access.state, hinted]).toEqual(["signed-in", true]);
   expect(await access.token()).toBe("fresh");
 });
+
+test("knows whose sign-in it is, as long as there is one", () => {
+  const access = new Access(world);
+  access.accept(pair(`h.${btoa(JSON.stringify({ sub: "u-1" })).replace(/=+$/, "")}.s`));
+  expect(access.userId).toBe("u-1");
+  access.accept(pair("not one of ours"));
+  expect(access.userId).toBe("");
+  access.accept(pair(`h.${btoa('{"sub":"u-2"}')}.s`));
+  access.forget();
+  expect(access.userId).toBe("");
+});

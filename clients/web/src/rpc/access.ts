@@ -34,6 +34,7 @@ export class Access {
   #expiresAt = 0;
   // Where the server gives no cookie, the refresh token is kept here and lost with the page.
   #refreshToken = "";
+  #userId = "";
   #state: AccessState = "unknown";
   #renewing: Promise<string> | null = null;
   readonly #listeners = new Set<() => void>();
@@ -52,6 +53,11 @@ export class Access {
     return this.#refreshToken;
   }
 
+  /** Whose sign-in it is; empty while that is not known, and where nobody is signed in. */
+  get userId(): string {
+    return this.#userId;
+  }
+
   /** Calls `listener` at every change of state; returns what stops that. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -62,6 +68,7 @@ export class Access {
   accept(tokens: TokenPair | undefined): void {
     if (!tokens?.accessToken) throw new Error("the server sent no access token");
     this.#token = tokens.accessToken;
+    this.#userId = subjectOf(tokens.accessToken);
     const seconds = tokens.accessTokenExpiresAt?.seconds;
     this.#expiresAt = seconds === undefined ? this.world.now() + 60_000 : Number(seconds) * 1000;
     this.#refreshToken = tokens.refreshToken;
@@ -72,6 +79,7 @@ export class Access {
   /** Forgets the sign-in here; ending it at the server is the caller's. */
   forget(): void {
     this.#token = "";
+    this.#userId = "";
     this.#refreshToken = "";
     this.#expiresAt = 0;
     this.world.hint.set(false);
@@ -137,5 +145,16 @@ export class Access {
     if (state === this.#state) return;
     this.#state = state;
     for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+/** Reads whose a token is; empty where it does not say. The server alone judges it. */
+function subjectOf(token: string): string {
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const { sub } = JSON.parse(atob(payload)) as { sub?: unknown };
+    return typeof sub === "string" ? sub : "";
+  } catch {
+    return "";
   }
 }

@@ -73,11 +73,25 @@ export const transport = createGrpcWebTransport({
   fetch: (input, init) => fetch(input, { ...init, credentials: "same-origin" }),
 });
 
+// What is said while the page goes away: the browser finishes these calls without it.
+const leavingTransport = createGrpcWebTransport({
+  baseUrl: globalThis.location.origin,
+  useBinaryFormat: true,
+  interceptors: [identify],
+  fetch: (input, init) => fetch(input, { ...init, credentials: "same-origin", keepalive: true }),
+});
+
 export const users = createClient(UserService, transport);
 export const conversations = createClient(ConversationService, transport);
 export const ai = createClient(AiService, transport);
 export const histories = createClient(HistoryService, transport);
 export const media = createClient(MediaService, transport);
+
+/** The same services for calls that outlive the page. */
+export const leaving = {
+  conversations: createClient(ConversationService, leavingTransport),
+  histories: createClient(HistoryService, leavingTransport),
+};
 
 function storage(): Storage | null {
   try {
