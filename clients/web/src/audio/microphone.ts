@@ -46,6 +46,8 @@ export interface MicrophoneOptions {
   onFrame(frame: Captured): void;
   /** The device is gone. */
   onLost(): void;
+  /** Whether somebody else holds it silent: a call, a switch at the device, the system. */
+  onSilenced(silenced: boolean): void;
 }
 
 /** A microphone that is open. */
@@ -89,6 +91,8 @@ export class Microphone {
     const source = context.createMediaStreamSource(stream);
     source.connect(node);
     track.addEventListener("ended", () => options.onLost());
+    track.addEventListener("mute", () => options.onSilenced(true));
+    track.addEventListener("unmute", () => options.onSilenced(false));
     return new Microphone(stream, source, node, track.label, track.getSettings().deviceId ?? "");
   }
 

@@ -222,6 +222,11 @@ const WORDS: Readonly<Record<string, Words>> = {
   NOT_IMPLEMENTED: ["This server cannot do that yet.", "", "none"],
   // Found out by the page itself
   OFFLINE: ["You are offline.", "Check your connection. We go on as soon as it is back.", "retry"],
+  FINISH_UNANSWERED: [
+    "The server did not say that the talk is over.",
+    "What was saved is in History; the last words may be missing.",
+    "start-new",
+  ],
   CONNECTION_LOST: [
     "The connection was lost and the talk could not be continued.",
     "What was saved is in History.",

@@ -4,9 +4,11 @@ import { usePreferences } from "@/app/talk-preferences";
 import { useCall } from "@/rpc/use-call";
 import { Button, IconButton } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
+import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 import { Spinner } from "@/ui/Spinner";
 
+import { Announcer } from "./Announcer";
 import { readCatalog } from "./catalog";
 import { Choices } from "./Choices";
 import { Composer } from "./Composer";
@@ -15,6 +17,7 @@ import { clock, floorWords } from "./floor-words";
 import "./live-talk.css";
 import { Orb } from "./Orb";
 import { talk } from "./talk";
+import { useTalkKeys } from "./talk-keys";
 import { Transcript } from "./Transcript";
 import { useTalk } from "./use-talk";
 
@@ -29,6 +32,7 @@ export function LiveTalk() {
   return (
     <div className="talk-live">
       <Head onChoose={() => setChoosing(true)} onDiagnose={() => setDiagnosing(true)} />
+      <Announcer />
       <Banners />
       <Transcript />
       <Dock />
@@ -50,7 +54,7 @@ function Head({
   return (
     <header className="talk-head">
       <div>
-        <h1>{scenario?.title ?? "Talk"}</h1>
+        <PageHeading title={scenario?.title ?? "Your talk"} />
         <Elapsed />
       </div>
       <IconButton icon="signal" label="Diagnostics" onClick={onDiagnose} />
@@ -79,6 +83,7 @@ function Banners() {
   const notices = useTalk((state) => state.view.notices);
   const timeLeftMs = useTalk((state) => state.view.timeLeftMs);
   const microphoneProblem = useTalk((state) => state.microphoneProblem);
+  const soundStopped = useTalk((state) => state.soundStopped);
   return (
     <div className="banners">
       {floor === "reconnecting" && (
@@ -93,6 +98,14 @@ function Banners() {
       {timeLeftMs !== null && floor !== "reconnecting" && (
         <div className="banner" role="status">
           <span>The server is being restarted. The talk goes on by itself in a moment.</span>
+        </div>
+      )}
+      {soundStopped && (
+        <div className="banner banner-warn" role="alert">
+          <span>The sound stopped. Tap to go on.</span>
+          <Button size="s" onClick={() => talk.wakeSound()}>
+            Go on
+          </Button>
         </div>
       )}
       {microphoneProblem && (
@@ -194,39 +207,4 @@ function ChoicesDialog({
 function LiveChoices() {
   const catalog = useCall("catalog", readCatalog);
   return <Choices catalog={catalog.value} live />;
-}
-
-/** Space holds (push-to-talk) or stops the tutor, wherever the focus is that needs no space itself. */
-function useTalkKeys(): void {
-  const { pushToTalk } = usePreferences();
-  useEffect(() => {
-    const down = (event: KeyboardEvent) => {
-      if (event.code !== "Space" || !forTheTalk(event, pushToTalk)) return;
-      event.preventDefault();
-      if (event.repeat) return;
-      if (pushToTalk) talk.hold();
-      else talk.interrupt();
-    };
-    const up = (event: KeyboardEvent) => {
-      if (event.code === "Space") talk.letGo();
-    };
-    const away = () => talk.letGo();
-    addEventListener("keydown", down);
-    addEventListener("keyup", up);
-    addEventListener("blur", away);
-    return () => {
-      removeEventListener("keydown", down);
-      removeEventListener("keyup", up);
-      removeEventListener("blur", away);
-    };
-  }, [pushToTalk]);
-}
-
-function forTheTalk(event: KeyboardEvent, pushToTalk: boolean): boolean {
-  if (event.ctrlKey || event.metaKey || event.altKey) return false;
-  const { target } = event;
-  if (!(target instanceof HTMLElement)) return true;
-  // A control that has the focus keeps its own keys; the big one is held like the space bar.
-  const controls = "input, textarea, select, dialog, a, summary";
-  return !target.closest(`${controls}, ${pushToTalk ? "button:not(.orb)" : "button"}`);
 }

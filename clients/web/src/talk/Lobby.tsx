@@ -1,15 +1,18 @@
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
+import { Link } from "wouter";
 
 import { prefer, usePreferences } from "@/app/talk-preferences";
 import { forgetSignIn, useAccount } from "@/auth/session";
 import { useCall } from "@/rpc/use-call";
 import type { WayOn } from "@/rpc/problem";
-import { Button } from "@/ui/Button";
+import { Button, IconButton } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
+import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 
 import { readCatalog } from "./catalog";
 import { Choices } from "./Choices";
+import { forgetLeft, leftTalk } from "./left-talk";
 import "./lobby.css";
 import { ScenarioPicker } from "./ScenarioPicker";
 import { talk } from "./talk";
@@ -40,8 +43,9 @@ export function Lobby() {
     <div className="lobby page">
       <header className="lobby-head">
         <p className="lobby-hello">{greeting(new Date().getHours(), name)}</p>
-        <h1>What shall we talk about?</h1>
+        <PageHeading title="Talk">What shall we talk about?</PageHeading>
       </header>
+      <LeftTalk />
       {(problem ?? microphoneProblem) && (
         <div ref={trouble} className="lobby-trouble">
           {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
@@ -93,6 +97,29 @@ export function Lobby() {
           Type instead
         </Button>
       </div>
+    </div>
+  );
+}
+
+/** After a reload in the middle of a talk: it has ended, and where it is. */
+function LeftTalk() {
+  const [left, setLeft] = useState(leftTalk);
+  if (!left) return null;
+  return (
+    <div className="banner" role="status">
+      <span>
+        Your talk ended when its page was left. What you said is saved:{" "}
+        <Link href={`/history/${left}`}>read and listen again</Link>.
+      </span>
+      <IconButton
+        icon="close"
+        size={16}
+        label="Dismiss"
+        onClick={() => {
+          forgetLeft();
+          setLeft("");
+        }}
+      />
     </div>
   );
 }

@@ -26,13 +26,19 @@ export function orbRole(
     pushToTalk,
     holding,
     hears,
+    sounding,
   }: {
     readonly muted: boolean;
     readonly pushToTalk: boolean;
     readonly holding: boolean;
     readonly hears: boolean;
+    /** Whether the tutor can be heard. */
+    readonly sounding: boolean;
   },
 ): OrbRole {
+  if (floor === "reconnecting" && sounding) {
+    return { look: "tutor", icon: "stop", label: "Stop the tutor", press: "interrupt" };
+  }
   if (floor === "connecting" || floor === "reconnecting" || floor === "ended") {
     return { look: "thinking", icon: "mic", label: "Connecting", press: "none" };
   }
@@ -69,8 +75,9 @@ export function Orb() {
   const holding = useTalk((state) => state.holding);
   const listening = useTalk((state) => state.listening);
   const { pushToTalk } = usePreferences();
+  const sounding = useTalk((state) => state.sounding);
   const hears = listening === "on";
-  const role = orbRole(floor, { muted, pushToTalk, holding, hears });
+  const role = orbRole(floor, { muted, pushToTalk, holding, hears, sounding });
   const ref = useRef<HTMLButtonElement>(null);
   useEffect(() => {
     let frame = 0;
@@ -95,8 +102,10 @@ export function Orb() {
       title={role.label}
       aria-disabled={role.press === "none" || undefined}
       aria-pressed={held ? holding : undefined}
-      onClick={() => {
+      onClick={(event) => {
         if (!held) press(role.press);
+        // Not from a pointer: a screen reader or a voice control, which cannot hold.
+        else if (event.detail === 0) toggle(holding);
       }}
       onPointerDown={(event) => {
         if (!held) return;
@@ -122,6 +131,11 @@ export function Orb() {
       </span>
     </button>
   );
+}
+
+function toggle(holding: boolean): void {
+  if (holding) talk.letGo();
+  else talk.hold();
 }
 
 function press(what: OrbRole["press"]): void {

@@ -5,6 +5,7 @@ import { forgetSignIn, useAccount } from "@/auth/session";
 import type { WayOn } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
+import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 
 import { clock } from "./floor-words";
@@ -35,7 +36,9 @@ export function Summary() {
     <div className="summary page">
       <header>
         <p className="lobby-hello">{view.scenario?.title ?? "Your talk"}</p>
-        <h1>{headline(summary?.turns ?? view.turns.length)}</h1>
+        <PageHeading title="How it went">
+          {headline(summary?.turns ?? view.turns.length)}
+        </PageHeading>
       </header>
       {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
       {unsaved > 0 && (

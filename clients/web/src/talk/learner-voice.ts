@@ -22,6 +22,8 @@ export interface LearnerVoiceEvents {
   onFrame(frame: Captured): void;
   /** The device is gone; it was closed. */
   onLost(): void;
+  /** Whether somebody else holds it silent. */
+  onSilenced(silenced: boolean): void;
 }
 
 /** The learner's voice in one talk. */
@@ -66,6 +68,9 @@ export class LearnerVoice {
       onLost: () => {
         this.stop();
         this.events.onLost();
+      },
+      onSilenced: (silenced) => {
+        if (this.listening) this.events.onSilenced(silenced);
       },
     });
     // It may have been given up while the learner was being asked.

@@ -18,6 +18,10 @@ export interface TalkState {
   readonly problem: Problem | null;
   readonly listening: Listening;
   readonly microphoneProblem: Problem | null;
+  /** The device has stopped all sound, both ways, and gives it back to a touch only. */
+  readonly soundStopped: boolean;
+  /** Whether there is sound of the tutor's that has not been played to its end. */
+  readonly sounding: boolean;
   readonly muted: boolean;
   /** Push-to-talk: the button is down. */
   readonly holding: boolean;
@@ -34,6 +38,8 @@ export const IDLE: TalkState = {
   problem: null,
   listening: "off",
   microphoneProblem: null,
+  soundStopped: false,
+  sounding: false,
   muted: false,
   holding: false,
   replay: null,

@@ -6,14 +6,14 @@ import {
   ConverseResponseSchema,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import { DEFAULT_PREFERENCES, prefer } from "@/app/talk-preferences";
 import type { JitterBuffer } from "@/audio/jitter-buffer";
 import type { LoudspeakerEvents } from "@/audio/loudspeaker";
 import type { MicrophoneOptions } from "@/audio/microphone";
 import { refusal } from "@/rpc/refusal";
-import type { LinkEvents } from "@/transports/link";
+import type { LinkEvents, Place } from "@/transports/link";
 
 import { Talk } from "./talk";
 
@@ -25,6 +25,8 @@ const world = vi.hoisted(() => ({
   refuseMicrophone: null as Error | null,
   loudspeaker: null as LoudspeakerEvents | null,
   commands: [] as string[],
+  farewells: [] as string[],
+  context: null as (EventTarget & { state: string }) | null,
 }));
 
 vi.mock("@/transports/choose", () => ({
@@ -36,6 +38,7 @@ vi.mock("@/transports/push", () => ({
   Push: class {
     name = "push";
     frameMs = 40;
+    farewell = ({ conversationId }: Place) => world.farewells.push(conversationId);
     countsStart = false;
     open(_start: unknown, _count: unknown, events: LinkEvents) {
       world.link = events;
@@ -45,6 +48,7 @@ vi.mock("@/transports/push", () => ({
         send: (request: ConverseRequest) => world.sent.push(request),
         close: () => undefined,
         abort: () => undefined,
+        leave: () => undefined,
       };
     }
   },
@@ -79,8 +83,13 @@ vi.mock("@/auth/session", () => ({ loadAccount: () => Promise.resolve(undefined)
 
 vi.stubGlobal(
   "AudioContext",
-  class {
+  class extends EventTarget {
     sampleRate = 48_000;
+    state = "running";
+    constructor() {
+      super();
+      world.context = this;
+    }
     resume = () => Promise.resolve();
     close = () => Promise.resolve();
   },
@@ -147,10 +156,15 @@ function tutorSpeaks(): void {
 
 beforeEach(() => {
   Object.assign(world, { link: null, sent: [], microphone: null, loudspeaker: null, commands: [] });
+  world.farewells = [];
   world.refuseMicrophone = null;
   seq = 0n;
   prefer(DEFAULT_PREFERENCES);
   talk = new Talk();
+});
+
+afterEach(() => {
+  talk.drop();
 });
 
 describe("beginning", () => {
@@ -252,6 +266,14 @@ describe("the microphone", () => {
     expect(sent()).toEqual(["audio", "endTurn"]);
   });
 
+  test("that a call holds silent is told, and is well when it is let go", async () => {
+    await begin();
+    world.microphone?.onSilenced(true);
+    expect(talk.state.microphoneProblem?.title).toMatch(/held silent/);
+    world.microphone?.onSilenced(false);
+    expect(talk.state).toMatchObject({ listening: "on", microphoneProblem: null });
+  });
+
   test("that is unplugged does not end the talk", async () => {
     await begin();
     world.microphone?.onLost();
@@ -260,6 +282,29 @@ describe("the microphone", () => {
     await talk.listenAgain();
     expect(talk.state).toMatchObject({ listening: "on", microphoneProblem: null });
   });
+});
+
+test("a sound system that stops is told, and a tap starts it", async () => {
+  await begin();
+  expect(talk.state.soundStopped).toBe(false);
+  if (world.context) world.context.state = "interrupted";
+  world.context?.dispatchEvent(new Event("statechange"));
+  await vi.waitFor(() => expect(talk.state.soundStopped).toBe(true));
+  if (world.context) world.context.state = "running";
+  talk.wakeSound();
+  await vi.waitFor(() => expect(talk.state.soundStopped).toBe(false));
+});
+
+test("what is queued is stopped without a connection, and the server is told later", async () => {
+  await begin();
+  tutorSpeaks();
+  world.link?.onEnd(refusal(Code.Unavailable, "cut"));
+  world.sent.length = 0;
+  talk.interrupt();
+  expect(world.commands.at(-1)).toBe("stop 1");
+  talk.hurry();
+  server({ case: "started", value: { conversationId: "c", resumed: true } });
+  expect(sent()).toContain("interrupt");
 });
 
 describe("what was heard", () => {
@@ -287,6 +332,45 @@ describe("what was heard", () => {
 });
 
 describe("the end", () => {
+  test("comes with the page's, so that the learner can begin again at once", async () => {
+    await begin();
+    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+    expect(world.farewells).toEqual([]);
+    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: false }));
+    expect(world.farewells).toEqual(["c"]);
+  });
+
+  test("of a talk given up too early is told as soon as it can be", async () => {
+    await talk.start();
+    talk.finish();
+    expect(talk.state.phase).toBe("idle");
+    server({ case: "started", value: { conversationId: "c" } });
+    expect([talk.state.phase, world.farewells]).toEqual(["idle", ["c"]]);
+  });
+
+  test("that is never answered does not look like a success", async () => {
+    await begin();
+    vi.useFakeTimers();
+    talk.finish();
+    vi.advanceTimersByTime(10_000);
+    vi.useRealTimers();
+    expect(talk.state).toMatchObject({ phase: "over", problem: { wayOn: "start-new" } });
+    expect(talk.state.problem?.title).toMatch(/did not say/);
+    expect(world.farewells).toEqual(["c"]);
+  });
+
+  test("asked for while the connection is lost waits for it", async () => {
+    await begin();
+    world.link?.onEnd(refusal(Code.Unavailable, "cut"));
+    expect(talk.state.view.floor).toBe("reconnecting");
+    talk.finish();
+    expect(talk.state.phase).toBe("finishing");
+    server({ case: "started", value: { conversationId: "c", resumed: true } });
+    expect(sent()).toContain("finish");
+    server({ case: "ended", value: { summary: { turns: 3 } } });
+    expect(talk.state).toMatchObject({ phase: "over", problem: null });
+  });
+
   test("brings the summary", async () => {
     await begin();
     talk.finish();

@@ -12,6 +12,7 @@ import { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learn
 
 import { type TalkPreferences, prefer, preferences } from "@/app/talk-preferences";
 import type { Position } from "@/audio/jitter-buffer";
+import { type Kept, keepRunning, resumed } from "@/audio/keep-running";
 import { Loudspeaker, latencyMs } from "@/audio/loudspeaker";
 import { CAPTURE_RATE_HZ, type Captured, MicrophoneError } from "@/audio/microphone";
 import { loadAccount } from "@/auth/session";
@@ -25,6 +26,7 @@ import { LiveSession } from "@/transports/session";
 import type { Diagnostics } from "./diagnostics";
 import { stageViews } from "./for-people";
 import { LearnerVoice } from "./learner-voice";
+import { forgetLeft, rememberLeft } from "./left-talk";
 import { microphoneProblem } from "./microphone-problem";
 import { onResponse } from "./on-response";
 import { turnOf } from "./session-view";
@@ -45,6 +47,7 @@ export class Talk {
   readonly #store = new TalkStore();
   #session: LiveSession | null = null;
   #context: AudioContext | null = null;
+  #kept: Kept | null = null;
   #learner: LearnerVoice | null = null;
   #tutor: TutorVoice | null = null;
   #silence = new SilenceMeter(CAPTURE_RATE_HZ);
@@ -81,6 +84,7 @@ export class Talk {
   async start({ typedOnly = false } = {}): Promise<void> {
     if (this.state.phase === "starting" || this.state.phase === "live") return;
     const attempt = ++this.#attempt;
+    forgetLeft();
     this.#release();
     this.#store.set({ ...IDLE, phase: "starting", listening: typedOnly ? "typed-only" : "asking" });
     const transport = this.#way.choose(preferences().transport);
@@ -88,14 +92,17 @@ export class Talk {
     this.#context = context;
     this.#tutor = this.#tutorIn(context);
     this.#learner = this.#learnerIn(context);
+    let running = true;
     try {
       // In one gesture: the sound is allowed, and the account's wishes are read meanwhile.
-      const [account] = await Promise.all([
+      const [account, runs] = await Promise.all([
         loadAccount().catch(() => undefined),
-        context.resume().then(() => Loudspeaker.prepare(context)),
+        resumed(context),
+        Loudspeaker.prepare(context),
         typedOnly ? undefined : this.#listen(transport.frameMs),
       ]);
       this.#turnTaking = account?.turnTaking ? { ...account.turnTaking } : {};
+      running = runs;
     } catch (error) {
       if (attempt !== this.#attempt) return;
       const trouble = error instanceof MicrophoneError ? error.trouble : "failed";
@@ -104,25 +111,32 @@ export class Talk {
       return;
     }
     if (attempt !== this.#attempt) return;
+    this.#kept = keepRunning(context, (stopped) => this.#soundStopped(stopped));
+    this.#soundStopped(!running);
     this.#open(transport);
   }
 
   /** Ends the talk in good order: the summary follows. Before it has begun, gives it up. */
   finish(): void {
-    if (this.state.phase === "starting" || this.state.view.floor === "reconnecting") {
+    if (this.state.phase === "starting") {
       this.#attempt++;
-      const live = this.state.phase === "live";
+      // It may have begun at the server: left to itself it would keep its place for minutes.
+      this.#session?.leave();
       this.#release();
-      if (live) this.#store.change({ phase: "over", view: this.#closedView() });
-      else this.#store.set(IDLE);
+      this.#store.set(IDLE);
       return;
     }
     if (this.state.phase !== "live") return;
     this.#tutor?.stopRepeating();
     this.#silenceTutor();
+    // Without a connection it is kept, and said as soon as there is one.
     this.#session?.finish();
+    this.#session?.hurry();
     this.#store.change({ phase: "finishing" });
-    this.#finishTimer = setTimeout(() => this.#ended(null), FINISH_WITHIN_MS);
+    this.#finishTimer = setTimeout(() => {
+      this.#session?.leave();
+      this.#ended(refusal(Code.DeadlineExceeded, "no answer to the end", "FINISH_UNANSWERED"));
+    }, FINISH_WITHIN_MS);
   }
 
   /** Leaves the summary for the choice of a new talk. */
@@ -133,6 +147,7 @@ export class Talk {
   /** Drops the talk and everything that is left of it, without a word. */
   drop(): void {
     this.#attempt++;
+    forgetLeft();
     this.#release();
     this.#store.set(IDLE);
   }
@@ -154,7 +169,9 @@ export class Talk {
   interrupt(): void {
     this.#tutor?.stopRepeating();
     const { floor, generation } = this.state.view;
-    if (floor !== "tutor" && floor !== "held" && floor !== "thinking") return;
+    // What was queued plays on without a connection, and can be stopped without one.
+    const queued = floor === "reconnecting" && this.state.sounding;
+    if (floor !== "tutor" && floor !== "held" && floor !== "thinking" && !queued) return;
     const heard = this.#tutor?.cutOff(generation) ?? 0;
     this.#session?.interrupt(generation, heard);
   }
@@ -169,7 +186,7 @@ export class Talk {
   hold(): void {
     if (this.state.holding || !preferences().pushToTalk || this.state.phase !== "live") return;
     this.#tutor?.stopRepeating();
-    if (this.state.view.floor === "tutor") this.interrupt();
+    if (this.state.view.floor === "tutor" || this.state.sounding) this.interrupt();
     this.#store.change({ holding: true });
   }
 
@@ -210,6 +227,11 @@ export class Talk {
       const trouble = error instanceof MicrophoneError ? error.trouble : "failed";
       this.#store.change({ listening: "lost", microphoneProblem: microphoneProblem(trouble) });
     }
+  }
+
+  /** Starts the sound again where the device has stopped it. Call it from a click. */
+  wakeSound(): void {
+    void this.#kept?.wake();
   }
 
   /** Plays the last reply again, at `rate` times its speed. */
@@ -289,6 +311,7 @@ export class Talk {
     return new LearnerVoice(context, {
       onFrame: (frame) => this.#captured(frame),
       onLost: () => this.#lostMicrophone(),
+      onSilenced: (silenced) => this.#silencedMicrophone(silenced),
     });
   }
 
@@ -317,6 +340,17 @@ export class Talk {
     });
   }
 
+  #silencedMicrophone(silenced: boolean): void {
+    if (this.state.listening !== "on") return;
+    this.#store.change({ microphoneProblem: silenced ? microphoneProblem("silenced") : null });
+    // What held the microphone has often stopped the sound as well.
+    if (!silenced) this.wakeSound();
+  }
+
+  #soundStopped(soundStopped: boolean): void {
+    if (soundStopped !== this.state.soundStopped) this.#store.change({ soundStopped });
+  }
+
   // --- inside: the tutor's voice ---------------------------------------------------------------
 
   #tutorIn(context: AudioContext): TutorVoice {
@@ -329,6 +363,8 @@ export class Talk {
 
   #played(position: Position, level: number): void {
     this.#store.sound({ tutor: position.drained ? 0 : level });
+    const sounding = position.sounded && !position.drained;
+    if (sounding !== this.state.sounding) this.#store.change({ sounding });
     const turn = turnOf(this.state.view, position.generation);
     if (!turn) return;
     // Drawn when the next word lights up, not at every step.
@@ -353,7 +389,8 @@ export class Talk {
   }
 
   #silenceTutor(): void {
-    if (this.state.view.floor === "tutor" || this.state.view.floor === "held") this.interrupt();
+    const { sounding, view } = this.state;
+    if (view.floor === "tutor" || view.floor === "held" || sounding) this.interrupt();
   }
 
   // --- inside: the session ---------------------------------------------------------------------
@@ -395,6 +432,10 @@ export class Talk {
     this.#store.change({ phase: "live", listening, startedAt: performance.now() });
     this.#leaveDevice = whileLive({
       onOnline: () => this.hurry(),
+      onLeaving: () => {
+        this.#session?.leave();
+        rememberLeft(this.state.view.conversationId);
+      },
       onDevicesChanged: () => {
         if (this.state.listening === "lost") void this.listenAgain();
       },
@@ -425,7 +466,10 @@ export class Talk {
     this.#release();
     const problem = why ? problemFromRefusal(why) : null;
     if (phase === "starting") this.#store.set({ ...IDLE, problem });
-    else this.#store.change({ phase: "over", problem, view: this.#closedView(), replay: null });
+    else {
+      const view = this.#closedView();
+      this.#store.change({ phase: "over", problem, view, replay: null, sounding: false });
+    }
   }
 
   /** A session that the server ends is summed up like any other: only its last notice says why. */
@@ -440,12 +484,14 @@ export class Talk {
 
   #release(): void {
     this.#leaveDevice?.();
+    this.#kept?.end();
     clearTimeout(this.#finishTimer);
     this.#session?.close();
     this.#learner?.close();
     this.#tutor?.close();
     void this.#context?.close();
     this.#leaveDevice = null;
+    this.#kept = null;
     this.#session = null;
     this.#learner = null;
     this.#tutor = null;

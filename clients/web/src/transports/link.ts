@@ -34,6 +34,14 @@ export interface Link {
   close(): void;
   /** Drops the connection without a word. No event follows. */
   abort(): void;
+  /** The page goes away: ends the session by this connection where it can, and drops it. */
+  leave(): void;
+}
+
+/** Where a session is, known from the first response. */
+export interface Place {
+  readonly conversationId: string;
+  readonly affinity: string;
 }
 
 /** Where a connection stands in the client's count of its messages. */
@@ -72,4 +80,6 @@ export interface SessionTransport {
   readonly countsStart: boolean;
   /** Opens or resumes a session. */
   open(start: StartSession, count: Count, events: LinkEvents): Link;
+  /** Ends a session apart from any connection, in a call that outlives the page; see `farewell`. */
+  readonly farewell?: (place: Place, seq: bigint) => void;
 }

@@ -96,6 +96,7 @@ export class PushQueue {
   }
 }
 
-function filler(seq: bigint): ConverseRequest {
+/** A message that fills a hole: a change of settings that changes nothing. */
+export function filler(seq: bigint): ConverseRequest {
   return create(ConverseRequestSchema, { seq, message: { case: "settings", value: {} } });
 }

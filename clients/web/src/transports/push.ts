@@ -9,16 +9,18 @@ import { conversations } from "@/rpc/clients";
 import { type Refusal, connectionLost, refusalFromError } from "@/rpc/refusal";
 
 import { pageProtocol } from "./choose";
+import { farewell } from "./farewell";
 import {
   CLOSE_WITHIN_MS,
   type Count,
   type Link,
   type LinkEvents,
+  type Place,
   type SessionTransport,
   afterLastWords,
 } from "./link";
 import { type Batch, PushQueue } from "./push-queue";
-import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
+import { AFFINITY_HEADER, subscribe } from "./subscription";
 
 // Browsers open six connections to a server over HTTP/1.1: one listens, one stays for other calls.
 const IN_FLIGHT_H1 = 4;
@@ -33,6 +35,7 @@ export class Push implements SessionTransport {
   readonly name = "push";
   readonly frameMs = 40;
   readonly countsStart = false;
+  readonly farewell = farewell;
 
   open(start: StartSession, count: Count, events: LinkEvents): Link {
     const controller = new AbortController();
@@ -96,6 +99,10 @@ class PushLink implements Link {
   abort(): void {
     this.#over = true;
     this.controller.abort();
+  }
+
+  leave(): void {
+    this.abort();
   }
 
   end(refused: Refusal | null): void {

@@ -11,7 +11,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 
 import { type Refusal, refusal } from "@/rpc/refusal";
 
-import type { Count, Link, LinkEvents, SessionTransport } from "./link";
+import type { Count, Link, LinkEvents, Place, SessionTransport } from "./link";
 import { LiveSession, RECONNECT_FOR_MS } from "./session";
 
 /** One opened connection as the test sees it. */
@@ -21,17 +21,20 @@ interface Opened {
   readonly events: LinkEvents;
   readonly sent: ConverseRequest[];
   affinity: string;
-  state: "open" | "closed" | "aborted";
+  state: "open" | "closed" | "aborted" | "left";
 }
 
 class FakeTransport implements SessionTransport {
   readonly frameMs = 20;
   readonly opened: Opened[] = [];
+  readonly farewells: { place: Place; seq: bigint }[] = [];
 
   constructor(
     readonly name: SessionTransport["name"] = "upload",
     readonly countsStart = false,
   ) {}
+
+  farewell = (place: Place, seq: bigint) => this.farewells.push({ place, seq });
 
   open(start: StartSession, count: Count, events: LinkEvents): Link {
     const one: Opened = { start, count, events, sent: [], affinity: "a1", state: "open" };
@@ -47,6 +50,9 @@ class FakeTransport implements SessionTransport {
       },
       abort: () => {
         one.state = "aborted";
+      },
+      leave: () => {
+        one.state = "left";
       },
     };
   }
@@ -350,6 +356,47 @@ describe("a session whose connection broke", () => {
     clock.pass(60_000);
     expect([heard.length, connections, ends, transport.opened.length]).toEqual([1, [], [], 1]);
   });
+});
+
+describe("a page that goes away", () => {
+  const place = { conversationId: "c", affinity: "a1" };
+
+  test("ends the session behind the last number that was sent", () => {
+    transport.last.events.onResponse(started(1));
+    session.sendText("Hello");
+    session.leave();
+    expect(transport.last.state).toBe("left");
+    expect(transport.farewells).toEqual([{ place, seq: 3n }]); // behind a ping and the text
+    transport.last.events.onEnd(BROKEN);
+    expect(ends).toEqual([]);
+  });
+
+  test("while the connection is lost, behind what had left before", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(BROKEN);
+    session.sendText("Nobody has this");
+    session.leave();
+    expect(transport.farewells).toEqual([{ place, seq: 2n }]);
+    clock.pass(60_000);
+    expect(transport.opened).toHaveLength(1);
+  });
+
+  test("before the session has begun, as soon as it has", () => {
+    session.leave();
+    expect(transport.farewells).toEqual([]);
+    transport.last.events.onResponse(started(1));
+    expect(transport.farewells).toEqual([{ place, seq: 1n }]);
+    expect([transport.last.state, heard]).toEqual(["left", []]);
+  });
+});
+
+test("an end that is asked for while the connection is lost is said when it is back", () => {
+  transport.last.events.onResponse(started(1));
+  transport.last.events.onEnd(BROKEN);
+  session.finish();
+  session.hurry();
+  transport.last.events.onResponse(started(1, { resumed: true }));
+  expect(said(transport.last)).toContain("finish");
 });
 
 describe("a transport on which the start is a message", () => {

@@ -68,6 +68,11 @@ export class LiveSession {
   #seq = 0n;
   #lastSeq = 0n;
   #handle = "";
+  #conversationId = "";
+  /** The last number that may have left while the connection stood. */
+  #sentSeq = 0n;
+  /** Given up before it began: ended as soon as it has. */
+  #leaving = false;
   /** Which process holds the session: tried first, forgotten when it does not answer. */
   #affinity = "";
   #heard: Heard | null = null;
@@ -178,8 +183,30 @@ export class LiveSession {
     this.#connect();
   }
 
-  /** Leaves without a word. No event follows. */
+  /**
+   * Ends it at once, since the page goes away or nobody waits for it any more. No event follows.
+   *
+   * One that is only being opened is ended when the server says that it has begun.
+   */
+  leave(): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (!this.#everStarted && this.#link) this.#leaving = true;
+    else this.#sayFarewell();
+  }
+
+  #sayFarewell(): void {
+    const place = { conversationId: this.#conversationId, affinity: this.#affinity };
+    this.#link?.leave();
+    this.#link = null;
+    const seq = this.#connected || !this.#everStarted ? this.#seq : this.#sentSeq;
+    if (place.conversationId) this.transport.farewell?.(place, seq + 1n);
+    this.#stop();
+  }
+
+  /** Leaves without a word; after `leave`, does nothing. No event follows. */
   close(): void {
+    if (this.#over) return;
     this.#over = true;
     this.#stop();
   }
@@ -241,6 +268,11 @@ export class LiveSession {
     this.#heartbeat.heard();
     const { message, seq } = response;
     if (message.case === "started") {
+      this.#conversationId = message.value.conversationId;
+      if (this.#leaving) {
+        this.#affinity = this.#link?.affinity ?? "";
+        return this.#sayFarewell();
+      }
       this.#started(message.value.nextSample, message.value.resumeHandle);
       this.#lastSeq = message.value.resumed || seq < this.#lastSeq ? this.#lastSeq : seq;
       this.events.onResponse(response);
@@ -277,9 +309,11 @@ export class LiveSession {
   }
 
   #ended(refused: Refusal | null): void {
+    if (this.#leaving) return this.#stop();
     const wasConnected = this.#connected;
     this.#link = null;
     this.#connected = false;
+    if (wasConnected) this.#sentSeq = this.#seq;
     this.#cancelTimer?.();
     this.#cancelTimer = null;
     this.#heartbeat.stop();

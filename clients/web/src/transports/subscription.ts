@@ -8,16 +8,10 @@ import type {
 import { conversations } from "@/rpc/clients";
 import { type Refusal, refusalFromError } from "@/rpc/refusal";
 
-import type { Count } from "./link";
+import type { Count, Place } from "./link";
 
 /** The gateway's mark of the process that holds a session: read once, sent with every request. */
 export const AFFINITY_HEADER = "x-parley-affinity";
-
-/** Where the session is, known from the first response. */
-export interface Place {
-  readonly conversationId: string;
-  readonly affinity: string;
-}
 
 /**
  * Opens or resumes a session and reads what it says.

@@ -15,9 +15,10 @@ import {
 import { CLIENT_HEADER, access } from "@/rpc/clients";
 import { type Refusal, refusal, refusalFromError } from "@/rpc/refusal";
 
+import { farewell } from "./farewell";
 import { envelope, readTrailers } from "./grpc-web";
-import { CLOSE_WITHIN_MS, type SessionTransport, afterLastWords } from "./link";
-import { AFFINITY_HEADER, type Place, subscribe } from "./subscription";
+import { CLOSE_WITHIN_MS, type Place, type SessionTransport, afterLastWords } from "./link";
+import { AFFINITY_HEADER, subscribe } from "./subscription";
 
 const PATH = "/parley.conversation.v1.ConversationService/Upload";
 
@@ -26,6 +27,7 @@ export const upload: SessionTransport = {
   name: "upload",
   frameMs: 20,
   countsStart: false,
+  farewell,
   open(start, count, events) {
     const controller = new AbortController();
     const uplink = new Uplink(controller.signal, (refused) => afterLastWords(refused, finish));
@@ -43,6 +45,10 @@ export const upload: SessionTransport = {
       },
       end: finish,
     });
+    const abort = () => {
+      over = true;
+      controller.abort();
+    };
     return {
       get queued() {
         return uplink.queued;
@@ -56,10 +62,8 @@ export const upload: SessionTransport = {
         uplink.close();
         setTimeout(() => controller.abort(), CLOSE_WITHIN_MS);
       },
-      abort: () => {
-        over = true;
-        controller.abort();
-      },
+      abort,
+      leave: abort,
     };
   },
 };

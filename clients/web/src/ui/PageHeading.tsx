@@ -5,6 +5,8 @@ import "./page-heading.css";
 // Where the document was loaded. Whoever stands elsewhere has come by a link of ours.
 const loadedAt = loadedPath();
 let travelled = false;
+// A talk that begins or ends is another page at the same address.
+let shown = false;
 for (const name of ["pushState", "replaceState", "popstate"]) {
   addEventListener(name, () => {
     travelled = true;
@@ -33,7 +35,9 @@ export function PageHeading({
     };
   }, [title]);
   useEffect(() => {
-    if (travelled || location.pathname !== loadedAt) ref.current?.focus({ preventScroll: true });
+    if (travelled || shown || location.pathname !== loadedAt)
+      ref.current?.focus({ preventScroll: true });
+    shown = true;
   }, []);
   return (
     <h1 ref={ref} tabIndex={-1} className="page-heading">
