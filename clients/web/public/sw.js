@@ -2,7 +2,7 @@
 // Files under /assets carry their content in their name: kept for good, thrown out by age below.
 // Pages come from the network where it answers, else from what was seen last. Nothing of a call,
 // a recording or an account is ever kept here.
-const SHELL = "parley-shell-1";
+const SHELL = "parley-shell-2";
 const ASSETS = "parley-assets-1";
 const MOST_ASSETS = 80;
 
@@ -30,7 +30,7 @@ self.addEventListener("fetch", (event) => {
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== location.origin) return;
   if (url.pathname.startsWith("/assets/")) event.respondWith(asset(request));
-  else if (request.mode === "navigate") event.respondWith(page(request));
+  else if (request.mode === "navigate" && isPage(url)) event.respondWith(page(request));
   else if (["/theme.js", "/icon.svg", "/manifest.webmanifest"].includes(url.pathname)) {
     event.respondWith(freshOrKept(request, request));
   }
@@ -49,16 +49,25 @@ async function asset(request) {
   return answer;
 }
 
-// Every page is the same file.
-function page(request) {
-  return freshOrKept(request, "/");
+// A path with a dot is a file, or a call: a tab may open one, and it is no page of ours.
+function isPage(url) {
+  return !url.pathname.includes(".");
 }
 
-async function freshOrKept(request, name) {
+// Every page is the same file.
+function page(request) {
+  return freshOrKept(request, "/", isHtml);
+}
+
+function isHtml(answer) {
+  return (answer.headers.get("content-type") ?? "").startsWith("text/html");
+}
+
+async function freshOrKept(request, name, worthKeeping = () => true) {
   const cache = await caches.open(SHELL);
   try {
     const answer = await fetch(request);
-    if (answer.ok) await cache.put(name, answer.clone());
+    if (answer.ok && worthKeeping(answer)) await cache.put(name, answer.clone());
     return answer;
   } catch (error) {
     const kept = await cache.match(name);
