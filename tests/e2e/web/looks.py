@@ -6,6 +6,7 @@ The pictures are the tests' output, in `test-output/web` (git ignores it): look 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ THEMES: tuple[Theme, Theme] = ("light", "dark")
 WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
 """A laptop's window, and the narrowest phone that the page must fit."""
 
+SIDEWAYS = {"sideways": (740, 360)}
+"""The same phone, held sideways."""
+
 SERIOUS = ("serious", "critical")
 
 
@@ -34,13 +38,15 @@ _DRAWN = """async () => {
 }"""
 
 
-async def look_at(page: Page, name: str) -> list[str]:
-    """Take `name`'s pictures in every theme and width; return what is wrong with any of them.
+async def look_at(
+    page: Page, name: str, windows: Mapping[str, tuple[int, int]] = WIDTHS
+) -> list[str]:
+    """Take `name`'s pictures in every theme and window; return what is wrong with any of them.
 
     The page is left wide and light.
     """
     wrong: list[str] = []
-    for width, (wide, high) in WIDTHS.items():
+    for width, (wide, high) in windows.items():
         await page.set_viewport_size({"width": wide, "height": high})
         for theme in THEMES:
             await page.emulate_media(color_scheme=theme, reduced_motion="reduce")

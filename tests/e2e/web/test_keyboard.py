@@ -44,6 +44,12 @@ async def tab_to(page: Page, what: Locator) -> None:
     raise AssertionError(f"the tab key does not lead to {what}")
 
 
+async def arrived(page: Page, title: str) -> None:
+    """See that a screen reader says where one is: the heading has the focus, the tab its name."""
+    await expect(page.get_by_role("heading", level=1)).to_be_focused()
+    await expect(page).to_have_title(f"{title} · Parley")
+
+
 async def test_everything_is_done_with_the_keyboard(open_page: OpenPage, web_stack: Stack) -> None:
     page = await open_page(web_stack)
     keys = page.keyboard
@@ -63,6 +69,7 @@ async def test_everything_is_done_with_the_keyboard(open_page: OpenPage, web_sta
     await tab_to(page, page.get_by_role("button", name="Type instead"))
     await keys.press("Enter")
 
+    await arrived(page, "Small talk at a party")
     await tab_to(page, page.get_by_label("Write instead of speaking"))
     await keys.type("I have no mouse.")
     await keys.press("Enter")
@@ -79,6 +86,7 @@ async def test_everything_is_done_with_the_keyboard(open_page: OpenPage, web_sta
     await tab_to(page, page.get_by_role("button", name="End", exact=True))
     await keys.press("Enter")
 
+    await arrived(page, "How it went")
     await tab_to(page, page.get_by_role("link", name="Read and listen again"))
     await keys.press("Enter")
     said = page.get_by_role("list", name="What was said")

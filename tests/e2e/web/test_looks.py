@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from tests.e2e.web.conftest import OpenPage, Talker
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
-from tests.e2e.web.looks import look_at
+from tests.e2e.web.looks import SIDEWAYS, look_at
 from tests.e2e.web.microphone import Microphone, tone
 from tests.e2e.web.web_stack import REPLIES
 from tests.stack import Stack
@@ -54,6 +54,8 @@ async def test_a_talk_from_choosing_to_looking_back(talker: Talker, microphone: 
     await expect(learner.answers).to_have_text([REPLIES[0]])
     await expect(learner.floor).to_have_text("Your turn")
     wrong += await look_at(page, "talk-3-live")
+    wrong += await look_at(page, "talk-3-live", SIDEWAYS)
+    await everything_is_in_sight_sideways(learner)
     await page.get_by_role("button", name="Diagnostics").click()
     wrong += await look_at(page, "talk-4-diagnostics")
     await page.keyboard.press("Escape")
@@ -65,6 +67,18 @@ async def test_a_talk_from_choosing_to_looking_back(talker: Talker, microphone: 
     await learner.end_talk()
     wrong += await look_at(page, "talk-6-summary")
     assert wrong == []
+
+
+async def everything_is_in_sight_sideways(learner: WebLearner) -> None:
+    page = learner.page
+    wide, high = SIDEWAYS["sideways"]
+    await page.set_viewport_size({"width": wide, "height": high})
+    await expect(page.locator(".dock-words")).to_be_in_viewport(ratio=1)
+    await expect(page.locator(".orb")).to_be_in_viewport(ratio=1)
+    transcript = await page.locator(".transcript").bounding_box()
+    assert transcript is not None
+    assert transcript["height"] >= high / 2
+    await page.set_viewport_size({"width": 1280, "height": 800})
 
 
 async def test_history_from_nothing_to_a_conversation(talker: Talker) -> None:

@@ -28,6 +28,11 @@ WAYS = {
     "websocket": "WebSocket",
 }
 
+KEEP_STREAM = """
+const found = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wishes) => (window.lastStream = await found(wishes));
+"""
+
 BROKEN_OFF = re.compile(r" — \w+ \w+")
 
 
@@ -149,6 +154,19 @@ async def test_captions_only_is_silent(talker: Talker) -> None:
     await expect(learner.answers).to_have_text([REPLIES[0]])
     await expect(learner.floor).to_have_text("Your turn")
     assert (await played(learner)).sounding_s == 0
+
+
+async def test_the_tutor_is_taken_out_of_what_the_microphone_hears(
+    talker: Talker, microphone: Microphone
+) -> None:
+    learner = await talker(rawMicrophone=False)
+    await learner.page.add_init_script(KEEP_STREAM)
+    await learner.reload_signed_in()
+    microphone.will_say()
+    await learner.start_talking()
+    assert await learner.page.evaluate(
+        "window.lastStream.getAudioTracks()[0].getSettings().echoCancellation"
+    )
 
 
 async def test_a_muted_learner_is_not_heard(talker: Talker, microphone: Microphone) -> None:
