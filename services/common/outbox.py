@@ -54,7 +54,7 @@ _log = structlog.get_logger(__name__)
 class OutboxMixin:
     """The columns of an outbox table. Combine it with the service's declarative base.
 
-    position: order of writing, over all aggregates.
+    position: order of writing, over all aggregates; that of a deleted row may be given again.
     sequence: order within the aggregate, from 1, without gaps.
     """
 
@@ -342,7 +342,9 @@ class OutboxRelay(Generic[Row]):
         """Mark `rows` as published; return how many they are."""
         await self._change(
             update(self._table)
-            .where(self._table.position.in_([row.position for row in rows]))
+            # Not by position: SQLite gives that of a deleted row again, and an account may have
+            # been erased while its events were on their way. Another's would be taken for sent.
+            .where(self._table.event_id.in_([row.event_id for row in rows]))
             .values(
                 published_at=self._clock.now(),
                 attempts=self._table.attempts + 1,
@@ -374,7 +376,7 @@ class OutboxRelay(Generic[Row]):
         )
         await self._change(
             update(self._table)
-            .where(self._table.position == head.position)
+            .where(self._table.event_id == head.event_id)
             .values(
                 attempts=attempts,
                 next_attempt_at=self._clock.now() + timedelta(seconds=wait),

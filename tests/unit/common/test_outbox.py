@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import DeclarativeBase
 
 from services.common.clock import ManualClock
@@ -110,6 +110,32 @@ async def test_what_was_handed_over_leaves_no_copy(database, outbox, relay):
     async with database.snapshot() as session:
         (row,) = (await session.scalars(select(Row))).all()
     assert (row.payload, row.published_at is None) == (b"", False)
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["taken", "refused"])
+async def test_what_takes_the_place_of_an_erased_event_is_sent_too(
+    database, outbox, receiver, clock, arrives
+):
+    """`make fuzz FUZZ_SEED=2` lost a neighbour's turn.
+
+    An account was erased while one of its events was on its way. The next row, another learner's,
+    got the erased one's position, and was noted as sent in its place.
+    """
+
+    async def publish(events: Sequence[OutboxEvent]) -> None:
+        if events[0].aggregate_id == "erased":
+            async with database.transaction() as session:
+                await session.execute(delete(Row).where(Row.aggregate_id == "erased"))
+            await write(database, outbox, ("neighbour", b"1"))
+            if not arrives:
+                raise Unavailable("away", reason="PEER_UNAVAILABLE")
+        await receiver.publish(events)
+
+    relay = OutboxRelay(database, outbox, publish, clock, POLICY, jitter=lambda: 1.0)
+    await write(database, outbox, ("erased", b"1"))
+    await relay.run_once()
+    await relay.run_once()
+    assert receiver.got[-1:] == [("neighbour", b"1")]
 
 
 async def test_a_failing_aggregate_holds_up_only_itself(database, outbox, relay, receiver, clock):
