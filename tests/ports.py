@@ -31,9 +31,13 @@ def free_ports(count: int, each_with: Sequence[int] = ()) -> list[int]:
     worker = int("0" + "".join(filter(str.isdigit, os.environ.get("PYTEST_XDIST_WORKER", ""))))
     base = _FIRST + worker % _WORKERS * _EACH
     found: list[int] = []
+    taken: set[int] = set()
     for place in itertools.islice(_places, _EACH):
         port = base + place % (_EACH - _ABOVE)
-        if _are_free([port, *(port + above for above in each_with)]):
+        ports = [port, *(port + above for above in each_with)]
+        # One that is given out may not lie above another either.
+        if taken.isdisjoint(ports) and _are_free(ports):
+            taken.update(ports)
             found.append(port)
         if len(found) == count:
             return found
