@@ -1,7 +1,8 @@
 """Cuts a reply that is still being written into pieces that can be spoken.
 
-The first piece is cut early, because the learner waits for it: at the first comma after a few
-words, or at a long phrase's joint. Later pieces are whole sentences, because they sound better.
+The first piece is cut early, because the learner waits for it: after an interjection ("Oh,"), at
+the first comma after a few words, or at a long phrase's joint. Later pieces are whole sentences,
+because they sound better.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ _ABBREVIATIONS = frozenset(
 _SENTENCE_END = re.compile(r"[.!?\u2026]+[\"'\u201d\u2019)\]]*")
 # At the edge of what is written a mark after a letter is enough: "1," may become "1,000".
 _CLAUSE_END = re.compile(r"[,;:\u2014](?=\s)|(?<=[^\W\d_])[,;:\u2014]$")
-# "Well," alone sounds clipped; two words carry an intonation.
+# A lone word sounds clipped, two carry an intonation; but an interjection is said alone by nature,
+# and in the time that it takes the model writes the words after it.
 _MIN_FIRST_WORDS = 2
+_INTERJECTIONS = frozenset(
+    "ah aha aw great ha hey hm hmm mm no oh okay ok ooh right sure well wow yeah yes".split()
+)
 # A first sentence without any mark is cut before one of these joints once it is this long:
 # eight words take about 2.5 s to say, in which the model is far ahead again.
 _LONG_WORDS = 8
@@ -85,7 +90,8 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
 
 def _first_clause_end(text: str) -> int | None:
     for match in _CLAUSE_END.finditer(text):
-        if len(text[: match.start()].split()) >= _MIN_FIRST_WORDS:
+        before = text[: match.start()].split()
+        if len(before) >= _MIN_FIRST_WORDS or (before and before[0].lower() in _INTERJECTIONS):
             return match.start() + 1
     words = list(re.finditer(r"\S+", text))
     # The last word may still be growing.

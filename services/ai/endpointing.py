@@ -178,7 +178,7 @@ class Evidence:
 
 
 # The ends and the middle of the patience setting, from `make bench-turns`. The middle's 160 ms is
-# a pause of 96 ms and the models' answers.
+# the first silent frame and the models' answers.
 _IMPATIENT = PausePolicy(sure_ms=160, sure_odds=-0.75, unsure_ms=1400, holding_ms=2000)
 _MIDDLE = PausePolicy(sure_ms=160, sure_odds=0.4, unsure_ms=2400, holding_ms=3000)
 _PATIENT = PausePolicy(sure_ms=500, sure_odds=1.25, unsure_ms=3500, holding_ms=5000)

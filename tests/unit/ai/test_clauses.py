@@ -21,8 +21,10 @@ def split(text: str, size: int = 1) -> list[str]:
     [
         ("", []),
         ("   ", []),
-        ("Oh, nice! What next?", ["Oh, nice!", "What next?"]),
-        ("Well, I see. Go on.", ["Well, I see.", "Go on."]),
+        ("Oh, nice! What next?", ["Oh,", "nice!", "What next?"]),
+        ("Well, I see. Go on.", ["Well,", "I see.", "Go on."]),
+        ("Ben, I see. Go on.", ["Ben, I see.", "Go on."]),
+        (", and so on.", [", and so on."]),
         ("That is good, tell me more. Please.", ["That is good,", "tell me more.", "Please."]),
         ("I met Dr. Smith. He is kind.", ["I met Dr. Smith.", "He is kind."]),
         ("It costs 3.5 euros. Cheap!", ["It costs 3.5 euros.", "Cheap!"]),
@@ -43,8 +45,15 @@ def test_a_long_first_sentence_is_cut_at_a_joint():
 
 def test_the_first_sentence_comes_out_as_soon_as_its_mark_is_there():
     splitter = ClauseSplitter()
-    assert splitter.feed("Oh, nice") == []
-    assert splitter.feed("!") == ["Oh, nice!"]
+    assert splitter.feed("How nice") == []
+    assert splitter.feed("!") == ["How nice!"]
+
+
+def test_an_interjection_is_said_while_the_words_after_it_are_written():
+    splitter = ClauseSplitter()
+    assert splitter.feed("Oh") == []
+    assert splitter.feed(",") == ["Oh,"]
+    assert splitter.feed(" well, ") == []
 
 
 def test_the_first_clause_does_not_wait_for_the_word_after_its_comma():

@@ -91,10 +91,14 @@ def test_speech_is_reported_from_its_first_voiced_frame():
     assert started.start == samples_of_ms(320)
 
 
-def test_a_closed_consonant_is_no_pause():
+def test_a_closed_consonant_ends_nothing_whatever_the_models_say():
     talk = session()
     talk.voice(500)
-    assert of(Paused, talk.silence(64) + talk.voice(300)) == []
+    (paused,) = of(Paused, talk.silence(64))
+    early = talk.answers(0.99, "I like to cook.")
+    later = talk.silence(64) + talk.voice(300)
+    assert of(Committed, early + later) == []
+    assert of(Resumed, later) == [Resumed(paused.pause)]
 
 
 def test_a_sure_pause_ends_the_turn_soon():
