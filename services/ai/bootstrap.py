@@ -16,6 +16,8 @@ from parley_models import ModelsError, ModelStore
 from services.ai.adapters.local import LocalModels
 from services.ai.adapters.parts import Parts
 from services.ai.adapters.registry import LocalRuntime
+from services.ai.assessment.corrector import Corrector, RewritingCorrector
+from services.ai.assessment.scripted import ScriptedCorrector
 from services.ai.capabilities import LanguageModel, ProviderError
 from services.ai.catalogue import Catalogue, EngineEntry
 from services.ai.compute import ComputePool
@@ -72,6 +74,9 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
         async def warm_up() -> None:
             await asyncio.to_thread(builder.build)
             await builder.warm()
+            # Nobody waits for it; it gives way to whoever talks.
+            warming = asyncio.create_task(builder.warm_correctors())
+            closing.push_async_callback(_stop, warming)
 
         servicer = AiServicer(catalogue, EngineMetrics(runtime.metrics.registry))
         yield Application(
@@ -86,6 +91,11 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
             ),
             warm_up=warm_up,
         )
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class _Builder:
@@ -120,6 +130,10 @@ class _Builder:
         closing.push_async_callback(self._parts.aclose)
         self._to_warm: dict[int, PipelineEngine] = {}
         """Engines by the identity of their language model: each is warmed once."""
+        self._correctors: dict[str, Corrector] = {
+            SCRIPTED: ScriptedCorrector(self._script.corrector)
+        }
+        """By the name of their language model, which engines share."""
 
     def build(self) -> None:
         """Make every engine, the default one first. Blocking.
@@ -136,6 +150,11 @@ class _Builder:
             await engine.warm()
             took_ms = round(1000 * (time.monotonic() - started))
             _log.info("prompt_warmed", engine=engine.description.name, took_ms=took_ms)
+
+    async def warm_correctors(self) -> None:
+        """Do what makes the first correction of a conversation as quick as any."""
+        for corrector in self._correctors.values():
+            await corrector.warm()
 
     def _engine(self, name: str) -> EngineEntry:
         if name == SCRIPTED:
@@ -182,6 +201,10 @@ class _Builder:
         entry.recognizer = names.recognizer
         entry.language_model = names.language_model
         entry.synthesizer = names.synthesizer
+        entry.corrector = self._correctors.setdefault(
+            names.language_model,
+            RewritingCorrector(language_models[0].provider, names.language_model),
+        )
         self._to_warm.setdefault(id(language_models[0].provider), engine)
         _offer(self._catalogue.recognizers, recognizers)
         _offer(self._catalogue.language_models, language_models)
@@ -206,6 +229,7 @@ class _Builder:
         entry = EngineEntry(SCRIPTED, "A script instead of models")
         entry.engine = ScriptedEngine(SCRIPTED, self._script)
         entry.recognizer = entry.language_model = entry.synthesizer = SCRIPTED
+        entry.corrector = self._correctors[SCRIPTED]
         _offer(self._catalogue.recognizers, [self._parts.recognizer(SCRIPTED)])
         _offer(self._catalogue.language_models, [self._parts.language_model(SCRIPTED)])
         _offer(self._catalogue.synthesizers, [self._parts.synthesizer(SCRIPTED)])

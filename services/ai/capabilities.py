@@ -288,6 +288,17 @@ class LanguageModel(Protocol):
         """Return how many tokens ``text`` takes at most, closely enough for a budget."""
 
 
+@runtime_checkable
+class WritesInIdleTime(Protocol):
+    """A language model that can write what nobody waits for, at no cost to what somebody does."""
+
+    def open_spare(self) -> LanguageModelSession:
+        """Take the one place for it. Raises ``ProviderBusyError`` while it is taken."""
+
+    async def warm_spare(self, messages: Sequence[Message]) -> None:
+        """Evaluate what everything in that place begins with, in idle time too. A hint."""
+
+
 # --- synthesis ------------------------------------------------------------------------------
 
 

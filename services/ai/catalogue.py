@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from services.ai.assessment.corrector import Corrector
 from services.ai.capabilities import (
     LanguageModel,
     ProviderBusyError,
@@ -39,6 +40,7 @@ class EngineEntry:
     recognizer: str = ""
     language_model: str = ""
     synthesizer: str = ""
+    corrector: Corrector | None = None
 
     @property
     def description(self) -> EngineDescription | None:

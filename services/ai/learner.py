@@ -47,6 +47,41 @@ class Correction:
     replacement: str
 
 
+class CorrectionKind(StrEnum):
+    """What sort of mistake a correction is about."""
+
+    GRAMMAR = "grammar"
+    VOCABULARY = "vocabulary"
+    PRONUNCIATION = "pronunciation"
+    STYLE = "style"
+
+
+@dataclass(frozen=True, slots=True)
+class HeardWord:
+    """A word of the learner's, and how sure it is that it was just this one, 0 to 1."""
+
+    text: str
+    confidence: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCorrection:
+    """A mistake found in an utterance, anchored to its words ``first_word`` to ``end_word``.
+
+    ``original`` quotes those words; ``replacement`` is what to say in their place. ``confidence``
+    is 0 to 1; ``scorer`` names what found it, with its version.
+    """
+
+    kind: CorrectionKind
+    first_word: int
+    end_word: int
+    original: str
+    replacement: str
+    explanation: str
+    confidence: float
+    scorer: str
+
+
 @dataclass(frozen=True, slots=True)
 class PastTurn:
     """An earlier turn: what the learner said, and what the learner heard of the reply."""

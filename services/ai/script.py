@@ -20,6 +20,12 @@ A TOML file, every part optional:
     first_audio_ms = 0
     ms_per_word = 300
 
+    [corrector]
+    delay_ms = 0
+    mistakes = [
+        { original = "I has", replacement = "I have", kind = "grammar", explanation = "…" },
+    ]
+
     [[fault]]
     where = "language_model"      # recognizer, turn_detector, language_model or synthesizer
     on_call = 3                   # the third call in a session fails …
@@ -92,6 +98,33 @@ class SynthesizerScript(_Part):
     ms_per_word: int = Field(300, ge=20, le=2000)
 
 
+class Mistake(_Part):
+    """What is corrected wherever its words are said, whatever the case and the punctuation."""
+
+    original: str = Field(min_length=1)
+    replacement: str = Field(min_length=1)
+    kind: Literal["grammar", "vocabulary", "pronunciation", "style"] = "grammar"
+    explanation: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        """The words of ``original``, in lower case."""
+        return self.original.lower().split()
+
+
+class CorrectorScript(_Part):
+    """What is corrected, after the turn."""
+
+    mistakes: tuple[Mistake, ...] = (
+        Mistake(
+            original="Yesterday I go",
+            replacement="Yesterday I went",
+            explanation="It is over, so it is in the past: “went”.",
+        ),
+    )
+    delay_ms: float = Field(0, ge=0)
+
+
 class Fault(_Part):
     """A failure."""
 
@@ -114,6 +147,7 @@ class Script(_Part):
     turn_detector: TurnDetectorScript = TurnDetectorScript()
     language_model: LanguageModelScript = LanguageModelScript()
     synthesizer: SynthesizerScript = SynthesizerScript()
+    corrector: CorrectorScript = CorrectorScript()
     fault: tuple[Fault, ...] = ()
 
     @classmethod

@@ -23,10 +23,11 @@ from services.ai.capabilities import (
 from services.ai.catalogue import Catalogue, EngineEntry
 from services.ai.engine import FailureReason
 from services.ai.metrics import EngineMetrics
+from services.ai.servicers.assessing import assess
 from services.ai.servicers.live import converse
 from services.ai.servicers.transcribing import transcribe
 from services.common.access import Access, service, user_or_service
-from services.common.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from services.common.errors import InvalidArgument, ResourceExhausted, Unavailable
 
 ACCESS: dict[str, Access] = {
     "Converse": service("conversation"),
@@ -124,8 +125,9 @@ class AiServicer(AiServiceServicer):
                     )
 
     async def Assess(self, request_iterator: object, context: _Context) -> ai_pb2.AssessResponse:
-        """Not done by this version."""
-        raise Unimplemented("This version does not assess utterances.", reason="NOT_IMPLEMENTED")
+        """Find what to correct in an utterance."""
+        with _provider_errors(FailureReason.LANGUAGE_MODEL):
+            return await assess(self._catalogue, context)
 
     async def ListEngines(
         self, request: ai_pb2.ListEnginesRequest, context: _Context

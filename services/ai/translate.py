@@ -16,7 +16,16 @@ from parley.types.v1 import (
 )
 from services.ai import engine as e
 from services.ai.capabilities import LEARNER_RATE_HZ, Transcript, Word
-from services.ai.learner import Correction, LearnerProfile, Level, PastTurn, Scenario
+from services.ai.learner import (
+    Correction,
+    CorrectionKind,
+    FoundCorrection,
+    HeardWord,
+    LearnerProfile,
+    Level,
+    PastTurn,
+    Scenario,
+)
 from services.common.errors import FieldViolation, InvalidArgument
 
 _LEVELS = {
@@ -43,6 +52,12 @@ _STAGES = {
     e.StageKind.FIRST_TOKEN: turn_pb2.STAGE_KIND_FIRST_TOKEN,
     e.StageKind.FIRST_CLAUSE: turn_pb2.STAGE_KIND_FIRST_CLAUSE,
     e.StageKind.FIRST_AUDIO: turn_pb2.STAGE_KIND_FIRST_AUDIO,
+}
+_CORRECTION_KINDS = {
+    CorrectionKind.GRAMMAR: feedback_pb2.CORRECTION_KIND_GRAMMAR,
+    CorrectionKind.VOCABULARY: feedback_pb2.CORRECTION_KIND_VOCABULARY,
+    CorrectionKind.PRONUNCIATION: feedback_pb2.CORRECTION_KIND_PRONUNCIATION,
+    CorrectionKind.STYLE: feedback_pb2.CORRECTION_KIND_STYLE,
 }
 _REASONS = {
     e.ReplyEndReason.COMPLETED: turn_pb2.REPLY_END_REASON_COMPLETED,
@@ -224,6 +239,28 @@ def transcript(heard: Transcript, recognizer: str) -> speech_pb2.Transcript:
         words=words(heard.words),
         confidence=heard.confidence,
         recognizer=recognizer,
+    )
+
+
+def heard_words(heard: speech_pb2.Transcript) -> list[HeardWord]:
+    """Return the verbatim words of an utterance; those of a typed one are surely what was meant."""
+    if heard.words:
+        return [HeardWord(word.text, word.confidence or 1.0) for word in heard.words]
+    return [HeardWord(word) for word in heard.verbatim.split()]
+
+
+def correction(found: FoundCorrection, correction_id: str) -> feedback_pb2.Correction:
+    """Return a correction as it is told."""
+    return feedback_pb2.Correction(
+        correction_id=correction_id,
+        kind=_CORRECTION_KINDS[found.kind],
+        first_word=found.first_word,
+        end_word=found.end_word,
+        original=found.original,
+        replacement=found.replacement,
+        explanation=found.explanation,
+        confidence=found.confidence,
+        scorer=found.scorer,
     )
 
 

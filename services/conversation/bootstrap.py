@@ -21,6 +21,7 @@ from services.common.lifecycle import default_verifier
 from services.common.migrations import migrate
 from services.common.outbox import Outbox, OutboxRelay, RelayPolicy
 from services.common.service import Application, GrpcService, Runtime
+from services.conversation.adapters.assessor import GrpcAssessor
 from services.conversation.adapters.engine import GrpcEngines
 from services.conversation.adapters.history import HistoryPublisher
 from services.conversation.adapters.learners import GrpcLearners
@@ -32,6 +33,7 @@ from services.conversation.adapters.tables import OutboxRow
 from services.conversation.adapters.websocket import WebSocketSessions
 from services.conversation.application import Conversations
 from services.conversation.directory import Directory
+from services.conversation.feedback import Assessments
 from services.conversation.housekeeping import Housekeeping
 from services.conversation.journal import Journal
 from services.conversation.metrics import ConversationMetrics
@@ -72,6 +74,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         metrics.live_sessions.set_function(lambda: len(directory))
         metrics.unsaved_turns.set_function(lambda: journal.waiting)
         session_limits = SessionLimits.of(limits, settings.resume_seconds)
+        ai = AiServiceStub(runtime.peers.channel("ai"))
         conversations = Conversations(
             directory,
             Scenarios.load(),
@@ -81,8 +84,9 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
             ),
             store,
             Surroundings(
-                engines=GrpcEngines(AiServiceStub(runtime.peers.channel("ai"))),
+                engines=GrpcEngines(ai),
                 recordings=GrpcRecordings(MediaServiceStub(runtime.peers.channel("media"))),
+                assessments=Assessments(GrpcAssessor(ai), directory.later),
                 journal=journal,
                 clock=clock,
                 metrics=metrics,

@@ -20,7 +20,7 @@ import structlog
 
 from parley.conversation.v1 import conversation_pb2
 from parley.history.v1 import history_pb2
-from parley.types.v1 import turn_pb2
+from parley.types.v1 import feedback_pb2, turn_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError
 from services.common.ids import new_id
@@ -82,6 +82,18 @@ class TurnKept:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnAssessed:
+    """There is something to say of a turn that was stored before."""
+
+    conversation_id: str
+    user_id: str
+    turn_id: str
+    feedback: feedback_pb2.Feedback
+    at: datetime
+    event_id: str = field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingKept:
     """The recording is complete."""
 
@@ -104,7 +116,7 @@ class ConversationOver:
     event_id: str = field(default_factory=new_id)
 
 
-Told = ConversationBegun | TurnFinished | RecordingKept | ConversationOver
+Told = ConversationBegun | TurnFinished | TurnAssessed | RecordingKept | ConversationOver
 """What history is told of, too."""
 
 Entry = Told | TurnKept
@@ -124,6 +136,9 @@ def to_event(entry: Told) -> history_pb2.ConversationEvent:
             event.started.voice = entry.voice
         case TurnFinished():
             event.turn.CopyFrom(entry.turn)
+        case TurnAssessed():
+            event.assessed.turn_id = entry.turn_id
+            event.assessed.feedback.CopyFrom(entry.feedback)
         case RecordingKept():
             event.recording.recording_id = entry.recording_id
             event.recording.duration_ms = entry.duration_ms

@@ -18,6 +18,7 @@ import structlog
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from parley.media.v1 import media_pb2
+from parley.types.v1 import feedback_pb2, turn_pb2
 from services.common.errors import Internal, ParleyError, ResourceExhausted
 from services.common.status import to_status
 from services.conversation import problems
@@ -48,11 +49,13 @@ from services.conversation.events import (
     ToEngine,
     TurnStored,
 )
+from services.conversation.feedback import TurnFeedback
 from services.conversation.intake import Intake
 from services.conversation.journal import (
     ConversationBegun,
     ConversationOver,
     RecordingKept,
+    TurnAssessed,
     TurnFinished,
     TurnKept,
 )
@@ -96,6 +99,7 @@ class LiveSession:
         self._gate = AudioGate(plan.limits.audio_ahead_ms, catching_up=plan.stored)
         self._connection: Connection | None = None
         self._engine_ready = ai_pb2.EngineReady()
+        self._feedback: TurnFeedback | None = None
         self._recorder: Recorder | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
@@ -252,6 +256,9 @@ class LiveSession:
             ),
             self._clock.monotonic(),
         )
+        self._feedback = TurnFeedback(
+            self._around.assessments, ready.engine, plan.profile, self._tell_feedback
+        )
         if plan.stored:
             return
         self._around.journal.submit(
@@ -331,6 +338,7 @@ class LiveSession:
                 self._save(effect)
             case KeepTurn():
                 self._around.journal.keep(TurnKept(self.conversation_id, effect))
+                self._look_at(effect.turn)
             case RestartEngine():
                 self._link.restart()
             case End() | Suspend():
@@ -339,6 +347,7 @@ class LiveSession:
 
     def _save(self, effect: SaveTurn) -> None:
         turn = effect.turn
+        self._look_at(turn)
         taken = self._around.journal.submit(
             TurnFinished(
                 self.conversation_id,
@@ -349,11 +358,32 @@ class LiveSession:
                 effect.typical_pause_ms,
                 effect.accounted_seq,
             ),
-            done=lambda: self.handle(TurnStored(turn.turn_id, turn.number)),
+            done=lambda: self._stored(turn),
             failed=self._storage_failing,
         )
         if not taken:
             self._later(Refused(problems.storage_gone(), fatal=True))
+
+    def _stored(self, turn: turn_pb2.Turn) -> None:
+        self.handle(TurnStored(turn.turn_id, turn.number))
+        if self._feedback is not None:
+            self._feedback.stored(turn)
+
+    def _look_at(self, turn: turn_pb2.Turn) -> None:
+        if self._feedback is not None:
+            self._feedback.look_at(turn)
+
+    def _tell_feedback(self, turn: turn_pb2.Turn, feedback: feedback_pb2.Feedback) -> None:
+        """Tell history of it, and the client while there is one; the session may be over."""
+        plan = self.plan
+        self._around.journal.submit(
+            TurnAssessed(
+                self.conversation_id, plan.user_id, turn.turn_id, feedback, self._clock.now()
+            )
+        )
+        if not self.over:
+            told = conversation_pb2.TurnFeedback(turn_id=turn.turn_id, feedback=feedback)
+            self.responses.put(conversation_pb2.ConverseResponse(turn=turn.number, feedback=told))
 
     def _storage_failing(self) -> None:
         self._later(Failing(problems.storage_failing()))

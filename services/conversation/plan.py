@@ -15,6 +15,7 @@ from services.common.errors import ParleyError
 from services.common.limits import Limits
 from services.conversation.adapters.engine import Engines
 from services.conversation.events import SaveTurn
+from services.conversation.feedback import Assessments
 from services.conversation.journal import Journal
 from services.conversation.metrics import ConversationMetrics
 from services.conversation.recorder import Recordings
@@ -109,6 +110,7 @@ class Surroundings:
 
     engines: Engines
     recordings: Recordings
+    assessments: Assessments
     journal: Journal
     clock: Clock
     metrics: ConversationMetrics

@@ -107,9 +107,8 @@ class TestEachWay:
             summary = await finish(talk)
             assert summary.turns == summary.turns_saved >= 1
             assert not talk.notices
-            assert [turn.number for turn in await _turns(one, talk, summary.turns)] == list(
-                range(1, summary.turns + 1)
-            )
+            records = await _turns(one, talk, summary.turns)
+            assert [each.turn.number for each in records] == list(range(1, summary.turns + 1))
 
     async def test_speaking_over_the_tutor_stops_it(self, one: Caller, way: type[WebTalk]):
         async with way(one) as talk:
@@ -125,6 +124,23 @@ class TestEachWay:
             await asyncio.gather(microphone, return_exceptions=True)
             assert ended.reason == turn_pb2.REPLY_END_REASON_INTERRUPTED
             assert len(ended.heard_text) < len(REPLY)
+
+    async def test_a_mistake_is_put_right_beside_the_talk_and_in_the_history(
+        self, one: Caller, way: type[WebTalk]
+    ):
+        async with way(one) as talk:
+            await talk.start(captions_only=True)
+            await talk.send(text={"text": "Yesterday I go to work"})
+            told = (await talk.until("feedback")).feedback
+            assert [told.turn_id] == [turn_id for _, turn_id in talk.saved]
+            (correction,) = told.feedback.corrections
+            assert correction.original == "Yesterday I go"
+            assert correction.replacement == "Yesterday I went"
+            await a_turn(talk)
+            await finish(talk)
+            first, second = await _turns(one, talk, 2, corrected=1)
+            assert first.feedback == told.feedback
+            assert not second.HasField("feedback")
 
     async def test_who_was_cut_off_goes_on_where_it_was(self, one: Caller, way: type[WebTalk]):
         async with way(one) as first:
@@ -174,16 +190,17 @@ class TestEachWay:
                 await finish(talk)
 
 
-async def _turns(one: Caller, talk: WebTalk, count: int) -> list[Any]:
+async def _turns(one: Caller, talk: WebTalk, count: int, *, corrected: int = 0) -> list[Any]:
     """Return what history has, once it has this much."""
     async with asyncio.timeout(BOUND_S):
         while True:
             try:
-                turns = [each.turn for each in await one.turns(talk.conversation_id)]
+                records = list(await one.turns(talk.conversation_id))
             except Exception:  # noqa: BLE001 - the conversation may not have arrived
-                turns = []
-            if len(turns) >= count:
-                return turns
+                records = []
+            known = sum(each.HasField("feedback") for each in records)
+            if len(records) >= count and known >= corrected:
+                return records
             await asyncio.sleep(0.1)
 
 

@@ -34,6 +34,8 @@ _CORES = os.cpu_count() or 1
 # Room in the cache for the beginning that all conversations share, beside their own. What is longer
 # is shared up to here: the system message has about 400 tokens.
 _SHARED_TOKENS = 512
+# The same for what is done in idle time: its instructions, a sentence and that sentence again.
+_SPARE_TOKENS = 768
 # One piece is a token, a reply at most ``max_tokens`` of them: the queue cannot grow past that.
 _MAX_QUEUED_PIECES = 4096
 
@@ -75,8 +77,8 @@ class LlamaLanguageModel:
         self._runtime = LlamaRuntime(
             RuntimeSettings(
                 model=settings.model,
-                sequences=settings.sessions + 1,
-                cells=settings.context_tokens * settings.sessions + _SHARED_TOKENS,
+                sequences=settings.sessions + 2,
+                cells=settings.context_tokens * settings.sessions + _SHARED_TOKENS + _SPARE_TOKENS,
                 batch_tokens=max(ALONE_TOKENS, 2 * settings.sessions),
                 threads=settings.threads,
                 library=settings.library,
@@ -88,14 +90,10 @@ class LlamaLanguageModel:
         except ProviderError:
             self._runtime.close()
             raise
-        self._states = (
-            SavedStates(settings.cache_dir, settings.model, self._runtime.release)
-            if settings.cache_dir is not None
-            else None
-        )
         self._scheduler = Scheduler(self._runtime, settings.sessions, settings.context_tokens)
         self._worker = Worker(self._runtime, self._scheduler, settings.free_threads)
         self._free = settings.sessions
+        self._spare_free = True
         self._closed = False
         self._writing = 0
 
@@ -120,30 +118,58 @@ class LlamaLanguageModel:
         self._free -= 1
         return LlamaSession(self)
 
+    def open_spare(self) -> LlamaSession:
+        """Take the place of what is done in idle time. See ``WritesInIdleTime``."""
+        if not self._spare_free:
+            raise ProviderBusyError("the language model's idle time is taken")
+        self._spare_free = False
+        return LlamaSession(self, idle=True)
+
     async def warm(self, messages: Sequence[Message]) -> None:
         """Have every session begin with the evaluated ``messages``: from a file, or evaluated once.
 
         Raises ``ProviderError``.
         """
         tokens = self._format.beginning(messages)[:_SHARED_TOKENS]
-        runtime, scheduler, states = self._runtime, self._scheduler, self._states
-        shared = scheduler.shared
+        await self._warm(tokens, self._scheduler.shared, self._states(""))
+
+    async def warm_spare(self, messages: Sequence[Message]) -> None:
+        """Have idle time begin with the evaluated ``messages``. See ``WritesInIdleTime``."""
+        tokens = self._format.beginning(messages)[:_SPARE_TOKENS]
+        await self._warm(tokens, self._scheduler.spare, self._states("spare"), idle=True)
+
+    def _states(self, folder: str) -> SavedStates | None:
+        """Return where evaluated prompts of one kind are kept, each in a folder of its own."""
+        settings = self._settings
+        if settings.cache_dir is None:
+            return None
+        return SavedStates(settings.cache_dir / folder, settings.model, self._runtime.release)
+
+    async def _warm(
+        self,
+        tokens: tuple[int, ...],
+        sequence: int,
+        states: SavedStates | None,
+        *,
+        idle: bool = False,
+    ) -> None:
+        runtime, scheduler = self._runtime, self._scheduler
 
         def restore() -> bool:
             if states is None:
                 return False
             # A file that turns out damaged may leave anything there.
-            runtime.forget(shared, 0)
-            found = states.restore(runtime, shared, tokens)
-            scheduler.restored(shared, tokens if found else ())
+            runtime.forget(sequence, 0)
+            found = states.restore(runtime, sequence, tokens)
+            scheduler.restored(sequence, tokens if found else ())
             return found
 
         if await asyncio.wrap_future(self._worker.call(restore)):
             return
-        await self.read(tokens, owner=self, sequence=shared)
+        await self.read(tokens, owner=self, sequence=sequence, idle=idle)
         if states is not None:
             await asyncio.wrap_future(
-                self._worker.call(lambda: states.save(runtime, shared, tokens))
+                self._worker.call(lambda: states.save(runtime, sequence, tokens))
             )
 
     def count_tokens(self, text: str) -> int:
@@ -166,17 +192,25 @@ class LlamaLanguageModel:
 
     def release(self, session: LlamaSession) -> None:
         """Take a session's place back."""
-        self._free += 1
+        if session.idle:
+            self._spare_free = True
+        else:
+            self._free += 1
         self._worker.release(session)
 
     async def read(
-        self, tokens: tuple[int, ...], *, owner: object, sequence: int | None = None
+        self,
+        tokens: tuple[int, ...],
+        *,
+        owner: object,
+        sequence: int | None = None,
+        idle: bool = False,
     ) -> None:
         """Evaluate ``tokens`` for ``owner`` ahead of need. Raises ``ProviderError``."""
         if not tokens:
             return
         pieces = _Pieces()
-        job = Job(owner, tokens, None, pieces.text, pieces.end, sequence=sequence)
+        job = Job(owner, tokens, None, pieces.text, pieces.end, sequence=sequence, idle=idle)
         self._worker.submit(job)
         try:
             await pieces.next()
@@ -190,17 +224,20 @@ class LlamaLanguageModel:
         *,
         owner: object,
         tell_end: Callable[[float], None] | None = None,
+        idle: bool = False,
     ) -> AsyncGenerator[str, None]:
         """Yield the reply to ``messages`` for ``owner``. Raises ``ProviderError``.
 
-        ``tell_end`` is told how likely the last message is to end a sentence.
+        ``tell_end`` is told how likely the last message is to end a sentence. ``idle``: only while
+        the model has nothing else to do.
         """
         prompt = self._format.prompt(messages)
-        if len(prompt) >= self._settings.context_tokens:
+        room = self._settings.context_tokens
+        if idle:
+            room = min(room, _SPARE_TOKENS - options.max_tokens)
+        if len(prompt) >= room:
             raise ProviderError(
-                f"the prompt has {len(prompt)} tokens, "
-                f"a conversation {self._settings.context_tokens}",
-                retryable=False,
+                f"the prompt has {len(prompt)} tokens, there is room for {room}", retryable=False
             )
         if options.max_tokens < 1:
             return
@@ -208,9 +245,13 @@ class LlamaLanguageModel:
         sampler = Sampler.seeded(options.temperature, options.top_p, options.seed)
         writing = Writing(sampler, options.max_tokens, TextJoiner(options.stop))
         asked = self._asked(messages, prompt, pieces) if tell_end is not None else None
-        job = Job(owner, prompt, writing, pieces.text, pieces.end, asked=asked)
+        place = self._scheduler.spare if idle else None
+        job = Job(
+            owner, prompt, writing, pieces.text, pieces.end, sequence=place, asked=asked, idle=idle
+        )
         self._worker.submit(job)
-        self._writing += 1
+        # What is written in idle time keeps nobody from speculating.
+        self._writing += not idle
         try:
             while (piece := await pieces.next()) is not None:
                 if isinstance(piece, str):
@@ -218,7 +259,7 @@ class LlamaLanguageModel:
                 elif tell_end is not None:
                     tell_end(piece)
         finally:
-            self._writing -= 1
+            self._writing -= not idle
             self._worker.cancel(job)
 
     def _asked(
@@ -237,9 +278,13 @@ class LlamaLanguageModel:
 
 
 class LlamaSession:
-    """One conversation's sequence. Calls on it run one after another."""
+    """One conversation's sequence. Calls on it run one after another.
 
-    def __init__(self, model: LlamaLanguageModel) -> None:
+    ``idle``: it is none's; what it does is done while the model has nothing else to do.
+    """
+
+    def __init__(self, model: LlamaLanguageModel, *, idle: bool = False) -> None:
+        self.idle = idle
         self._model = model
         self._open = True
         self._turn = asyncio.Lock()
@@ -252,7 +297,7 @@ class LlamaSession:
     async def prime(self, messages: Sequence[Message]) -> None:
         """Evaluate the prompt so far, so that it is in the cache."""
         async with self._turn:
-            if not self._open:
+            if not self._open or self.idle:
                 return
             with suppress(ProviderError):  # a hint: the reply will meet the error, and tell it
                 await self._model.read(self._model.beginning(messages), owner=self)
@@ -265,7 +310,9 @@ class LlamaSession:
             if not self._open:
                 raise ProviderError("the conversation was closed", retryable=False)
             # Closed here and not when it is collected: a reply that nobody reads must stop now.
-            written = self._model.write(messages, options, owner=self, tell_end=self._tell_end)
+            written = self._model.write(
+                messages, options, owner=self, tell_end=self._tell_end, idle=self.idle
+            )
             async with aclosing(written) as pieces:
                 async for piece in pieces:
                     yield piece

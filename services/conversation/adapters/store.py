@@ -30,6 +30,7 @@ from services.conversation.journal import (
     Entry,
     RecordingKept,
     Told,
+    TurnAssessed,
     TurnFinished,
     TurnKept,
     to_event,
@@ -55,6 +56,7 @@ MAX_TYPICAL_PAUSE_MS = 10_000
 _TYPES: dict[type[Told], str] = {
     ConversationBegun: "conversation_started",
     TurnFinished: "turn_finished",
+    TurnAssessed: "turn_assessed",
     RecordingKept: "recording_stored",
     ConversationOver: "conversation_ended",
 }
@@ -103,7 +105,7 @@ class SqlStore:
         for entry in entries:
             if isinstance(entry, TurnKept):
                 _KEPT_TURNS.put(connection, _kept_values(entry))
-            elif entry.event_id not in known:
+            elif entry.event_id not in known and _is_wanted(connection, entry):
                 _write_one(connection, entry)
                 event = OutboxEvent(
                     aggregate_id=entry.conversation_id,
@@ -246,6 +248,9 @@ _KNOWN = select(OutboxRow.event_id).where(
 )
 _KEPT_TURNS = _OneRowEach(cast("Table", KeptTurnRow.__table__), "conversation_id")
 _PACES = _OneRowEach(cast("Table", LearnerPaceRow.__table__), "user_id")
+_IS_THERE = select(ConversationRow.conversation_id).where(
+    ConversationRow.conversation_id == bindparam("wanted")
+)
 _INSERT_CONVERSATION = insert(cast("Table", ConversationRow.__table__))
 _INSERT_TURN = insert(cast("Table", TurnRow.__table__))
 _END_CONVERSATION = (
@@ -253,6 +258,13 @@ _END_CONVERSATION = (
     .where(ConversationRow.conversation_id == bindparam("ended_id"))
     .values(ended_at=bindparam("at"))
 )
+
+
+def _is_wanted(connection: Connection, entry: Told) -> bool:
+    """Whether history is to know of it: feedback may come when its conversation is erased."""
+    if not isinstance(entry, TurnAssessed):
+        return True
+    return connection.scalar(_IS_THERE, {"wanted": entry.conversation_id}) is not None
 
 
 def _write_one(connection: Connection, entry: Told) -> None:
@@ -267,7 +279,7 @@ def _write_one(connection: Connection, entry: Told) -> None:
             connection.execute(
                 _END_CONVERSATION, {"ended_id": entry.conversation_id, "at": entry.at}
             )
-        case RecordingKept():
+        case TurnAssessed() | RecordingKept():
             pass
 
 

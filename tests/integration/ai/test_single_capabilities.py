@@ -1,12 +1,20 @@
 """Transcribe, Generate, Synthesize, Assess and the lists, over gRPC."""
 
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
 import grpc.aio
 import pytest
 
 from parley.ai.v1 import ai_pb2
-from parley.types.v1 import audio_pb2
+from parley.types.v1 import audio_pb2, feedback_pb2, speech_pb2
 from services.common.status import from_rpc_error
 from tests.integration.ai.messages import Start, speech
+
+
+def assessment(**config: Any) -> Iterator[ai_pb2.AssessRequest]:
+    return iter([ai_pb2.AssessRequest(config=ai_pb2.AssessConfig(**config))])
 
 
 def recording(pcm: bytes, **config: object) -> list[ai_pb2.TranscribeRequest]:
@@ -101,12 +109,52 @@ async def test_synthesize_refuses_an_unknown_voice(ai: Start):
         assert await reason_of(stub.Synthesize(request)) == "UNKNOWN_VOICE"
 
 
-async def test_assess_says_that_it_is_not_done_yet(ai: Start):
+@pytest.mark.parametrize("engine", ["", "scripted", "scripted-pipeline"])
+async def test_assess_quotes_the_learner_and_says_it_better(ai: Start, engine: str):
+    said = speech_pb2.Transcript(verbatim="Well, yesterday I go to the market.")
     async with ai() as stub:
-        call = stub.Assess()
+        answer = await stub.Assess(assessment(transcript=said, engine=engine))
+    (one,) = answer.feedback.corrections
+    assert (one.original, one.replacement) == ("yesterday I go", "Yesterday I went")
+    assert (one.first_word, one.end_word) == (1, 4)
+    assert one.kind == feedback_pb2.CORRECTION_KIND_GRAMMAR
+    assert one.explanation
+    assert one.scorer == "scripted@1"
+    assert UUID(one.correction_id).version == 7
+
+
+async def test_assess_finds_nothing_in_what_is_right(ai: Start):
+    said = speech_pb2.Transcript(verbatim="Yesterday I went to the market.")
+    async with ai() as stub:
+        answer = await stub.Assess(assessment(transcript=said))
+    assert not answer.feedback.corrections
+
+
+@pytest.mark.parametrize(
+    ("requests", "reason"),
+    [
+        ([], "START_REQUIRED"),
+        ([ai_pb2.AssessRequest(pcm=b"\0\0")], "START_REQUIRED"),
+        ([ai_pb2.AssessRequest(config=ai_pb2.AssessConfig())], "NOT_IMPLEMENTED"),
+        (
+            [
+                ai_pb2.AssessRequest(
+                    config=ai_pb2.AssessConfig(
+                        transcript=speech_pb2.Transcript(verbatim="Hello"), engine="nobody"
+                    )
+                )
+            ],
+            "UNKNOWN_ENGINE",
+        ),
+    ],
+)
+async def test_assess_says_what_it_lacks(
+    ai: Start, requests: list[ai_pb2.AssessRequest], reason: str
+):
+    async with ai() as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
-    assert from_rpc_error(caught.value).reason == "NOT_IMPLEMENTED"
+            await stub.Assess(iter(requests))
+    assert from_rpc_error(caught.value).reason == reason
 
 
 async def test_engines_are_listed_with_the_default_first(ai: Start):

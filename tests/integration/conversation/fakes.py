@@ -11,7 +11,7 @@ import grpc.aio
 from parley.ai.v1 import ai_pb2, ai_pb2_grpc
 from parley.history.v1 import history_pb2, history_pb2_grpc
 from parley.media.v1 import media_pb2, media_pb2_grpc
-from parley.types.v1 import audio_pb2, speech_pb2, turn_pb2
+from parley.types.v1 import audio_pb2, feedback_pb2, speech_pb2, turn_pb2
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from services.common.errors import ParleyError, ResourceExhausted
 from services.common.status import DETAILS_KEY, grpc_code, to_status
@@ -143,11 +143,24 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
         self.places: int | None = None
         self.refused = 0
         self.on_text: Callable[[EngineSession, str], Awaitable[None]] | None = None
+        self.feedback = feedback_pb2.Feedback()
+        self.assessed: list[ai_pb2.AssessConfig] = []
+        self.assessing = asyncio.Event()
+        self.assessing.set()
+        self.assess_error: ParleyError | None = None
 
     async def session(self) -> EngineSession:
         """Return the next engine session that is opened."""
         async with asyncio.timeout(20):
             return await self.opened.get()
+
+    async def Assess(self, _requests: Any, context: Any) -> Any:
+        first = await context.read()
+        self.assessed.append(first.config)
+        await self.assessing.wait()
+        if self.assess_error is not None:
+            await refuse(context, self.assess_error)
+        return ai_pb2.AssessResponse(feedback=self.feedback)
 
     async def Converse(self, _requests: Any, context: Any) -> None:
         first = await context.read()

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from parley.conversation.v1 import conversation_pb2
 from parley.history.v1 import history_pb2
-from parley.types.v1 import turn_pb2
+from parley.types.v1 import feedback_pb2, turn_pb2
 from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.ids import new_id
@@ -24,6 +24,7 @@ from services.conversation.events import KeepTurn
 from services.conversation.journal import (
     ConversationBegun,
     ConversationOver,
+    TurnAssessed,
     TurnFinished,
     TurnKept,
 )
@@ -224,3 +225,21 @@ async def test_of_the_turn_under_way_the_newest_is_kept(store: SqlStore, clock: 
     assert stored is not None
     assert stored.kept == KeepTurn(turns[1], 7, 8, 9)
     assert stored.accounted_seq == 2**40
+
+
+async def test_feedback_on_a_conversation_that_was_erased_leaves_no_trace(
+    store: SqlStore, clock: ManualClock, database: Database
+):
+    conversation = begun(clock)
+    there = conversation.conversation_id
+    over = ConversationOver(there, USER, 1_000, clock.now())
+    await store.write([conversation, finished(there, 1, clock), over])
+    feedback = feedback_pb2.Feedback()
+    await store.write([TurnAssessed(there, USER, new_id(), feedback, clock.now())])
+    async with database.snapshot() as session:
+        told = list(await session.scalars(select(OutboxRow.type)))
+    assert told.count("turn_assessed") == 1
+    await store.erase_user(USER, ())
+    await store.write([TurnAssessed(there, USER, new_id(), feedback, clock.now())])
+    async with database.snapshot() as session:
+        assert not list(await session.scalars(select(OutboxRow.type)))

@@ -3,7 +3,7 @@
 Continuous batching: a step is one pass over the weights with a token of every reply that is being
 written, and beside them a chunk of the prompts that are being read. So conversations share the
 model without waiting for each other's ends. What is read ahead of need yields to what somebody
-waits for.
+waits for, and what is done in idle time to everything.
 
 Single-threaded and without a clock; `worker` gives it a thread. Only ``Job.cancelled`` may be set
 from elsewhere.
@@ -27,6 +27,8 @@ SHARED_STEP_TOKENS = 32
 # Ahead of need small chunks: what is stopped for a reply in their middle is lost.
 AHEAD_TOKENS = 16
 AHEAD_BESIDE_TOKENS = 4
+# In idle time smaller ones yet, for it has one thread, and speech may begin at any moment.
+IDLE_TOKENS = 8
 
 
 class Runtime(Protocol):
@@ -79,6 +81,8 @@ class Job:
 
     ``on_text`` gets pieces of the reply, ``on_end`` once the error or None; a cancelled job tells
     nothing more. Both are called on the scheduler's thread and must not block.
+
+    ``idle``: it goes on only while the model has nothing else to do.
     """
 
     owner: Hashable
@@ -90,11 +94,17 @@ class Job:
     sequence: int | None = None
     begun: bool = False
     asked: Asked | None = None
+    idle: bool = False
 
     @property
     def is_ahead(self) -> bool:
-        """Whether nobody waits for it."""
+        """Whether it is read ahead of need: nothing is written, and nobody waits for it."""
         return self.writing is None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a learner waits for it."""
+        return not self.is_ahead and not self.idle
 
 
 @dataclass(slots=True)
@@ -108,6 +118,11 @@ class Step:
         """What is evaluated."""
         return [piece for _, piece in self.parts]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is made of what gives way to everything."""
+        return all(job.idle for job, _ in self.parts)
+
 
 class Scheduler:
     """The jobs of one model.
@@ -119,15 +134,16 @@ class Scheduler:
     ``evaluated_tokens`` counts what went through the model, of all jobs together.
 
     Sequences are numbered from 0; the one after the last place, ``shared``, holds a prompt's
-    beginning from which any sequence may begin.
+    beginning from which any sequence may begin; the next, ``spare``, is for idle time.
     """
 
     def __init__(self, runtime: Runtime, places: int, context_tokens: int) -> None:
         self._runtime = runtime
         self._context_tokens = context_tokens
         self.shared = places
+        self.spare = places + 1
         self.evaluated_tokens = 0
-        self._held: list[list[int]] = [[] for _ in range(places + 1)]
+        self._held: list[list[int]] = [[] for _ in range(places + 2)]
         self._owners: dict[Hashable, int] = {}
         self._jobs: list[Job] = []
 
@@ -166,8 +182,11 @@ class Scheduler:
         step = Step()
         reading: list[Job] = []
         ahead: list[Job] = []
+        idle: list[Job] = []
         for job in self._jobs:
-            if job.writing is None:
+            if job.idle:
+                idle.append(job)
+            elif job.writing is None:
                 ahead.append(job)
             elif job.writing.next_token is None:
                 reading.append(job)
@@ -175,10 +194,12 @@ class Scheduler:
                 self._add(step, job, (job.writing.next_token,))
         writing = bool(step.parts)
         if reading:
-            alone = len(self._jobs) == 1
+            alone = len(self._jobs) - len(idle) == 1
             self._share(step, reading, ALONE_TOKENS if alone else SHARED_STEP_TOKENS)
         elif ahead:
             self._share(step, ahead, AHEAD_BESIDE_TOKENS if writing else AHEAD_TOKENS)
+        elif idle and not writing:
+            self._go_on(step, idle[0])
         return step if step.parts else None
 
     def helps(self, step: Step, job: Job) -> bool:
@@ -187,7 +208,7 @@ class Scheduler:
         True as well when somebody waits for the step itself.
         """
         for running, piece in step.parts:
-            if not running.is_ahead and not running.cancelled:
+            if running.is_awaited and not running.cancelled:
                 return True
             if running.owner == job.owner:
                 held = [*self._held[piece.sequence][: piece.start], *piece.tokens]
@@ -253,6 +274,14 @@ class Scheduler:
                 sorted(free), key=lambda sequence: _common(self._held[sequence], job.prompt)
             )
         return self._owners[job.owner]
+
+    def _go_on(self, step: Step, job: Job) -> None:
+        """Do a little of a job that nobody waits for."""
+        token = None if job.writing is None else job.writing.next_token
+        if token is None:
+            self._share(step, [job], IDLE_TOKENS)
+        else:
+            self._add(step, job, (token,))
 
     def _share(self, step: Step, jobs: Sequence[Job], tokens: int) -> None:
         """Give the jobs equal parts of ``tokens``; what one does not need, the others get."""

@@ -38,7 +38,7 @@ class StoppableRuntime(Runtime, Protocol):
 class Worker:
     """Runs a scheduler's steps on a thread of its own, which sleeps when there are none.
 
-    ``threads`` is asked before each step how many may compute it.
+    ``threads`` is asked before each step how many may compute it; idle time has one.
 
     Full-policy: with too much waiting, the next job raises ``ProviderBusyError`` at once.
     """
@@ -63,9 +63,10 @@ class Worker:
             self._put(lambda: self._scheduler.submit(job))
             # What runs ahead of need gives way, unless it is just what the job would do first.
             running = self._running
-            if running is None or job.is_ahead or self._scheduler.helps(running, job):
+            if running is None or job.idle:
                 return
-            self._runtime.stop()
+            if running.is_idle or not (job.is_ahead or self._scheduler.helps(running, job)):
+                self._runtime.stop()
 
     def cancel(self, job: Job) -> None:
         """Leave ``job``; its callbacks are not called any more. A step for it alone is stopped.
@@ -144,7 +145,7 @@ class Worker:
             self._running = step
             self._runtime.clear_stop()
         try:
-            self._runtime.use_threads(self._threads())
+            self._runtime.use_threads(1 if step.is_idle else self._threads())
             outcome = self._runtime.decode(step.slices)
         finally:
             with self._changed:

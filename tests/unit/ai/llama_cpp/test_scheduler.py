@@ -16,6 +16,7 @@ from services.ai.adapters.llama_cpp.scheduler import (
     AHEAD_BESIDE_TOKENS,
     AHEAD_TOKENS,
     ALONE_TOKENS,
+    IDLE_TOKENS,
     SHARED_STEP_TOKENS,
     Asked,
     Job,
@@ -56,11 +57,30 @@ class Bench:
     def ahead(self, owner: str, prompt: list[int], sequence: int | None = None) -> Job:
         return self._submit(owner, prompt, None, sequence)
 
+    def idle(self, prompt: list[int], tokens: int = 3) -> Job:
+        sampler = Sampler(0.0, 1.0, random.Random(1))
+        writing = Writing(sampler, tokens, TextJoiner())
+        return self._submit("nobody", prompt, writing, self.scheduler.spare, idle=True)
+
     def _submit(
-        self, owner: str, prompt: list[int], writing: Writing | None, sequence: int | None = None
+        self,
+        owner: str,
+        prompt: list[int],
+        writing: Writing | None,
+        sequence: int | None = None,
+        *,
+        idle: bool = False,
     ) -> Job:
         told = Told()
-        job = Job(owner, tuple(prompt), writing, told.add, told.ends.append, sequence=sequence)
+        job = Job(
+            owner,
+            tuple(prompt),
+            writing,
+            told.add,
+            told.ends.append,
+            sequence=sequence,
+            idle=idle,
+        )
         self.told[job] = told
         self.scheduler.submit(job)
         return job
@@ -338,3 +358,39 @@ def test_whatever_happens_the_cache_holds_what_the_scheduler_thinks(given_action
     assert all(len(told.ends) <= 1 for told in bench.told.values())
     for job in live.values():
         assert len(bench.told[job].ends) == 1
+
+
+def test_idle_time_takes_no_part_in_a_step_of_anything_else(bench: Bench):
+    bench.idle(some(20))
+    assert bench.step() == [IDLE_TOKENS]
+    bench.ahead("ann", some(AHEAD_TOKENS))
+    bench.reply("bob", some(ALONE_TOKENS), tokens=1)
+    assert bench.step() == [SHARED_STEP_TOKENS]
+    assert bench.step() == [SHARED_STEP_TOKENS]
+    assert bench.step() == [AHEAD_TOKENS]
+    assert bench.step() == [IDLE_TOKENS]
+
+
+def test_a_reply_beside_idle_time_is_read_as_fast_as_alone(bench: Bench):
+    bench.idle(some(20))
+    bench.reply("ann", some(ALONE_TOKENS), tokens=1)
+    assert bench.step() == [ALONE_TOKENS]
+
+
+def test_what_is_done_in_idle_time_takes_no_conversations_place(bench: Bench):
+    for owner in "abc":
+        bench.reply(owner, some(5))
+    job = bench.idle(some(20))
+    bench.run()
+    assert bench.told[job].ends == [None]
+    assert bench.told[job].text == "<21><22><23>"
+
+
+def test_idle_time_begins_with_what_its_place_holds(bench: Bench):
+    bench.idle(some(40))
+    bench.run()
+    before = bench.runtime.evaluated
+    job = bench.idle([*some(39), 20])
+    bench.run()
+    assert bench.told[job].ends == [None]
+    assert bench.runtime.evaluated - before <= 4

@@ -16,18 +16,24 @@ from services.ai.capabilities import ProviderError
 from tests.unit.ai.llama_cpp.fakes import FakeRuntime
 
 LONG = 20.0
+SPARE = 3
 
 
 class Waited:
     """A job and its end."""
 
-    def __init__(self, owner: str, prompt: list[int], *, ahead: bool = False) -> None:
+    def __init__(
+        self, owner: str, prompt: list[int], *, ahead: bool = False, idle: bool = False
+    ) -> None:
         self.text = ""
         self.error: ProviderError | None = None
         self.ended = threading.Event()
         sampler = Sampler(0.0, 1.0, random.Random(1))
         writing = None if ahead else Writing(sampler, 3, TextJoiner())
-        self.job = Job(owner, tuple(prompt), writing, self._add, self._end)
+        place = SPARE if idle else None
+        self.job = Job(
+            owner, tuple(prompt), writing, self._add, self._end, sequence=place, idle=idle
+        )
 
     def _add(self, piece: str) -> None:
         self.text += piece
@@ -119,6 +125,44 @@ def test_what_is_read_ahead_for_the_reply_itself_is_not_lost(worker: Worker, run
     runtime.gate.set()
     reply.wait()
     assert [len(piece.tokens) for piece in runtime.steps[1]] == [1]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_idle_time_ends_the_moment_anything_else_is_to_do(
+    worker: Worker, runtime: FakeRuntime, ahead: bool
+):
+    idle, other = Waited("nobody", [1, 2], idle=True), Waited("ann", [5], ahead=ahead)
+    begin(worker, runtime, idle)
+    worker.submit(other.job)
+    assert runtime.stops == 1
+    runtime.gate.set()
+    other.wait()
+    assert idle.wait().text == "<3><4><5>", "what was stopped goes on, and nothing of it is lost"
+    assert [piece.sequence for step in runtime.steps for piece in step][-1] == SPARE
+
+
+def test_idle_time_stops_nothing(worker: Worker, runtime: FakeRuntime):
+    ahead, idle = Waited("ann", [1, 2], ahead=True), Waited("nobody", [7], idle=True)
+    begin(worker, runtime, ahead)
+    worker.submit(idle.job)
+    assert runtime.stops == 0
+    runtime.gate.set()
+    assert idle.wait().text == "<8><9><10>"
+
+
+def test_idle_time_has_one_thread(worker: Worker, runtime: FakeRuntime):
+    idle = Waited("nobody", [1], idle=True)
+    worker.submit(idle.job)
+    idle.wait()
+    assert set(runtime.used_threads) == {1}
+
+
+def test_cancelling_stops_what_is_done_in_idle_time(worker: Worker, runtime: FakeRuntime):
+    idle = Waited("nobody", [1, 2], idle=True)
+    begin(worker, runtime, idle)
+    worker.cancel(idle.job)
+    assert worker.call(lambda: "free").result(LONG) == "free"
+    assert runtime.steps == []
 
 
 def test_a_fault_ends_the_jobs_and_not_the_thread(worker: Worker, runtime: FakeRuntime):

@@ -1359,8 +1359,11 @@ class AssessConfig(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """What should have been said, in reading exercises; empty in talk."""
+    engine: _builtins.str
+    """The engine whose models look at it, a name of ListEngines; empty means the default."""
     @_builtins.property
     def transcript(self) -> _speech_pb2.Transcript:
         """The words; without them the audio is recognised first."""
@@ -1380,10 +1383,11 @@ class AssessConfig(_message.Message):
         format: _audio_pb2.AudioFormat | None = ...,
         profile: _learner_pb2.LearnerProfile | None = ...,
         reference: _builtins.str = ...,
+        engine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "profile", b"profile", "transcript", b"transcript"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "profile", b"profile", "reference", b"reference", "transcript", b"transcript"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "profile", b"profile", "reference", b"reference", "transcript", b"transcript"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

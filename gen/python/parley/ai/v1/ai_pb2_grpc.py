@@ -108,7 +108,10 @@ class AiServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Assess(self, request_iterator, context):
-        """Finds corrections and scores in an utterance.
+        """Finds corrections in an utterance, at most two, and only such as are surely right: most have
+        none. Done in idle time, so it may take long. There are no scores yet, and an utterance without
+        its transcript is UNIMPLEMENTED. FAILED_PRECONDITION (START_REQUIRED); INVALID_ARGUMENT
+        (UNKNOWN_ENGINE); RESOURCE_EXHAUSTED (AT_CAPACITY) while too many others wait.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,11 @@ class AiServiceStub:
     Synthesize: _grpc.UnaryStreamMultiCallable[_ai_pb2.SynthesizeRequest, _ai_pb2.SynthesizeResponse]
     """Streams speech for a text. The first response carries the format."""
     Assess: _grpc.StreamUnaryMultiCallable[_ai_pb2.AssessRequest, _ai_pb2.AssessResponse]
-    """Finds corrections and scores in an utterance."""
+    """Finds corrections in an utterance, at most two, and only such as are surely right: most have
+    none. Done in idle time, so it may take long. There are no scores yet, and an utterance without
+    its transcript is UNIMPLEMENTED. FAILED_PRECONDITION (START_REQUIRED); INVALID_ARGUMENT
+    (UNKNOWN_ENGINE); RESOURCE_EXHAUSTED (AT_CAPACITY) while too many others wait.
+    """
     ListEngines: _grpc.UnaryUnaryMultiCallable[_ai_pb2.ListEnginesRequest, _ai_pb2.ListEnginesResponse]
     """Lists the engines, with those that cannot serve and why."""
     ListVoices: _grpc.UnaryUnaryMultiCallable[_ai_pb2.ListVoicesRequest, _ai_pb2.ListVoicesResponse]
@@ -72,7 +76,11 @@ class AiServiceAsyncStub(AiServiceStub):
     Synthesize: _aio.UnaryStreamMultiCallable[_ai_pb2.SynthesizeRequest, _ai_pb2.SynthesizeResponse]  # type: ignore[assignment]
     """Streams speech for a text. The first response carries the format."""
     Assess: _aio.StreamUnaryMultiCallable[_ai_pb2.AssessRequest, _ai_pb2.AssessResponse]  # type: ignore[assignment]
-    """Finds corrections and scores in an utterance."""
+    """Finds corrections in an utterance, at most two, and only such as are surely right: most have
+    none. Done in idle time, so it may take long. There are no scores yet, and an utterance without
+    its transcript is UNIMPLEMENTED. FAILED_PRECONDITION (START_REQUIRED); INVALID_ARGUMENT
+    (UNKNOWN_ENGINE); RESOURCE_EXHAUSTED (AT_CAPACITY) while too many others wait.
+    """
     ListEngines: _aio.UnaryUnaryMultiCallable[_ai_pb2.ListEnginesRequest, _ai_pb2.ListEnginesResponse]  # type: ignore[assignment]
     """Lists the engines, with those that cannot serve and why."""
     ListVoices: _aio.UnaryUnaryMultiCallable[_ai_pb2.ListVoicesRequest, _ai_pb2.ListVoicesResponse]  # type: ignore[assignment]
@@ -124,7 +132,11 @@ class AiServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_ai_pb2.AssessRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_ai_pb2.AssessResponse, _abc.Awaitable[_ai_pb2.AssessResponse]]:
-        """Finds corrections and scores in an utterance."""
+        """Finds corrections in an utterance, at most two, and only such as are surely right: most have
+        none. Done in idle time, so it may take long. There are no scores yet, and an utterance without
+        its transcript is UNIMPLEMENTED. FAILED_PRECONDITION (START_REQUIRED); INVALID_ARGUMENT
+        (UNKNOWN_ENGINE); RESOURCE_EXHAUSTED (AT_CAPACITY) while too many others wait.
+        """
 
     @_abc_1.abstractmethod
     def ListEngines(

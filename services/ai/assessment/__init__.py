@@ -1,0 +1,1 @@
+"""What is found in a learner's words after the turn: corrections."""
