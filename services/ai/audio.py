@@ -7,12 +7,14 @@ import numpy.typing as npt
 
 from services.ai.capabilities import LEARNER_RATE_HZ, Pcm16
 
+_INT16 = np.dtype("<i2")
+
 
 def pcm_from_bytes(data: bytes) -> Pcm16:
     """Read int16 little-endian mono PCM. Raises ``ValueError`` on an odd number of bytes."""
     if len(data) % 2:
         raise ValueError(f"16-bit PCM has an even number of bytes, got {len(data)}")
-    return np.frombuffer(data, dtype="<i2")
+    return np.frombuffer(data, dtype=_INT16)
 
 
 def to_float(audio: Pcm16) -> npt.NDArray[np.float32]:

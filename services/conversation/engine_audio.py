@@ -3,8 +3,8 @@
 A message costs both services about the same CPU time however long it is, and clients send fifty a
 second. Where few talk each goes on at once: nothing is nearer to the learner than that. Where many
 do, audio waits for more of its kind, as long as nothing hangs on it: the middle of an utterance
-and the silence between turns wait long, the first words for one frame; a pause after which the turn
-may be over waits for nothing, and whoever begins to speak is heard at once.
+and the silence between turns wait long, the first words over a reply for one frame; a pause after
+which the turn may be over waits for nothing, and whoever begins to speak is heard at once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ URGENT_BYTES = 40 * _BYTES_A_MS
 # In silence only speech can begin, and amid speech it can only pause: both end the wait. What is
 # too soft to end it waits so long at most, half of what stopping an interrupted tutor may take.
 STEADY_BYTES = 120 * _BYTES_A_MS
+
+# Silence in which there is nothing to decide and nobody to stop.
+IDLE_BYTES = 200 * _BYTES_A_MS
 
 # The engine's bound of one message.
 _MAX_BYTES = 200 * _BYTES_A_MS
@@ -64,6 +67,8 @@ class EngineAudio:
         # when an earlier engine was lost: so it begins as a pause.
         self._loud = False
         self._same_bytes = 0
+        self._decided = False
+        self._over_reply = False
         self._room = _QUIETEST_ROOM
 
     def add(self, pcm: bytes) -> tuple[bytes, ...]:
@@ -81,6 +86,11 @@ class EngineAudio:
         """The engine has decided on the turn: a pause is silence from here on."""
         if not self._loud:
             self._same_bytes = _SILENT_AFTER_BYTES
+            self._decided = True
+
+    def floor(self, *, tutor: bool) -> None:
+        """Who has the floor from here on: what is said over a reply may have to stop it."""
+        self._over_reply = tutor
 
     def take(self) -> bytes:
         """Return what is held, and hold it no more: something else is to be sent after it."""
@@ -100,8 +110,12 @@ class EngineAudio:
         if loud is self._loud:
             self._same_bytes = before + len(pcm)
             if before >= steady_after:
-                return STEADY_BYTES
-            return URGENT_BYTES if loud else 0
+                idle = self._decided and not self._over_reply
+                return IDLE_BYTES if idle else STEADY_BYTES
+            if not loud:
+                return 0
+            return URGENT_BYTES if self._over_reply else STEADY_BYTES
         self._loud, self._same_bytes = loud, len(pcm)
+        self._decided = False
         # The end of speech is news, and so is its begin after silence; between words it is not.
         return 0 if not loud or before >= steady_after else URGENT_BYTES

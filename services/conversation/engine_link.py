@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 import structlog
@@ -106,15 +107,25 @@ class EngineLink:
         if self._engine is not None:
             self._engine.post(request)
 
-    async def send_audio(self, pieces: tuple[bytes, ...]) -> None:
-        """Send audio; without an engine it is kept for the next one."""
-        engine = self._engine
+    def send_audio(self, pieces: tuple[bytes, ...]) -> Awaitable[None] | None:
+        """Send audio; return what to await before more of it is sent, if anything.
+
+        Without an engine it is kept for the next one.
+        """
+        engine, audio = self._engine, self._audio
+        if audio.keeps_much:
+            audio.trim_kept(speaking=engine is None or self._session.learner_speaking)
         if engine is None:
-            self._audio.trim_kept(speaking=True)
-            return
+            return None
+        if len(pieces) == 1:
+            return engine.send_audio(pieces[0])
+        return self._send_all(engine, pieces) if pieces else None
+
+    async def _send_all(self, engine: Engine, pieces: Iterable[bytes]) -> None:
         for piece in pieces:
-            await engine.send_audio(piece)
-        self._audio.trim_kept(speaking=self._session.learner_speaking)
+            sending = engine.send_audio(piece)
+            if sending is not None:
+                await sending
 
     async def listen(self) -> None:
         """Hand the engine's messages to the session until its end, through as many as it takes."""
@@ -200,7 +211,9 @@ class EngineLink:
         """Give the new engine what it has missed, then let everything go to it again."""
         while pieces := self._audio.kept_since(position):
             for piece in pieces:
-                await engine.send_audio(piece)
+                sending = engine.send_audio(piece)
+                if sending is not None:
+                    await sending
                 position += len(piece) // 2
         self._engine = engine
         self._session.handle(EngineBack())

@@ -39,6 +39,9 @@ _KEPT_MS = 30_000
 # Kept while nobody speaks: an utterance's onset is noticed after about this long.
 _KEPT_QUIET_MS = 1_000
 
+# Kept beyond these at most: what is too much goes a few messages at a time.
+_TRIM_EVERY_MS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -83,6 +86,7 @@ class LearnerAudio:
         self._resampler = self._new_resampler()
         self._kept: deque[bytes] = deque()
         self._kept_samples = 0
+        self._trim_at = 0
 
     @property
     def end_ms(self) -> float:
@@ -114,7 +118,7 @@ class LearnerAudio:
         elif gap < 0:
             message_pcm = message_pcm[-gap * 2 :]
         if message_pcm:
-            pieces.extend(self._to_engine(message_pcm))
+            pieces += self._to_engine(message_pcm)
         taken = Taken(message_pcm, self.next_sample, tuple(pieces))
         self.next_sample += len(message_pcm) // 2
         return taken
@@ -139,11 +143,17 @@ class LearnerAudio:
         skip = max(0, position - self.kept_from) * 2
         return _pieces(b"".join(self._kept)[skip:])
 
+    @property
+    def keeps_much(self) -> bool:
+        """Whether it is time for `trim_kept`: not with every message."""
+        return self._kept_samples >= self._trim_at
+
     def trim_kept(self, *, speaking: bool) -> None:
         """Let go of what a new engine would not need."""
         most = (_KEPT_MS if speaking else _KEPT_QUIET_MS) * ENGINE_RATE_HZ // 1000
         while self._kept and self._kept_samples - len(self._kept[0]) // 2 >= most:
             self._kept_samples -= len(self._kept.popleft()) // 2
+        self._trim_at = self._kept_samples + _TRIM_EVERY_MS * ENGINE_RATE_HZ // 1000
 
     def _skip(self, samples: int) -> list[bytes]:
         """Go over a gap of `samples`; return the silence that the engine shall hear of it."""

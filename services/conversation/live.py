@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 
 import structlog
 
@@ -166,13 +167,23 @@ class LiveSession:
 
         What is wrong with it becomes a notice.
         """
+        waiting = self.take(request)
+        if waiting is not None:
+            await waiting
+
+    def take(self, request: conversation_pb2.ConverseRequest) -> Awaitable[None] | None:
+        """Take one message as `receive` does; return what to await before the next, if anything.
+
+        Four in five are audio that waits for more of its kind: those cost no coroutine.
+        """
         now = self._clock.monotonic()
         if not self._message_gate.admits(now):
             self.handle(Refused(problems.messages_too_fast(), request.seq, fatal=True))
         elif request.HasField("audio"):
-            await self._on_audio(request, now)
+            return self._on_audio(request, now)
         else:
             self.handle(FromClient(request))
+        return None
 
     def refuse(self, error: ParleyError, cause_seq: int) -> None:
         """A message of the client's could not even be read."""
@@ -411,7 +422,9 @@ class LiveSession:
 
     # --- the learner's audio ------------------------------------------------------------------
 
-    async def _on_audio(self, request: conversation_pb2.ConverseRequest, now: float) -> None:
+    def _on_audio(
+        self, request: conversation_pb2.ConverseRequest, now: float
+    ) -> Awaitable[None] | None:
         audio, message = self._audio, request.audio
         try:
             taken = audio.take(message.pcm, message.first_sample)
@@ -419,13 +432,17 @@ class LiveSession:
         except ParleyError as error:
             fatal = isinstance(error, ResourceExhausted)
             self.handle(Refused(error, request.seq, fatal=fatal))
-            return
+            return None
         self.session.note_audio(audio.end_ms, now)
         if self._recorder is not None:
             self._recorder.learner(taken.pcm, taken.first_sample)
-        await self._link.send_audio(taken.for_engine)
-        if wait > 0:
-            await self._clock.sleep(wait)
+        sending = self._link.send_audio(taken.for_engine)
+        return sending if wait <= 0 else self._hold_back(sending, wait)
+
+    async def _hold_back(self, sending: Awaitable[None] | None, wait: float) -> None:
+        if sending is not None:
+            await sending
+        await self._clock.sleep(wait)
 
     # --- the engine ---------------------------------------------------------------------------
 

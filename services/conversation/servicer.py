@@ -155,4 +155,6 @@ async def _read(live: LiveSession, context: Context) -> None:
             continue
         if message is grpc.aio.EOF:
             return
-        await live.receive(message)
+        waiting = live.take(message)
+        if waiting is not None:
+            await waiting

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc.aio
@@ -44,10 +44,11 @@ class Engine(Protocol):
         """Send something other than audio; never waits. After the end it is dropped."""
         ...
 
-    async def send_audio(self, pcm: bytes) -> None:
-        """Send audio; waits while the engine cannot take it. After the end it is dropped.
+    def send_audio(self, pcm: bytes) -> Awaitable[None] | None:
+        """Send audio; return what to await before more of it is sent, if anything.
 
-        A moment of it may be held back until more comes, or a message is posted.
+        That waits while the engine cannot take it. After the end it is dropped. A moment of it may
+        be held back until more comes, or a message is posted: then there is nothing to await.
         """
         ...
 
@@ -128,6 +129,7 @@ class GrpcEngine:
         """Send something other than audio. See `Engine`."""
         if self._over:
             return
+        self._note_floor(request)
         held = self._audio.take()
         if held:
             self._posted.append(_audio(held))
@@ -135,13 +137,14 @@ class GrpcEngine:
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
 
-    async def send_audio(self, pcm: bytes) -> None:
+    def send_audio(self, pcm: bytes) -> Awaitable[None] | None:
         """Send audio. See `Engine`."""
         if self._over:
-            return
+            return None
         messages = self._audio.add(pcm)
-        if not messages:
-            return
+        return self._write_audio(messages) if messages else None
+
+    async def _write_audio(self, messages: tuple[bytes, ...]) -> None:
         async with self._writing:
             try:
                 await self._write_posted()
@@ -179,6 +182,13 @@ class GrpcEngine:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
         self._call.cancel()
+
+    def _note_floor(self, request: ai_pb2.ConverseRequest) -> None:
+        kind = request.WhichOneof("message")
+        if kind == "floor":
+            self._audio.floor(tutor=request.floor.floor == ai_pb2.FLOOR_TUTOR)
+        elif kind in ("interrupt", "reply_heard"):
+            self._audio.floor(tutor=False)
 
     async def _flush(self) -> None:
         async with self._writing:

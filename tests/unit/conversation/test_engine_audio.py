@@ -21,6 +21,12 @@ def crowded() -> EngineAudio:
     return EngineAudio(Crowd(FEW_SESSIONS + 1))
 
 
+def over_a_reply() -> EngineAudio:
+    audio = crowded()
+    audio.floor(tutor=True)
+    return audio
+
+
 def lengths_ms(audio: EngineAudio, pieces: list[bytes]) -> list[list[int]]:
     """Return, for each piece, how long the messages are that it made ready."""
     return [[len(each) // 32 for each in audio.add(piece)] for piece in pieces]
@@ -35,13 +41,30 @@ def test_where_few_talk_every_piece_goes_at_once():
 def test_what_was_held_when_the_others_left_goes_with_the_next_piece():
     crowd = Crowd(FEW_SESSIONS + 1)
     audio = EngineAudio(crowd)
+    audio.floor(tutor=True)
     assert audio.add(loud()) == ()
     crowd.sessions = 1
     assert lengths_ms(audio, [loud(), loud()]) == [[40], [20]]
 
 
-def test_in_a_crowd_two_frames_of_the_first_words_go_together():
-    assert lengths_ms(crowded(), [loud()] * 4) == [[], [40], [], [40]]
+def test_in_a_crowd_two_frames_of_the_first_words_over_a_reply_go_together():
+    assert lengths_ms(over_a_reply(), [loud()] * 4) == [[], [40], [], [40]]
+
+
+def test_first_words_that_stop_nobody_are_in_no_hurry():
+    audio = crowded()
+    lengths_ms(audio, [quiet()] * 51)
+    audio.take()
+    assert lengths_ms(audio, [loud()] * 7) == [[20], [], [], [], [], [], [120]]
+
+
+def test_words_are_in_a_hurry_from_the_begin_of_a_reply_to_its_end():
+    audio = crowded()
+    audio.floor(tutor=True)
+    audio.floor(tutor=False)
+    assert lengths_ms(audio, [loud()] * 6) == [[], [], [], [], [], [120]]
+    audio.floor(tutor=True)
+    assert lengths_ms(audio, [loud()] * 2) == [[], [40]]
 
 
 def test_a_long_silence_goes_in_longer_messages():
@@ -53,6 +76,7 @@ def test_a_long_silence_goes_in_longer_messages():
 def test_whoever_begins_to_speak_after_silence_is_heard_at_once():
     audio = crowded()
     lengths_ms(audio, [quiet()] * 51)
+    audio.floor(tutor=True)
     assert lengths_ms(audio, [loud(), loud(), loud()]) == [[40], [], [40]]
 
 
@@ -93,11 +117,24 @@ def test_once_the_turn_is_decided_on_a_pause_is_silence():
     lengths_ms(audio, [loud()] * 25 + [quiet()] * 11)
     audio.take()
     audio.decided()
+    audio.floor(tutor=True)
+    assert lengths_ms(audio, [quiet()] * 6) == [[], [], [], [], [], [120]]
+
+
+def test_silence_waits_longest_where_nothing_is_to_be_decided_and_nobody_to_be_stopped():
+    audio = crowded()
+    lengths_ms(audio, [loud()] * 25 + [quiet()] * 11)
+    audio.take()
+    audio.decided()
+    assert lengths_ms(audio, [quiet()] * 10) == [[]] * 9 + [[200]]
+    # From the next words on there is something to be decided again.
+    lengths_ms(audio, [loud()] + [quiet()] * 60)
+    audio.take()
     assert lengths_ms(audio, [quiet()] * 6) == [[], [], [], [], [], [120]]
 
 
 def test_a_decision_while_the_learner_goes_on_speaking_changes_nothing():
-    audio = crowded()
+    audio = over_a_reply()
     lengths_ms(audio, [loud()] * 2)
     audio.decided()
     assert lengths_ms(audio, [loud(), loud()]) == [[], [40]]
@@ -117,15 +154,19 @@ def test_long_pieces_are_never_joined_beyond_what_an_engine_takes():
 
 
 PIECES = st.lists(
-    st.tuples(st.booleans(), st.sampled_from([1, 20, 40, 60, 100, 200]), st.booleans()), max_size=80
+    st.tuples(
+        st.booleans(), st.sampled_from([1, 20, 40, 60, 100, 200]), st.booleans(), st.booleans()
+    ),
+    max_size=80,
 )
 
 
 @given(st.integers(0, 2 * FEW_SESSIONS), PIECES)
-def test_every_sample_arrives_in_order_and_waits_for_120_ms_at_most(sessions, pieces):
+def test_every_sample_arrives_in_order_and_waits_for_120_ms_at_most_200_when_idle(sessions, pieces):
     audio = EngineAudio(Crowd(sessions))
     came, went = bytearray(), bytearray()
-    for is_loud, milliseconds, is_posted in pieces:
+    over_reply = False
+    for is_loud, milliseconds, is_posted, is_decided in pieces:
         piece = (loud if is_loud else quiet)(milliseconds)
         came += piece
         for message in audio.add(piece):
@@ -133,5 +174,9 @@ def test_every_sample_arrives_in_order_and_waits_for_120_ms_at_most(sessions, pi
             went += message
         if is_posted:
             went += audio.take()
-        assert len(came) - len(went) < 120 * 32
+            over_reply = not over_reply
+            audio.floor(tutor=over_reply)
+        if is_decided:
+            audio.decided()
+        assert len(came) - len(went) < (120 if over_reply or is_loud else 200) * 32
     assert came == went + audio.take()
