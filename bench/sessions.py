@@ -3,25 +3,32 @@
 Everything that serves (the gateway and all services; Pipecat's one process) is held to one core,
 the load to another. Sessions are added until the 99th percentile of frame lateness passes 40 ms;
 `bench.sessions_load` says what lateness is, `bench.sessions_verdict` when a count is carried.
-Parley runs its real pipeline engine over scripted models; Pipecat its own pipeline over the same
-ones, once as it comes and once without the parts that a deployment could leave out.
+
+Both are given the same work: the same microphone in 20 ms frames, the same scripted recognizer,
+language model and synthesizer (Parley's own, wrapped for Pipecat), voice activity by the same
+loudness rule, a turn detector that is sure, answers of the same length. Parley runs its real
+pipeline engine and stores every turn durably, through its gateway; Pipecat its own pipeline,
+storing nothing, without a gateway; `--lean` measures it once more without the parts that a
+deployment could leave out. The load is one process for both, on its own core.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import secrets
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+import uvloop
 
 from bench.peers.environment import PeersUnavailableError
 from bench.peers.running import PipecatOptions, running_pipecat
@@ -35,14 +42,14 @@ from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
 from tests.stack import Stack
 
-# The search begins here, goes on where this one's CPU time says the core is nearly full, and then
-# in steps of so much.
-_FIRST, _NEARLY_FULL, _GROWTH = 8, 0.8, 1.25
+# The search begins with a look at so many, goes on where their CPU time says the core is nearly
+# full, or in steps of at least so much; below a count that failed in steps of the last.
+_FIRST, _NEARLY_FULL, _GROWTH, _SHRINKING = 8, 0.8, 1.1, 0.8
 # The capacity is found to this share of itself.
 _RESOLUTION = 0.06
 _SETTLE_S = CYCLE_S
 _MEASURE_S = 2 * CYCLE_S
-_CALIBRATION_S = 4 * CYCLE_S
+_CALIBRATION_S = 3 * CYCLE_S
 _PAUSE_S = 1.0
 # A session stores its last turn before it ends.
 _STOP_S = 10.0
@@ -52,6 +59,10 @@ _OPEN_EVERY_S = 0.05
 _SESSIONS_A_USER = 3
 
 MakeSession = Callable[[float], LoadedSession]
+Listen = Callable[[Sequence[LoadedSession]], Awaitable[object]]
+"""What is done while sessions are held."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,27 +121,44 @@ class Served:
 async def find_capacity(served: Served, most: int) -> Capacity:
     """Add sessions until they are late, then find the limit between the last two counts."""
     alone = Lateness()
-    await _hold(served, 1, alone, _CALIBRATION_S)
+    await _hold(served, 1, lambda sessions: _record(served, sessions, alone, _CALIBRATION_S))
     if not alone.waits:
         raise RuntimeError(f"{served.name} answered nothing")
     wait_s = statistics.median(alone.waits)
     steps: list[Step] = []
 
+    async def look(sessions: Sequence[LoadedSession]) -> None:
+        steps.append(await _record(served, sessions, Lateness(wait_s), CYCLE_S))
+
     async def carries(count: int) -> bool:
         tries: list[Step] = []
+
+        async def listen(sessions: Sequence[LoadedSession]) -> None:
+            while verdict(tries) is None:
+                step = await _record(served, sessions, Lateness(wait_s), _MEASURE_S)
+                _show(served.name, step)
+                tries.append(step)
+                if step.failed:
+                    return  # A lost session stays lost: the next try takes new ones.
+
         while (carried := verdict(tries)) is None:
-            tries.append(await _hold(served, count, Lateness(wait_s), _MEASURE_S))
-            _show(served.name, tries[-1])
+            await _hold(served, count, listen)
         steps.extend(tries)
         return carried
 
-    good, bad, count = 0, most + 1, _FIRST
+    def next_count() -> int:
+        last = steps[-1]
+        full = int(_NEARLY_FULL * last.sessions / max(last.server_cores, 0.01))
+        return min(most, max(full, math.ceil(last.sessions * _GROWTH)))
+
+    await _hold(served, min(_FIRST, most), look)
+    good, bad, count = 0, most + 1, next_count()
+    steps.clear()
     while good < count < bad:
         if await carries(count):
-            good, full = count, int(_NEARLY_FULL * count / max(steps[-1].server_cores, 0.01))
-            count = min(most, max(full if count == _FIRST else 0, math.ceil(count * _GROWTH)))
+            good, count = count, next_count()
         else:
-            bad, count = count, int(count / _GROWTH)
+            bad, count = count, int(count * _SHRINKING)
     while bad - good > max(1, int(_RESOLUTION * bad)):
         middle = (good + bad) // 2
         if await carries(middle):
@@ -140,8 +168,8 @@ async def find_capacity(served: Served, most: int) -> Capacity:
     return Capacity(good, 1000 * wait_s, tuple(steps))
 
 
-async def _hold(served: Served, count: int, record: Lateness, seconds: float) -> Step:
-    """Hold `count` sessions, and record for `seconds` once all of them talk."""
+async def _hold(served: Served, count: int, listen: Listen) -> None:
+    """Hold `count` sessions, and `listen` to them once all of them talk."""
     sessions = [served.make(index / count) for index in range(count)]
     async with asyncio.TaskGroup() as tasks:
         running = []
@@ -149,15 +177,7 @@ async def _hold(served: Served, count: int, record: Lateness, seconds: float) ->
             running.append(tasks.create_task(session.run()))
             await asyncio.sleep(_OPEN_EVERY_S)
         await asyncio.sleep(_SETTLE_S)
-        for session in sessions:
-            session.record_to(record)
-        before = CpuUse.now(served.pid, served.core)
-        await asyncio.sleep(seconds)
-        after = CpuUse.now(served.pid, served.core)
-        server_cores, others_cores = before.until(after)
-        for session in sessions:
-            session.record_to(None)
-        failures = [session.failed for session in sessions if session.failed]
+        await listen(sessions)
         for session in sessions:
             session.stop()
         await asyncio.wait(running, timeout=_STOP_S)
@@ -165,6 +185,22 @@ async def _hold(served: Served, count: int, record: Lateness, seconds: float) ->
             task.cancel()
     # What was under way ends before the next count begins.
     await asyncio.sleep(_PAUSE_S)
+
+
+async def _record(
+    served: Served, sessions: Sequence[LoadedSession], record: Lateness, seconds: float
+) -> Step:
+    """Record what the sessions hear for `seconds`."""
+    count = len(sessions)
+    for session in sessions:
+        session.record_to(record)
+    before = CpuUse.now(served.pid, served.core)
+    await asyncio.sleep(seconds)
+    after = CpuUse.now(served.pid, served.core)
+    server_cores, others_cores = before.until(after)
+    for session in sessions:
+        session.record_to(None)
+    failures = [session.failed for session in sessions if session.failed]
     cpu_ms = {name: 1000 * cores / count for name, cores in before.by_name(after).items()}
     return step_of(count, record, failures, server_cores, others_cores, cpu_ms)
 
@@ -231,7 +267,15 @@ def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
             return PipecatSession(phase, server.url)
 
         name = "pipecat, lean" if lean else "pipecat"
-        return asyncio.run(find_capacity(Served(name, make, server.pid, cores.server), most))
+        return run(find_capacity(Served(name, make, server.pid, cores.server), most))
+
+
+def run(measuring: Coroutine[Any, Any, T]) -> T:
+    """Run the load as lightly as can be, whoever is measured: what it delays is heard late."""
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(measuring)
 
 
 def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
@@ -277,6 +321,7 @@ def main(
     turns: Annotated[int, typer.Option(help="Turns whose overhead is measured.")] = 100,
     engine: Annotated[str, typer.Option(help="Parley's engine.")] = "scripted-pipeline",
     peer: Annotated[bool, typer.Option(help="Measure Pipecat as well.")] = True,
+    lean: Annotated[bool, typer.Option(help="And Pipecat at its fastest.")] = False,
 ) -> None:
     """Print and write how many live sessions one core carries."""
     cores = Cores.of_this_machine()
@@ -287,15 +332,14 @@ def main(
         with cores.serving():
             stack.start()
         try:
-            overhead, capacities["parley"] = asyncio.run(
-                measure_parley(stack, cores.server, most, turns)
-            )
+            overhead, capacities["parley"] = run(measure_parley(stack, cores.server, most, turns))
         finally:
             stack.stop()
     if peer:
         try:
             capacities["pipecat"] = measure_pipecat(cores, most, lean=False)
-            capacities["pipecat_lean"] = measure_pipecat(cores, most, lean=True)
+            if lean:
+                capacities["pipecat_lean"] = measure_pipecat(cores, most, lean=True)
         except PeersUnavailableError as error:
             raise SystemExit(f"bench-sessions: {error}") from error
     report(overhead, capacities)

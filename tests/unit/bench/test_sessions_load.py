@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -122,17 +123,26 @@ def heard_by(sessions: int, *, late_s: float = 0.0, others_cores: float = 0.0, l
 
 
 class Server:
-    """Stands in for `_hold`: carries `limit` sessions, and fails as told."""
+    """Stands in for what holds and records: carries `limit` sessions, and fails as told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
         self.limit = limit
         self.tried: list[int] = []
         self.first_try: dict[str, Any] = {}
         monkeypatch.setattr(bench.sessions, "_hold", self.hold)
+        monkeypatch.setattr(bench.sessions, "_record", self.record)
         self.served = Served("peer", Still, 0, None)
+        self.held: list[int] = []
 
-    async def hold(self, served: Served, count: int, record: Lateness, seconds: float):
+    async def hold(self, served: Served, count: int, listen: Any):
+        self.held.append(count)
+        await listen([Still(0.0)] * count)
+
+    async def record(
+        self, served: Served, sessions: Sequence[LoadedSession], record: Lateness, seconds: float
+    ):
         record.waits.append(0.25)
+        count = len(sessions)
         again = count in self.tried
         self.tried.append(count)
         if self.first_try and count > 1 and not again:
@@ -164,7 +174,19 @@ async def test_a_count_that_failed_once_is_tried_again(
 async def test_a_count_that_failed_twice_undisturbed_is_given_up(monkeypatch: pytest.MonkeyPatch):
     server = Server(monkeypatch, 0)
     await find_capacity(server.served, 100)
-    assert server.tried.count(4) == 2
+    assert server.tried.count(12) == 2
+    # In one sitting: sessions that are open are listened to again.
+    assert server.held.count(12) == 1
+
+
+async def test_a_count_that_lost_a_session_is_tried_again_with_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    server = Server(monkeypatch, 9)
+    server.first_try = {"lost": True}
+    await find_capacity(server.served, 9)
+    assert server.tried.count(9) == 3
+    assert server.held.count(9) == 2
 
 
 @pytest.mark.parametrize(
