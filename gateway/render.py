@@ -42,6 +42,9 @@ LEAVING_HEADER: Final = "x-envoy-immediate-health-check-fail"
 """With a refusal: the process is going away, and nothing of the call was begun. The gateway asks
 another, and sends this one nothing new from now on. The name is Envoy's own."""
 
+PROXIED: Final = " behind a proxy"
+"""Behind a client's address where proxies stand in front: it may be this machine's own."""
+
 ALLOW_HEADERS: Final = (
     "authorization",
     "content-type",
@@ -91,6 +94,7 @@ def render(settings: GatewaySettings) -> str:
         affinity_header=AFFINITY_HEADER,
         affinity_parameter=AFFINITY_PARAMETER,
         leaving_header=LEAVING_HEADER,
+        proxied=PROXIED,
         websockets=settings.addresses_of("conversation_websocket"),
         pages=[*authority, *pages(settings.effective_web_dir)],
         app_paths=APP_PATHS,

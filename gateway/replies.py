@@ -121,7 +121,9 @@ REPLIES: Final[tuple[Reply, ...]] = (
     ),
     Reply(
         _details_start_with(
-            "response_timeout", "upstream_max_stream_duration_reached", "upstream_per_try_timeout"
+            # Of the answer, and of a request that comes slowly or not at all.
+            *("response_timeout", "upstream_max_stream_duration_reached"),
+            *("upstream_per_try_timeout", "max_duration_timeout", "stream_idle_timeout"),
         ),
         Code.DEADLINE_EXCEEDED,
         "DEADLINE_EXCEEDED",

@@ -122,7 +122,7 @@ METHODS: Final[tuple[Route, ...]] = (
     *_of(
         "media",
         "MediaService",
-        idempotent="GetRecording",
+        idempotent="GetRecording ListRecordings",
         changing="CreateDownloadUrl DeleteRecording",
         streaming="UploadAudio DownloadRecording",
     ),
@@ -133,7 +133,7 @@ HEALTH_SERVICE: Final = "conversation"
 """Whose health answers a check that names no service: the one a learner talks to."""
 
 
-def _of_each_service(path: str, *, streaming: bool) -> tuple[Route, ...]:
+def _of_each_service(path: str, *, streaming: bool = False) -> tuple[Route, ...]:
     named = tuple(
         Route(service, path, streaming=streaming, public=True, service_header=service)
         for service in SERVICES
@@ -141,11 +141,11 @@ def _of_each_service(path: str, *, streaming: bool) -> tuple[Route, ...]:
     return (*named, Route(HEALTH_SERVICE, path, streaming=streaming, public=True))
 
 
-HEALTH: Final = (
-    *_of_each_service("/grpc.health.v1.Health/Check", streaming=False),
-    *_of_each_service("/grpc.health.v1.Health/Watch", streaming=True),
-)
-"""Health is public. The header `x-parley-service` chooses the service that is asked."""
+HEALTH: Final = _of_each_service("/grpc.health.v1.Health/Check")
+"""Health is public. The header `x-parley-service` chooses the service that is asked.
+
+Not `Watch`: a stream that lasts as long as a stranger likes takes a place in the service.
+"""
 
 REFLECTION: Final = tuple(
     route

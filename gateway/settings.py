@@ -114,6 +114,23 @@ class GatewaySettings(BaseSettings):
         "be told to trust it; it can be fetched at /parley-ca.crt.",
     )
 
+    hsts_seconds: int = Field(
+        0,
+        ge=0,
+        le=63_072_000,
+        description="For how long browsers are told to come over TLS alone "
+        "(strict-transport-security), for a public certificate, here or at a proxy in front; 0: "
+        "not at all. Not with tls_authority: who loses that would be locked out.",
+    )
+    trusted_hops: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="Proxies in front of the gateway, each of which adds its client's address to "
+        "x-forwarded-for. A client's address is then what the outermost of them saw, and calls "
+        "from this machine are limited as well. Nobody else may reach the port.",
+    )
+
     service_tls_certificate: Path | None = Field(
         None,
         description="PEM certificate chain that the gateway shows to the services; with the two "
@@ -146,7 +163,19 @@ class GatewaySettings(BaseSettings):
         2_000,
         ge=1,
         description="Calls in progress to one service; more are refused at once. As many as a "
-        "service takes.",
+        "service takes. Calls that need no token have a quarter of it, beside those that do.",
+    )
+    slow_client_seconds: float = Field(
+        10,
+        gt=0,
+        description="How long a client may take for each of: its first bytes, the handshake of "
+        "TLS, the headers of a request.",
+    )
+    connection_idle_seconds: float = Field(
+        300,
+        gt=0,
+        description="A connection without a call is closed after this long; clients open another "
+        "with their next call.",
     )
     max_connections: int = Field(
         10_000, ge=1, description="Connections from outside; more are closed at once."
@@ -179,12 +208,22 @@ class GatewaySettings(BaseSettings):
                 "service_tls_certificate, service_tls_key and service_tls_authority are set "
                 "together or not at all"
             )
+        if self.hsts_seconds and self.tls_authority is not None:
+            raise ValueError(
+                "hsts_seconds is for a certificate that browsers trust by themselves: it cannot "
+                "be set together with tls_authority"
+            )
         return self
 
     @property
     def effective_web_dir(self) -> Path:
         """The folder of the web client with its default worked out."""
         return self.web_dir or _WEB_DIR
+
+    @property
+    def max_open_streams(self) -> int:
+        """Calls in progress to one service that need no token."""
+        return max(1, self.max_streams // 4)
 
     def addresses_of(self, service: str) -> tuple[tuple[str, int], ...]:
         """Return where `service` is: hosts and ports."""

@@ -1,7 +1,8 @@
 """How fast calls may come: of one user, and of one address.
 
 It holds for clients on other machines, as the gateway tells of them. A caller on this machine and a
-service of Parley's own come without an address, and are not held up.
+service of Parley's own come without an address, and are not held up; but a proxy on this machine
+brings others' calls, and those have one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from services.common.limits import Limits
 from services.common.rates import Rates
 
 CLIENT_ADDRESS_KEY = "x-parley-client-address"
+# What the gateway says behind an address where it was told of proxies in front of it.
+_PROXIED = " behind a proxy"
+# The gateway adds whom it was called by: before that stands what a proxy said, or a client.
+_FORWARDED_KEY = "x-forwarded-for"
+# Others that proxies set; clients do not.
+_PROXY_KEYS = ("forwarded", "via", "x-real-ip")
+ADDRESS_KEYS = (CLIENT_ADDRESS_KEY, _FORWARDED_KEY, *_PROXY_KEYS)
+"""What `address_in` reads; several values of one name stand with commas between them."""
+
 # As many calls may come at once as in this time: a page that opens, a client after a break.
 _BURST_SECONDS = 5.0
 # One subscriber has at least this much of IPv6 (RFC 6177).
@@ -63,14 +73,27 @@ def address_in(metadata: Mapping[str, str | bytes]) -> str | None:
     """Return the address of the client that the gateway was called by; None for this machine's.
 
     The gateway overwrites whatever a client says of itself. IPv6 addresses are taken together as
-    far as one subscriber has them.
+    far as one subscriber has them. Where a proxy is seen, this machine is an address like any
+    other: all who come through a proxy that the gateway was not told of share it.
     """
     value = metadata.get(CLIENT_ADDRESS_KEY)
-    return _known_as(str(value)) if value else None
+    if not value:
+        return None
+    known = _known_as(str(value))
+    if known is None and _came_through_a_proxy(metadata):
+        return str(value)
+    return known
+
+
+def _came_through_a_proxy(metadata: Mapping[str, str | bytes]) -> bool:
+    return "," in str(metadata.get(_FORWARDED_KEY, "")) or any(
+        metadata.get(each) for each in _PROXY_KEYS
+    )
 
 
 @lru_cache(maxsize=4096)
-def _known_as(text: str) -> str | None:
+def _known_as(said: str) -> str | None:
+    text = said.removesuffix(_PROXIED)
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -79,7 +102,7 @@ def _known_as(text: str) -> str | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     if address.is_loopback:
-        return None
+        return None if text == said else str(address)
     if address.version == 4:
         return str(address)
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))

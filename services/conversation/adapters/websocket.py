@@ -32,7 +32,7 @@ from services.common.codes import Code
 from services.common.errors import ParleyError, Unauthenticated
 from services.common.interceptors.failures import as_parley_error
 from services.common.interceptors.gate import LEAVING_KEY, Gate, Phase
-from services.common.interceptors.pace import CLIENT_ADDRESS_KEY, Pace, address_in
+from services.common.interceptors.pace import ADDRESS_KEYS, Pace, address_in
 from services.common.interceptors.request_id import REQUEST_ID_KEY, choose_request_id
 from services.common.interceptors.validation import checked, malformed
 from services.common.limits import Limits
@@ -179,8 +179,7 @@ class WebSocketSessions:
 
     async def _admitted(self, headers: Headers) -> Caller:
         """Return the learner behind a handshake, when it does not come too fast."""
-        said = headers.get_all(CLIENT_ADDRESS_KEY)
-        address = address_in({CLIENT_ADDRESS_KEY: said[-1]}) if said else None
+        address = address_in({key: ",".join(headers.get_all(key)) for key in ADDRESS_KEYS})
         client_address_var.set(address)
         if address is not None:
             self._pace.admit_address(address)

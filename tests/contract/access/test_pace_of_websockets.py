@@ -41,3 +41,8 @@ async def test_n_connections_from_an_address_pass_and_one_more_is_refused(tmp_pa
             assert await closed_with(url, "203.0.113.7") == "TOKEN_INVALID"
         assert await closed_with(url, "203.0.113.7") == "CALLS_TOO_FAST"
         assert await closed_with(url, "203.0.113.8") == "TOKEN_INVALID"
+        for _ in range(10):
+            assert await closed_with(url, "127.0.0.1") == "TOKEN_INVALID"
+        for _ in range(5):
+            assert await closed_with(url, "127.0.0.1 behind a proxy") == "TOKEN_INVALID"
+        assert await closed_with(url, "127.0.0.1 behind a proxy") == "CALLS_TOO_FAST"

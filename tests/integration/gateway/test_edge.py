@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from gateway.replies import REPLIES
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from tests.integration.gateway.conftest import Edge, envoy, ready
+from tests.integration.gateway.test_tls import write_certificate
 from tests.ports import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -113,6 +117,92 @@ async def test_a_connection_of_frames_that_make_no_sense_is_closed(edge: Edge):
     async with edge.channel() as channel:
         request = user_pb2.LoginRequest(username="ana", password="secret")
         await user_pb2_grpc.UserServiceStub(channel).Login(request, timeout=10)
+
+
+# Envoy's own bounds, where it has any, are longer: 15 s and up.
+CLOSED_WITHIN_S = 8.0
+BYTES_APART_S = 0.05
+
+
+async def closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: bytes) -> bool:
+    """Say `said` a byte at a time, then nothing; tell whether the door closes in time."""
+    with closing(writer):
+        try:
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                for byte in said:
+                    writer.write(bytes([byte]))
+                    await writer.drain()
+                    await asyncio.sleep(BYTES_APART_S)
+                while await reader.read(65_536):
+                    pass
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            return True
+        return True
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+async def test_who_says_nothing_or_a_byte_at_a_time_is_sent_away(
+    edge: Edge, tmp_path: Path, tls: bool
+):
+    """Ten thousand such connections are all that there may be: they kept everybody else out."""
+    port, admin_port = free_ports(2)
+    hurried: dict[str, Any] = {"slow_client_seconds": 0.5, "connection_idle_seconds": 0.5}
+    hurried |= {"port": port, "admin_port": admin_port}
+    context = None
+    if tls:
+        certificate, key = write_certificate(tmp_path)
+        hurried |= {"tls_certificate": certificate, "tls_key": key}
+        context = ssl.create_default_context(cafile=str(certificate))
+    request = get("/", "x-padding: " + "a" * 10_000).encode()
+    preface = PREFACE + bytes(3) + bytes([SETTINGS, 0]) + bytes(4)
+    headers = preface + (100).to_bytes(3, "big") + bytes([HEADERS, 0]) + (1).to_bytes(4, "big")
+
+    async def met(said: bytes, at_once: bytes = b"", *, trusting: bool = True) -> bool:
+        shaken = context if trusting else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=shaken)
+        writer.write(at_once)
+        return await closed(reader, writer, said)
+
+    with envoy(edge.settings.model_copy(update=hurried), tmp_path) as log:
+        await ready(edge.settings.model_copy(update=hurried), log)
+        assert (
+            await asyncio.gather(
+                met(b"", trusting=False),
+                met(b"\x16\x03\x01" + bytes(500), trusting=False),
+                met(b""),
+                met(request),
+                met(request[2_000:], request[:2_000]),
+                met(PREFACE * 500),
+                met(b"", preface),
+                met(bytes(500), headers),
+            )
+            == [True] * 8
+        )
+        # Who comes as others do is let in all the same.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        with closing(writer):
+            writer.write(get("/").encode())
+            assert b"200" in await reader.readline()
+
+
+async def test_a_call_whose_request_comes_a_byte_at_a_time_ends(edge: Edge):
+    """Its time used to be counted from the end of its request, so that it had none."""
+    reader, writer = await asyncio.open_connection(edge.settings.host, edge.settings.port)
+    path = "/parley.user.v1.UserService/Login"
+    kind = "content-type: application/grpc-web+proto"
+    head = get(path, kind, "content-length: 5000").replace("GET", "POST")
+    with closing(writer):
+        # A message of 4,096 bytes is announced.
+        writer.write(head.encode() + b"\0\0\0\x10\0")
+        async with asyncio.timeout(CLOSED_WITHIN_S):
+            answer = asyncio.create_task(reader.readuntil(b"\r\n\r\n"))
+            while not answer.done():
+                writer.write(b"\0")
+                await asyncio.wait([answer], timeout=BYTES_APART_S)
+    (reply,) = (each for each in REPLIES if each.reason == "DEADLINE_EXCEEDED")
+    assert f"grpc-status-details-bin: {reply.details}\r\n" in answer.result().decode()
 
 
 async def test_more_connections_than_there_may_be_are_closed_at_once(edge: Edge, tmp_path: Path):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.render import PROXIED
 from services.common.clock import ManualClock
 from services.common.errors import ResourceExhausted
-from services.common.interceptors.pace import CLIENT_ADDRESS_KEY, Pace, address_in
+from services.common.interceptors.pace import _PROXIED, CLIENT_ADDRESS_KEY, Pace, address_in
 from services.common.limits import DEFAULT_LIMITS
 
 
@@ -23,10 +24,34 @@ from services.common.limits import DEFAULT_LIMITS
         ("nonsense", "unknown"),
         ("203.0.113.7, 127.0.0.1", "unknown"),
         ("", None),
+        ("203.0.113.7 behind a proxy", "203.0.113.7"),
+        ("127.0.0.1 behind a proxy", "127.0.0.1"),
+        ("::1 behind a proxy", "::1"),
     ],
 )
 def test_an_address_is_known_as_its_subscriber_has_it(value, address):
     assert address_in({CLIENT_ADDRESS_KEY: value}) == address
+
+
+@pytest.mark.parametrize(
+    ("sign", "address"),
+    [
+        ({"x-forwarded-for": "127.0.0.1"}, None),
+        ({"x-forwarded-for": "203.0.113.7,127.0.0.1"}, "127.0.0.1"),
+        ({"x-real-ip": "203.0.113.7"}, "127.0.0.1"),
+        ({"forwarded": "for=203.0.113.7"}, "127.0.0.1"),
+        ({"via": "2.0 proxy"}, "127.0.0.1"),
+        ({"via": ""}, None),
+    ],
+    ids=str,
+)
+def test_who_comes_through_an_unannounced_proxy_on_this_machine_is_limited(sign, address):
+    """They came as this machine's own callers, of whom there is no limit."""
+    assert address_in({CLIENT_ADDRESS_KEY: "127.0.0.1", **sign}) == address
+
+
+def test_the_gateway_says_of_a_proxy_what_is_read_here():
+    assert PROXIED == _PROXIED
 
 
 def test_a_call_that_passed_no_gateway_has_no_address():

@@ -49,6 +49,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"cors_origins": ""},
     {"user_addresses": "user.parley.svc:50051", "conversation_addresses": "10.0.0.1:1,10.0.0.2:1"},
     {"host": "::1", "jwks_address": "user:51051"},
+    {"trusted_hops": 2, "hsts_seconds": 60},
 ]
 
 
@@ -114,10 +115,35 @@ def test_a_conversation_is_not_cut_after_fifteen_seconds():
     assert float(longest.removesuffix("s")) > 7_200
 
 
-def test_a_unary_call_is_bounded_whatever_its_client_asks():
+def test_a_unary_call_is_bounded_whatever_its_client_asks_and_however_slowly():
     login = routes(configuration())["/parley.user.v1.UserService/Login"]["route"]
     assert login["timeout"] == "30.000s"
-    assert login["max_stream_duration"]["grpc_timeout_header_max"] == "30.000s"
+    assert login["max_stream_duration"] == {
+        "max_stream_duration": "30.000s",
+        "grpc_timeout_header_max": "30.000s",
+    }
+
+
+def test_who_needs_no_token_has_places_apart():
+    rendered = configuration(max_streams=100)
+    for path, route in routes(rendered).items():
+        # A WebSocket is let in by the service, which has the handshake verified at once.
+        if path.startswith("/parley."):
+            open_to_all = route["typed_per_filter_config"]["envoy.filters.http.jwt_authn"].get(
+                "disabled", False
+            )
+            assert route["route"]["priority"] == ("DEFAULT" if open_to_all else "HIGH")
+    thresholds = clusters(rendered)["user"]["circuit_breakers"]["thresholds"]
+    most = {each["priority"]: each["max_requests"] for each in thresholds}
+    assert most == {"HIGH": 100, "DEFAULT": 25}
+
+
+def test_browsers_are_told_to_stay_with_tls_only_where_that_is_set():
+    assert "response_headers_to_add" not in connection_manager(configuration())["route_config"]
+    (header,) = connection_manager(configuration(hsts_seconds=31_536_000))["route_config"][
+        "response_headers_to_add"
+    ]
+    assert header["header"] == {"key": "strict-transport-security", "value": "max-age=31536000"}
 
 
 def test_a_token_is_looked_for_in_the_header_alone():
@@ -229,8 +255,11 @@ def test_the_edge_is_set_up_as_an_edge():
     assert manager["path_with_escaped_slashes_action"] == "REJECT_REQUEST"
     common = manager["common_http_protocol_options"]
     assert common["headers_with_underscores_action"] == "REJECT_REQUEST"
-    assert common["idle_timeout"] == "3600s"
-    assert manager["request_headers_timeout"] == "10s"
+    assert common["idle_timeout"] == "300.000s"
+    assert manager["request_headers_timeout"] == "10.000s"
+    assert listener["listener_filters_timeout"] == "10.000s"
+    assert listener["continue_on_listener_filters_timeout"] is False
+    assert listener["filter_chains"][0]["transport_socket_connect_timeout"] == "10.000s"
     assert manager["stream_idle_timeout"] == "330.000s"
     assert manager["max_request_headers_kb"] == 16
     http2 = manager["http2_protocol_options"]

@@ -63,3 +63,8 @@ def test_a_method_that_changes_something_is_never_retried_after_it_reached_a_ser
 def test_health_of_each_service_can_be_asked():
     asked = {route.service_header for route in HEALTH if route.path.endswith("/Check")}
     assert asked == {*SERVICES, None}
+
+
+def test_no_stream_is_open_to_strangers():
+    """Each takes a place in a service, for as long as it lasts."""
+    assert not [route for route in (*METHODS, *HEALTH) if route.streaming and route.public]

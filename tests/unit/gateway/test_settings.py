@@ -34,11 +34,23 @@ def test_an_address_is_split(address: str, parts: tuple[str, int]):
         ("PARLEY_GATEWAY_USER_ADDRESSES", ""),
         ("PARLEY_GATEWAY_USER_ADDRESSES", "here:1,there"),
         ("PARLEY_GATEWAY_TLS_KEY", "key.pem"),
+        ("PARLEY_GATEWAY_TRUSTED_HOPS", "-1"),
+        ("PARLEY_GATEWAY_HSTS_SECONDS", "-1"),
     ],
 )
 def test_a_wrong_setting_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str):
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValidationError):
+        GatewaySettings()
+
+
+def test_no_browser_is_held_to_tls_by_a_certificate_that_it_may_lose_its_trust_in(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("PARLEY_GATEWAY_HSTS_SECONDS", "60")
+    assert GatewaySettings().hsts_seconds == 60
+    monkeypatch.setenv("PARLEY_GATEWAY_TLS_AUTHORITY", "ca.pem")
+    with pytest.raises(ValidationError, match="tls_authority"):
         GatewaySettings()
 
 
