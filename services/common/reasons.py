@@ -461,8 +461,9 @@ _STORAGE = (
     ReasonEntry(
         "FILE_TOO_LARGE",
         Code.RESOURCE_EXHAUSTED,
-        "The file is larger or longer than may be uploaded.",
-        "Cut it; the limits are settings of the installation, in docs/settings.md.",
+        "The file is larger or longer than may be uploaded, or those of the account together are.",
+        "Cut it, or delete others; the limits are settings of the installation, in "
+        "docs/settings.md.",
     ),
     ReasonEntry(
         "BAD_RANGE",

@@ -103,6 +103,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             folder=settings.uploads_dir,
             spool_of=recorder.folder,
             max_bytes=settings.max_upload_bytes,
+            max_bytes_of_user=settings.max_uploads_bytes,
             max_seconds=settings.max_recording_seconds,
         )
         await asyncio.to_thread(uploads.clear)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -12,6 +12,9 @@ from services.media.ports import Catalog, Deleted, ObjectStore
 from services.media.recordings import Recording, object_prefix
 
 _log = structlog.get_logger(__name__)
+
+# What a page size of 0 means; the contract says so.
+_PER_PAGE = 20
 
 
 class Library:
@@ -50,6 +53,12 @@ class Library:
         if found is None:
             raise _not_found()
         return found
+
+    async def page(self, user_id: str, size: int, token: str) -> tuple[Sequence[Recording], str]:
+        """Return some of a user's recordings, newest first, and the token of the next page."""
+        size = size or _PER_PAGE
+        found = await self._catalog.recordings_of(user_id, token, size + 1)
+        return found[:size], found[size - 1].recording_id if len(found) > size else ""
 
     async def delete(self, user_id: str, recording_id: str) -> None:
         """Delete a recording of the user's. Idempotent.

@@ -61,6 +61,14 @@ class Catalog(Protocol):
         """Return the user's newest recording of a conversation."""
         ...
 
+    async def recordings_of(self, user_id: str, before: str, most: int) -> Sequence[Recording]:
+        """Return recordings of a user, newest first, from behind the one of id `before` on."""
+        ...
+
+    async def uploaded_bytes(self, user_id: str) -> int:
+        """Return what the files that a user sent take, as they are stored."""
+        ...
+
     async def of_user(self, user_id: str) -> Sequence[str]:
         """Return recordings of a user that are not deleted, some of them where they are many."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ ACCESS = {
     "Record": service("conversation"),
     "UploadAudio": USER,
     "GetRecording": USER,
+    "ListRecordings": USER,
     "DownloadRecording": USER,
     "CreateDownloadUrl": USER,
     # History deletes the recording of a conversation that was deleted, long after that call.
@@ -115,6 +117,17 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         else:
             found = await self._library.get(user_id, request.recording_id.lower())
         return pb.GetRecordingResponse(recording=translate.from_recording(found))
+
+    async def ListRecordings(
+        self, request: pb.ListRecordingsRequest, context: _Context
+    ) -> pb.ListRecordingsResponse:
+        """List the caller's recordings."""
+        found, token = await self._library.page(
+            caller().user_id, request.page_size, request.page_token.lower()
+        )
+        # A page of waveforms of long conversations would be larger than a message may be.
+        listed = [translate.from_recording(replace(each, waveform=b"")) for each in found]
+        return pb.ListRecordingsResponse(recordings=listed, next_page_token=token)
 
     async def DownloadRecording(
         self, request: pb.DownloadRecordingRequest, context: _Context

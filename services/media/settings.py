@@ -65,6 +65,12 @@ class MediaSettings(ServiceSettings):
     max_upload_bytes: int = Field(
         100 * 1024 * 1024, gt=0, description="Largest file that UploadAudio takes."
     )
+    max_uploads_bytes: int = Field(
+        2 * 1024 * 1024 * 1024,
+        ge=0,
+        description="What the files that one learner sent may take together, as they are kept; 0: "
+        "no bound.",
+    )
     retention_days: int = Field(
         0, ge=0, description="Recordings are deleted after this many days; 0 keeps them."
     )

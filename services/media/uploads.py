@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import unicodedata
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from services.media.workers import Workers
 
 WRITE_BYTES = 1024 * 1024
 """Held in memory for each upload before it goes to disk."""
+
+# What lies on the disk before it is counted as the user's: so many files of the largest size.
+_AT_ONCE_OF_USER = 2
 
 _HEAD_BYTES = 16
 """As many as the longest signature needs."""
@@ -83,6 +87,7 @@ class Uploads:
         folder: Path,
         spool_of: Callable[[str], Path],
         max_bytes: int,
+        max_bytes_of_user: int,
         max_seconds: float,
     ) -> None:
         self._catalog = catalog
@@ -93,6 +98,8 @@ class Uploads:
         self._folder = folder
         self._spool_of = spool_of
         self._max_bytes = max_bytes
+        self._max_bytes_of_user = max_bytes_of_user
+        self._receiving: Counter[str] = Counter()
         self._max_seconds = max_seconds
 
     def clear(self) -> None:
@@ -113,13 +120,41 @@ class Uploads:
         recording_id = upload.recording_id
         known = await self._catalog.find(recording_id)
         if known is None:
-            async with self._workplace() as folder:
+            async with self._place_of(upload.user_id), self._workplace() as folder:
                 await self._receive(chunks, folder / "upload")
                 rate_hz = await self._samples(folder)
                 known = await self._enter(upload, recording_id, rate_hz, folder)
         if isinstance(known, Deleted):
             raise NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")
         return await self._finisher.finish(recording_id)
+
+    @asynccontextmanager
+    async def _place_of(self, user_id: str) -> AsyncIterator[None]:
+        """Hold one of a user's places, when what the user has leaves room for more.
+
+        Full policy: one more at once is refused with MEDIA_BUSY.
+        """
+        if self._receiving[user_id] >= _AT_ONCE_OF_USER:
+            raise ResourceExhausted(
+                "As many files of this account are being received as may be at once.",
+                reason="MEDIA_BUSY",
+                retry_after=5.0,
+            )
+        self._receiving[user_id] += 1
+        try:
+            if self._max_bytes_of_user:
+                kept = await self._catalog.uploaded_bytes(user_id)
+                if kept >= self._max_bytes_of_user:
+                    raise ResourceExhausted(
+                        "The files of this account take as much as they may: delete some.",
+                        reason="FILE_TOO_LARGE",
+                        metadata={"limit_bytes": str(self._max_bytes_of_user)},
+                    )
+            yield
+        finally:
+            self._receiving[user_id] -= 1
+            if not self._receiving[user_id]:
+                del self._receiving[user_id]
 
     async def _receive(self, chunks: AsyncIterator[bytes], path: Path) -> None:
         held, size = bytearray(), 0

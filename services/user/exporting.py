@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -26,6 +26,8 @@ conversations.jsonl  the same with every detail: one JSON object a line, one lin
 """
 _WITH_SOUND = """\
 recordings/          both voices of each conversation, lossless (FLAC), one file a voice
+uploads/             files that were sent in, lossless (FLAC)
+uploads.txt          what each of them was called
 recordings.txt       recordings that could not be read, and why"""
 _WITHOUT_SOUND = "Recordings were not asked for."
 
@@ -35,10 +37,20 @@ _LEFT_OUT = frozenset({Code.NOT_FOUND, Code.FAILED_PRECONDITION})
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A recording of a conversation."""
+    """A recording: of a conversation, or of a file that was sent in and had a name.
+
+    voices: those that it has, `learner` and `tutor`; a file's is the learner's.
+    """
 
     recording_id: str
     started_at: datetime
+    voices: Sequence[str]
+    file_name: str = ""
+
+    def member(self, voice: str) -> str:
+        """Return the name of a voice in the archive. A file's own name could be anything."""
+        name = f"{self.started_at:%Y-%m-%d-%H%M}-{self.recording_id}"
+        return f"uploads/{name}.flac" if self.file_name else f"recordings/{name}-{voice}.flac"
 
 
 class Everything(Protocol):
@@ -52,7 +64,7 @@ class Everything(Protocol):
         ...
 
     async def recordings(self) -> Sequence[Recorded]:
-        """Return the recordings of all conversations."""
+        """Return every recording: of conversations, and of files that were sent in."""
         ...
 
     def sound(self, recording_id: str, voice: str) -> AsyncIterator[bytes]:
@@ -69,35 +81,36 @@ class Piece:
 
 
 class Exporter:
-    """Makes archives, a few at once. Full policy: one more is refused with TOO_MANY_CALLS."""
+    """Makes archives, a few at once and one for each user.
+
+    Full policy: one more is refused with TOO_MANY_CALLS.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        # Whose are being made: who reads slowly must not hold the places of others.
+        self._making: set[str] = set()
 
     async def archive(
         self,
+        user_id: str,
         username: str,
         account: Mapping[str, object],
         everything: Everything,
         *,
         include_audio: bool,
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         """Yield a ZIP archive of `account`, which becomes JSON, and of `everything`.
 
         Raises:
             ResourceExhausted: TOO_MANY_CALLS, before anything is yielded.
             ParleyError: a service refused or broke off; the archive is then to be thrown away.
         """
-        if self._places.locked():
-            raise ResourceExhausted(
-                "Too many copies are being made at once.", reason="TOO_MANY_CALLS", retry_after=10.0
-            )
-        async with self._places:
+        with self._place_of(user_id):
             made_at = self._clock.now()
             archive = Archive()
             recordings = list(await everything.recordings()) if include_audio else []
-            progress = _Progress(4 + 2 * len(recordings))
+            progress = _Progress(4 + sum(len(each.voices) for each in recordings))
             sound = _WITH_SOUND if include_audio else _WITHOUT_SOUND
             readme = _README.format(username=username, made_at=made_at, recordings=sound)
             members: list[tuple[str, AsyncIterator[bytes]]] = [
@@ -112,7 +125,7 @@ class Exporter:
                 progress.step()
             missing = []
             for each in recordings:
-                for voice in ("learner", "tutor"):
+                for voice in each.voices:
                     progress.step()
                     try:
                         first, rest = await _begun(everything.sound(each.recording_id, voice))
@@ -121,18 +134,31 @@ class Exporter:
                             raise
                         missing.append(f"{each.recording_id} {voice}: {error.reason}")
                         continue
-                    name = f"{each.started_at:%Y-%m-%d-%H%M}-{each.recording_id}-{voice}.flac"
                     sound_pieces = _joined(first, rest)
                     async for chunk in archive.add(
-                        f"recordings/{name}", each.started_at, sound_pieces, packed=True
+                        each.member(voice), each.started_at, sound_pieces, packed=True
                     ):
                         yield Piece(chunk, progress.share)
-            if missing:
-                listed = _once("\n".join(missing) + "\n")
-                async for chunk in archive.add("recordings.txt", made_at, listed):
-                    yield Piece(chunk, progress.share)
+            named = [f"{each.recording_id} {each.file_name}" for each in recordings]
+            uploads = [line for line, each in zip(named, recordings, strict=True) if each.file_name]
+            for name, lines in (("uploads.txt", uploads), ("recordings.txt", missing)):
+                if lines:
+                    async for chunk in archive.add(name, made_at, _once("\n".join(lines) + "\n")):
+                        yield Piece(chunk, progress.share)
             for chunk in archive.rest():
                 yield Piece(chunk, 1.0)
+
+    @contextmanager
+    def _place_of(self, user_id: str) -> Iterator[None]:
+        if len(self._making) >= _AT_ONCE or user_id in self._making:
+            raise ResourceExhausted(
+                "Too many copies are being made at once.", reason="TOO_MANY_CALLS", retry_after=10.0
+            )
+        self._making.add(user_id)
+        try:
+            yield
+        finally:
+            self._making.discard(user_id)
 
 
 class _Progress:

@@ -29,8 +29,10 @@ def check_new_password(password: str, username_key: str, field: str) -> None:
     Raises:
         InvalidArgument: INVALID_REQUEST for its length, PASSWORD_TOO_COMMON.
     """
-    # As it is hashed (see `passwords`): letters that are put together count once.
-    if not MIN_CHARACTERS <= len(unicodedata.normalize("NFC", password)) <= MAX_CHARACTERS:
+    # Letters that are put together count once, and a sign that stands for many letters counts once
+    # as well, though what is hashed has them all (see `passwords`).
+    length = min(len(unicodedata.normalize(form, password)) for form in ("NFC", "NFKC"))
+    if not MIN_CHARACTERS <= length <= MAX_CHARACTERS:
         why = f"must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters"
         raise InvalidArgument(
             f"The password {why}.", reason="INVALID_REQUEST", fields=[FieldViolation(field, why)]

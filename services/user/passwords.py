@@ -150,8 +150,9 @@ def _cost_of(stored: bytes) -> int:
 def _prepared(password: str) -> bytes:
     """Return what bcrypt hashes: 44 bytes that stand for a password of any length.
 
-    bcrypt takes at most 72 bytes and stops at a zero byte; a SHA-256 in base64 avoids both. NFC
-    first (RFC 8265): keyboards differ in how they compose the same letters.
+    bcrypt takes at most 72 bytes and stops at a zero byte; a SHA-256 in base64 avoids both. NFKC
+    first (NIST SP 800-63B): keyboards differ in how they compose the same letters, and in their
+    width.
     """
-    text = unicodedata.normalize("NFC", password)
+    text = unicodedata.normalize("NFKC", password)
     return base64.b64encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())

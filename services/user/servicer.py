@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -194,15 +195,19 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         kept["sessions"] = [
             MessageToDict(each, preserving_proto_field_name=True) for each in listed
         ]
-        async for piece in self._exporter.archive(
+        archive = self._exporter.archive(
+            caller.user_id,
             account.username,
             kept,
             self._everything(caller),
             include_audio=request.include_audio,
-        ):
-            await context.write(
-                user_pb2.ExportDataResponse(chunk=piece.chunk, progress=piece.progress)
-            )
+        )
+        # Closed at once when its reader goes away: it holds a place.
+        async with aclosing(archive) as pieces:
+            async for piece in pieces:
+                await context.write(
+                    user_pb2.ExportDataResponse(chunk=piece.chunk, progress=piece.progress)
+                )
         self._audit.note("data_exported", user_id=caller.user_id, recordings=request.include_audio)
 
     async def FindEndedSessions(

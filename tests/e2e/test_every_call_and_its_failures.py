@@ -6,6 +6,7 @@ a page does it. What a table lacks that the contract has, or has that it lacks, 
 
 from __future__ import annotations
 
+import inspect
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,9 +23,13 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+import services.user as user_service
 from parley.user.v1 import user_pb2 as pb
 from services.common.ids import new_id
 from services.common.status import from_rpc_error
+from services.user.application import UserApplication
+from services.user.erasing import AccountDeletion
+from services.user.exporting import Exporter
 from tests.contract.access.test_who_may_call import RULES
 from tests.e2e import grpc_web
 from tests.e2e.caller import BOUND_S
@@ -228,6 +233,14 @@ async def _(desk: Desk) -> Given:
     return GOOD["ChangePassword"], token
 
 
+@case("DeleteAccount", "TOO_MANY_ATTEMPTS")
+async def _(desk: Desk) -> Given:
+    token = await desk.token()
+    for _ in range(ATTEMPTS):
+        await desk.ask("DeleteAccount", other, token)
+    return GOOD["DeleteAccount"], token
+
+
 @case("Refresh", OK)
 async def _(desk: Desk) -> Given:
     _, tokens = await desk.account()
@@ -253,6 +266,10 @@ ELSEWHERE = {
     ("ExportData", "TOO_MANY_CALLS"): (
         "tests.contract.user.test_export",
         "test_one_more_than_are_made_at_once_is_refused_and_made_later",
+    ),
+    ("ExportData", "PEER_UNAVAILABLE"): (
+        "tests.contract.user.test_export",
+        "test_a_service_that_is_away_breaks_the_archive_off_with_a_reason",
     ),
     ("FindEndedSessions", OK): (
         "tests.contract.user.test_sessions",
@@ -292,6 +309,28 @@ OF_EVERY_CALL = {
 """What docs/errors.md says of whatever takes a request and a token: no comment repeats it."""
 
 
+CODES = {"ALREADY_EXISTS", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+"""Of the codes of gRPC those that comments name beside the reason, and that look like one."""
+
+DONE_BY: dict[str, Callable[..., Any]] = {
+    "Register": UserApplication.register,
+    "Login": UserApplication.login,
+    "Refresh": UserApplication.refresh,
+    "Logout": UserApplication.logout,
+    "GetProfile": UserApplication.account,
+    "UpdateProfile": UserApplication.update,
+    "ChangePassword": UserApplication.change_password,
+    "ListSessions": UserApplication.sessions,
+    "RevokeSession": UserApplication.revoke,
+    "DeleteAccount": AccountDeletion.delete,
+    "ExportData": Exporter.archive,
+    "FindEndedSessions": UserApplication.ended_sessions,
+}
+"""What does the work of each call, and says in its docstring how it can fail."""
+
+_REASON = r"\b[A-Z]+(?:_[A-Z]+)+\b"
+
+
 def documented() -> set[tuple[str, str]]:
     """Return every failure that a comment in the contract names, and every call's success."""
     body = PROTO.read_text("utf-8").partition("service UserService {")[2].partition("\n}\n")[0]
@@ -300,12 +339,9 @@ def documented() -> set[tuple[str, str]]:
         text = " ".join(line.strip(" /") for line in comment.splitlines())
         found |= {
             (method, OK),
-            *((method, each) for each in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text)),
+            *((method, each) for each in re.findall(_REASON, text)),
         }
-        if "RESOURCE_EXHAUSTED with RetryInfo" in text:
-            found.add((method, "TOO_MANY_ATTEMPTS"))
-    codes = {"ALREADY_EXISTS", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
-    return {each for each in found if each[1] not in codes}
+    return {each for each in found if each[1] not in CODES}
 
 
 def test_every_call_and_every_failure_of_the_contract_is_tried():
@@ -315,6 +351,25 @@ def test_every_call_and_every_failure_of_the_contract_is_tried():
     assert {method for method, _ in documented()} == {each.name for each in SERVICE.methods}
     learners = {name.removeprefix("user.") for name, rule in RULES.items() if rule.learner}
     assert set(GOOD) == learners & {each.name for each in SERVICE.methods}
+
+
+@pytest.mark.parametrize("method", sorted(DONE_BY))
+def test_the_contract_tells_of_every_failure_that_the_code_knows_of(method: str):
+    """DeleteAccount could be tried too often, and its comment did not say so."""
+    known = set(re.findall(_REASON, inspect.getdoc(DONE_BY[method]) or "")) - CODES
+    told = {reason for name, reason in documented() if name == method}
+    assert known <= told | OF_EVERY_CALL
+
+
+def test_every_reason_of_the_service_stands_in_its_contract():
+    reasons = {
+        reason
+        for path in Path(user_service.__path__[0]).rglob("*.py")
+        for reason in re.findall(rf'reason="({_REASON})"', path.read_text("utf-8"))
+    }
+    assert reasons
+    assert reasons <= {reason for _, reason in documented()} | OF_EVERY_CALL
+    assert set(DONE_BY) == {each.name for each in SERVICE.methods} - {"GetJwks"}
 
 
 @pytest.mark.parametrize(("module", "name"), sorted(ELSEWHERE.values()), ids=lambda each: each)

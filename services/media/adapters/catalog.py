@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy.orm import aliased
 
 from services.common.claims import claim
 from services.common.clock import Clock
@@ -115,6 +116,37 @@ class SqlCatalog:
                 .limit(1)
             )
             return None if row is None else _recording(row)
+
+    async def recordings_of(self, user_id: str, before: str, most: int) -> Sequence[Recording]:
+        """Return recordings of a user, newest first, from behind the one of id `before` on."""
+        conditions = [RecordingRow.user_id == user_id, RecordingRow.deleted_at.is_(None)]
+        place = tuple_(RecordingRow.started_at, RecordingRow.recording_id)
+        if before:
+            last = aliased(RecordingRow)
+            begun = select(last.started_at).where(
+                last.recording_id == before, last.user_id == user_id
+            )
+            conditions.append(place < tuple_(begun.scalar_subquery(), before))
+        newest = (RecordingRow.started_at.desc(), RecordingRow.recording_id.desc())
+        async with self._database.snapshot() as session:
+            rows = await session.scalars(
+                select(RecordingRow).where(*conditions).order_by(*newest).limit(most)
+            )
+            return [_recording(row) for row in rows]
+
+    async def uploaded_bytes(self, user_id: str) -> int:
+        """Return what the files that a user sent take, as they are stored."""
+        total = (
+            select(func.coalesce(func.sum(TrackRow.size_bytes), 0))
+            .join(RecordingRow, RecordingRow.recording_id == TrackRow.recording_id)
+            .where(
+                RecordingRow.user_id == user_id,
+                RecordingRow.conversation_id == "",
+                RecordingRow.deleted_at.is_(None),
+            )
+        )
+        async with self._database.snapshot() as session:
+            return int(await session.scalar(total) or 0)
 
     async def of_user(self, user_id: str) -> Sequence[str]:
         """Return recordings of a user that are not deleted, some of them where they are many."""

@@ -29,6 +29,7 @@ class RecordingRow(Base):
         Index("ix_recordings_state", "state", "touched_at"),
         Index("ix_recordings_unpurged", "deleted_at", "purged_at"),
         Index("ix_recordings_expiry", "delete_at"),
+        Index("ix_recordings_user", "user_id", "started_at", "recording_id"),
     )
 
     recording_id: Mapped[str] = mapped_column(_ID, primary_key=True)

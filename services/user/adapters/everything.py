@@ -54,18 +54,14 @@ class GrpcEverything:
                 call.cancel()
 
     async def recordings(self) -> Sequence[Recorded]:
-        """Return the recordings of all conversations."""
+        """Return every recording: of conversations, and of files that were sent in."""
         found: list[Recorded] = []
         token = ""
         while True:
-            request = history_pb2.ListConversationsRequest(page_size=_PAGE, page_token=token)
-            with rpc_errors("history"):
-                page = await self._history.ListConversations(request, metadata=self._metadata())
-            found += [
-                Recorded(each.recording_id, from_timestamp(each.started_at))
-                for each in page.conversations
-                if each.recording_id
-            ]
+            request = media_pb2.ListRecordingsRequest(page_size=_PAGE, page_token=token)
+            with rpc_errors("media"):
+                page = await self._media.ListRecordings(request, metadata=self._metadata())
+            found += [_recorded(each) for each in page.recordings]
             token = page.next_page_token
             if not token:
                 return found
@@ -88,3 +84,14 @@ class GrpcEverything:
 
     def _metadata(self) -> list[tuple[str, str]]:
         return [("authorization", f"Bearer {self._token()}")]
+
+
+def _recorded(message: media_pb2.Recording) -> Recorded:
+    voices = [name for name, track in _VOICES.items() if track in message.tracks]
+    return Recorded(
+        message.recording_id,
+        from_timestamp(message.started_at),
+        voices,
+        # A file that came without a name is one all the same.
+        message.file_name or ("" if message.conversation_id else "(unnamed)"),
+    )

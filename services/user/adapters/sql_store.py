@@ -52,22 +52,19 @@ class SqlStore:
 
     async def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
         """Return the account with its sessions."""
+        parameters = {"this_user": user_id, "now": now}
 
-        async def read() -> SignedInAccount | None:
-            async with self._database.snapshot() as session:
-                found = await session.execute(
-                    statements.SIGNED_IN, {"this_user": user_id, "now": now}
-                )
-                return _signed_in(found.all())
+        def read(session: SqlSession) -> SignedInAccount | None:
+            return _signed_in(session.execute(statements.SIGNED_IN, parameters).all())
 
-        return await self._cache.get(user_id, read)
+        return await self._cache.get(user_id, lambda: self._database.read(read))
 
     async def live_sessions(self, session_ids: Sequence[str], now: datetime) -> set[str]:
         """Return those of the sessions that somebody is signed in with."""
         parameters = {"these_sessions": list(session_ids), "now": now}
-        async with self._database.snapshot() as session:
-            found = await session.execute(statements.LIVE_SESSIONS, parameters)
-            return set(found.scalars())
+        return await self._database.read(
+            lambda session: set(session.execute(statements.LIVE_SESSIONS, parameters).scalars())
+        )
 
 
 class SqlTransaction:

@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
     "media.Record": only("conversation"),
     "media.UploadAudio": LEARNER,
     "media.GetRecording": LEARNER,
+    "media.ListRecordings": LEARNER,
     "media.DownloadRecording": LEARNER,
     "media.CreateDownloadUrl": LEARNER,
     "media.DeleteRecording": learner_or("history"),

@@ -207,6 +207,11 @@ class Media:
         """Return the files below a folder of the service's."""
         return [path for path in (self.data_dir / "media" / folder).rglob("*") if path.is_file()]
 
+    def folders(self, folder: str) -> list[Path]:
+        """Return the folders right below a folder of the service's."""
+        root = self.data_dir / "media" / folder
+        return list(root.iterdir()) if root.is_dir() else []
+
 
 Serve = Callable[..., AbstractAsyncContextManager[Media]]
 

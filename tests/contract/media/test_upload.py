@@ -1,5 +1,6 @@
 """UploadAudio: hostile until it is samples."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -125,6 +126,41 @@ async def test_a_file_beyond_the_limits_is_refused(serve_media: Serve) -> None:
             error = await media.refused(upload(media, data, **told))
             assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "FILE_TOO_LARGE")
         assert not media.files("uploads")
+
+
+async def test_the_files_of_one_account_take_so_much_and_no_more(serve_media: Serve) -> None:
+    """Nothing bounded them: one learner could fill the disk."""
+    async with serve_media(max_uploads_bytes=1) as media:
+        wav = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000)
+        first = await upload(media, wav)
+        error = await media.refused(upload(media, wav))
+        assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "FILE_TOO_LARGE")
+        await upload(media, wav, user_id=new_id())
+        await media.ask(
+            "DeleteRecording", pb.DeleteRecordingRequest(recording_id=first.recording_id)
+        )
+        await upload(media, wav)
+
+
+async def test_one_account_sends_two_files_at_once_and_no_more(media: Media) -> None:
+    wav = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000)
+    identity = media.callers.user(media.user_id)
+    told = pb.UploadAudioRequest(metadata=pb.UploadMetadata(file_name="slow.wav"))
+    held = [media.stub.UploadAudio(metadata=identity) for _ in range(2)]
+    for each in held:
+        await each.write(told)
+    async with asyncio.timeout(20):
+        while len(media.folders("uploads")) < 2:
+            await asyncio.sleep(0.01)
+    error = await media.refused(upload(media, wav))
+    assert (error.reason, error.retry_after) == ("MEDIA_BUSY", 5.0)
+    await upload(media, wav, user_id=new_id())
+    for each in held:
+        each.cancel()
+    async with asyncio.timeout(20):
+        while media.folders("uploads"):
+            await asyncio.sleep(0.01)
+    await upload(media, wav)
 
 
 async def test_a_retry_under_the_same_request_id_is_the_same_recording(media: Media) -> None:

@@ -34,6 +34,7 @@ class FakePeers:
     """What the peers have, and what was asked of them.
 
     kept: how many conversations or recordings each service has of whoever is erased.
+    recordings, uploads: ids of recordings; of uploaded files, with their names.
     away: services that answer UNAVAILABLE.
     erased: who was erased where, in order.
     tokens: the `authorization` of every call that came with one.
@@ -45,6 +46,7 @@ class FakePeers:
     away: set[str] = field(default_factory=set)
     erased: list[tuple[str, str]] = field(default_factory=list)
     recordings: list[str] = field(default_factory=list)
+    uploads: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
     sound: bytes = b"fLaC" * 40_000
     tokens: list[str] = field(default_factory=list)
@@ -80,22 +82,6 @@ class _History(history_pb2_grpc.HistoryServiceServicer):
         erased = await self._peers.erase("history", request.user_id, context)
         return history_pb2.EraseUserResponse(erased=erased)
 
-    async def ListConversations(self, request: Any, context: Any) -> Any:
-        self._peers.note(context)
-        # A page each: nobody may stop after the first.
-        at = int(request.page_token or 0)
-        some = self._peers.recordings[at : at + 1]
-        more = at + 1 < len(self._peers.recordings)
-        return history_pb2.ListConversationsResponse(
-            conversations=[
-                history_pb2.ConversationSummary(
-                    conversation_id=each, recording_id=each, started_at=Timestamp(seconds=BEGAN)
-                )
-                for each in some
-            ],
-            next_page_token=str(at + 1) if more else "",
-        )
-
     async def ExportConversations(self, request: Any, context: Any) -> None:
         self._peers.note(context)
         text = request.format == history_pb2.EXPORT_FORMAT_TEXT
@@ -110,6 +96,31 @@ class _Media(media_pb2_grpc.MediaServiceServicer):
     async def EraseUser(self, request: Any, context: Any) -> Any:
         erased = await self._peers.erase("media", request.user_id, context)
         return media_pb2.EraseUserResponse(erased=erased)
+
+    async def ListRecordings(self, request: Any, context: Any) -> Any:
+        self._peers.note(context)
+        if "media" in self._peers.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        both = (audio_pb2.AUDIO_TRACK_LEARNER, audio_pb2.AUDIO_TRACK_TUTOR)
+        began = Timestamp(seconds=BEGAN)
+        listed = [
+            media_pb2.Recording(
+                recording_id=each, conversation_id=each, started_at=began, tracks=both
+            )
+            for each in self._peers.recordings
+        ]
+        listed += [
+            media_pb2.Recording(
+                recording_id=each, file_name=name, started_at=began, tracks=both[:1]
+            )
+            for each, name in self._peers.uploads.items()
+        ]
+        # A page each: nobody may stop after the first.
+        at = int(request.page_token or 0)
+        more = at + 1 < len(listed)
+        return media_pb2.ListRecordingsResponse(
+            recordings=listed[at : at + 1], next_page_token=str(at + 1) if more else ""
+        )
 
     async def DownloadRecording(self, request: Any, context: Any) -> None:
         self._peers.note(context)

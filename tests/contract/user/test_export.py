@@ -1,5 +1,7 @@
 """The archive of everything that is kept about a learner."""
 
+import asyncio
+import contextlib
 import io
 import json
 import zipfile
@@ -81,6 +83,24 @@ async def test_it_holds_both_voices_of_every_recording_where_that_is_asked_for(
     assert told[-1] == 1.0
 
 
+async def test_it_holds_the_files_that_were_sent_in_under_names_that_cannot_lead_elsewhere(
+    users: Users, peers: FakePeers
+):
+    named, unnamed = new_id(), new_id()
+    peers.recordings.clear()
+    peers.uploads = {named: "../../etc/passwd", unnamed: ""}
+    tokens = (await users.register()).tokens
+    answers, archive = await export(users, tokens, include_audio=True)
+    members = [name for name in archive.namelist() if name.endswith(".flac")]
+    assert [name.startswith("uploads/") and ".." not in name for name in members] == [True, True]
+    assert all(archive.read(name) == peers.sound for name in members)
+    lines = archive.read("uploads.txt").decode().splitlines()
+    assert lines == [f"{named} ../../etc/passwd", f"{unnamed} (unnamed)"]
+    assert answers[-1].progress == 1.0
+    _, archive = await export(users, tokens, include_audio=False)
+    assert not [name for name in archive.namelist() if "upload" in name]
+
+
 async def test_a_recording_that_is_lost_is_named_and_the_others_still_come(
     users: Users, peers: FakePeers
 ):
@@ -119,16 +139,27 @@ async def test_one_more_than_are_made_at_once_is_refused_and_made_later(
     users: Users, peers: FakePeers
 ):
     """The recordings of four stand still; the fifth is told when to come again."""
-    tokens = (await users.register()).tokens
+    some = [(await users.register(f"ada-{number}")).tokens for number in range(5)]
+    tokens = some[-1]
     peers.sounds.clear()
     request = pb.ExportDataRequest(include_audio=True)
-    held = [users.stub.ExportData(request, metadata=bearer(tokens)) for _ in range(4)]
-    for _ in held:
+    held = []
+    # One of the first again, and when there are four, anybody.
+    for number, refused in ((0, 0), (1, 1), (2, 0), (3, 4)):
+        held.append(users.stub.ExportData(request, metadata=bearer(some[number])))
         await peers.asked.acquire()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await users.stub.ExportData(request, metadata=bearer(tokens)).read()
-    error = from_rpc_error(caught.value)
-    assert (error.reason, error.retry_after) == ("TOO_MANY_CALLS", 10.0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await users.stub.ExportData(request, metadata=bearer(some[refused])).read()
+        error = from_rpc_error(caught.value)
+        assert (error.reason, error.retry_after) == ("TOO_MANY_CALLS", 10.0)
+    held.pop(0).cancel()
+    # Whoever goes away leaves the place as soon as that is known.
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await export(users, some[0], include_audio=False)
+                break
+            await asyncio.sleep(0.01)
     peers.sounds.set()
     for each in held:
         while await each.read() is not grpc.aio.EOF:

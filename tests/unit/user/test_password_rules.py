@@ -42,7 +42,10 @@ def test_the_username_is_no_password(username, password):
     assert refusal(password, username) == "PASSWORD_TOO_COMMON"
 
 
-@pytest.mark.parametrize("password", ["seven77", "é" * 7, "A\u030a" * 7, "ab" * 129])
+@pytest.mark.parametrize(
+    "password",
+    ["seven77", "é" * 7, "A\u030a" * 7, "ab" * 129, "\ufdfa", "ｶﾞｷﾞｸﾞｹﾞ"],
+)
 def test_the_length_counts_whole_letters(password):
     assert refusal(password) == "INVALID_REQUEST"
 

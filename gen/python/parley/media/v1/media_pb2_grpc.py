@@ -50,6 +50,11 @@ class MediaServiceStub:
                 request_serializer=parley_dot_media_dot_v1_dot_media__pb2.GetRecordingRequest.SerializeToString,
                 response_deserializer=parley_dot_media_dot_v1_dot_media__pb2.GetRecordingResponse.FromString,
                 _registered_method=True)
+        self.ListRecordings = channel.unary_unary(
+                '/parley.media.v1.MediaService/ListRecordings',
+                request_serializer=parley_dot_media_dot_v1_dot_media__pb2.ListRecordingsRequest.SerializeToString,
+                response_deserializer=parley_dot_media_dot_v1_dot_media__pb2.ListRecordingsResponse.FromString,
+                _registered_method=True)
         self.DownloadRecording = channel.unary_stream(
                 '/parley.media.v1.MediaService/DownloadRecording',
                 request_serializer=parley_dot_media_dot_v1_dot_media__pb2.DownloadRecordingRequest.SerializeToString,
@@ -96,6 +101,13 @@ class MediaServiceServicer:
     def GetRecording(self, request, context):
         """Tells about one of the caller's recordings. NOT_FOUND (RECORDING_NOT_FOUND), also for
         another user's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRecordings(self, request, context):
+        """Lists the caller's recordings, of conversations and of uploaded files alike, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +161,11 @@ def add_MediaServiceServicer_to_server(servicer, server):
                     servicer.GetRecording,
                     request_deserializer=parley_dot_media_dot_v1_dot_media__pb2.GetRecordingRequest.FromString,
                     response_serializer=parley_dot_media_dot_v1_dot_media__pb2.GetRecordingResponse.SerializeToString,
+            ),
+            'ListRecordings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRecordings,
+                    request_deserializer=parley_dot_media_dot_v1_dot_media__pb2.ListRecordingsRequest.FromString,
+                    response_serializer=parley_dot_media_dot_v1_dot_media__pb2.ListRecordingsResponse.SerializeToString,
             ),
             'DownloadRecording': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadRecording,
@@ -253,6 +270,33 @@ class MediaService:
             '/parley.media.v1.MediaService/GetRecording',
             parley_dot_media_dot_v1_dot_media__pb2.GetRecordingRequest.SerializeToString,
             parley_dot_media_dot_v1_dot_media__pb2.GetRecordingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRecordings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.media.v1.MediaService/ListRecordings',
+            parley_dot_media_dot_v1_dot_media__pb2.ListRecordingsRequest.SerializeToString,
+            parley_dot_media_dot_v1_dot_media__pb2.ListRecordingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

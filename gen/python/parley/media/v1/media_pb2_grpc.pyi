@@ -46,6 +46,8 @@ class MediaServiceStub:
     """Tells about one of the caller's recordings. NOT_FOUND (RECORDING_NOT_FOUND), also for
     another user's.
     """
+    ListRecordings: _grpc.UnaryUnaryMultiCallable[_media_pb2.ListRecordingsRequest, _media_pb2.ListRecordingsResponse]
+    """Lists the caller's recordings, of conversations and of uploaded files alike, newest first."""
     DownloadRecording: _grpc.UnaryStreamMultiCallable[_media_pb2.DownloadRecordingRequest, _media_pb2.DownloadRecordingResponse]
     """Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
     OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS).
@@ -79,6 +81,8 @@ class MediaServiceAsyncStub(MediaServiceStub):
     """Tells about one of the caller's recordings. NOT_FOUND (RECORDING_NOT_FOUND), also for
     another user's.
     """
+    ListRecordings: _aio.UnaryUnaryMultiCallable[_media_pb2.ListRecordingsRequest, _media_pb2.ListRecordingsResponse]  # type: ignore[assignment]
+    """Lists the caller's recordings, of conversations and of uploaded files alike, newest first."""
     DownloadRecording: _aio.UnaryStreamMultiCallable[_media_pb2.DownloadRecordingRequest, _media_pb2.DownloadRecordingResponse]  # type: ignore[assignment]
     """Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
     OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS).
@@ -127,6 +131,14 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         """Tells about one of the caller's recordings. NOT_FOUND (RECORDING_NOT_FOUND), also for
         another user's.
         """
+
+    @_abc_1.abstractmethod
+    def ListRecordings(
+        self,
+        request: _media_pb2.ListRecordingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_media_pb2.ListRecordingsResponse, _abc.Awaitable[_media_pb2.ListRecordingsResponse]]:
+        """Lists the caller's recordings, of conversations and of uploaded files alike, newest first."""
 
     @_abc_1.abstractmethod
     def DownloadRecording(

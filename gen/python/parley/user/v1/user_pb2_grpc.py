@@ -116,7 +116,7 @@ class UserServiceServicer:
         """Creates an account and signs it in. Needs no token.
         ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
         name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
-        RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+        RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,7 +124,7 @@ class UserServiceServicer:
 
     def Login(self, request, context):
         """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
-        wrong password; RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+        wrong password; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,8 +163,8 @@ class UserServiceServicer:
 
     def ChangePassword(self, request, context):
         """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-        old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
-        when tried too often.
+        old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED
+        (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,9 +186,10 @@ class UserServiceServicer:
 
     def DeleteAccount(self, request, context):
         """Deletes the account and, in every service, all that belongs to it. Asks for the password:
-        UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
-        the account any more and its name is free; conversations, recordings and what is live are
-        erased within seconds, or as soon as a service that is away is back.
+        UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with
+        RetryInfo when tried too often. When this returns nobody can sign in with the account any more
+        and its name is free; conversations, recordings and what is live are erased within seconds, or
+        as soon as a service that is away is back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,8 +197,9 @@ class UserServiceServicer:
 
     def ExportData(self, request, context):
         """Streams one archive of everything kept about the caller: account, conversations with their
-        corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
-        take all the places.
+        corrections and, where asked for, recordings and uploaded files. RESOURCE_EXHAUSTED
+        (TOO_MANY_CALLS) while others take all the places; UNAVAILABLE (PEER_UNAVAILABLE) where a
+        service that has a part of it is away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

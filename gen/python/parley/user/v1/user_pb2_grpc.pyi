@@ -41,11 +41,11 @@ class UserServiceStub:
     """Creates an account and signs it in. Needs no token.
     ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
     name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
-    RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+    RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
     """
     Login: _grpc.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
-    wrong password; RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+    wrong password; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_user_pb2.RefreshRequest, _user_pb2.RefreshResponse]
     """Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
@@ -62,8 +62,8 @@ class UserServiceStub:
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]
     """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-    old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
-    when tried too often.
+    old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED
+    (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]
     """Lists the caller's signed-in sessions, newest first."""
@@ -71,14 +71,16 @@ class UserServiceStub:
     """Ends one session, or all. Idempotent. Its live conversations end within 5 s."""
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteAccountRequest, _user_pb2.DeleteAccountResponse]
     """Deletes the account and, in every service, all that belongs to it. Asks for the password:
-    UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
-    the account any more and its name is free; conversations, recordings and what is live are
-    erased within seconds, or as soon as a service that is away is back.
+    UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with
+    RetryInfo when tried too often. When this returns nobody can sign in with the account any more
+    and its name is free; conversations, recordings and what is live are erased within seconds, or
+    as soon as a service that is away is back.
     """
     ExportData: _grpc.UnaryStreamMultiCallable[_user_pb2.ExportDataRequest, _user_pb2.ExportDataResponse]
     """Streams one archive of everything kept about the caller: account, conversations with their
-    corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
-    take all the places.
+    corrections and, where asked for, recordings and uploaded files. RESOURCE_EXHAUSTED
+    (TOO_MANY_CALLS) while others take all the places; UNAVAILABLE (PEER_UNAVAILABLE) where a
+    service that has a part of it is away.
     """
     FindEndedSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.FindEndedSessionsRequest, _user_pb2.FindEndedSessionsResponse]
     """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
@@ -100,11 +102,11 @@ class UserServiceAsyncStub(UserServiceStub):
     """Creates an account and signs it in. Needs no token.
     ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
     name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
-    RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+    RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
     """
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]  # type: ignore[assignment]
     """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
-    wrong password; RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+    wrong password; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_user_pb2.RefreshRequest, _user_pb2.RefreshResponse]  # type: ignore[assignment]
     """Changes a refresh token for new tokens. Needs no access token. The old refresh token is used
@@ -121,8 +123,8 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-    old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
-    when tried too often.
+    old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED
+    (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the caller's signed-in sessions, newest first."""
@@ -130,14 +132,16 @@ class UserServiceAsyncStub(UserServiceStub):
     """Ends one session, or all. Idempotent. Its live conversations end within 5 s."""
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteAccountRequest, _user_pb2.DeleteAccountResponse]  # type: ignore[assignment]
     """Deletes the account and, in every service, all that belongs to it. Asks for the password:
-    UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
-    the account any more and its name is free; conversations, recordings and what is live are
-    erased within seconds, or as soon as a service that is away is back.
+    UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with
+    RetryInfo when tried too often. When this returns nobody can sign in with the account any more
+    and its name is free; conversations, recordings and what is live are erased within seconds, or
+    as soon as a service that is away is back.
     """
     ExportData: _aio.UnaryStreamMultiCallable[_user_pb2.ExportDataRequest, _user_pb2.ExportDataResponse]  # type: ignore[assignment]
     """Streams one archive of everything kept about the caller: account, conversations with their
-    corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
-    take all the places.
+    corrections and, where asked for, recordings and uploaded files. RESOURCE_EXHAUSTED
+    (TOO_MANY_CALLS) while others take all the places; UNAVAILABLE (PEER_UNAVAILABLE) where a
+    service that has a part of it is away.
     """
     FindEndedSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.FindEndedSessionsRequest, _user_pb2.FindEndedSessionsResponse]  # type: ignore[assignment]
     """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
@@ -162,7 +166,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates an account and signs it in. Needs no token.
         ALREADY_EXISTS (USERNAME_TAKEN, or REQUEST_ID_REUSED for a request id that came with another
         name or password); INVALID_ARGUMENT with the field's violation (PASSWORD_TOO_COMMON);
-        RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+        RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
         """
 
     @_abc_1.abstractmethod
@@ -172,7 +176,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.LoginResponse, _abc.Awaitable[_user_pb2.LoginResponse]]:
         """Signs in. Needs no token. UNAUTHENTICATED (BAD_CREDENTIALS) alike for an unknown user and a
-        wrong password; RESOURCE_EXHAUSTED with RetryInfo when tried too often.
+        wrong password; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
         """
 
     @_abc_1.abstractmethod
@@ -219,8 +223,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.ChangePasswordResponse, _abc.Awaitable[_user_pb2.ChangePasswordResponse]]:
         """Changes the password and ends all other sessions. UNAUTHENTICATED (BAD_CREDENTIALS) when the
-        old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED with RetryInfo
-        when tried too often.
+        old password is wrong; INVALID_ARGUMENT (PASSWORD_TOO_COMMON); RESOURCE_EXHAUSTED
+        (TOO_MANY_ATTEMPTS) with RetryInfo when tried too often.
         """
 
     @_abc_1.abstractmethod
@@ -246,9 +250,10 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.DeleteAccountResponse, _abc.Awaitable[_user_pb2.DeleteAccountResponse]]:
         """Deletes the account and, in every service, all that belongs to it. Asks for the password:
-        UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong. When this returns nobody can sign in with
-        the account any more and its name is free; conversations, recordings and what is live are
-        erased within seconds, or as soon as a service that is away is back.
+        UNAUTHENTICATED (BAD_CREDENTIALS) when it is wrong; RESOURCE_EXHAUSTED (TOO_MANY_ATTEMPTS) with
+        RetryInfo when tried too often. When this returns nobody can sign in with the account any more
+        and its name is free; conversations, recordings and what is live are erased within seconds, or
+        as soon as a service that is away is back.
         """
 
     @_abc_1.abstractmethod
@@ -258,8 +263,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_user_pb2.ExportDataResponse], _abc.AsyncIterator[_user_pb2.ExportDataResponse], _abc.Awaitable[None]]:
         """Streams one archive of everything kept about the caller: account, conversations with their
-        corrections and, where asked for, recordings. RESOURCE_EXHAUSTED (TOO_MANY_CALLS) while others
-        take all the places.
+        corrections and, where asked for, recordings and uploaded files. RESOURCE_EXHAUSTED
+        (TOO_MANY_CALLS) while others take all the places; UNAVAILABLE (PEER_UNAVAILABLE) where a
+        service that has a part of it is away.
         """
 
     @_abc_1.abstractmethod

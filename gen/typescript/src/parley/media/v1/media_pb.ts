@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/media/v1/media.proto.
  */
 export const file_parley_media_v1_media: GenFile = /*@__PURE__*/
-  fileDesc("ChtwYXJsZXkvbWVkaWEvdjEvbWVkaWEucHJvdG8SD3BhcmxleS5tZWRpYS52MSKwAQoNUmVjb3JkUmVxdWVzdBItCgVzdGFydBgBIAEoCzIcLnBhcmxleS5tZWRpYS52MS5SZWNvcmRTdGFydEgAEi0KBWF1ZGlvGAIgASgLMhwucGFybGV5Lm1lZGlhLnYxLlJlY29yZEF1ZGlvSAASLwoGZmluaXNoGAMgASgLMh0ucGFybGV5Lm1lZGlhLnYxLlJlY29yZEZpbmlzaEgAQhAKB21lc3NhZ2USBbpIAggBIpUCCgtSZWNvcmRTdGFydBIeCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBEiEKD2NvbnZlcnNhdGlvbl9pZBgCIAEoCUIIukgFcgOwAQESGQoHdXNlcl9pZBgDIAEoCUIIukgFcgOwAQESPAoObGVhcm5lcl9mb3JtYXQYBCABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXRCBrpIA8gBARI6Cgx0dXRvcl9mb3JtYXQYBSABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXRCBrpIA8gBARIuCgpzdGFydGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ1CgtSZWNvcmRBdWRpbxI2CgV0cmFjaxgBIAEoDjIbLnBhcmxleS50eXBlcy52MS5BdWRpb1RyYWNrQgq6SAeCAQQYARgCEhgKA3BjbRgCIAEoDEILukgIegYQAhiAgAQSFAoMZmlyc3Rfc2FtcGxlGAMgASgEIiMKDFJlY29yZEZpbmlzaBITCgtkdXJhdGlvbl9tcxgBIAEoBCJvCg5SZWNvcmRSZXNwb25zZRIXCg9sZWFybmVyX3NhbXBsZXMYASABKAQSFQoNdHV0b3Jfc2FtcGxlcxgCIAEoBBItCglyZWNvcmRpbmcYAyABKAsyGi5wYXJsZXkubWVkaWEudjEuUmVjb3JkaW5nIocDCglSZWNvcmRpbmcSFAoMcmVjb3JkaW5nX2lkGAEgASgJEhcKD2NvbnZlcnNhdGlvbl9pZBgCIAEoCRIuCgVzdGF0ZRgDIAEoDjIfLnBhcmxleS5tZWRpYS52MS5SZWNvcmRpbmdTdGF0ZRITCgtkdXJhdGlvbl9tcxgEIAEoBBIuCgpzdGFydGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgZ0cmFja3MYBiADKA4yGy5wYXJsZXkudHlwZXMudjEuQXVkaW9UcmFjaxIWCg5vcmlnaW5hbF9ieXRlcxgHIAEoBBIWCg5sZWFybmVyX3NoYTI1NhgIIAEoCRIUCgx0dXRvcl9zaGEyNTYYCSABKAkSDwoHZmFpbHVyZRgKIAEoCRIRCglmaWxlX25hbWUYCyABKAkSLQoJZGVsZXRlX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCgh3YXZlZm9ybRgNIAEoDCJ5ChJVcGxvYWRBdWRpb1JlcXVlc3QSMwoIbWV0YWRhdGEYASABKAsyHy5wYXJsZXkubWVkaWEudjEuVXBsb2FkTWV0YWRhdGFIABIcCgVjaHVuaxgCIAEoDEILukgIegYQARiAgARIAEIQCgdtZXNzYWdlEgW6SAIIASJkCg5VcGxvYWRNZXRhZGF0YRIdCglmaWxlX25hbWUYASABKAlCCrpIB3IFEAEY/wESEgoKc2l6ZV9ieXRlcxgCIAEoBBIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASJEChNVcGxvYWRBdWRpb1Jlc3BvbnNlEi0KCXJlY29yZGluZxgBIAEoCzIaLnBhcmxleS5tZWRpYS52MS5SZWNvcmRpbmciagoTR2V0UmVjb3JkaW5nUmVxdWVzdBIgCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBSAASIwoPY29udmVyc2F0aW9uX2lkGAIgASgJQgi6SAVyA7ABAUgAQgwKA2tleRIFukgCCAEiRQoUR2V0UmVjb3JkaW5nUmVzcG9uc2USLQoJcmVjb3JkaW5nGAEgASgLMhoucGFybGV5Lm1lZGlhLnYxLlJlY29yZGluZyLsAQoYRG93bmxvYWRSZWNvcmRpbmdSZXF1ZXN0Eh4KDHJlY29yZGluZ19pZBgBIAEoCUIIukgFcgOwAQESNAoFdHJhY2sYAiABKA4yGy5wYXJsZXkudHlwZXMudjEuQXVkaW9UcmFja0IIukgFggECEAESOgoIZW5jb2RpbmcYAyABKA4yHi5wYXJsZXkudHlwZXMudjEuQXVkaW9FbmNvZGluZ0IIukgFggECEAESDgoGb2Zmc2V0GAQgASgEEg4KBmxlbmd0aBgFIAEoBBIPCgdmcm9tX21zGAYgASgEEg0KBXRvX21zGAcgASgEImEKDERvd25sb2FkSW5mbxIUCgxjb250ZW50X3R5cGUYASABKAkSEwoLdG90YWxfYnl0ZXMYAiABKAQSEQoJZmlsZV9uYW1lGAMgASgJEhMKC2R1cmF0aW9uX21zGAQgASgEIlcKGURvd25sb2FkUmVjb3JkaW5nUmVzcG9uc2USKwoEaW5mbxgBIAEoCzIdLnBhcmxleS5tZWRpYS52MS5Eb3dubG9hZEluZm8SDQoFY2h1bmsYAiABKAwi5gEKGENyZWF0ZURvd25sb2FkVXJsUmVxdWVzdBIeCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBEjQKBXRyYWNrGAIgASgOMhsucGFybGV5LnR5cGVzLnYxLkF1ZGlvVHJhY2tCCLpIBYIBAhABEjoKCGVuY29kaW5nGAMgASgOMh4ucGFybGV5LnR5cGVzLnYxLkF1ZGlvRW5jb2RpbmdCCLpIBYIBAhABEjgKA3R0bBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIQukgNqgEKIgQIgKMFMgIIASJYChlDcmVhdGVEb3dubG9hZFVybFJlc3BvbnNlEgsKA3VybBgBIAEoCRIuCgpleHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI4ChZEZWxldGVSZWNvcmRpbmdSZXF1ZXN0Eh4KDHJlY29yZGluZ19pZBgBIAEoCUIIukgFcgOwAQEiGQoXRGVsZXRlUmVjb3JkaW5nUmVzcG9uc2UiLQoQRXJhc2VVc2VyUmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABASI2ChFFcmFzZVVzZXJSZXNwb25zZRIOCgZlcmFzZWQYASABKA0SEQoJcmVtYWluaW5nGAIgASgNKqcBCg5SZWNvcmRpbmdTdGF0ZRIfChtSRUNPUkRJTkdfU1RBVEVfVU5TUEVDSUZJRUQQABIdChlSRUNPUkRJTkdfU1RBVEVfUkVDT1JESU5HEAESHgoaUkVDT1JESU5HX1NUQVRFX1BST0NFU1NJTkcQAhIZChVSRUNPUkRJTkdfU1RBVEVfUkVBRFkQAxIaChZSRUNPUkRJTkdfU1RBVEVfRkFJTEVEEAQyqgUKDE1lZGlhU2VydmljZRJNCgZSZWNvcmQSHi5wYXJsZXkubWVkaWEudjEuUmVjb3JkUmVxdWVzdBofLnBhcmxleS5tZWRpYS52MS5SZWNvcmRSZXNwb25zZSgBMAESWgoLVXBsb2FkQXVkaW8SIy5wYXJsZXkubWVkaWEudjEuVXBsb2FkQXVkaW9SZXF1ZXN0GiQucGFybGV5Lm1lZGlhLnYxLlVwbG9hZEF1ZGlvUmVzcG9uc2UoARJbCgxHZXRSZWNvcmRpbmcSJC5wYXJsZXkubWVkaWEudjEuR2V0UmVjb3JkaW5nUmVxdWVzdBolLnBhcmxleS5tZWRpYS52MS5HZXRSZWNvcmRpbmdSZXNwb25zZRJsChFEb3dubG9hZFJlY29yZGluZxIpLnBhcmxleS5tZWRpYS52MS5Eb3dubG9hZFJlY29yZGluZ1JlcXVlc3QaKi5wYXJsZXkubWVkaWEudjEuRG93bmxvYWRSZWNvcmRpbmdSZXNwb25zZTABEmoKEUNyZWF0ZURvd25sb2FkVXJsEikucGFybGV5Lm1lZGlhLnYxLkNyZWF0ZURvd25sb2FkVXJsUmVxdWVzdBoqLnBhcmxleS5tZWRpYS52MS5DcmVhdGVEb3dubG9hZFVybFJlc3BvbnNlEmQKD0RlbGV0ZVJlY29yZGluZxInLnBhcmxleS5tZWRpYS52MS5EZWxldGVSZWNvcmRpbmdSZXF1ZXN0GigucGFybGV5Lm1lZGlhLnYxLkRlbGV0ZVJlY29yZGluZ1Jlc3BvbnNlElIKCUVyYXNlVXNlchIhLnBhcmxleS5tZWRpYS52MS5FcmFzZVVzZXJSZXF1ZXN0GiIucGFybGV5Lm1lZGlhLnYxLkVyYXNlVXNlclJlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_parley_types_v1_audio]);
+  fileDesc("ChtwYXJsZXkvbWVkaWEvdjEvbWVkaWEucHJvdG8SD3BhcmxleS5tZWRpYS52MSKwAQoNUmVjb3JkUmVxdWVzdBItCgVzdGFydBgBIAEoCzIcLnBhcmxleS5tZWRpYS52MS5SZWNvcmRTdGFydEgAEi0KBWF1ZGlvGAIgASgLMhwucGFybGV5Lm1lZGlhLnYxLlJlY29yZEF1ZGlvSAASLwoGZmluaXNoGAMgASgLMh0ucGFybGV5Lm1lZGlhLnYxLlJlY29yZEZpbmlzaEgAQhAKB21lc3NhZ2USBbpIAggBIpUCCgtSZWNvcmRTdGFydBIeCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBEiEKD2NvbnZlcnNhdGlvbl9pZBgCIAEoCUIIukgFcgOwAQESGQoHdXNlcl9pZBgDIAEoCUIIukgFcgOwAQESPAoObGVhcm5lcl9mb3JtYXQYBCABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXRCBrpIA8gBARI6Cgx0dXRvcl9mb3JtYXQYBSABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXRCBrpIA8gBARIuCgpzdGFydGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJ1CgtSZWNvcmRBdWRpbxI2CgV0cmFjaxgBIAEoDjIbLnBhcmxleS50eXBlcy52MS5BdWRpb1RyYWNrQgq6SAeCAQQYARgCEhgKA3BjbRgCIAEoDEILukgIegYQAhiAgAQSFAoMZmlyc3Rfc2FtcGxlGAMgASgEIiMKDFJlY29yZEZpbmlzaBITCgtkdXJhdGlvbl9tcxgBIAEoBCJvCg5SZWNvcmRSZXNwb25zZRIXCg9sZWFybmVyX3NhbXBsZXMYASABKAQSFQoNdHV0b3Jfc2FtcGxlcxgCIAEoBBItCglyZWNvcmRpbmcYAyABKAsyGi5wYXJsZXkubWVkaWEudjEuUmVjb3JkaW5nIocDCglSZWNvcmRpbmcSFAoMcmVjb3JkaW5nX2lkGAEgASgJEhcKD2NvbnZlcnNhdGlvbl9pZBgCIAEoCRIuCgVzdGF0ZRgDIAEoDjIfLnBhcmxleS5tZWRpYS52MS5SZWNvcmRpbmdTdGF0ZRITCgtkdXJhdGlvbl9tcxgEIAEoBBIuCgpzdGFydGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgZ0cmFja3MYBiADKA4yGy5wYXJsZXkudHlwZXMudjEuQXVkaW9UcmFjaxIWCg5vcmlnaW5hbF9ieXRlcxgHIAEoBBIWCg5sZWFybmVyX3NoYTI1NhgIIAEoCRIUCgx0dXRvcl9zaGEyNTYYCSABKAkSDwoHZmFpbHVyZRgKIAEoCRIRCglmaWxlX25hbWUYCyABKAkSLQoJZGVsZXRlX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCgh3YXZlZm9ybRgNIAEoDCJ5ChJVcGxvYWRBdWRpb1JlcXVlc3QSMwoIbWV0YWRhdGEYASABKAsyHy5wYXJsZXkubWVkaWEudjEuVXBsb2FkTWV0YWRhdGFIABIcCgVjaHVuaxgCIAEoDEILukgIegYQARiAgARIAEIQCgdtZXNzYWdlEgW6SAIIASJkCg5VcGxvYWRNZXRhZGF0YRIdCglmaWxlX25hbWUYASABKAlCCrpIB3IFEAEY/wESEgoKc2l6ZV9ieXRlcxgCIAEoBBIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASJEChNVcGxvYWRBdWRpb1Jlc3BvbnNlEi0KCXJlY29yZGluZxgBIAEoCzIaLnBhcmxleS5tZWRpYS52MS5SZWNvcmRpbmciagoTR2V0UmVjb3JkaW5nUmVxdWVzdBIgCgxyZWNvcmRpbmdfaWQYASABKAlCCLpIBXIDsAEBSAASIwoPY29udmVyc2F0aW9uX2lkGAIgASgJQgi6SAVyA7ABAUgAQgwKA2tleRIFukgCCAEiRQoUR2V0UmVjb3JkaW5nUmVzcG9uc2USLQoJcmVjb3JkaW5nGAEgASgLMhoucGFybGV5Lm1lZGlhLnYxLlJlY29yZGluZyJUChVMaXN0UmVjb3JkaW5nc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgNQge6SAQqAhhkEh8KCnBhZ2VfdG9rZW4YAiABKAlCC7pICNgBAXIDsAEBImEKFkxpc3RSZWNvcmRpbmdzUmVzcG9uc2USLgoKcmVjb3JkaW5ncxgBIAMoCzIaLnBhcmxleS5tZWRpYS52MS5SZWNvcmRpbmcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIuwBChhEb3dubG9hZFJlY29yZGluZ1JlcXVlc3QSHgoMcmVjb3JkaW5nX2lkGAEgASgJQgi6SAVyA7ABARI0CgV0cmFjaxgCIAEoDjIbLnBhcmxleS50eXBlcy52MS5BdWRpb1RyYWNrQgi6SAWCAQIQARI6CghlbmNvZGluZxgDIAEoDjIeLnBhcmxleS50eXBlcy52MS5BdWRpb0VuY29kaW5nQgi6SAWCAQIQARIOCgZvZmZzZXQYBCABKAQSDgoGbGVuZ3RoGAUgASgEEg8KB2Zyb21fbXMYBiABKAQSDQoFdG9fbXMYByABKAQiYQoMRG93bmxvYWRJbmZvEhQKDGNvbnRlbnRfdHlwZRgBIAEoCRITCgt0b3RhbF9ieXRlcxgCIAEoBBIRCglmaWxlX25hbWUYAyABKAkSEwoLZHVyYXRpb25fbXMYBCABKAQiVwoZRG93bmxvYWRSZWNvcmRpbmdSZXNwb25zZRIrCgRpbmZvGAEgASgLMh0ucGFybGV5Lm1lZGlhLnYxLkRvd25sb2FkSW5mbxINCgVjaHVuaxgCIAEoDCLmAQoYQ3JlYXRlRG93bmxvYWRVcmxSZXF1ZXN0Eh4KDHJlY29yZGluZ19pZBgBIAEoCUIIukgFcgOwAQESNAoFdHJhY2sYAiABKA4yGy5wYXJsZXkudHlwZXMudjEuQXVkaW9UcmFja0IIukgFggECEAESOgoIZW5jb2RpbmcYAyABKA4yHi5wYXJsZXkudHlwZXMudjEuQXVkaW9FbmNvZGluZ0IIukgFggECEAESOAoDdHRsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA2qAQoiBAiAowUyAggBIlgKGUNyZWF0ZURvd25sb2FkVXJsUmVzcG9uc2USCwoDdXJsGAEgASgJEi4KCmV4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIjgKFkRlbGV0ZVJlY29yZGluZ1JlcXVlc3QSHgoMcmVjb3JkaW5nX2lkGAEgASgJQgi6SAVyA7ABASIZChdEZWxldGVSZWNvcmRpbmdSZXNwb25zZSItChBFcmFzZVVzZXJSZXF1ZXN0EhkKB3VzZXJfaWQYASABKAlCCLpIBXIDsAEBIjYKEUVyYXNlVXNlclJlc3BvbnNlEg4KBmVyYXNlZBgBIAEoDRIRCglyZW1haW5pbmcYAiABKA0qpwEKDlJlY29yZGluZ1N0YXRlEh8KG1JFQ09SRElOR19TVEFURV9VTlNQRUNJRklFRBAAEh0KGVJFQ09SRElOR19TVEFURV9SRUNPUkRJTkcQARIeChpSRUNPUkRJTkdfU1RBVEVfUFJPQ0VTU0lORxACEhkKFVJFQ09SRElOR19TVEFURV9SRUFEWRADEhoKFlJFQ09SRElOR19TVEFURV9GQUlMRUQQBDKNBgoMTWVkaWFTZXJ2aWNlEk0KBlJlY29yZBIeLnBhcmxleS5tZWRpYS52MS5SZWNvcmRSZXF1ZXN0Gh8ucGFybGV5Lm1lZGlhLnYxLlJlY29yZFJlc3BvbnNlKAEwARJaCgtVcGxvYWRBdWRpbxIjLnBhcmxleS5tZWRpYS52MS5VcGxvYWRBdWRpb1JlcXVlc3QaJC5wYXJsZXkubWVkaWEudjEuVXBsb2FkQXVkaW9SZXNwb25zZSgBElsKDEdldFJlY29yZGluZxIkLnBhcmxleS5tZWRpYS52MS5HZXRSZWNvcmRpbmdSZXF1ZXN0GiUucGFybGV5Lm1lZGlhLnYxLkdldFJlY29yZGluZ1Jlc3BvbnNlEmEKDkxpc3RSZWNvcmRpbmdzEiYucGFybGV5Lm1lZGlhLnYxLkxpc3RSZWNvcmRpbmdzUmVxdWVzdBonLnBhcmxleS5tZWRpYS52MS5MaXN0UmVjb3JkaW5nc1Jlc3BvbnNlEmwKEURvd25sb2FkUmVjb3JkaW5nEikucGFybGV5Lm1lZGlhLnYxLkRvd25sb2FkUmVjb3JkaW5nUmVxdWVzdBoqLnBhcmxleS5tZWRpYS52MS5Eb3dubG9hZFJlY29yZGluZ1Jlc3BvbnNlMAESagoRQ3JlYXRlRG93bmxvYWRVcmwSKS5wYXJsZXkubWVkaWEudjEuQ3JlYXRlRG93bmxvYWRVcmxSZXF1ZXN0GioucGFybGV5Lm1lZGlhLnYxLkNyZWF0ZURvd25sb2FkVXJsUmVzcG9uc2USZAoPRGVsZXRlUmVjb3JkaW5nEicucGFybGV5Lm1lZGlhLnYxLkRlbGV0ZVJlY29yZGluZ1JlcXVlc3QaKC5wYXJsZXkubWVkaWEudjEuRGVsZXRlUmVjb3JkaW5nUmVzcG9uc2USUgoJRXJhc2VVc2VyEiEucGFybGV5Lm1lZGlhLnYxLkVyYXNlVXNlclJlcXVlc3QaIi5wYXJsZXkubWVkaWEudjEuRXJhc2VVc2VyUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_parley_types_v1_audio]);
 
 /**
  * A piece of a conversation to record.
@@ -467,6 +467,62 @@ export const GetRecordingResponseSchema: GenMessage<GetRecordingResponse> = /*@_
   messageDesc(file_parley_media_v1_media, 10);
 
 /**
+ * Asks for recordings.
+ *
+ * @generated from message parley.media.v1.ListRecordingsRequest
+ */
+export type ListRecordingsRequest = Message<"parley.media.v1.ListRecordingsRequest"> & {
+  /**
+   * How many at most, 1 to 100; 0 means 20.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * Where to go on: next_page_token of the page before; empty for the first.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message parley.media.v1.ListRecordingsRequest.
+ * Use `create(ListRecordingsRequestSchema)` to create a new message.
+ */
+export const ListRecordingsRequestSchema: GenMessage<ListRecordingsRequest> = /*@__PURE__*/
+  messageDesc(file_parley_media_v1_media, 11);
+
+/**
+ * Recordings.
+ *
+ * @generated from message parley.media.v1.ListRecordingsResponse
+ */
+export type ListRecordingsResponse = Message<"parley.media.v1.ListRecordingsResponse"> & {
+  /**
+   * Newest first; without their waveforms, which GetRecording has.
+   *
+   * @generated from field: repeated parley.media.v1.Recording recordings = 1;
+   */
+  recordings: Recording[];
+
+  /**
+   * Where to go on; empty after the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message parley.media.v1.ListRecordingsResponse.
+ * Use `create(ListRecordingsResponseSchema)` to create a new message.
+ */
+export const ListRecordingsResponseSchema: GenMessage<ListRecordingsResponse> = /*@__PURE__*/
+  messageDesc(file_parley_media_v1_media, 12);
+
+/**
  * Asks for the audio of a recording.
  *
  * @generated from message parley.media.v1.DownloadRecordingRequest
@@ -527,7 +583,7 @@ export type DownloadRecordingRequest = Message<"parley.media.v1.DownloadRecordin
  * Use `create(DownloadRecordingRequestSchema)` to create a new message.
  */
 export const DownloadRecordingRequestSchema: GenMessage<DownloadRecordingRequest> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 11);
+  messageDesc(file_parley_media_v1_media, 13);
 
 /**
  * What is downloaded.
@@ -569,7 +625,7 @@ export type DownloadInfo = Message<"parley.media.v1.DownloadInfo"> & {
  * Use `create(DownloadInfoSchema)` to create a new message.
  */
 export const DownloadInfoSchema: GenMessage<DownloadInfo> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 12);
+  messageDesc(file_parley_media_v1_media, 14);
 
 /**
  * A piece of a recording.
@@ -597,7 +653,7 @@ export type DownloadRecordingResponse = Message<"parley.media.v1.DownloadRecordi
  * Use `create(DownloadRecordingResponseSchema)` to create a new message.
  */
 export const DownloadRecordingResponseSchema: GenMessage<DownloadRecordingResponse> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 13);
+  messageDesc(file_parley_media_v1_media, 15);
 
 /**
  * Asks for a link.
@@ -639,7 +695,7 @@ export type CreateDownloadUrlRequest = Message<"parley.media.v1.CreateDownloadUr
  * Use `create(CreateDownloadUrlRequestSchema)` to create a new message.
  */
 export const CreateDownloadUrlRequestSchema: GenMessage<CreateDownloadUrlRequest> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 14);
+  messageDesc(file_parley_media_v1_media, 16);
 
 /**
  * A link.
@@ -667,7 +723,7 @@ export type CreateDownloadUrlResponse = Message<"parley.media.v1.CreateDownloadU
  * Use `create(CreateDownloadUrlResponseSchema)` to create a new message.
  */
 export const CreateDownloadUrlResponseSchema: GenMessage<CreateDownloadUrlResponse> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 15);
+  messageDesc(file_parley_media_v1_media, 17);
 
 /**
  * Asks to delete a recording.
@@ -688,7 +744,7 @@ export type DeleteRecordingRequest = Message<"parley.media.v1.DeleteRecordingReq
  * Use `create(DeleteRecordingRequestSchema)` to create a new message.
  */
 export const DeleteRecordingRequestSchema: GenMessage<DeleteRecordingRequest> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 16);
+  messageDesc(file_parley_media_v1_media, 18);
 
 /**
  * The recording is deleted.
@@ -703,7 +759,7 @@ export type DeleteRecordingResponse = Message<"parley.media.v1.DeleteRecordingRe
  * Use `create(DeleteRecordingResponseSchema)` to create a new message.
  */
 export const DeleteRecordingResponseSchema: GenMessage<DeleteRecordingResponse> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 17);
+  messageDesc(file_parley_media_v1_media, 19);
 
 /**
  * Asks to erase a user.
@@ -724,7 +780,7 @@ export type EraseUserRequest = Message<"parley.media.v1.EraseUserRequest"> & {
  * Use `create(EraseUserRequestSchema)` to create a new message.
  */
 export const EraseUserRequestSchema: GenMessage<EraseUserRequest> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 18);
+  messageDesc(file_parley_media_v1_media, 20);
 
 /**
  * What this service had of a user.
@@ -752,7 +808,7 @@ export type EraseUserResponse = Message<"parley.media.v1.EraseUserResponse"> & {
  * Use `create(EraseUserResponseSchema)` to create a new message.
  */
 export const EraseUserResponseSchema: GenMessage<EraseUserResponse> = /*@__PURE__*/
-  messageDesc(file_parley_media_v1_media, 19);
+  messageDesc(file_parley_media_v1_media, 21);
 
 /**
  * Where a recording stands.
@@ -841,6 +897,16 @@ export const MediaService: GenService<{
     methodKind: "unary";
     input: typeof GetRecordingRequestSchema;
     output: typeof GetRecordingResponseSchema;
+  },
+  /**
+   * Lists the caller's recordings, of conversations and of uploaded files alike, newest first.
+   *
+   * @generated from rpc parley.media.v1.MediaService.ListRecordings
+   */
+  listRecordings: {
+    methodKind: "unary";
+    input: typeof ListRecordingsRequestSchema;
+    output: typeof ListRecordingsResponseSchema;
   },
   /**
    * Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
