@@ -133,8 +133,17 @@ class Limits:
     max_deadline_seconds: float = _limit(
         120,
         "s",
-        "Transcribe and Synthesize of the longest input",
+        "of a unary call; the gateway allows less. A client that asks for a day must not hold a "
+        "place for one",
         "the deadline is shortened to it",
+    )
+    max_stream_seconds: float = _limit(
+        7_500,
+        "s",
+        "of a call that streams, with a deadline or without: just above the longest conversation, "
+        "and enough for the largest upload on a slow line. What stands still ends earlier: at the "
+        "gateway, a conversation by its own limits, an upload after 30 s",
+        "DEADLINE_EXCEEDED",
     )
     peer_deadline_seconds: float = _limit(
         5,

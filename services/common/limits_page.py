@@ -7,46 +7,23 @@ enforced. This module imports every stub; only what writes or checks the page im
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
 
-from buf.validate import validate_pb2
-from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from parley.history.v1 import history_pb2
 from parley.media.v1 import media_pb2
 from parley.user.v1 import user_pb2
+from services.common.contract_limits import limits_below
 from services.common.limits import DEFAULT_LIMITS, Limits
 
-# What a caller is likely to meet; every rule of every field stands in the protos.
-CONTRACT: tuple[tuple[FileDescriptor, str], ...] = (
-    (conversation_pb2.DESCRIPTOR, "LearnerAudio.pcm"),
-    (conversation_pb2.DESCRIPTOR, "LearnerText.text"),
-    (conversation_pb2.DESCRIPTOR, "PushRequest.requests"),
-    (ai_pb2.DESCRIPTOR, "TranscribeRequest.pcm"),
-    (ai_pb2.DESCRIPTOR, "GenerateRequest.messages"),
-    (ai_pb2.DESCRIPTOR, "ChatMessage.text"),
-    (ai_pb2.DESCRIPTOR, "GenerateRequest.max_tokens"),
-    (ai_pb2.DESCRIPTOR, "SynthesizeRequest.text"),
-    (history_pb2.DESCRIPTOR, "ListConversationsRequest.page_size"),
-    (history_pb2.DESCRIPTOR, "GetConversationRequest.page_size"),
-    (history_pb2.DESCRIPTOR, "SearchTurnsRequest.query"),
-    (history_pb2.DESCRIPTOR, "SearchTurnsRequest.page_size"),
-    (history_pb2.DESCRIPTOR, "ListMistakesRequest.page_size"),
-    (history_pb2.DESCRIPTOR, "ExportConversationsRequest.conversation_ids"),
-    (media_pb2.DESCRIPTOR, "UploadAudioRequest.chunk"),
-    (user_pb2.DESCRIPTOR, "RegisterRequest.username"),
-    (user_pb2.DESCRIPTOR, "RegisterRequest.password"),
+SERVICES: tuple[ServiceDescriptor, ...] = tuple(
+    service
+    for file in (user_pb2, conversation_pb2, ai_pb2, history_pb2, media_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
 )
-
-# Of each type of field: the rule that bounds it, and what it counts.
-_MOST = {
-    "bytes": ("max_len", "bytes"),
-    "string": ("max_len", "characters"),
-    "repeated": ("max_items", "items"),
-    "uint32": ("lte", ""),
-}
+"""Every service of the contract."""
 
 _HEADER = """\
 # Limits
@@ -74,7 +51,7 @@ _CONTRACT_HEADER = """
 ## Of the contract
 
 Crossing one gives INVALID_REQUEST, and `BadRequest` names the field; in a live conversation it
-comes as a notice, and the session goes on.
+comes as a notice, and the session goes on. `[]` is each item of a list.
 
 | field | at most |
 |---|---|
@@ -99,24 +76,6 @@ def render_limits(limits: Limits = DEFAULT_LIMITS) -> str:
         f"| {each.metadata['why']} | {each.metadata['crossing']} |\n"
         for each in fields(limits)
     )
-    contract = (f"| `{path}` | {_told(file, path)} |\n" for file, path in CONTRACT)
+    requests = (method.input_type for service in SERVICES for method in service.methods)
+    contract = (f"| `{each.name}` | {each.told} |\n" for each in limits_below(requests).values())
     return _HEADER + "".join(rows) + _TRANSPORT + _CONTRACT_HEADER + "".join(contract) + _FOOTER
-
-
-def most(file: FileDescriptor, path: str) -> int:
-    """Return the most that the field of `path` (`LearnerText.text`) may be, or have."""
-    rules, kind = _rules(file, path)
-    return int(getattr(getattr(rules, kind), _MOST[kind][0]))
-
-
-def _told(file: FileDescriptor, path: str) -> str:
-    _, kind = _rules(file, path)
-    return f"{most(file, path):,} {_MOST[kind][1]}".rstrip()
-
-
-def _rules(file: FileDescriptor, path: str) -> tuple[Any, str]:
-    message, _, name = path.partition(".")
-    field: FieldDescriptor = file.message_types_by_name[message].fields_by_name[name]
-    options: Any = field.GetOptions()
-    rules = options.Extensions[validate_pb2.field]
-    return rules, rules.WhichOneof("type")

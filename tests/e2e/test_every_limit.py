@@ -1,9 +1,13 @@
-"""Every limit of `docs/limits.md`, at N and at N + 1, in each way that its field can be sent."""
+"""Every limit of `docs/limits.md`, at N and at N + 1, by every client that can come to it.
+
+Those of the contract are read from the rules in the protos: a new rule is tried without being
+written here. Those of the services are named in `TRIED_BY`, which a new one must join.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
+import re
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from importlib import import_module
@@ -13,22 +17,17 @@ import grpc
 import grpc.aio
 import httpx
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from parley.conversation.v1 import conversation_pb2
 from services.common.errors import ParleyError
-from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS, Limits
-from services.common.limits_page import CONTRACT, most
-from services.common.status import from_rpc_error
-from tests.contract.access.conftest import SERVICES
+from services.common.status import from_rpc_error, from_status
 from tests.contract.access.test_who_may_call import RULES
 from tests.e2e import grpc_web
 from tests.e2e.caller import BOUND_S, Caller, RawTalk, caller
 from tests.e2e.web_talk import WAYS, WebTalk
 from tests.fuzz.wire import LENGTH, Node, put_together
+from tests.requests_at_limits import Place, places
 from tests.stack import Stack
 
 pytestmark = [
@@ -38,6 +37,7 @@ pytestmark = [
 ]
 
 INVALID = "INVALID_REQUEST"
+CONVERSATION = "parley.conversation.v1.ConversationService"
 
 
 @pytest.fixture
@@ -46,56 +46,101 @@ async def one(scripted_stack: Stack) -> AsyncIterator[Caller]:
         yield signed_up
 
 
-# --- what a live session takes -----------------------------------------------------------------
+# --- which client comes to which limit ---------------------------------------------------------
 
-LIVE = {"LearnerAudio.pcm": "audio", "LearnerText.text": "text"}
+CLIENTS = ("native", "grpc-web", "websocket")
+
+BETWEEN_SERVICES = "a method between services, which no client reaches"
+STREAMED = "a page streams no request outside a talk"
+NO_SESSION = "a WebSocket carries the messages of a session and nothing else"
+SAME_MESSAGES = "the messages of Converse, which are tried there"
+
+
+def why_not(place: Place, client: str) -> str:
+    """Return why `client` does not come to a limit at this place; empty: it does."""
+    method = place.method
+    service = method.containing_service.full_name
+    rule = RULES[f"{service.split('.')[1]}.{method.name}"]
+    if not (rule.learner or rule.anybody):
+        return BETWEEN_SERVICES
+    if service == CONVERSATION and method.name in ("Subscribe", "Upload"):
+        return SAME_MESSAGES
+    if service == CONVERSATION and method.name == "Push" and len(place.path) > 1:
+        return SAME_MESSAGES
+    if in_session(place):
+        return ""
+    if client == "websocket":
+        return NO_SESSION
+    return STREAMED if client == "grpc-web" and method.client_streaming else ""
+
+
+def in_session(place: Place) -> bool:
+    """Tell whether it is a limit of the messages of a session, whatever way they come."""
+    return f"{place.method.containing_service.full_name}/{place.method.name}" == (
+        f"{CONVERSATION}/Converse"
+    )
+
+
+ROWS = [(client, place) for place in places() for client in CLIENTS if not why_not(place, client)]
+LIVE = [(client, place) for client, place in ROWS if in_session(place)]
+CALLS = [(client, place) for client, place in ROWS if not in_session(place)]
+
+
+def test_every_limit_of_the_contract_is_tried_by_every_client_that_comes_to_it():
+    """By its name, wherever it stands; what nobody comes to is between services everywhere."""
+    tried: dict[str, set[str]] = {}
+    for client, place in ROWS:
+        tried.setdefault(place.limit.name, set()).add(client)
+    for place in places():
+        for client in CLIENTS:
+            reason = why_not(place, client)
+            if reason == SAME_MESSAGES:
+                assert client in tried[place.limit.name], (client, place.limit.name)
+    assert all("native" in clients for clients in tried.values())
+    # What a session takes, all three bring.
+    assert all(tried[place.limit.name] == set(CLIENTS) for _, place in LIVE)
+
+
+# --- what a live session takes -----------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
-async def talking(one: Caller, way: str) -> AsyncIterator[RawTalk | WebTalk]:
-    """Yield a session of 48 kHz, in which the longest audio message is no more than 200 ms."""
-    form = {"encoding": 1, "sample_rate_hz": 48_000, "channels": 1}
-    if way == "native":
+async def opened(one: Caller, client: str, /, **start: Any) -> AsyncIterator[RawTalk | WebTalk]:
+    """Yield a session; a refusal of its start raises a `ParleyError`."""
+    if client == "native":
         raw = RawTalk(one)
-        await raw.start(input_format=form)
         try:
+            first = await raw.open(start=conversation_pb2.StartSession(**start))
+            if not first.HasField("started"):
+                await raw.until("started")
             yield raw
+            await raw.send(finish={})
         finally:
             raw.call.cancel()
     else:
-        async with WAYS[way](one) as talk:
-            await talk.start(engine="scripted", input_format=form)
+        async with WAYS["push" if client == "grpc-web" else client](one) as talk:
+            talk.number()
+            await talk.open(conversation_pb2.StartSession(**start))
+            while not (first := await talk.read()).HasField("started"):
+                if first.notice.fatal:
+                    # What the WebSocket is closed with is the same, a second later.
+                    raise talk.notices[-1]
             yield talk
+            with contextlib.suppress(ParleyError, EOFError):
+                await talk.send(finish={})
+                await talk.until("ended")
 
 
-async def told(talk: RawTalk | WebTalk, **message: Any) -> str:
-    """Send a message; return the reason of the notice that it brings, or of its refusal."""
-    try:
-        await talk.send(**message)
-        await talk.send(ping={"nonce": 7})
-        await talk.until("pong")
-    except ParleyError as error:
-        return error.reason
-    return talk.notices[-1].reason if talk.notices else "OK"
+def talking(one: Caller, client: str) -> contextlib.AbstractAsyncContextManager[RawTalk | WebTalk]:
+    """Return a session of 48 kHz, in which the longest audio message is no more than 200 ms."""
+    form = {"encoding": 1, "sample_rate_hz": 48_000, "channels": 1}
+    return opened(one, client, engine="scripted", input_format=form)
 
 
-@pytest.mark.parametrize("way", ["native", "push", "websocket"])
-@pytest.mark.parametrize("path", sorted(LIVE))
-async def test_a_live_message_of_n_passes_and_one_of_n_and_one_does_not(
-    one: Caller, way: str, path: str
-):
-    kind, (name, field) = LIVE[path], path.split(".")
-    limit = most(conversation_pb2.DESCRIPTOR, path)
-    filler: Any = b"\0" if field == "pcm" else "a"
-    assert name in conversation_pb2.DESCRIPTOR.message_types_by_name
-    async with talking(one, way) as talk:
-        assert await told(talk, **{kind: {field: filler * limit}}) == "OK"
-    async with talking(one, way) as talk:
-        assert await told(talk, **{kind: {field: filler * (limit + 1)}}) == INVALID
-
-
-async def answered(talk: RawTalk | WebTalk, message: conversation_pb2.ConverseRequest) -> str:
-    """Send a message as it is; return the reason of its notice or of its refusal."""
+async def met(
+    talk: RawTalk | WebTalk, message: conversation_pb2.ConverseRequest
+) -> ParleyError | None:
+    """Send a message as it is; return its notice or its refusal."""
     try:
         if isinstance(talk, RawTalk):
             await talk.call.write(message)
@@ -104,8 +149,50 @@ async def answered(talk: RawTalk | WebTalk, message: conversation_pb2.ConverseRe
         await talk.send(ping={"nonce": 8})
         await talk.until("pong")
     except ParleyError as error:
-        return error.reason
-    return talk.notices[-1].reason if talk.notices else "OK"
+        if isinstance(talk, WebTalk):
+            # Nothing of a refused batch was taken: its number is still to come.
+            talk.seq = message.seq - 1
+        return error
+    return talk.notices[-1] if talk.notices else None
+
+
+async def met_in_a_session(
+    one: Caller, client: str, request: conversation_pb2.ConverseRequest
+) -> ParleyError | None:
+    if request.HasField("start"):
+        start = {field.name: value for field, value in request.start.ListFields()}
+        try:
+            async with opened(one, client, **start):
+                return None
+        except ParleyError as error:
+            return error
+    async with talking(one, client) as talk:
+        # Behind the first message, however it was numbered.
+        request.seq = 2
+        if isinstance(talk, WebTalk):
+            request.seq = talk.number()
+        return await met(talk, request)
+
+
+def complaint(place: Place, error: ParleyError | None) -> str:
+    """Return what is said of the field; empty where nothing is."""
+    if error is None:
+        return ""
+    assert error.reason != "INTERNAL", error
+    if error.reason != INVALID:
+        return ""
+    said = {re.sub(r"\[\d+\]", "", each.field): each.description for each in error.fields}
+    # A page's requests stand in a message of their own.
+    return next((text for path, text in said.items() if path.endswith(place.dotted)), "")
+
+
+@pytest.mark.parametrize(("client", "place"), LIVE, ids=str)
+async def test_a_session_takes_n_and_not_n_and_one(one: Caller, client: str, place: Place):
+    at_the_limit = complaint(place, await met_in_a_session(one, client, place.request(0)))
+    beyond = complaint(place, await met_in_a_session(one, client, place.request(1)))
+    assert beyond
+    # What it comes to otherwise is not the question: there may be no such engine.
+    assert at_the_limit != beyond
 
 
 def ping_of(size: int) -> conversation_pb2.ConverseRequest:
@@ -118,98 +205,31 @@ def ping_of(size: int) -> conversation_pb2.ConverseRequest:
     raise AssertionError(f"no message has {size} bytes")
 
 
-@pytest.mark.parametrize("way", ["native", "websocket"])
-async def test_a_live_message_may_have_so_many_bytes_and_no_more(one: Caller, way: str):
+@pytest.mark.parametrize("client", ["native", "websocket"])
+async def test_a_live_message_may_have_so_many_bytes_and_no_more(one: Caller, client: str):
     """A page's batches are calls of their own, which may be as long as any call is."""
     limit = DEFAULT_LIMITS.max_stream_message_bytes
-    for size, expected in ((limit, "OK"), (limit + 1, "MESSAGE_TOO_LARGE")):
-        async with talking(one, way) as talk:
-            assert await answered(talk, ping_of(size)) == expected
+    for size, expected in ((limit, None), (limit + 1, "MESSAGE_TOO_LARGE")):
+        async with talking(one, client) as talk:
+            error = await met(talk, ping_of(size))
+            assert (error.reason if error else None) == expected
+            if error is not None:
+                break
 
 
 # --- what is sent in one call ------------------------------------------------------------------
 
 
-def method_of(path: str) -> tuple[str, MethodDescriptor]:
-    """Return a method whose request has the field of `path`, in itself or one message deeper."""
-    name = path.partition(".")[0]
-    for service, descriptor in SERVICES.items():
-        for method in descriptor.methods:
-            rule = RULES[f"{service}.{method.name}"]
-            if (rule.learner or rule.anybody) and _holds(method.input_type, name):
-                return service, method
-    raise AssertionError(f"no method takes {path}")
-
-
-def _holds(message: Descriptor, name: str) -> bool:
-    inner = (each.message_type for each in message.fields if each.message_type is not None)
-    return message.name == name or any(each.name == name for each in inner)
-
-
-GOOD: dict[str, dict[str, Any]] = {
-    "PushRequest": {"conversation_id": new_id()},
-    "GenerateRequest": {"messages": [{"role": 2, "text": "a"}]},
-    "GetConversationRequest": {"conversation_id": new_id()},
-    "SearchTurnsRequest": {"query": "a"},
-    "RegisterRequest": {"username": "limit-of-it", "password": "three odd words"},
-}
-"""What a request needs besides the field that is tried."""
-
-
-def request_with(path: str, size: int) -> Message:
-    """Return a request in which the field of `path` is, or has, `size`."""
-    name, _, field_name = path.partition(".")
-    _, method = method_of(path)
-    request = GetMessageClass(method.input_type)(**GOOD.get(method.input_type.name, {}))
-    message: Any = request
-    if method.input_type.name != name:
-        # One message deeper, and repeated wherever it is: the first of them.
-        (holder,) = (
-            each
-            for each in method.input_type.fields
-            if each.message_type is not None and each.message_type.name == name
-        )
-        message = getattr(request, holder.name)[0]
-    field: FieldDescriptor = message.DESCRIPTOR.fields_by_name[field_name]
-    if field.is_repeated:
-        message.ClearField(field_name)
-        getattr(message, field_name).extend(_item(field) for _ in range(size))
-    elif field.type == FieldDescriptor.TYPE_BYTES:
-        setattr(message, field_name, bytes(size))
-    elif path == "RegisterRequest.username":
-        setattr(message, field_name, address_of(size))
-    elif field.type == FieldDescriptor.TYPE_STRING:
-        setattr(message, field_name, "a" * size)
-    else:
-        setattr(message, field_name, size)
-    return request
-
-
-def address_of(size: int) -> str:
-    """Return an email address of so many characters, new each time: only those are so long."""
-    local, first, second = secrets.token_hex(32), "b" * 63, "c" * 63
-    rest = "d" * (size - len(f"{local}@{first}.{second}."))
-    return f"{local}@{first}.{second}.{rest}"
-
-
-def _item(field: FieldDescriptor) -> Any:
-    if field.message_type is None:
-        return new_id()
-    if field.message_type.name == "ChatMessage":
-        return GetMessageClass(field.message_type)(role=2, text="a")
-    return GetMessageClass(field.message_type)(ping={"nonce": 1})
-
-
-async def answer(
-    one: Caller, way: str, service: str, method: MethodDescriptor, request: Any
-) -> str:
-    """Send the request; return OK or the reason of the refusal."""
-    path = f"/{SERVICES[service].full_name}/{method.name}"
-    if way == "page":
+async def answer(one: Caller, client: str, place: Place, request: Any) -> ParleyError | None:
+    """Send the request; return its refusal."""
+    method = place.method
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    if client == "grpc-web":
         headers = dict(one.metadata)
         async with httpx.AsyncClient(base_url=f"http://{one.target}", timeout=BOUND_S) as web:
             said = await grpc_web.call(web, path, request, headers)
-        return said.reason or ("OK" if said.code == 0 else f"status {said.code}: {said.text}")
+        assert said.code == 0 or said.details is not None, said.text
+        return from_status(said.details) if said.code and said.details else None
     kind = "stream_" if method.client_streaming else "unary_"
     kind += "stream" if method.server_streaming else "unary"
     build: Any = getattr(one.channel, kind)(
@@ -228,31 +248,17 @@ async def answer(
         else:
             await call
     except grpc.aio.AioRpcError as error:
-        return from_rpc_error(error).reason
-    return "OK"
+        return from_rpc_error(error)
+    return None
 
 
-FIELDS = [
-    (way, file, path)
-    for file, path in CONTRACT
-    if path not in LIVE
-    # A page streams no request outside a talk.
-    for way in (["native"] if method_of(path)[1].client_streaming else ["native", "page"])
-]
-
-
-@pytest.mark.parametrize(
-    ("way", "file", "path"), FIELDS, ids=lambda each: str(getattr(each, "name", each))
-)
-async def test_a_field_of_n_passes_and_one_of_n_and_one_does_not(
-    one: Caller, way: str, file: Any, path: str
-):
-    service, method = method_of(path)
-    limit = most(file, path)
-    at_the_limit = await answer(one, way, service, method, request_with(path, limit))
-    # What the request then comes to is not the question: there is no such conversation, and so on.
-    assert at_the_limit not in (INVALID, "INTERNAL"), at_the_limit
-    assert await answer(one, way, service, method, request_with(path, limit + 1)) == INVALID
+@pytest.mark.parametrize(("client", "place"), CALLS, ids=str)
+async def test_a_call_takes_n_and_not_n_and_one(one: Caller, client: str, place: Place):
+    at_the_limit = complaint(place, await answer(one, client, place, place.request(0)))
+    beyond = complaint(place, await answer(one, client, place, place.request(1)))
+    assert beyond
+    # There is no such conversation, no such time zone, and so on: another matter.
+    assert at_the_limit != beyond
 
 
 # --- the others --------------------------------------------------------------------------------
@@ -294,6 +300,8 @@ TRIED_BY = {
     "test_of_what_is_kept_audio_goes_first",
     "peer_deadline_seconds": "tests.unit.common.test_channel:"
     "test_a_unary_call_without_a_deadline_gets_the_peers_own",
+    "max_stream_seconds": "tests.unit.common.test_pipeline:"
+    "test_a_stream_ends_as_well_whatever_its_client_asks",
     "max_deadline_seconds": "tests.unit.common.test_pipeline:"
     "test_a_deadline_longer_than_is_allowed_is_shortened",
 }

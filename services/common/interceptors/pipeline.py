@@ -137,7 +137,8 @@ class Pipeline:
             request = accepted(request)
             asked = context.time_remaining()
             seconds = allowed_seconds(asked, method.unary, self._limits)
-            set_deadline(seconds)
+            # What a stream began may outlive it, as a conversation does that is resumed.
+            set_deadline(seconds if method.unary else asked)
             if seconds == asked:
                 # The caller's own deadline: gRPC cancels the call when it passes.
                 return await behave(request, context)

@@ -472,6 +472,35 @@ async def test_a_deadline_longer_than_is_allowed_is_shortened(echo, serve_echo):
     assert error.reason == "DEADLINE_EXCEEDED"
 
 
+@pytest.mark.parametrize("asked", [None, 60.0], ids=["no deadline", "a longer one"])
+async def test_a_stream_ends_as_well_whatever_its_client_asks(echo, serve_echo, asked):
+    left: list[float | None] = []
+
+    async def hang(request_iterator: Any, context: Any) -> None:
+        left.append(call_context.remaining_seconds())
+        await asyncio.Event().wait()
+
+    echo.handle("Converse", hang)
+    limits = replace(DEFAULT_LIMITS, max_stream_seconds=0.1)
+    async with serve_echo(limits) as (_, channel):
+        call = ConversationServiceStub(channel).Converse(timeout=asked)
+        error = await failure(call.read())
+    assert error.reason == "DEADLINE_EXCEEDED"
+    # A conversation goes on when its stream ends: only what the caller asked binds what it began.
+    assert (left[0] is None) is (asked is None)
+
+
+async def test_a_stream_within_its_time_is_not_ended(echo, serve_echo):
+    async def soon(request_iterator: Any, context: Any) -> None:
+        await context.write(conversation.ConverseResponse(seq=1))
+
+    echo.handle("Converse", soon)
+    async with serve_echo() as (_, channel):
+        call = ConversationServiceStub(channel).Converse()
+        assert (await call.read()).seq == 1
+        assert await call.read() is grpc.aio.EOF
+
+
 async def test_the_callers_deadline_is_known_below(echo, serve_echo):
     left: list[float | None] = []
 
