@@ -118,6 +118,13 @@ class Limits:
         "once. Only for clients on other machines; an IPv6 address counts by its /64",
         "CALLS_TOO_FAST",
     )
+    concurrent_calls_per_user: int = _limit(
+        100,
+        "calls",
+        "three sessions of a page have a dozen in progress each; one learner's must leave the "
+        "places to others. Only for clients on other machines; a WebSocket is none of them",
+        "TOO_MANY_CALLS",
+    )
     resume_buffer_messages: int = _limit(
         1_024,
         "messages",

@@ -116,7 +116,8 @@ _COMMON = (
     ReasonEntry(
         "TOO_MANY_CALLS",
         Code.RESOURCE_EXHAUSTED,
-        "The service has as many calls in progress as it takes; gateway or transport say so.",
+        "The service has as many calls in progress as it takes (gateway or transport say so), or "
+        "as it takes of this account, or makes as many copies of everything as it can.",
         "Retry after the time given.",
     ),
     ReasonEntry(

@@ -300,6 +300,8 @@ TRIED_BY = {
     "test_of_what_is_kept_audio_goes_first",
     "peer_deadline_seconds": "tests.unit.common.test_channel:"
     "test_a_unary_call_without_a_deadline_gets_the_peers_own",
+    "concurrent_calls_per_user": "tests.unit.common.test_pipeline:"
+    "test_n_calls_of_an_account_go_on_and_one_more_does_not_before_one_has_ended",
     "max_stream_seconds": "tests.unit.common.test_pipeline:"
     "test_a_stream_ends_as_well_whatever_its_client_asks",
     "max_deadline_seconds": "tests.unit.common.test_pipeline:"

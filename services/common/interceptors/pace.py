@@ -1,4 +1,4 @@
-"""How fast calls may come: of one user, and of one address.
+"""How fast calls may come of one user and of one address, and how many of a user may go on.
 
 It holds for clients on other machines, as the gateway tells of them. A caller on this machine and a
 service of Parley's own come without an address, and are not held up; but a proxy on this machine
@@ -8,6 +8,7 @@ brings others' calls, and those have one.
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -28,6 +29,8 @@ ADDRESS_KEYS = (CLIENT_ADDRESS_KEY, _FORWARDED_KEY, *_PROXY_KEYS)
 
 # As many calls may come at once as in this time: a page that opens, a client after a break.
 _BURST_SECONDS = 5.0
+# When one of them may have ended.
+_RETRY_SECONDS = 1.0
 # One subscriber has at least this much of IPv6 (RFC 6177).
 _IPV6_PREFIX = 64
 
@@ -40,6 +43,8 @@ class Pace:
         self._on = on
         self._addresses = _rates(limits.calls_per_address_per_second)
         self._users = _rates(limits.calls_per_user_per_second)
+        self._most_of_user = limits.concurrent_calls_per_user
+        self._in_progress: Counter[str] = Counter()
 
     def admit_address(self, address: str) -> None:
         """Count a call from `address`.
@@ -56,6 +61,27 @@ class Pace:
             ResourceExhausted: CALLS_TOO_FAST.
         """
         self._admit(self._users, user_id, "this account")
+
+    def begin(self, user_id: str) -> None:
+        """Count a call of `user_id`'s that goes on; `end` must follow when it has ended.
+
+        Raises:
+            ResourceExhausted: CALLS_TOO_FAST, or TOO_MANY_CALLS; then it does not go on.
+        """
+        self.admit_user(user_id)
+        if self._on and self._in_progress[user_id] >= self._most_of_user:
+            raise ResourceExhausted(
+                "As many calls of this account are in progress as may be.",
+                reason="TOO_MANY_CALLS",
+                retry_after=_RETRY_SECONDS,
+            )
+        self._in_progress[user_id] += 1
+
+    def end(self, user_id: str) -> None:
+        """Count it out."""
+        self._in_progress[user_id] -= 1
+        if not self._in_progress[user_id]:
+            del self._in_progress[user_id]
 
     def _admit(self, rates: Rates, key: str, whose: str) -> None:
         if not self._on:

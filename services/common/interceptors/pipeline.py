@@ -121,7 +121,7 @@ class Pipeline:
             # gRPC 30 us, a sixth of the call. The gateway can add it to every response for less.
             context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         rule = method.rule
-        inside = False
+        inside, counted = False, ""
         try:
             if rule.gated:
                 self._gate.enter(while_draining=rule.while_draining)
@@ -133,7 +133,8 @@ class Pipeline:
                 self._pace.admit_address(address)
             await self._authenticator.admit(rule.access, metadata)
             if address is not None and (learner := caller_or_none()) is not None:
-                self._pace.admit_user(learner.user_id)
+                self._pace.begin(learner.user_id)
+                counted = learner.user_id
             request = accepted(request)
             asked = context.time_remaining()
             seconds = allowed_seconds(asked, method.unary, self._limits)
@@ -156,6 +157,8 @@ class Pipeline:
             leaving = rule.gated and not inside and self._gate.phase is Phase.STOPPING
             await _abort(context, told, request_id, leaving=leaving)
         finally:
+            if counted:
+                self._pace.end(counted)
             if inside:
                 self._gate.leave()
             method.metrics.ended(code, time.perf_counter() - started)

@@ -10,11 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import httpx
 import pytest
 
 from gateway.replies import REPLIES
 from parley.user.v1 import user_pb2, user_pb2_grpc
+from services.common.status import from_rpc_error
 from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.integration.gateway.test_tls import write_certificate
 from tests.ports import free_ports
@@ -187,15 +189,51 @@ async def test_who_says_nothing_or_a_byte_at_a_time_is_sent_away(
             assert b"200" in await reader.readline()
 
 
+def begun_login() -> bytes:
+    """Return the beginning of a call that needs no token; 4,096 bytes of it are to come."""
+    path = "/parley.user.v1.UserService/Login"
+    kind = "content-type: application/grpc-web+proto"
+    head = get(path, kind, "content-length: 4101").replace("GET", "POST")
+    return head.encode() + b"\0\0\0\x10\0"
+
+
+async def test_strangers_who_fill_their_places_keep_no_learner_out(edge: Edge, tmp_path: Path):
+    port, admin_port = free_ports(2)
+    # One place for who brings no token.
+    few = {"port": port, "admin_port": admin_port, "max_streams": 4, "unary_timeout_seconds": 30}
+    settings = edge.settings.model_copy(update=few)
+    login = user_pb2.LoginRequest(username="ana", password="secret")
+    with envoy(settings, tmp_path) as log:
+        await ready(settings, log)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = user_pb2_grpc.UserServiceStub(channel)
+            # When this is answered, the service is known to be there.
+            await stub.Login(login, wait_for_ready=True, timeout=20)
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            with closing(writer):
+                writer.write(begun_login())
+                async with asyncio.timeout(20):
+                    while (refused := await outcome(stub.Login(login))) == "OK":
+                        await asyncio.sleep(0.05)
+                assert refused == "TOO_MANY_CALLS"
+                await stub.GetProfile(
+                    user_pb2.GetProfileRequest(), metadata=edge.metadata(), timeout=10
+                )
+
+
+async def outcome(call: Any) -> str:
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error).reason
+    return "OK"
+
+
 async def test_a_call_whose_request_comes_a_byte_at_a_time_ends(edge: Edge):
     """Its time used to be counted from the end of its request, so that it had none."""
     reader, writer = await asyncio.open_connection(edge.settings.host, edge.settings.port)
-    path = "/parley.user.v1.UserService/Login"
-    kind = "content-type: application/grpc-web+proto"
-    head = get(path, kind, "content-length: 5000").replace("GET", "POST")
     with closing(writer):
-        # A message of 4,096 bytes is announced.
-        writer.write(head.encode() + b"\0\0\0\x10\0")
+        writer.write(begun_login())
         async with asyncio.timeout(CLOSED_WITHIN_S):
             answer = asyncio.create_task(reader.readuntil(b"\r\n\r\n"))
             while not answer.done():

@@ -15,6 +15,7 @@ from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common import call_context
 from services.common.access import PUBLIC, USER, Access, service, user_or_service
 from services.common.errors import FieldViolation, NotFound, ParleyError, Unavailable
+from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS
 from services.common.service_identity import ServiceSigner
 from services.common.status import from_rpc_error
@@ -488,6 +489,42 @@ async def test_a_stream_ends_as_well_whatever_its_client_asks(echo, serve_echo, 
     assert error.reason == "DEADLINE_EXCEEDED"
     # A conversation goes on when its stream ends: only what the caller asked binds what it began.
     assert (left[0] is None) is (asked is None)
+
+
+async def test_n_calls_of_an_account_go_on_and_one_more_does_not_before_one_has_ended(
+    echo, serve_echo
+):
+    """One account's idle streams took every place there was."""
+    begun = asyncio.Semaphore(0)
+
+    async def hang(request_iterator: Any, context: Any) -> None:
+        begun.release()
+        await context.read()
+
+    echo.handle("Converse", hang, USER)
+    token = ("authorization", f"Bearer {echo.token()}")
+    elsewhere = ("x-parley-client-address", "203.0.113.7")
+    limits = replace(DEFAULT_LIMITS, concurrent_calls_per_user=2)
+    async with serve_echo(limits) as (_, channel):
+        stub = ConversationServiceStub(channel)
+        held = [stub.Converse(metadata=(token, elsewhere)) for _ in range(2)]
+        for _ in held:
+            await begun.acquire()
+        error = await failure(stub.Converse(metadata=(token, elsewhere)).read())
+        assert (error.reason, error.retry_after) == ("TOO_MANY_CALLS", 1.0)
+        # This machine's own are not counted.
+        here = stub.Converse(metadata=(token,))
+        await begun.acquire()
+        other = ("authorization", f"Bearer {echo.token(sub=new_id())}")
+        another = stub.Converse(metadata=(other, elsewhere))
+        await begun.acquire()
+        await held[0].done_writing()
+        assert await held[0].read() is grpc.aio.EOF
+        held[0] = stub.Converse(metadata=(token, elsewhere))
+        await begun.acquire()
+        for each in (*held, here, another):
+            await each.done_writing()
+            assert await each.read() is grpc.aio.EOF
 
 
 async def test_a_stream_within_its_time_is_not_ended(echo, serve_echo):
