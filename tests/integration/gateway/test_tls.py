@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
+import ssl
 from pathlib import Path
 
 import grpc
 import grpc.aio
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -56,6 +58,7 @@ async def test_with_a_certificate_the_port_speaks_tls_and_nothing_else(edge: Edg
             "admin_port": admin_port,
             "tls_certificate": certificate,
             "tls_key": key,
+            "hsts_seconds": 31_536_000,
         }
     )
     assert isinstance(settings, GatewaySettings)
@@ -73,3 +76,10 @@ async def test_with_a_certificate_the_port_speaks_tls_and_nothing_else(edge: Edg
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await user_pb2_grpc.UserServiceStub(channel).Login(request, timeout=5)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        context = ssl.create_default_context(cafile=str(certificate))
+        async with httpx.AsyncClient(verify=context) as client:
+            page = await client.get(f"https://127.0.0.1:{port}/")
+        assert page.headers["strict-transport-security"] == "max-age=31536000"
+        assert page.headers["content-security-policy"]
+    async with httpx.AsyncClient() as client:
+        assert "strict-transport-security" not in (await client.get(f"{edge.url}/")).headers
