@@ -204,7 +204,16 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
         )
         # Closed at once when its reader goes away: it holds a place.
         async with aclosing(archive) as pieces:
+            begun = False
             async for piece in pieces:
+                if not begun:
+                    # Not only a whole copy: who breaks off before the end has most of it.
+                    self._audit.note(
+                        "data_export_begun",
+                        user_id=caller.user_id,
+                        recordings=request.include_audio,
+                    )
+                begun = True
                 await context.write(
                     user_pb2.ExportDataResponse(chunk=piece.chunk, progress=piece.progress)
                 )

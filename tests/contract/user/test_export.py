@@ -126,6 +126,20 @@ async def test_a_service_that_is_away_breaks_the_archive_off_with_a_reason(
     assert "data_exported" not in {each["event"] for each in lines}, "nobody got a copy"
 
 
+async def test_who_breaks_off_before_the_end_is_noted_as_well(users: Users, peers: FakePeers):
+    """All but the last piece of a copy is nearly a copy, and left no trace."""
+    registered = await users.register()
+    request = pb.ExportDataRequest(include_audio=True)
+    with capture_logs() as lines:
+        call = users.stub.ExportData(request, metadata=bearer(registered.tokens))
+        await call.read()
+        call.cancel()
+        async with asyncio.timeout(20):
+            while not (told := [each for each in lines if each["event"] == "data_export_begun"]):
+                await asyncio.sleep(0.01)
+    assert [each["user_id"] for each in told] == [registered.account.user_id]
+
+
 async def test_the_other_services_are_asked_as_the_learner_and_as_nobody_else(
     users: Users, peers: FakePeers
 ):
