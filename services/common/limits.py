@@ -145,11 +145,11 @@ class Limits:
         "the deadline is shortened to it",
     )
     max_stream_seconds: float = _limit(
-        7_500,
+        7_400,
         "s",
-        "of a call that streams, with a deadline or without: just above the longest conversation, "
-        "and enough for the largest upload on a slow line. What stands still ends earlier: at the "
-        "gateway, a conversation by its own limits, an upload after 30 s",
+        "of a call that streams, with a deadline or without: above the longest conversation, below "
+        "what the gateway allows, and enough for the largest upload on a slow line. What stands "
+        "still ends earlier: at the gateway, a conversation by its own limits, an upload after 30 s",
         "DEADLINE_EXCEEDED",
     )
     peer_deadline_seconds: float = _limit(
