@@ -149,7 +149,7 @@ class Limits:
         "s",
         "of a call that streams, with a deadline or without: above the longest conversation, below "
         "what the gateway allows, and enough for the largest upload on a slow line. What stands "
-        "still ends earlier: at the gateway, a conversation by its own limits, an upload after 30 s",
+        "still ends earlier: at the gateway, a talk by its own limits, an upload after 30 s",
         "DEADLINE_EXCEEDED",
     )
     peer_deadline_seconds: float = _limit(
