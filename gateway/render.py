@@ -30,7 +30,7 @@ from gateway.pages import (
 )
 from gateway.replies import REPLIES
 from gateway.routes import HEALTH, METHODS, REFLECTION, SERVICES, Route
-from gateway.settings import GatewaySettings, is_ip, split_address
+from gateway.settings import GatewaySettings, is_ip, problems, split_address
 
 AFFINITY_HEADER: Final = "x-parley-affinity"
 """Names the process that holds a session. The client sends back what it was given."""
@@ -136,9 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except ValidationError as error:
-        for each in error.errors():
-            field = str(each["loc"][0]) if each["loc"] else "settings"
-            print(f"PARLEY_GATEWAY_{field.upper()}: {each['msg']}", file=sys.stderr)
+        print("\n".join(problems(error)), file=sys.stderr)
         return 2
     if options.check:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # Where `make web` puts the built web client.
@@ -45,6 +45,14 @@ Addresses = Annotated[
     tuple[Annotated[str, AfterValidator(_checked_address)], ...], NoDecode, Field(min_length=1)
 ]
 """One or more `host:port`; in the environment a JSON list, or simply with commas between."""
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Return what is wrong with the settings, each with its variable; `*` where it is several."""
+    return [
+        f"PARLEY_GATEWAY_{str(each['loc'][0]).upper() if each['loc'] else '*'}: {each['msg']}"
+        for each in error.errors()
+    ]
 
 
 class GatewaySettings(BaseSettings):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gateway.binary import EnvoyMissingError, envoy_path
 from gateway.routes import SERVICES
-from gateway.settings import GatewaySettings, is_ip
+from gateway.settings import GatewaySettings, is_ip, problems
 from launcher.certificates import Certificates
 from launcher.errors import LauncherError, WrongSettingsError
 from launcher.folder import Folder
@@ -247,10 +247,7 @@ def _gateway_settings(
     try:
         return GatewaySettings(**found)
     except ValidationError as error:
-        lines = [
-            f"  - PARLEY_GATEWAY_{str(each['loc'][0]).upper()}: {each['msg']}"
-            for each in error.errors()
-        ]
+        lines = [f"  - {each}" for each in problems(error)]
         raise WrongSettingsError("Settings of the gateway:\n" + "\n".join(lines)) from error
 
 

@@ -34,6 +34,23 @@ def test_a_wrong_setting_of_the_gateway_is_named():
         plan({"PARLEY_GATEWAY_PORT": "http"})
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PARLEY_GATEWAY_TLS_KEY": "key.pem"},
+        # The certificate that is made here is of an authority that a browser may lose.
+        {"PARLEY_TLS": "1", "PARLEY_GATEWAY_HSTS_SECONDS": "60"},
+    ],
+    ids=["a key alone", "bound to TLS"],
+)
+def test_settings_of_the_gateway_that_do_not_go_together_are_told(
+    tmp_path: Path, environment: dict[str, str]
+):
+    """The launcher ended with a traceback: no single setting was at fault."""
+    with pytest.raises(WrongSettingsError, match=r"PARLEY_GATEWAY_\*: .*(tls_key|hsts_seconds)"):
+        plan({"PARLEY_DATA_DIR": str(tmp_path), **environment})
+
+
 def test_a_missing_envoy_is_told():
     with pytest.raises(LauncherError, match="PARLEY_ENVOY"):
         plan({"PARLEY_ENVOY": "/nowhere/envoy"})
