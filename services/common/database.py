@@ -6,10 +6,11 @@ async with Database.open(url) as database:
     async with database.snapshot() as session:      # reads only
         ...
     found = await database.write(work)              # work(session), in one transaction
+    found = await database.write_jointly(work)      # the same, perhaps with others' work in it
     found = await database.read(work)
 
 Where SQLite keeps the data each statement of the first two forms is handed to a thread and back,
-at about 0.1 ms; the last two are handed over once and take a function of a plain session. What
+at about 0.1 ms; the last three are handed over once and take a function of a plain session. What
 happens many times a second is written like that.
 """
 
@@ -36,6 +37,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session, sessionmaker
 
 from services.common.errors import Unavailable
+from services.common.joint_writes import JointWrites
 
 # A writer waits this long for another process's transaction (a migration, a backup) to end.
 _SQLITE_BUSY_TIMEOUT_MS = 10_000
@@ -167,6 +169,20 @@ class Database:
             stack.enter_context(_typed_failures())
             return await self._threads.write(work)
 
+    async def write_jointly(self, work: Work[T]) -> T:
+        """Do `work` in a transaction, on SQLite together with others that wait for its one writer.
+
+        For what many callers do at once. `work` may be run twice, the first time in vain; all else
+        is as `write` has it.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, when the database does not answer.
+        """
+        if self._threads is None or self._writer is None:
+            return await self.write(work)
+        with _typed_failures():
+            return await self._threads.write_jointly(self._writer, work)
+
     async def read(self, work: Work[T]) -> T:
         """Do `work` on one consistent state; whatever it writes is rolled back.
 
@@ -207,6 +223,7 @@ class _SqliteThreads:
         self._write_sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._read_sessions = sessionmaker(reader, expire_on_commit=False)
         self._pool = ThreadPoolExecutor(_SQLITE_WORKERS, "sqlite")
+        self._joint: JointWrites | None = None
 
     async def write(self, work: Work[T]) -> T:
         def whole() -> T:
@@ -214,6 +231,11 @@ class _SqliteThreads:
                 return work(session)
 
         return await self._run(whole)
+
+    async def write_jointly(self, writer: asyncio.Lock, work: Work[T]) -> T:
+        if self._joint is None:
+            self._joint = JointWrites(writer, self._run, self._write_sessions)
+        return await self._joint.write(work)
 
     async def read(self, work: Work[T]) -> T:
         def whole() -> T:

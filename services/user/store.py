@@ -116,6 +116,7 @@ class Store(Protocol):
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Do a unit of work: commit when it returns, roll back when it raises.
 
-        It is done in a thread: it may compute, and waits for nothing.
+        It is done in a thread: it may compute, and waits for nothing. It may be done twice, the
+        first time in vain, so it leaves no trace but in the store.
         """
         ...

@@ -42,7 +42,7 @@ class SqlStore:
         """Do a unit of work. See `store.Store`."""
         touched: set[str] = set()
         try:
-            return await self._database.write(
+            return await self._database.write_jointly(
                 lambda session: work(SqlTransaction(session, touched))
             )
         finally:
