@@ -55,6 +55,7 @@ _PAUSE_S = 1.0
 _STOP_S = 10.0
 # Sessions begin this far apart: opening is not what is measured.
 _OPEN_EVERY_S = 0.05
+_SCRIPT = Path(__file__).with_name("sessions_script.toml")
 # What one account may hold at once (docs/limits.md).
 _SESSIONS_A_USER = 3
 
@@ -261,7 +262,7 @@ async def measure_parley(
 
 def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
     """Measure Pipecat's capacity."""
-    with running_pipecat(PipecatOptions(scripted=True, lean=lean, cpu=cores.server)) as server:
+    with running_pipecat(PipecatOptions(script=_SCRIPT, lean=lean, cpu=cores.server)) as server:
 
         def make(phase: float) -> LoadedSession:
             return PipecatSession(phase, server.url)
@@ -327,7 +328,10 @@ def main(
     cores = Cores.of_this_machine()
     capacities: dict[str, Capacity] = {}
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-        settings = {"PARLEY_CONVERSATION_MAX_SESSIONS": str(2 * most)}
+        settings = {
+            "PARLEY_CONVERSATION_MAX_SESSIONS": str(2 * most),
+            "PARLEY_AI_SCRIPT": str(_SCRIPT),
+        }
         stack = Stack(Path(folder) / "data", engine=engine, settings=settings)
         with cores.serving():
             stack.start()

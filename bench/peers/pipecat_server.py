@@ -8,7 +8,7 @@ activity detector with its default parameters; the default turn strategies, whic
 v3; interruptions on; the FastAPI WebSocket transport with the protobuf serializer. Only the three
 services wrap Parley's providers, loaded by Parley's own loader with the same threads.
 
-`--scripted` replaces every model by an instant one, for counting sessions. `--lean` turns off what
+`--script` replaces every model by an instant one, for counting sessions. `--lean` turns off what
 a deployment could do without (client messages, turn tracking, metrics): Pipecat at its fastest.
 
 It prints `ready PORT` once the models are loaded and warm.
@@ -106,9 +106,8 @@ async def local_parts(arguments: argparse.Namespace, cache_dir: Path) -> Parts:
     )
 
 
-def scripted_parts() -> Parts:
+def scripted_parts(script: Script) -> Parts:
     """Return instant stand-ins for every model: Parley's own, and Pipecat's two."""
-    script = Script()
     system = system_message(PromptContext())
     return Parts(
         recognizer=lambda: RecognizerService(ScriptedRecognizer(script)),
@@ -170,8 +169,8 @@ def build_app(arguments: argparse.Namespace, port: int) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with tempfile.TemporaryDirectory(prefix="peer-") as folder:
             parts.append(
-                scripted_parts()
-                if arguments.scripted
+                scripted_parts(Script.read(arguments.script))
+                if arguments.script
                 else await local_parts(arguments, Path(folder))
             )
             # Whoever waits for this line connects after it: the socket listens already.
@@ -197,7 +196,7 @@ def main() -> None:
     parser.add_argument("--speech-threads", type=int, default=2)
     parser.add_argument("--language-model-threads", type=int, default=2)
     parser.add_argument("--context-tokens", type=int, default=2048)
-    parser.add_argument("--scripted", action="store_true", help="instant models")
+    parser.add_argument("--script", type=Path, help="instant models, which follow this file")
     parser.add_argument("--lean", action="store_true", help="nothing that could be left out")
     parser.add_argument("--verbose", action="store_true", help="Pipecat's own log on stderr")
     arguments = parser.parse_args()

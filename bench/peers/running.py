@@ -24,15 +24,16 @@ class PipecatOptions:
     speech_threads: int = 2
     language_model_threads: int = 2
     context_tokens: int = 2048
-    scripted: bool = False
+    script: Path | None = None
+    """What instant models follow; None: the real ones."""
     lean: bool = False
     cpu: int | None = None
     """The core it is held to; None: all."""
 
     def arguments(self) -> list[str]:
         """Return the server's command line."""
-        if self.scripted:
-            return ["--scripted", *(["--lean"] if self.lean else [])]
+        if self.script is not None:
+            return [f"--script={self.script}", *(["--lean"] if self.lean else [])]
         return [
             f"--models-dir={self.models_dir}",
             f"--preset={self.preset}",
