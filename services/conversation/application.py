@@ -205,7 +205,11 @@ class Conversations:
         live = LiveSession(plan, self._around)
         self._directory.begin(live)
         try:
-            await live.ready
+            # Shielded: who goes away must not make the session fail that is being opened.
+            await asyncio.shield(live.ready)
+        except asyncio.CancelledError:
+            live.abandon()
+            raise
         except ParleyError as error:
             # The voice of the profile may be another engine's; it was not asked for now.
             if error.reason == "UNKNOWN_VOICE" and not voice_is_wish:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
+from typing import Any
 
 import structlog
 
@@ -102,6 +103,7 @@ class LiveSession:
         self._engine_ready = ai_pb2.EngineReady()
         self._feedback: TurnFeedback | None = None
         self._recorder: Recorder | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._ended = asyncio.Event()
@@ -157,6 +159,14 @@ class LiveSession:
             self._connection = None
             self.handle(ClientGone())
 
+    def abandon(self) -> None:
+        """Whoever opened it went away before it was ready: nobody knows of it."""
+        if not self.ready.done():
+            if self._task is not None:
+                self._task.cancel()
+        elif not self.ready.cancelled() and self.ready.exception() is None:
+            self.handle(ClientGone())
+
     def client_done(self, connection: Connection) -> None:
         """The client has closed its side in good order. A connection that is gone has not."""
         if connection is self._connection:
@@ -201,6 +211,7 @@ class LiveSession:
 
     async def run(self) -> None:
         """Open the engine, be live, put everything away. Cancelling it drops the session."""
+        self._task = asyncio.current_task()
         try:
             try:
                 self._engine_ready = await self._link.open()

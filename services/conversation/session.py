@@ -36,6 +36,13 @@ from services.conversation.floor import State
 from services.conversation.session_config import SessionConfig
 from services.conversation.session_state import MAX_CONTEXT_TURNS, SessionState, context_turn
 
+UNHEARD_S = 10.0
+"""How long a session waits for a client that has gone without ever having said anything.
+
+Such a one mostly never learned that there is a session: a page that was closed while it opened one.
+A client says something as soon as it hears `started`, if only a ping.
+"""
+
 
 class Session:
     """One session's machine. See the module's docstring."""
@@ -96,6 +103,7 @@ class Session:
         """The learner's audio has come up to `end_ms` of the time line. Called for every frame."""
         self._session.time_line.came(end_ms, now)
         self._session.client_at = now
+        self._session.heard_from = True
 
     def summary(self, now: float) -> conversation_pb2.SessionSummary:
         """Return what has happened so far."""
@@ -110,7 +118,7 @@ class Session:
         if session.gone_at is None:
             times.append(session.client_at + session.config.idle_s)
         else:
-            times.append(session.gone_at + session.config.resume_s)
+            times.append(session.gone_at + _grace_s(session))
         waited_for = (
             session.listening.decide_at,
             session.patience_ends_at(),
@@ -137,6 +145,7 @@ class Session:
         match event:
             case events.FromClient(request):
                 session.client_at = now
+                session.heard_from = True
                 from_client.on_client(session, request, now)
             case events.FromEngine(response):
                 from_engine.on_engine(session, response, now)
@@ -149,6 +158,7 @@ class Session:
             case events.ClientGone():
                 from_client.on_client_gone(session, now)
             case events.ClientBack(start_seq, heard):
+                session.heard_from = True
                 session.acts.client_back(start_seq)
                 from_client.on_client_back(session, heard, now)
             case events.ClientDone():
@@ -196,7 +206,7 @@ class Session:
         config = session.config
         if now >= session.origin + config.session_s:
             return ending.stop(session, problems.too_long(), now)
-        if session.gone_at is not None and now >= session.gone_at + config.resume_s:
+        if session.gone_at is not None and now >= session.gone_at + _grace_s(session):
             return ending.end(session, None, now)
         if session.gone_at is None and now >= session.client_at + config.idle_s:
             return ending.stop(session, problems.idle(), now)
@@ -214,6 +224,12 @@ class Session:
         self._session.totals.saved += 1
         saved = conversation_pb2.TurnSaved(turn_id=turn_id, number=number)
         self._session.send(messages.Response(turn=number, turn_saved=saved))
+
+
+def _grace_s(session: SessionState) -> float:
+    """Return how long the session waits for a client that is gone."""
+    resume_s = session.config.resume_s
+    return resume_s if session.heard_from else min(resume_s, UNHEARD_S)
 
 
 def _due(at: float | None, now: float) -> bool:

@@ -65,6 +65,8 @@ class SessionState:
         self.time_line = TimeLine(config.accounted_ms, now)
         self.client_at = now
         self.gone_at: float | None = None
+        # A client that has said anything knows of the session, and may come back to it.
+        self.heard_from = config.elapsed_s > 0
         self.engine_up = True
         self.engine_finished = False
         self.retrying = False

@@ -143,6 +143,9 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
         self.places: int | None = None
         self.refused = 0
         self.on_text: Callable[[EngineSession, str], Awaitable[None]] | None = None
+        self.asked = asyncio.Event()
+        self.opening = asyncio.Event()
+        self.opening.set()
         self.feedback = feedback_pb2.Feedback()
         self.assessed: list[ai_pb2.AssessConfig] = []
         self.assessing = asyncio.Event()
@@ -164,6 +167,8 @@ class FakeAi(ai_pb2_grpc.AiServiceServicer):
 
     async def Converse(self, _requests: Any, context: Any) -> None:
         first = await context.read()
+        self.asked.set()
+        await self.opening.wait()
         if self.error is not None:
             self.refused += 1
             await refuse(context, self.error)

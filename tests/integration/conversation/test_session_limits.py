@@ -1,5 +1,6 @@
 """Every limit has its documented answer."""
 
+import asyncio
 from dataclasses import replace
 
 import grpc.aio
@@ -52,6 +53,27 @@ async def test_one_learner_has_so_many_sessions_and_the_process_so_many(empty_wo
     await again.start()
     again.call.cancel()
     other.call.cancel()
+
+
+async def test_who_goes_away_while_a_session_is_opened_leaves_its_place(empty_world: World):
+    world = empty_world
+    await world.start(replace(DEFAULT_LIMITS, conversations_per_user=1))
+    world.ai.opening.clear()
+    first = world.talk()
+    await first.send(start={})
+    async with asyncio.timeout(20):
+        await world.ai.asked.wait()
+    claims = world.data_dir / "run" / "sessions"
+    assert len(list(claims.iterdir())) == 1
+    first.call.cancel()
+    async with asyncio.timeout(20):
+        # Its engine has not come yet, and nobody waits for that.
+        while list(claims.iterdir()):
+            await asyncio.sleep(0.01)
+    world.ai.opening.set()
+    second = world.talk()
+    await second.start()
+    second.call.cancel()
 
 
 async def test_any_input_rate_is_resampled_for_the_engine_and_recorded_as_it_is(world: World):

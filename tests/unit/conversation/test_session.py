@@ -6,6 +6,7 @@ from parley.types.v1 import learner_pb2, turn_pb2
 from services.conversation import events, problems
 from services.conversation.floor import State
 from services.conversation.pacing import LEAD_MS
+from services.conversation.session import UNHEARD_S
 from tests.unit.conversation.driving import Drive
 
 COMPLETED = turn_pb2.REPLY_END_REASON_COMPLETED
@@ -606,6 +607,34 @@ class TestEnds:
         assert drive.saved == []
         drive.advance(301.0)
         assert drive.told == ["CONVERSATION_IDLE"]
+
+    def test_a_client_that_never_said_anything_is_not_waited_for_long(self):
+        drive = Drive(resume_s=120)
+        drive.give(events.ClientGone())
+        drive.advance(UNHEARD_S + 0.1)
+        assert drive.effects == [events.End(None)]
+
+    @pytest.mark.parametrize("said", ["a ping", "audio", "a handle"])
+    def test_a_client_that_was_heard_from_may_take_its_time(self, said: str):
+        drive = Drive(resume_s=120)
+        if said == "a ping":
+            drive.client(ping={"nonce": 1})
+        elif said == "audio":
+            drive.session.note_audio(20, drive.now)
+        else:
+            drive.give(events.ClientGone())
+            drive.give(events.ClientBack())
+        drive.give(events.ClientGone())
+        drive.advance(119.0)
+        assert drive.session.state is State.LISTENING
+        drive.advance(1.1)
+        assert drive.effects[-1] == events.End(None)
+
+    def test_a_session_that_was_taken_over_waits_for_its_client_as_before(self):
+        drive = Drive(resume_s=120, elapsed_s=30.0)
+        drive.give(events.ClientGone())
+        drive.advance(119.0)
+        assert drive.session.state is State.LISTENING
 
     def test_a_hint_is_asked_for_once_in_a_silence(self):
         drive = Drive()
