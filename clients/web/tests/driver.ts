@@ -115,10 +115,19 @@ interface TurnOutcome {
   saved: boolean;
 }
 
+/** What became of one connection of a talk: the first, or one that was to go on with it. */
+interface ConnectionOutcome {
+  started: boolean;
+  /** The reason of the refusal that ended it, or what broke; empty: its own side ended it. */
+  refused: string;
+}
+
 /** What became of a talk. */
 interface TalkOutcome {
   conversationId: string;
   turns: TurnOutcome[];
+  /** Every connection that was tried, in order. */
+  connections: ConnectionOutcome[];
   /** How often the connection was lost and came back. */
   reconnections: number;
   /** Responses that belong to another session, or came twice or out of order. */
@@ -129,11 +138,36 @@ interface TalkOutcome {
   failure: string;
 }
 
+/** The same way of holding a session, with every connection of it written down. */
+function watched(transport: SessionTransport, connections: ConnectionOutcome[]): SessionTransport {
+  const { name, frameMs, countsStart } = transport;
+  return {
+    name,
+    frameMs,
+    countsStart,
+    open(start, count, events) {
+      const connection: ConnectionOutcome = { started: false, refused: "" };
+      connections.push(connection);
+      return transport.open(start, count, {
+        onResponse: (response) => {
+          if (response.message.case === "started") connection.started = true;
+          events.onResponse(response);
+        },
+        onEnd: (refused) => {
+          connection.refused = refused ? refused.reason || `it broke: ${refused.message}` : "";
+          events.onEnd(refused);
+        },
+      });
+    },
+  };
+}
+
 /** Holds a talk to its end. Never rejects: what went wrong is in the outcome. */
 async function talk(plan: TalkPlan): Promise<TalkOutcome> {
   const outcome: TalkOutcome = {
     conversationId: "",
     turns: [],
+    connections: [],
     reconnections: 0,
     misplaced: 0,
     medianSilenceMs: 0,
@@ -229,7 +263,7 @@ async function talk(plan: TalkPlan): Promise<TalkOutcome> {
   };
 
   const session = new LiveSession(
-    transportOf(plan.transport),
+    watched(transportOf(plan.transport), outcome.connections),
     startOf(),
     {
       onResponse: receive,
