@@ -19,7 +19,9 @@ import httpx
 import pytest
 
 from parley.conversation.v1 import conversation_pb2
-from services.common.errors import ParleyError
+from parley.user.v1 import user_pb2
+from services.common.codes import Code
+from services.common.errors import ParleyError, error_for_code
 from services.common.limits import DEFAULT_LIMITS, Limits
 from services.common.status import from_rpc_error, from_status
 from tests.contract.access.test_who_may_call import RULES
@@ -228,8 +230,12 @@ async def answer(one: Caller, client: str, place: Place, request: Any) -> Parley
         headers = dict(one.metadata)
         async with httpx.AsyncClient(base_url=f"http://{one.target}", timeout=BOUND_S) as web:
             said = await grpc_web.call(web, path, request, headers)
-        assert said.code == 0 or said.details is not None, said.text
-        return from_status(said.details) if said.code and said.details else None
+        if said.details is not None:
+            return from_status(said.details)
+        # The transport refuses without details.
+        if said.code == 0:
+            return None
+        return error_for_code(Code(said.code))(said.text, reason=Code(said.code).name)
     kind = "stream_" if method.client_streaming else "unary_"
     kind += "stream" if method.server_streaming else "unary"
     build: Any = getattr(one.channel, kind)(
@@ -261,58 +267,184 @@ async def test_a_call_takes_n_and_not_n_and_one(one: Caller, client: str, place:
     assert at_the_limit != beyond
 
 
-# --- the others --------------------------------------------------------------------------------
+# --- what is no single field's ------------------------------------------------------------------
 
-TRIED_BY = {
-    "max_message_bytes": "tests.unit.common.test_pipeline:"
-    "test_ten_megabytes_are_refused_and_the_next_call_is_served",
-    "max_stream_message_bytes": f"{__name__}:"
-    "test_a_live_message_may_have_so_many_bytes_and_no_more",
-    "max_audio_message_ms": "tests.integration.conversation.test_bad_input:"
-    "test_bad_frames_become_notices_and_the_session_goes_on",
-    "max_audio_ahead_ms": "tests.unit.conversation.test_audio_gate:"
-    "test_a_burst_within_the_bound_is_not_held_back",
-    "max_messages_per_second": "tests.unit.conversation.test_message_gate:"
-    "test_a_burst_passes_and_one_more_does_not",
-    "conversation_idle_seconds": "tests.integration.conversation.test_session_limits:"
-    "test_a_client_that_sends_nothing_for_long_is_idle",
-    "conversation_max_seconds": "tests.integration.conversation.test_session_limits:"
-    "test_a_session_that_lasts_too_long_ends",
-    "start_timeout_seconds": "tests.integration.conversation.test_bad_input:"
-    "test_a_client_that_says_nothing_is_not_waited_for",
-    "conversations_per_user": "tests.integration.conversation.test_session_limits:"
-    "test_one_learner_has_so_many_sessions_and_the_process_so_many",
-    "sessions_per_user": "tests.contract.user.test_sessions:"
-    "test_an_account_has_so_many_sessions_and_one_more_ends_the_oldest",
-    "calls_per_user_per_second": "tests.unit.common.test_pace:"
-    "test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long",
-    "calls_per_address_per_second": "tests.contract.access.test_pace_of_websockets:"
-    "test_n_connections_from_an_address_pass_and_one_more_is_refused",
-    "default_deadline_seconds": "tests.unit.common.test_pipeline:"
-    "test_a_unary_call_without_a_deadline_gets_one",
-    "max_metadata_bytes": "tests.unit.common.test_transport_limits:"
-    "test_more_metadata_than_is_taken_is_refused_and_the_next_call_is_served",
-    "concurrent_calls": "tests.unit.common.test_transport_limits:"
-    "test_n_calls_at_once_are_taken_and_one_more_is_told_so",
-    "max_utterance_ms": "tests.unit.ai.test_turn_taking:"
-    "test_a_turn_without_any_pause_ends_at_the_limit",
-    "resume_buffer_messages": "tests.unit.conversation.test_responses:"
-    "test_of_what_is_kept_audio_goes_first",
-    "peer_deadline_seconds": "tests.unit.common.test_channel:"
-    "test_a_unary_call_without_a_deadline_gets_the_peers_own",
-    "concurrent_calls_per_user": "tests.unit.common.test_pipeline:"
-    "test_n_calls_of_an_account_go_on_and_one_more_does_not_before_one_has_ended",
-    "max_stream_seconds": "tests.unit.common.test_pipeline:"
-    "test_a_stream_ends_as_well_whatever_its_client_asks",
-    "max_deadline_seconds": "tests.unit.common.test_pipeline:"
-    "test_a_deadline_longer_than_is_allowed_is_shortened",
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_audio_of_n_ms_is_taken_and_a_sample_more_is_not(one: Caller, client: str):
+    form = {"encoding": 1, "sample_rate_hz": 16_000, "channels": 1}
+    most = 2 * 16 * DEFAULT_LIMITS.max_audio_message_ms
+    async with opened(one, client, engine="scripted", input_format=form) as talk:
+        for size, expected in ((most, None), (most + 2, "AUDIO_FRAME_INVALID")):
+            message = conversation_pb2.ConverseRequest(audio={"pcm": bytes(size)})
+            message.seq = talk.number() if isinstance(talk, WebTalk) else 2
+            error = await met(talk, message)
+            assert (error.reason if error else None) == expected
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_learner_has_n_talks_and_one_more_is_refused(one: Caller, client: str):
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(DEFAULT_LIMITS.conversations_per_user):
+            await stack.enter_async_context(talking(one, client))
+        with pytest.raises(ParleyError) as caught:
+            await stack.enter_async_context(talking(one, client))
+        assert caught.value.reason == "TOO_MANY_CONVERSATIONS"
+        assert caught.value.retryable
+
+
+@pytest.mark.parametrize("client", ["native", "grpc-web"])
+async def test_a_request_may_have_so_many_bytes_and_no_more(one: Caller, client: str):
+    (place, *_) = (each for each in places() if each.method.name == "UpdateProfile")
+    for size, expected in (
+        (DEFAULT_LIMITS.max_message_bytes, None),
+        (DEFAULT_LIMITS.max_message_bytes + 1, Code.RESOURCE_EXHAUSTED),
+    ):
+        good = user_pb2.UpdateProfileRequest(account={"voice": "a"}).SerializeToString()
+        # What the service does not know fills it up; six bytes say what it is and how long.
+        filler = put_together((Node(999, LENGTH, bytes(size - len(good) - 6)),))
+        request = user_pb2.UpdateProfileRequest.FromString(good + filler)
+        assert request.ByteSize() == size
+        error = await answer(one, client, place, request)
+        assert (error.code if error else None) == expected
+
+
+# --- those of the services ---------------------------------------------------------------------
+
+SESSION = "the session behind every way in is the same, and judges what comes: "
+DOOR = "counted before it is known what the call is: "
+HANDSHAKE = "the headers of its handshake are as any request's: "
+TURNS = "counted in the audio of a turn, whatever way it came: "
+NOT_CALLS = "a WebSocket is no call; its learner's talks are bounded"
+NOT_UNARY = "what it carries is a stream"
+ONE_CALL = "a page's batches are calls of their own"
+BETWEEN = "between services"
+
+_HERE = __name__
+_PIPELINE = "tests.unit.common.test_pipeline"
+_TRANSPORT = "tests.unit.common.test_transport_limits"
+_LIMITS = "tests.integration.conversation.test_session_limits"
+_BAD_INPUT = "tests.integration.conversation.test_bad_input"
+_EDGE = "tests.integration.gateway.test_edge:test_too_many_headers_are_refused"
+
+
+def alike(why: str, test: str) -> dict[str, str]:
+    """Return the rows of a limit that is the same code for all clients, and tried with one."""
+    return {"native": test, "grpc-web": f"{why}{test}", "websocket": f"{why}{test}"}
+
+
+TRIED_BY: dict[str, dict[str, str]] = {
+    "max_message_bytes": {
+        "native": f"{_HERE}:test_a_request_may_have_so_many_bytes_and_no_more",
+        "grpc-web": f"{_HERE}:test_a_request_may_have_so_many_bytes_and_no_more",
+        "websocket": NOT_UNARY,
+    },
+    "max_stream_message_bytes": {
+        "native": f"{_HERE}:test_a_live_message_may_have_so_many_bytes_and_no_more",
+        "grpc-web": ONE_CALL,
+        "websocket": f"{_HERE}:test_a_live_message_may_have_so_many_bytes_and_no_more",
+    },
+    "max_metadata_bytes": {
+        "native": f"{_TRANSPORT}:"
+        "test_more_metadata_than_is_taken_is_refused_and_the_next_call_is_served",
+        "grpc-web": _EDGE,
+        "websocket": f"{HANDSHAKE}{_EDGE}",
+    },
+    "max_audio_message_ms": dict.fromkeys(
+        CLIENTS, f"{_HERE}:test_audio_of_n_ms_is_taken_and_a_sample_more_is_not"
+    ),
+    "max_audio_ahead_ms": alike(
+        SESSION,
+        "tests.unit.conversation.test_audio_gate:test_a_burst_within_the_bound_is_not_held_back",
+    ),
+    "max_messages_per_second": alike(
+        SESSION,
+        "tests.unit.conversation.test_message_gate:test_a_burst_passes_and_one_more_does_not",
+    ),
+    "max_utterance_ms": alike(
+        TURNS, "tests.unit.ai.test_turn_taking:test_a_turn_without_any_pause_ends_at_the_limit"
+    ),
+    "conversation_idle_seconds": alike(
+        SESSION, f"{_LIMITS}:test_a_client_that_sends_nothing_for_long_is_idle"
+    ),
+    "conversation_max_seconds": alike(
+        SESSION, f"{_LIMITS}:test_a_session_that_lasts_too_long_ends"
+    ),
+    "start_timeout_seconds": {
+        "native": f"{_BAD_INPUT}:test_a_client_that_says_nothing_is_not_waited_for",
+        "grpc-web": "Subscribe begins with its start",
+        "websocket": "tests.contract.access.test_pace_of_websockets:"
+        "test_a_learner_who_says_nothing_is_not_waited_for",
+    },
+    "conversations_per_user": dict.fromkeys(
+        CLIENTS, f"{_HERE}:test_a_learner_has_n_talks_and_one_more_is_refused"
+    ),
+    "sessions_per_user": alike(
+        DOOR,
+        "tests.contract.user.test_sessions:"
+        "test_an_account_has_so_many_sessions_and_one_more_ends_the_oldest",
+    )
+    | {"websocket": NO_SESSION},
+    "concurrent_calls": alike(
+        DOOR, f"{_TRANSPORT}:test_n_calls_at_once_are_taken_and_one_more_is_told_so"
+    )
+    | {"websocket": NOT_CALLS},
+    "concurrent_calls_per_user": alike(
+        DOOR,
+        f"{_PIPELINE}:test_n_calls_of_an_account_go_on_and_one_more_does_not_before_one_has_ended",
+    )
+    | {"websocket": NOT_CALLS},
+    "calls_per_user_per_second": alike(
+        DOOR,
+        "tests.unit.common.test_pace:"
+        "test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long",
+    ),
+    "calls_per_address_per_second": alike(
+        DOOR,
+        "tests.unit.common.test_pace:"
+        "test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long",
+    )
+    | {
+        "websocket": "tests.contract.access.test_pace_of_websockets:"
+        "test_n_connections_from_an_address_pass_and_one_more_is_refused"
+    },
+    "resume_buffer_messages": alike(
+        SESSION, "tests.unit.conversation.test_responses:test_of_what_is_kept_audio_goes_first"
+    ),
+    "default_deadline_seconds": alike(
+        DOOR, f"{_PIPELINE}:test_a_unary_call_without_a_deadline_gets_one"
+    )
+    | {"websocket": NOT_UNARY},
+    "max_deadline_seconds": alike(
+        DOOR, f"{_PIPELINE}:test_a_deadline_longer_than_is_allowed_is_shortened"
+    )
+    | {"websocket": NOT_UNARY},
+    "max_stream_seconds": alike(
+        DOOR, f"{_PIPELINE}:test_a_stream_ends_as_well_whatever_its_client_asks"
+    )
+    | {"websocket": NOT_CALLS},
+    "peer_deadline_seconds": {
+        "native": "tests.unit.common.test_channel:"
+        "test_a_unary_call_without_a_deadline_gets_the_peers_own",
+        "grpc-web": BETWEEN,
+        "websocket": BETWEEN,
+    },
 }
-"""By the limit's name: the test that comes to it and goes past it, most with a smaller one."""
+"""By the limit's name and the client: the test that comes to it and goes past it, most with a
+smaller one; or why there is none, with the test of the same code where there is one."""
 
 
-def test_every_limit_of_the_services_has_its_test():
-    names = {each.name for each in fields(Limits)}
-    assert names == set(TRIED_BY)
-    for place in TRIED_BY.values():
-        module, _, name = place.partition(":")
-        assert callable(getattr(import_module(module), name)), place
+@pytest.mark.parametrize("name", [each.name for each in fields(Limits)])
+def test_every_limit_of_the_services_has_its_test(name: str):
+    assert set(TRIED_BY[name]) == set(CLIENTS)
+    tests = {
+        test for row in TRIED_BY[name].values() for test in re.findall(r"tests[.\w]+:\w+", row)
+    }
+    assert tests
+    for place in tests:
+        module, _, function = place.partition(":")
+        assert callable(getattr(import_module(module), function)), place
+
+
+def test_no_row_is_of_a_limit_that_is_gone():
+    assert set(TRIED_BY) == {each.name for each in fields(Limits)}
