@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -66,10 +66,11 @@ async def measure(
         microphone = Microphone(Path(folder) / "said.wav")
         async with chromium(microphone.path) as browser:
             pages = {name: await open_page(browser, stack.url, name) for name in TRANSPORTS}
-            for utterance in utterances:
+            for number, utterance in enumerate(utterances, 1):
                 measured.waits[TERMINAL].append(await _in_terminal(stack, utterance))
                 for name, page in pages.items():
                     measured.waits[name].append(await say(page, microphone, utterance))
+                _tell_waits(number, measured.waits)
             await _close(pages.values())
             assert stack.authority is not None
             for kept, delay in ((measured.near, 0.0), (measured.far, delay_ms)):
@@ -77,7 +78,18 @@ async def measure(
                     kept[TERMINAL] = await native(port, stack.authority, trip_seconds)
                     for name in TRANSPORTS:
                         kept[name] = await in_browser(browser, port, name, trip_seconds)
+                    print(f"round trips {delay:g} ms farther: done", flush=True)
     return measured
+
+
+def _tell_waits(number: int, waits: Mapping[str, Sequence[float | None]]) -> None:
+    """Say what became of a recording: a run takes minutes, and may be worth breaking off."""
+    told = (f"{name} {_ms(each[-1])}" for name, each in waits.items())
+    print(f"recording {number}: {', '.join(told)}", flush=True)
+
+
+def _ms(wait: float | None) -> str:
+    return "no answer" if wait is None else f"{wait:.0f} ms"
 
 
 async def _in_terminal(stack: Stack, utterance: Utterance) -> float | None:

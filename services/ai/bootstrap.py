@@ -130,9 +130,7 @@ class _Builder:
         closing.push_async_callback(self._parts.aclose)
         self._to_warm: dict[int, PipelineEngine] = {}
         """Engines by the identity of their language model: each is warmed once."""
-        self._correctors: dict[str, Corrector] = {
-            SCRIPTED: ScriptedCorrector(self._script.corrector)
-        }
+        self._correctors: dict[str, Corrector] = {}
         """By the name of their language model, which engines share."""
 
     def build(self) -> None:
@@ -201,10 +199,7 @@ class _Builder:
         entry.recognizer = names.recognizer
         entry.language_model = names.language_model
         entry.synthesizer = names.synthesizer
-        entry.corrector = self._correctors.setdefault(
-            names.language_model,
-            RewritingCorrector(language_models[0].provider, names.language_model),
-        )
+        entry.corrector = self._corrector(language_models[0])
         self._to_warm.setdefault(id(language_models[0].provider), engine)
         _offer(self._catalogue.recognizers, recognizers)
         _offer(self._catalogue.language_models, language_models)
@@ -229,11 +224,23 @@ class _Builder:
         entry = EngineEntry(SCRIPTED, "A script instead of models")
         entry.engine = ScriptedEngine(SCRIPTED, self._script)
         entry.recognizer = entry.language_model = entry.synthesizer = SCRIPTED
-        entry.corrector = self._correctors[SCRIPTED]
+        entry.corrector = self._corrector(self._parts.language_model(SCRIPTED))
         _offer(self._catalogue.recognizers, [self._parts.recognizer(SCRIPTED)])
         _offer(self._catalogue.language_models, [self._parts.language_model(SCRIPTED)])
         _offer(self._catalogue.synthesizers, [self._parts.synthesizer(SCRIPTED)])
         return entry
+
+    def _corrector(self, model: Named[LanguageModel]) -> Corrector | None:
+        """Return what looks for mistakes with this model, the same for all its engines."""
+        if not self._settings.corrections:
+            return None
+        if model.name not in self._correctors:
+            self._correctors[model.name] = (
+                ScriptedCorrector(self._script.corrector)
+                if model.name == SCRIPTED
+                else RewritingCorrector(model.provider, model.name)
+            )
+        return self._correctors[model.name]
 
     def _title(self, name: str, part: EnginePart) -> str:
         title = part.title or name

@@ -56,6 +56,11 @@ class AiSettings(ServiceSettings):
         description="Folder of another build of llama.cpp's shared libraries, of the same release; "
         "unset: those that set-up installed.",
     )
+    corrections: bool = Field(
+        True,
+        description="Look for mistakes in what learners say, after the turn: see engines.md. At a "
+        "provider elsewhere that is one more short request for each sentence.",
+    )
     speech_threads: int = Field(
         max(1, _CORES), ge=1, le=64, description="Speech models that may run at the same time."
     )

@@ -130,6 +130,13 @@ async def test_assess_finds_nothing_in_what_is_right(ai: Start):
     assert not answer.feedback.corrections
 
 
+async def test_assess_finds_nothing_where_that_is_turned_off(ai: Start):
+    said = speech_pb2.Transcript(verbatim="Yesterday I go to the market.")
+    async with ai(corrections=False) as stub:
+        answer = await stub.Assess(assessment(transcript=said))
+    assert not answer.feedback.corrections
+
+
 @pytest.mark.parametrize(
     ("requests", "reason"),
     [
