@@ -27,7 +27,10 @@ export function AuthFrame({
         {/* The form says itself what is missing, in Parley's words and where a screen reader hears
             it; the browser's bubbles vanish after a moment. */}
         <form onSubmit={onSubmit} noValidate aria-label={title}>
-          <Logo size={44} />
+          <p className="auth-brand">
+            <Logo size={40} />
+            Parley
+          </p>
           <h1>{title}</h1>
           {children}
         </form>

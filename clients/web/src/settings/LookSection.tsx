@@ -1,7 +1,7 @@
 import { chooseTheme, useTheme } from "@/app/theme";
+import { Segments } from "@/ui/Segments";
 
 import { Part } from "./Part";
-import { Segments } from "./Segments";
 
 /** Light or dark. */
 export function LookSection() {

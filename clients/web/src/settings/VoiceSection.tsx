@@ -7,10 +7,10 @@ import { ai } from "@/rpc/clients";
 import { useCall } from "@/rpc/use-call";
 import { SelectField, Switch } from "@/ui/Field";
 import { ProblemCard } from "@/ui/ProblemCard";
+import { Segments } from "@/ui/Segments";
 
 import { Part } from "./Part";
 import { SavingWords } from "./SavingWords";
-import { Segments } from "./Segments";
 import { useSaving } from "./use-saving";
 import { voiceWords } from "./voice-words";
 

@@ -3,6 +3,7 @@ import { useEffect, useState } from "react";
 import { SPEECH_RATES, type TalkPreferences, usePreferences } from "@/app/talk-preferences";
 import { microphones } from "@/audio/microphone";
 import { SelectField, Switch } from "@/ui/Field";
+import { Segments } from "@/ui/Segments";
 
 import { type Catalog, accentName, voicesOf } from "./catalog";
 import "./choices.css";
@@ -75,23 +76,12 @@ export function Choices({
           ))}
         </SelectField>
       )}
-      <fieldset className="segments">
-        <legend>How fast the tutor speaks</legend>
-        <div>
-          {SPEECH_RATES.map((rate, i) => (
-            <label key={rate}>
-              <input
-                type="radio"
-                className="unseen"
-                name={live ? "rate-live" : "rate"}
-                checked={wishes.speechRate === rate}
-                onChange={() => prefer({ speechRate: rate })}
-              />
-              <span>{RATE_WORDS[i]}</span>
-            </label>
-          ))}
-        </div>
-      </fieldset>
+      <Segments
+        label="How fast the tutor speaks"
+        choices={SPEECH_RATES.map((rate, i) => [rate, RATE_WORDS[i] ?? ""] as const)}
+        value={wishes.speechRate}
+        onChange={(speechRate) => prefer({ speechRate })}
+      />
       <div className="choices-switches">
         <Switch
           label="Hold to talk"

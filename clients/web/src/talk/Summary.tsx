@@ -16,6 +16,8 @@ import { useTalk } from "./use-talk";
 
 // Less rounds to nothing, and nobody waited.
 const SHOWN_FROM_MS = 50;
+// Enough to know the talk again; the whole of it is in History.
+const LAST_TURNS = 3;
 
 /** After a talk: how it went, and what is worth keeping. */
 export function Summary() {
@@ -24,6 +26,7 @@ export function Summary() {
   const name = useAccount()?.profile?.displayName || "You";
   const { summary } = view;
   const noted = view.turns.filter((turn) => turn.corrections.length > 0);
+  const shown = noted.length > 0 ? noted : view.turns.slice(-LAST_TURNS);
   const unsaved = summary ? summary.turns - summary.turnsSaved : 0;
   const onWayOn = (wayOn: WayOn) => {
     if (wayOn === "sign-in") forgetSignIn();
@@ -70,11 +73,11 @@ export function Summary() {
           </Link>
         )}
       </div>
-      {noted.length > 0 && (
+      {shown.length > 0 && (
         <section className="summary-notes">
-          <h2>Worth remembering</h2>
+          <h2>{noted.length > 0 ? "Worth remembering" : "How it ended"}</h2>
           <ol className="turns">
-            {noted.map((turn) => (
+            {shown.map((turn) => (
               <TurnItem key={turn.number} turn={turn} learnerName={name} replayMs={null} />
             ))}
           </ol>

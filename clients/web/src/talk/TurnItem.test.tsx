@@ -61,6 +61,11 @@ describe("a turn", () => {
     expect(container.querySelector(".line-tutor")).not.toHaveTextContent("home");
   });
 
+  test("shows no word that the end of the talk cut off", () => {
+    const { container } = show({ end: "session-ended", heardText: "You" });
+    expect(container.querySelector(".line-tutor")).not.toHaveTextContent("went");
+  });
+
   test("has its corrections beside it and marks their words", () => {
     const { container } = show({ corrections: [CORRECTION] });
     expect(container.querySelector("mark")).toHaveTextContent("goed");
@@ -68,6 +73,13 @@ describe("a turn", () => {
       "The past of go is went.",
     );
   });
+});
+
+test("a correction of several words is marked as one", () => {
+  const pieces = markWords("Well, yesterday I go home.", [
+    { ...CORRECTION, firstWord: 1, endWord: 4 },
+  ]);
+  expect(pieces.filter((each) => each.marked).map((each) => each.text)).toEqual(["yesterday I go"]);
 });
 
 test("marking words loses no letter, whatever the corrections say", () => {

@@ -90,8 +90,11 @@ export function markWords(
   let word = 0;
   for (const text of utterance.split(/(\s+)/)) {
     const blank = text.trim() === "";
-    const marked =
-      !blank && corrections.some((each) => word >= each.firstWord && word < each.endWord);
+    // The blank between two words of one correction is part of it.
+    const after = blank ? 1 : 0;
+    const marked = corrections.some(
+      (each) => word >= each.firstWord + after && word < each.endWord,
+    );
     const last = pieces.at(-1);
     if (last?.marked === marked) last.text += text;
     else pieces.push({ text, marked });
@@ -102,7 +105,7 @@ export function markWords(
 
 function Reply({ turn, replayMs }: { readonly turn: TurnView; readonly replayMs: number | null }) {
   const playedMs = replayMs ?? turn.heardMs;
-  const cut = turn.end === "interrupted" || turn.end === "failed";
+  const cut = turn.end !== "" && turn.end !== "completed";
   if (cut && replayMs === null) {
     return (
       <p>
