@@ -78,6 +78,11 @@ class WebLearner:
         await self.page.get_by_role("button", name="Start talking").click()
         await expect(self.floor).to_have_text("Your turn")
 
+    async def go_on_talking(self) -> None:
+        """Go on with the talk whose page was left."""
+        await self.page.get_by_role("button", name="Go on").click()
+        await expect(self.page.get_by_role("button", name="End", exact=True)).to_be_visible()
+
     async def start_typing(self) -> None:
         """Begin a talk without a microphone."""
         await self.page.get_by_role("button", name="Type instead").first.click()

@@ -141,24 +141,6 @@ async def go_on(learner: WebLearner) -> None:
     await expect(learner.page.locator(".summary-figures")).to_contain_text("Turns2")
 
 
-async def test_a_page_that_is_reloaded_gives_its_place_back_over_every_way(
-    talker: Talker, microphone: Microphone
-) -> None:
-    microphone.will_say()
-    learners = [await talker(transport=way) for way in ("upload", "push", "websocket")]
-    await asyncio.gather(*(reload_again_and_again(learner) for learner in learners))
-
-
-async def reload_again_and_again(learner: WebLearner) -> None:
-    # More often than there are places for one learner.
-    for _ in range(4):
-        await learner.start_talking()
-        await learner.reload_signed_in()
-        await expect(learner.page.get_by_text("Your talk ended")).to_be_visible()
-    await learner.start_talking()
-    await learner.end_talk()
-
-
 async def test_a_server_that_does_not_answer_is_told_and_tried_again(
     talker: Talker, console: Console
 ) -> None:

@@ -36,6 +36,7 @@ function Panel() {
   const turns = useTalk((state) => state.view.turns);
   const { transport } = usePreferences();
   const last = turns.findLast((turn) => turn.stages.length > 0);
+  if (!seen) return null;
   return (
     <>
       <dl className="figures">
@@ -127,7 +128,7 @@ function Row({ name, children }: { readonly name: string; readonly children: Rea
   );
 }
 
-function useDiagnostics(): Diagnostics {
+function useDiagnostics(): Diagnostics | null {
   const [seen, setSeen] = useState(() => talk.diagnose());
   useEffect(() => {
     const timer = setInterval(() => setSeen(talk.diagnose()), 500);
@@ -137,7 +138,9 @@ function useDiagnostics(): Diagnostics {
 }
 
 function ms(value: number | null): string {
-  return value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
+  return value === null
+    ? "–"
+    : `${value > 0 && value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 }
 
 function khz(hz: number): string {

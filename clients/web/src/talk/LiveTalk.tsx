@@ -74,7 +74,9 @@ function Elapsed() {
     return () => clearInterval(timer);
   }, []);
   return (
-    <span className="talk-elapsed tabular">{startedAt > 0 ? clock(now - startedAt) : "0:00"}</span>
+    <span className="talk-elapsed tabular">
+      {startedAt !== 0 ? clock(now - startedAt) : "0:00"}
+    </span>
   );
 }
 

@@ -13,7 +13,6 @@ import { beforeEach, expect, test, vi } from "vitest";
 import { DEFAULT_PREFERENCES, prefer, preferences } from "@/app/talk-preferences";
 import { ai, conversations } from "@/rpc/clients";
 
-import { forgetLeft, rememberLeft } from "./left-talk";
 import { Lobby, greeting } from "./Lobby";
 import { talk } from "./talk";
 
@@ -80,17 +79,6 @@ test("a server that is away is told, with a way to try again", async () => {
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(await screen.findByRole("radio", { name: /Free talk/ })).toBeChecked();
   expect(screen.queryByRole("alert")).not.toBeInTheDocument();
-});
-
-test("a talk whose page was reloaded is told once, with the way to it", async () => {
-  rememberLeft("c1");
-  const { unmount } = render(<Lobby />);
-  expect(screen.getByRole("link", { name: /listen again/ })).toHaveAttribute("href", "/history/c1");
-  await userEvent.click(screen.getByRole("button", { name: "Dismiss" }));
-  unmount();
-  render(<Lobby />);
-  expect(screen.queryByText(/talk ended/)).not.toBeInTheDocument();
-  forgetLeft();
 });
 
 test("nothing keeps anybody out of it", async () => {

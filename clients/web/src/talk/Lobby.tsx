@@ -1,18 +1,18 @@
-import { useEffect, useRef, useState } from "react";
-import { Link } from "wouter";
+import { useEffect, useRef } from "react";
 
 import { prefer, usePreferences } from "@/app/talk-preferences";
 import { forgetSignIn, useAccount } from "@/auth/session";
 import { useCall } from "@/rpc/use-call";
 import type { WayOn } from "@/rpc/problem";
-import { Button, IconButton } from "@/ui/Button";
+import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 
 import { readCatalog } from "./catalog";
 import { Choices } from "./Choices";
-import { forgetLeft, leftTalk } from "./left-talk";
+import { canGoOn, leftTalk } from "./left-talk";
+import { LeftTalkCard } from "./LeftTalkCard";
 import "./lobby.css";
 import { ScenarioPicker } from "./ScenarioPicker";
 import { talk } from "./talk";
@@ -32,6 +32,9 @@ export function Lobby() {
     trouble.current?.scrollIntoView({ block: "center" });
   }, [problem, microphoneProblem]);
   const begin = (typedOnly = false) => void talk.start({ typedOnly });
+  // What there was no microphone for: a talk that goes on is still there to go on with.
+  const tryAgain = (typedOnly?: boolean) =>
+    canGoOn(leftTalk()) ? void talk.goOn({ typedOnly }) : begin(typedOnly);
   const onWayOn = (wayOn: WayOn) => {
     if (wayOn === "sign-in") forgetSignIn();
     else {
@@ -45,13 +48,13 @@ export function Lobby() {
         <p className="lobby-hello">{greeting(new Date().getHours(), name)}</p>
         <PageHeading title="Talk">What shall we talk about?</PageHeading>
       </header>
-      <LeftTalk />
+      <LeftTalkCard />
       {(problem ?? microphoneProblem) && (
         <div ref={trouble} className="lobby-trouble">
           {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
           {microphoneProblem && (
-            <ProblemCard problem={microphoneProblem} onWayOn={() => begin()}>
-              <Button size="s" look="quiet" icon="keyboard" onClick={() => begin(true)}>
+            <ProblemCard problem={microphoneProblem} onWayOn={() => tryAgain()}>
+              <Button size="s" look="quiet" icon="keyboard" onClick={() => tryAgain(true)}>
                 Type instead
               </Button>
             </ProblemCard>
@@ -97,29 +100,6 @@ export function Lobby() {
           Type instead
         </Button>
       </div>
-    </div>
-  );
-}
-
-/** After a reload in the middle of a talk: it has ended, and where it is. */
-function LeftTalk() {
-  const [left, setLeft] = useState(leftTalk);
-  if (!left) return null;
-  return (
-    <div className="banner" role="status">
-      <span>
-        Your talk ended when its page was left. What you said is saved:{" "}
-        <Link href={`/history/${left}`}>read and listen again</Link>.
-      </span>
-      <IconButton
-        icon="close"
-        size={16}
-        label="Dismiss"
-        onClick={() => {
-          forgetLeft();
-          setLeft("");
-        }}
-      />
     </div>
   );
 }

@@ -78,6 +78,11 @@ export class LearnerVoice {
     else this.#microphone = opened;
   }
 
+  /** The session has the samples before this one already. */
+  goOnFrom(sample: number): void {
+    this.#line.goOnFrom(sample);
+  }
+
   /** Places a frame on the session's time line: returns the index of its first sample. */
   place({ pcm, firstSample, at }: Captured): number {
     return this.#line.place(firstSample, pcm.length / 2, at);

@@ -88,6 +88,8 @@ export interface SessionView {
   readonly scenario: Scenario | null;
   readonly generation: number;
   readonly turns: readonly TurnView[];
+  /** The number of the first turn that is not known here: of a talk that another page began. */
+  readonly nextTurn: number;
   readonly notices: readonly NoticeView[];
   readonly noticeCount: number;
   readonly summary: SummaryView | null;
@@ -104,6 +106,7 @@ export const NEW_SESSION: SessionView = {
   scenario: null,
   generation: 0,
   turns: [],
+  nextTurn: 1,
   notices: [],
   noticeCount: 0,
   summary: null,

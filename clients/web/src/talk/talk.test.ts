@@ -4,6 +4,7 @@ import { Code } from "@connectrpc/connect";
 import {
   type ConverseRequest,
   ConverseResponseSchema,
+  type StartSession,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
@@ -15,6 +16,7 @@ import type { MicrophoneOptions } from "@/audio/microphone";
 import { refusal } from "@/rpc/refusal";
 import type { LinkEvents, Place } from "@/transports/link";
 
+import { canGoOn, forgetLeft, leftTalk } from "./left-talk";
 import { Talk } from "./talk";
 
 // The world around a talk, as the mocks below hand it over.
@@ -26,6 +28,7 @@ const world = vi.hoisted(() => ({
   loudspeaker: null as LoudspeakerEvents | null,
   commands: [] as string[],
   farewells: [] as string[],
+  starts: [] as StartSession[],
   context: null as (EventTarget & { state: string }) | null,
 }));
 
@@ -40,8 +43,9 @@ vi.mock("@/transports/push", () => ({
     frameMs = 40;
     farewell = ({ conversationId }: Place) => world.farewells.push(conversationId);
     countsStart = false;
-    open(_start: unknown, _count: unknown, events: LinkEvents) {
+    open(start: StartSession, _count: unknown, events: LinkEvents) {
       world.link = events;
+      world.starts.push(start);
       return {
         queued: 0,
         affinity: "",
@@ -157,6 +161,8 @@ function tutorSpeaks(): void {
 beforeEach(() => {
   Object.assign(world, { link: null, sent: [], microphone: null, loudspeaker: null, commands: [] });
   world.farewells = [];
+  world.starts = [];
+  forgetLeft();
   world.refuseMicrophone = null;
   seq = 0n;
   prefer(DEFAULT_PREFERENCES);
@@ -332,12 +338,12 @@ describe("what was heard", () => {
 });
 
 describe("the end", () => {
-  test("comes with the page's, so that the learner can begin again at once", async () => {
+  test("that was asked for comes with the page's", async () => {
     await begin();
-    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
-    expect(world.farewells).toEqual([]);
+    talk.finish();
     dispatchEvent(new PageTransitionEvent("pagehide", { persisted: false }));
     expect(world.farewells).toEqual(["c"]);
+    expect(leftTalk()).toBeNull();
   });
 
   test("of a talk given up too early is told as soon as it can be", async () => {
@@ -412,5 +418,100 @@ describe("the end", () => {
     expect(talk.state.phase).toBe("over");
     expect(talk.state.problem?.title).toMatch(/quiet/);
     expect(talk.state.view.conversationId).toBe("c");
+  });
+});
+
+describe("a page that goes away", () => {
+  const limits = { resumeS: 120 };
+
+  /** Leaves the page in the middle of a reply, and loads it anew. */
+  async function reload(): Promise<void> {
+    await talk.start();
+    server({ case: "started", value: { conversationId: "c", resumeHandle: "h", limits } });
+    server({ case: "transcript", value: { final: true, transcript: { verbatim: "Hello." } } });
+    tutorSpeaks();
+    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: false }));
+    talk = new Talk();
+    Object.assign(world, { sent: [], commands: [], starts: [] });
+  }
+
+  test("for a while only leaves everything as it is", async () => {
+    await begin();
+    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: true }));
+    expect(leftTalk()).toBeNull();
+    speak();
+    expect(sent()).toEqual(["audio"]);
+  });
+
+  test("leaves its talk open for the next page, which shows it and says the reply again", async () => {
+    await reload();
+    expect(world.farewells).toEqual([]);
+    expect(canGoOn(leftTalk())).toBe(true);
+    await talk.goOn();
+    expect(world.starts.at(-1)).toMatchObject({ resumeHandle: "h", lastSeq: 0n });
+    const told = seq;
+    seq = -1n;
+    const nextSample = 32_000n;
+    const value = { conversationId: "c", resumeHandle: "h", resumed: true, nextSample, limits };
+    server({ case: "started", value }, { turn: 0 });
+    expect(talk.state).toMatchObject({ phase: "live", listening: "on" });
+    expect(leftTalk()).toBeNull();
+    seq = 1n;
+    server({ case: "transcript", value: { final: true, transcript: { verbatim: "Hello." } } });
+    server({ case: "replyStarted", value: {} }, { generation: 1 });
+    server({ case: "replyAudio", value: { pcm: new Uint8Array(960) } }, { generation: 1 });
+    expect(seq).toBe(told);
+    expect(talk.state.view.turns).toMatchObject([{ utterance: "Hello.", generation: 1 }]);
+    expect(world.commands).toEqual(["begin 1", "push 1"]);
+    // What the microphone hears joins where the server has got to.
+    speak(0);
+    expect(lastSent("audio")).toMatchObject({ firstSample: nextSample });
+  });
+
+  test("does not have said again what was heard to its end", async () => {
+    await talk.start();
+    server({ case: "started", value: { conversationId: "c", resumeHandle: "h", limits } });
+    server({ case: "replyStarted", value: {} }, { generation: 1 });
+    const reason = ReplyEndReason.COMPLETED;
+    server({ case: "replyEnded", value: { reason } }, { generation: 1 });
+    dispatchEvent(new PageTransitionEvent("pagehide", { persisted: false }));
+    talk = new Talk();
+    world.commands.length = 0;
+    await talk.goOn();
+    server({ case: "started", value: { conversationId: "c", resumed: true } }, { turn: 0 });
+    seq = 1n;
+    server({ case: "replyStarted", value: {} }, { generation: 1 });
+    server({ case: "replyEnded", value: { reason } }, { generation: 1 });
+    expect(world.commands).toEqual([]);
+    server({ case: "replyStarted", value: {} }, { turn: 2, generation: 2 });
+    expect(world.commands).toEqual(["begin 2"]);
+  });
+
+  test("keeps no place from the talk that is begun instead", async () => {
+    await reload();
+    const starting = talk.start();
+    expect(world.starts).toMatchObject([{ resumeHandle: "h" }]);
+    server({ case: "started", value: { conversationId: "c", resumed: true } });
+    expect(sent()).toContain("finish");
+    server({ case: "ended", value: {} });
+    await starting;
+    expect(world.starts.map((each) => each.resumeHandle)).toEqual(["h", ""]);
+    expect(leftTalk()).toBeNull();
+  });
+
+  test("is not gone on with by who signs in next", async () => {
+    await reload();
+    talk.drop();
+    expect(leftTalk()).toBeNull();
+    await talk.goOn();
+    expect(talk.state.phase).toBe("idle");
+  });
+
+  test("whose server waited no longer says so, and begins anew", async () => {
+    await reload();
+    await talk.goOn();
+    world.link?.onEnd(refusal(Code.InvalidArgument, "", "RESUME_HANDLE_INVALID"));
+    expect(talk.state).toMatchObject({ phase: "idle", problem: { wayOn: "start-new" } });
+    expect(leftTalk()).toBeNull();
   });
 });

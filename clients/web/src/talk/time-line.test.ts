@@ -37,3 +37,11 @@ test("however the clock jumps, nothing is placed over what was placed before", (
   line.changed();
   expect(line.place(0, 20, 5_030)).toBe(500);
 });
+
+test("a talk that goes on in another page is joined where the server has got to", () => {
+  const line = new TimeLine(RATE);
+  line.goOnFrom(900);
+  expect(line.place(300, 20, 5_020)).toBe(900);
+  line.changed();
+  expect(line.place(0, 20, 6_020)).toBe(1_900);
+});

@@ -20,6 +20,11 @@ export class TimeLine {
     return this.#next;
   }
 
+  /** The session has the samples before this one: the first frame is placed here. */
+  goOnFrom(sample: number): void {
+    this.#next = sample;
+  }
+
   /** Another microphone comes. */
   changed(): void {
     this.#base = null;
@@ -33,7 +38,7 @@ export class TimeLine {
    */
   place(first: number, samples: number, endedAt: number): number {
     const beganAt = endedAt - (samples * 1000) / this.rateHz;
-    this.#origin ??= beganAt;
+    this.#origin ??= beganAt - (this.#next * 1000) / this.rateHz;
     const byClock = Math.round(((beganAt - this.#origin) * this.rateHz) / 1000);
     this.#base ??= Math.max(this.#next, byClock) - first;
     const index = this.#base + first;

@@ -8,7 +8,7 @@ export function openTurn(view: SessionView, number: number): TurnView {
   if (known) return known;
   if (number > 0) return newTurn(number);
   const current = currentTurn(view);
-  if (!current) return newTurn(1);
+  if (!current) return newTurn(view.nextTurn);
   return current.generation > 0 || current.utteranceFinal ? newTurn(current.number + 1) : current;
 }
 

@@ -171,6 +171,7 @@ function started(view: SessionView, message: SessionStarted): SessionView {
     engine: message.engine,
     voice: message.voice,
     scenario: message.scenario ?? view.scenario,
+    nextTurn: message.nextTurn || 1,
     timeLeftMs: null,
   };
 }

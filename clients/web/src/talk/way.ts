@@ -26,7 +26,13 @@ export class Way {
       preferred,
       ...(this.#failed && { failed: this.#failed }),
     });
-    return transportNamed(this.#choice.name);
+    return this.named(this.#choice.name);
+  }
+
+  /** The way with this name, for a session that it held before. */
+  named(name: TransportName): SessionTransport {
+    if (name === "upload") return upload;
+    return name === "websocket" ? websocket : new Push();
   }
 
   /** What a session needs of this browser; another way is found where the first never worked. */
@@ -46,9 +52,4 @@ export class Way {
       },
     };
   }
-}
-
-function transportNamed(name: TransportName): SessionTransport {
-  if (name === "upload") return upload;
-  return name === "websocket" ? websocket : new Push();
 }

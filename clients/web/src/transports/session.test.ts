@@ -12,7 +12,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { type Refusal, refusal } from "@/rpc/refusal";
 
 import type { Count, Link, LinkEvents, Place, SessionTransport } from "./link";
-import { LiveSession, RECONNECT_FOR_MS } from "./session";
+import { type LeftSession, LiveSession, RECONNECT_FOR_MS } from "./session";
 
 /** One opened connection as the test sees it. */
 interface Opened {
@@ -387,6 +387,59 @@ describe("a page that goes away", () => {
     transport.last.events.onResponse(started(1));
     expect(transport.farewells).toEqual([{ place, seq: 1n }]);
     expect([transport.last.state, heard]).toEqual(["left", []]);
+  });
+});
+
+describe("a session that another page goes on with", () => {
+  const left: LeftSession = {
+    conversationId: "c",
+    handle: "handle-1",
+    transport: "upload",
+    affinity: "a1",
+    seq: 7n,
+    lastSeq: 31n,
+  };
+
+  test("is left open, with all that the other page needs", () => {
+    transport.last.events.onResponse(started(1));
+    session.sendText("Hello");
+    transport.last.events.onResponse(response(2, { case: "speechStarted", value: {} }));
+    expect(session.depart()).toEqual({ ...left, seq: 2n, lastSeq: 2n });
+    expect([transport.last.state, transport.farewells]).toEqual(["aborted", []]);
+    clock.pass(60_000);
+    expect([ends, connections, transport.opened.length]).toEqual([[], [], 1]);
+  });
+
+  test("has everything told again, and numbers on", () => {
+    transport = new FakeTransport();
+    session = make();
+    session.changeSettings({ muted: false });
+    session.goOn(left);
+    const { start, count, events, sent } = transport.last;
+    expect(start).toMatchObject({ resumeHandle: "handle-1", lastSeq: 0n });
+    expect(count).toEqual({ seq: 8n, firstSeq: 0n, affinity: "a1" });
+    events.onResponse(started(0, { resumed: true, nextSample: 900 }));
+    // The very first message is among them.
+    events.onResponse(started(1));
+    events.onResponse(response(2, { case: "speechStarted", value: {} }));
+    expect(heard.map((each) => each.message.case)).toEqual(["started", "speechStarted"]);
+    expect(sent[0]).toMatchObject({ seq: 9n, message: { case: "settings" } });
+  });
+
+  test("over another way is looked for without the way back of the first", () => {
+    transport = new FakeTransport("websocket", true);
+    session = make();
+    session.goOn(left);
+    expect(transport.last.count).toMatchObject({ seq: 8n, affinity: "" });
+  });
+
+  test("is over where the server waits no longer", () => {
+    transport = new FakeTransport();
+    session = make();
+    session.goOn(left);
+    const gone = refusal(Code.InvalidArgument, "", "RESUME_HANDLE_INVALID");
+    transport.last.events.onEnd(gone);
+    expect(ends).toEqual([gone]);
   });
 });
 

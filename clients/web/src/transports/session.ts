@@ -25,7 +25,7 @@ import { type Refusal, connectionLost, refusal, retryable } from "@/rpc/refusal"
 
 import { Backlog } from "./backlog";
 import { Heartbeat, type HeartbeatWorld } from "./heartbeat";
-import type { Link, SessionTransport } from "./link";
+import type { Link, SessionTransport, TransportName } from "./link";
 
 // A network that drops for 30 s is survived: the tries lie up to 3 s apart.
 export const RECONNECT_FOR_MS = 35_000;
@@ -53,6 +53,18 @@ export interface SessionWorld extends HeartbeatWorld {
   renew(): Promise<unknown>;
   /** Another transport to try where this one broke before it ever worked, or null. */
   fallback(failed: SessionTransport): SessionTransport | null;
+}
+
+/** A session whose page went away, as far as another page needs it to go on. */
+export interface LeftSession {
+  readonly conversationId: string;
+  readonly handle: string;
+  readonly transport: TransportName;
+  readonly affinity: string;
+  /** The last number that the learner's side used. */
+  readonly seq: bigint;
+  /** The last message of the server's that was handled. */
+  readonly lastSeq: bigint;
 }
 
 type Message = NonNullable<MessageInitShape<typeof ConverseRequestSchema>["message"]>;
@@ -122,6 +134,21 @@ export class LiveSession {
 
   /** Opens it. `started` follows, or the end. */
   open(): void {
+    this.#connect();
+  }
+
+  /**
+   * Goes on with a session that another page held, instead of `open`.
+   *
+   * `started` follows, then everything that the server still knows to have said, from the beginning.
+   */
+  goOn(left: LeftSession): void {
+    this.#everStarted = true;
+    this.#lostAt = this.world.now();
+    this.#handle = left.handle;
+    this.#conversationId = left.conversationId;
+    this.#affinity = left.transport === this.transport.name ? left.affinity : "";
+    this.#seq = left.seq;
     this.#connect();
   }
 
@@ -204,6 +231,25 @@ export class LiveSession {
     this.#stop();
   }
 
+  /**
+   * Drops the connection since the page goes away, and leaves the session open: returns what the next
+   * page goes on with, or null where there is nothing to go on with. No event follows.
+   */
+  depart(): LeftSession | null {
+    if (this.#over) return null;
+    this.#over = true;
+    this.#stop();
+    if (!this.#handle) return null;
+    return {
+      conversationId: this.#conversationId,
+      handle: this.#handle,
+      transport: this.transport.name,
+      affinity: this.#affinity,
+      seq: this.#seq,
+      lastSeq: this.#lastSeq,
+    };
+  }
+
   /** Leaves without a word; after `leave`, does nothing. No event follows. */
   close(): void {
     if (this.#over) return;
@@ -267,7 +313,7 @@ export class LiveSession {
   #receive(response: ConverseResponse): void {
     this.#heartbeat.heard();
     const { message, seq } = response;
-    if (message.case === "started") {
+    if (message.case === "started" && !this.#connected) {
       this.#conversationId = message.value.conversationId;
       if (this.#leaving) {
         this.#affinity = this.#link?.affinity ?? "";
@@ -282,6 +328,8 @@ export class LiveSession {
       if (seq <= this.#lastSeq) return;
       this.#lastSeq = seq;
     }
+    // The one that began the session, told again with all the rest.
+    if (message.case === "started") return;
     if (message.case === "resumeHandle") this.#handle = message.value.handle;
     else if (message.case === "pong") this.#heartbeat.pong(message.value.nonce);
     else if (message.case === "notice" && message.value.fatal) this.#handle = "";

@@ -57,10 +57,13 @@ async function read(
       },
     },
   );
+  let placed = false;
   for await (const { response } of responses) {
     if (signal.aborted) return;
     if (!response) continue;
-    if (response.message.case === "started") {
+    // The one that began the session is told again where all is.
+    if (response.message.case === "started" && !placed) {
+      placed = true;
       on.place({ conversationId: response.message.value.conversationId, affinity });
     }
     on.response(response);
