@@ -27,6 +27,18 @@
     return connect.call(this, target, ...rest);
   };
 
+  // A recording is played by an element: led through Web Audio, it is tapped like everything else.
+  const play = HTMLMediaElement.prototype.play;
+  const led = new WeakSet();
+  HTMLMediaElement.prototype.play = function () {
+    if (!led.has(this)) {
+      led.add(this);
+      const context = new AudioContext();
+      context.createMediaElementSource(this).connect(context.destination);
+    }
+    return play.call(this);
+  };
+
   // When a sample of this context sounds, in milliseconds of the page's clock.
   function clock(context) {
     const { contextTime, performanceTime } = context.getOutputTimestamp();

@@ -17,25 +17,39 @@ LOCAL_CA = "--ignore-certificate-errors"
 
 def arguments(microphone: Path) -> list[str]:
     """Return Chromium's arguments; `microphone` is a WAV file, int16 mono."""
+    return [*ears(microphone), *FAVOURS]
+
+
+def ears(microphone: Path) -> list[str]:
+    """Return what gives Chromium our microphone, on a machine that has none."""
     return [
         "--use-fake-device-for-media-stream",
         # Permission is given unasked; a test that wants it refused says so to its own page.
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={microphone}",
-        # Our page plays only what somebody asked for; a test has no finger for the first touch.
-        "--autoplay-policy=no-user-gesture-required",
-        # A page that is not in front must keep its clock: many are open at once here.
-        "--disable-background-timer-throttling",
-        "--disable-backgrounding-occluded-windows",
-        "--disable-renderer-backgrounding",
         "--disable-gpu",
-        LOCAL_CA,
     ]
 
 
+FAVOURS = (
+    # Our page plays only what somebody asked for; a test has no finger for the first touch.
+    "--autoplay-policy=no-user-gesture-required",
+    # A page that is not in front must keep its clock: many are open at once here.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    LOCAL_CA,
+)
+"""What no learner's browser does, and tests with many pages need."""
+
+
 @contextlib.asynccontextmanager
-async def chromium(microphone: Path, *more: str) -> AsyncIterator[Browser]:
-    """Yield a running Chromium.
+async def chromium(
+    microphone: Path, *more: str, favours: bool = True, home: Path | None = None
+) -> AsyncIterator[Browser]:
+    """Yield a running Chromium; `home` is its owner's, where it must not be this process's.
+
+    favours: False for a browser as a learner has it, apart from the microphone.
 
     Raises:
         BrowserMissingError: there is none; the message says what to do.
@@ -44,8 +58,8 @@ async def chromium(microphone: Path, *more: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=found.executable,
-            args=[*arguments(microphone), *more],
-            env={**os.environ, **found.environment},
+            args=[*(arguments if favours else ears)(microphone), *more],
+            env=os.environ | found.environment | ({"HOME": str(home)} if home else {}),
         )
         try:
             yield browser

@@ -7,6 +7,7 @@ security policy allows no other, and it is to hold in the tests too.
 from __future__ import annotations
 
 import base64
+import wave
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,28 @@ class Stretch:
         frame = self.rate_hz // 50
         whole = self.samples[: len(self.samples) // frame * frame].reshape(-1, frame)
         return float((np.abs(whole.astype(np.int32)).max(axis=1) > QUIET * 32768).sum()) / 50
+
+    def pitch_hz(self) -> float:
+        """Return the strongest frequency of its first second that can be heard."""
+        loud = np.flatnonzero(np.abs(self.samples.astype(np.int32)) > QUIET * 32768)
+        piece = self.samples[loud[0] : loud[0] + self.rate_hz].astype(np.float64)
+        strongest = np.argmax(np.abs(np.fft.rfft(piece * np.hanning(len(piece)))))
+        return float(strongest) * self.rate_hz / len(piece)
+
+    def after(self, earlier: Stretch) -> Stretch:
+        """Return what came after `earlier`, which was tapped of the same sound."""
+        known = len(earlier.samples)
+        begin_ms = self.begin_ms + known * 1000 / self.rate_hz
+        return Stretch(self.samples[known:], self.rate_hz, begin_ms)
+
+    def write(self, path: Path) -> Path:
+        """Write it as a WAV file; return `path`."""
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(self.rate_hz)
+            file.writeframes(self.samples.tobytes())
+        return path
 
 
 async def tap(context: BrowserContext) -> None:

@@ -68,11 +68,15 @@ async def test_the_best_way_is_chosen_by_itself(talker: Talker, microphone: Micr
     assert WAYS["upload"] in await learner.way()
 
 
-async def test_speaking_over_the_tutor_silences_the_loudspeaker(
+async def test_speaking_over_the_tutor_silences_the_loudspeaker_over_every_way(
     talker: Talker, microphone: Microphone
 ) -> None:
-    learner = await talker()
+    learners = [await talker(transport=way) for way in WAYS]
     microphone.will_say(0.5, tone(1.0), 1.7, tone(1.2))
+    await asyncio.gather(*(speaks_over_the_tutor(learner) for learner in learners))
+
+
+async def speaks_over_the_tutor(learner: WebLearner) -> None:
     await learner.start_talking()
     await expect(learner.answers.first).to_have_text(BROKEN_OFF)
     await expect(learner.answers).to_have_count(2)

@@ -29,6 +29,9 @@ REPLIES = (
 
 MS_PER_WORD = 150
 
+LOW_HZ, HIGH_HZ = 110.0, 220.0
+"""The scripted voices: `tone-low` and `tone`."""
+
 
 def sounding_s(reply: str) -> float:
     """Return for how long the scripted voice says this."""
@@ -68,5 +71,7 @@ def web_stack(
     if tls:
         wanted["PARLEY_TLS"] = "1"
     if engine == "scripted":
+        # Two of them, to choose from.
+        wanted.setdefault("PARLEY_AI_ENGINES", '["scripted", "scripted-pipeline"]')
         wanted["PARLEY_AI_SCRIPT"] = str(write_script(folder))
     return Stack(folder / "d", engine=engine, settings=wanted)

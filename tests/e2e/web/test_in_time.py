@@ -1,0 +1,66 @@
+"""What is shown of the sound keeps its time: the level the learner's, the words the tutor's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.e2e.web.conftest import Talker
+from tests.e2e.web.microphone import Microphone, tone
+from tests.e2e.web.taps import tapped
+from tests.e2e.web.web_stack import MS_PER_WORD, REPLIES
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.leaves_behind("a browser and a running Parley that the tests share"),
+]
+
+WATCH = """() => {
+  window.watched = { levels: [], words: [] };
+  const draw = () => {
+    const at = performance.now();
+    const level = Number(document.querySelector(".orb")?.style.getPropertyValue("--level"));
+    watched.levels.push([at, level]);
+    const now = document.querySelector(".transcript .word-now");
+    const word = now && [...now.closest("p").children].indexOf(now.parentElement);
+    if (now && watched.words.at(-1)?.[1] !== word) watched.words.push([at, word]);
+    requestAnimationFrame(draw);
+  };
+  draw();
+}"""
+
+
+async def test_the_level_follows_the_microphone_and_the_words_follow_the_voice(
+    talker: Talker, microphone: Microphone
+) -> None:
+    learner = await talker()
+    page = learner.page
+    await page.evaluate(WATCH)
+    microphone.will_say(1.0, tone(1.5))
+    await learner.start_talking()
+    await expect(learner.answers).to_have_text([REPLIES[0]])
+    await expect(learner.floor).to_have_text("Your turn")
+    await the_level_moved_with_the_microphone(page)
+    await the_words_lit_up_with_the_voice(page)
+
+
+async def the_level_moved_with_the_microphone(page: Page) -> None:
+    (heard,) = await tapped(page, "microphone")
+    loud = heard.loud_at()
+    times, levels = np.array(await page.evaluate("watched.levels")).T
+    # Well inside both: it rises within a frame or two, and sinks slowly.
+    speaking = levels[(times > loud[0] + 300) & (times < loud[-1] - 100)]
+    before = levels[(times > loud[0] - 700) & (times < loud[0] - 100)]
+    assert np.median(speaking) > 0.5
+    assert np.median(before) < 0.1
+
+
+async def the_words_lit_up_with_the_voice(page: Page) -> None:
+    (said,) = await tapped(page, "loudspeaker")
+    began = said.loud_at()[0]
+    times, words = np.array(await page.evaluate("watched.words")).T
+    late = times - began - words * MS_PER_WORD
+    assert len(late) > len(REPLIES[0].split()) / 2, "few words lit up at all"
+    assert abs(np.median(late)) < 120, f"{late} ms after their words"
