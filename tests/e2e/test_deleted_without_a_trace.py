@@ -193,7 +193,10 @@ async def speak_and_type(caller: Caller, word: str) -> str:
     await talk.start(input_format={"encoding": 1, "sample_rate_hz": 16_000, "channels": 1})
     with wave.open(str(SPEECH / "000360210.wav")) as speech:
         assert speech.getframerate() == 16_000
-        pcm = speech.readframes(speech.getnframes())
+        samples = np.frombuffer(speech.readframes(speech.getnframes()), np.int16)
+    # Others say the same recording: with a whisper of noise it is this voice's alone.
+    noise = np.random.default_rng().integers(-200, 200, len(samples))
+    pcm = np.clip(samples + noise, -32_768, 32_767).astype("<i2").tobytes()
     for at in range(0, min(len(pcm), 200 * AUDIO_BYTES), AUDIO_BYTES):
         await talk.send(audio={"pcm": pcm[at : at + AUDIO_BYTES]})
     await talk.send(text={"text": f"The {word} stood behind the harbour."})
@@ -287,7 +290,7 @@ async def test_neither_a_word_nor_a_voice_is_anywhere_after_the_account(kept: Ke
     caller = await registered(kept.stack, name, word)
     try:
         spoken = await speak_and_type(caller, word)
-        noise = np.random.default_rng(7).integers(-9_000, 9_000, 32_000, dtype=np.int16)
+        noise = np.random.default_rng().integers(-9_000, 9_000, 32_000, dtype=np.int16)
         with wave.open(str(tmp_path / "mine.wav"), "wb") as file:
             file.setparams((1, 2, 16_000, 0, "NONE", ""))
             file.writeframes(noise.tobytes())
@@ -300,6 +303,12 @@ async def test_neither_a_word_nor_a_voice_is_anywhere_after_the_account(kept: Ke
         assert {each.split(" in ")[0] for each in before} == {*said, *ids}, before
         assert places(before) >= set(expected)
         sound = dict([*audio_of(kept, spoken), *audio_of(kept, sent)])
+        # The tutor tells others the same, whose recordings stay.
+        held = await asyncio.to_thread(found, kept, sound)
+        theirs = [each for each in held if spoken not in each.split(" in ")[1]]
+        theirs = [each for each in theirs if sent not in each.split(" in ")[1]]
+        others = {each.split(" in ")[0] for each in theirs}
+        sound = {name: window for name, window in sound.items() if name not in others}
         assert len(sound) >= 2
         assert not kept.outside or kept.outside.in_files(name.encode())
         await delete(caller)
