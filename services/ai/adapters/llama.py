@@ -16,6 +16,7 @@ from pathlib import Path
 
 from services.ai.adapters.llama_cpp.chat import ChatFormat
 from services.ai.adapters.llama_cpp.endings import SentenceEnds
+from services.ai.adapters.llama_cpp.quiet import Quiet
 from services.ai.adapters.llama_cpp.runtime import LlamaRuntime, RuntimeSettings
 from services.ai.adapters.llama_cpp.sampling import Logits, Sampler
 from services.ai.adapters.llama_cpp.scheduler import ALONE_TOKENS, Asked, Job, Scheduler, Writing
@@ -91,7 +92,8 @@ class LlamaLanguageModel:
             self._runtime.close()
             raise
         self._scheduler = Scheduler(self._runtime, settings.sessions, settings.context_tokens)
-        self._worker = Worker(self._runtime, self._scheduler, settings.free_threads)
+        quiet = Quiet(lambda: settings.taken_cores() > 0)
+        self._worker = Worker(self._runtime, self._scheduler, settings.free_threads, quiet)
         self._free = settings.sessions
         self._spare_free = True
         self._closed = False

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
+from services.ai.adapters.llama_cpp.quiet import Quiet
 from services.ai.adapters.llama_cpp.scheduler import Job, Runtime, Scheduler, Step
 from services.ai.capabilities import ProviderBusyError, ProviderError
 
@@ -20,6 +21,10 @@ R = TypeVar("R")
 # Jobs and calls that the thread has not looked at yet: it looks after every step, and an owner has
 # one job that is not cancelled, so this many are never waiting unless the thread is stuck.
 _MAX_WAITING = 256
+
+# How often it is looked whether there is idle time, while something waits for that: more often than
+# the shortest caption takes.
+_LOOK_S = 0.04
 
 
 class StoppableRuntime(Runtime, Protocol):
@@ -38,15 +43,21 @@ class StoppableRuntime(Runtime, Protocol):
 class Worker:
     """Runs a scheduler's steps on a thread of its own, which sleeps when there are none.
 
-    ``threads`` is asked before each step how many may compute it; idle time has one.
+    ``threads`` is asked before each step how many may compute it; idle time has one, and ``quiet``
+    says when there is any.
 
     Full-policy: with too much waiting, the next job raises ``ProviderBusyError`` at once.
     """
 
     def __init__(
-        self, runtime: StoppableRuntime, scheduler: Scheduler, threads: Callable[[], int]
+        self,
+        runtime: StoppableRuntime,
+        scheduler: Scheduler,
+        threads: Callable[[], int],
+        quiet: Quiet,
     ) -> None:
         self._runtime = runtime
+        self._quiet = quiet
         self._threads = threads
         self._scheduler = scheduler
         # Guards what follows; never held while a step runs.
@@ -62,8 +73,11 @@ class Worker:
         with self._changed:
             self._put(lambda: self._scheduler.submit(job))
             # What runs ahead of need gives way, unless it is just what the job would do first.
+            if job.idle:
+                return
+            self._quiet.stir()
             running = self._running
-            if running is None or job.idle:
+            if running is None:
                 return
             if running.is_idle or not (job.is_ahead or self._scheduler.helps(running, job)):
                 self._runtime.stop()
@@ -142,6 +156,9 @@ class Worker:
                 return
             if self._closed:
                 return
+            if step.is_idle and not self._quiet.reached():
+                self._changed.wait(_LOOK_S)
+                return
             self._running = step
             self._runtime.clear_stop()
         try:
@@ -150,6 +167,8 @@ class Worker:
         finally:
             with self._changed:
                 self._running = None
+        if not step.is_idle:
+            self._quiet.stir()
         self._scheduler.finish(step, outcome)
 
     def _do_waiting(self) -> None:

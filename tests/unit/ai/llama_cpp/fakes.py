@@ -24,6 +24,7 @@ class FakeRuntime:
         self.fault: Exception | None = None
         self.stops = 0
         self.free_threads = 2
+        self.busy = False
         self.used_threads: list[int] = []
         self.entered = threading.Event()
         self.gate = threading.Event()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.ai.adapters.llama_cpp.quiet import Quiet
 from services.ai.adapters.llama_cpp.sampling import Sampler
 from services.ai.adapters.llama_cpp.scheduler import Job, Scheduler, Writing
 from services.ai.adapters.llama_cpp.text import TextJoiner
@@ -54,7 +55,8 @@ def runtime() -> FakeRuntime:
 
 @pytest.fixture
 def worker(runtime: FakeRuntime) -> Iterator[Worker]:
-    worker = Worker(runtime, Scheduler(runtime, 2, 400), lambda: runtime.free_threads)
+    quiet = Quiet(lambda: runtime.busy, after_s=0)
+    worker = Worker(runtime, Scheduler(runtime, 2, 400), lambda: runtime.free_threads, quiet)
     yield worker
     runtime.gate.set()
     worker.close()
@@ -148,6 +150,20 @@ def test_idle_time_stops_nothing(worker: Worker, runtime: FakeRuntime):
     assert runtime.stops == 0
     runtime.gate.set()
     assert idle.wait().text == "<8><9><10>"
+
+
+def test_nothing_idle_is_done_while_somebody_is_listened_to(worker: Worker, runtime: FakeRuntime):
+    quiet = Quiet(lambda: runtime.busy, lambda: 0.0, after_s=1e-9)
+    runtime.busy = True
+    held = Worker(runtime, Scheduler(runtime, 2, 400), lambda: 2, quiet)
+    idle, reply = Waited("nobody", [1], idle=True), Waited("ann", [5])
+    held.submit(idle.job)
+    held.submit(reply.job)
+    assert reply.wait().text == "<6><7><8>"
+    assert not idle.ended.is_set()
+    assert idle.text == ""
+    held.close()
+    assert idle.wait().error is not None
 
 
 def test_idle_time_has_one_thread(worker: Worker, runtime: FakeRuntime):
