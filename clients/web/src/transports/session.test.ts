@@ -182,6 +182,16 @@ describe("a session", () => {
     expect(transport.last.sent.map((each) => Number(each.seq))).toEqual([1, 2, 3, 4]);
   });
 
+  test("says what was typed before it had begun as soon as it has", () => {
+    session.sendText("Hello");
+    expect(transport.last.sent).toEqual([]);
+    transport.last.events.onResponse(started(1));
+    session.endTurn();
+    expect(said(transport.last)).toEqual(["text", "endTurn"]);
+    const numbers = transport.last.sent.map((each) => Number(each.seq));
+    expect(numbers).toEqual([...numbers.keys()].map((each) => each + 1));
+  });
+
   test("renews the sign-in once where the token was refused", async () => {
     const expired = refusal(Code.Unauthenticated, "expired", "TOKEN_EXPIRED");
     transport.last.events.onEnd(expired);

@@ -348,8 +348,9 @@ export class LiveSession {
     this.#pauseMs = FIRST_PAUSE_MS;
     if (handle) this.#handle = handle;
     this.#affinity = this.#link?.affinity ?? "";
+    // Also of a new session: what was typed while it was being opened has had its number by then.
+    for (const request of this.#backlog.again(Number(nextSample))) this.#link?.send(request);
     if (returned) {
-      for (const request of this.#backlog.again(Number(nextSample))) this.#link?.send(request);
       this.#link?.send(this.#number({ case: "settings", value: this.#settings }));
       this.events.onConnection(true);
     }
