@@ -36,9 +36,14 @@ class Rates:
             self._levels.popitem(last=False)
 
     def give_back(self, key: Hashable, now: float) -> None:
-        """Take one back that was counted."""
-        if key in self._levels:
-            self._levels[key] = (max(0.0, self._level(key, now) - 1), now)
+        """Take one back that was counted. A bucket that this empties takes no other's place."""
+        if key not in self._levels:
+            return
+        left = self._level(key, now) - 1
+        if left > 0:
+            self._levels[key] = (left, now)
+        else:
+            del self._levels[key]
 
     def take(self, key: Hashable, now: float) -> float:
         """Count one unless it must wait; return how many seconds, 0 for none."""

@@ -34,3 +34,23 @@ def test_the_longest_quiet_is_forgotten_first(monkeypatch):
     assert rates.take("bob", 0)
     assert rates.take("eve", 0)
     assert rates.take("ada", 0) == 0
+
+
+def test_what_was_given_back_pushes_nobody_out(monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    rates = Rates(per_second=1, burst=2)
+    rates.take("ada", 0)
+    rates.take("ada", 0)
+    for number in range(3):
+        rates.take(number, 0)
+        rates.give_back(number, 0)
+    assert rates.take("ada", 0) == pytest.approx(1)
+
+
+def test_what_is_left_after_one_was_given_back_still_counts():
+    rates = Rates(per_second=1, burst=2)
+    rates.take("ada", 0)
+    rates.take("ada", 0)
+    rates.give_back("ada", 0)
+    assert [rates.take("ada", 0) for _ in range(2)] == [0, pytest.approx(1)]
+    rates.give_back("nobody", 0)

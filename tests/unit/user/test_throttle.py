@@ -86,6 +86,18 @@ def test_many_addresses_that_try_one_name_wait_together():
         assert not wait(throttle, "bob")
 
 
+def test_knocks_that_are_taken_back_make_nobody_forget_the_guesses_at_a_name():
+    throttle = Throttle(MOST, WINDOW)
+    for number in range(3 * MOST):
+        with at(f"203.0.113.{number}"):
+            fail(throttle, "ada", 1)
+    with at("198.51.100.1"):
+        # One more than are remembered, each refused before its password was looked at.
+        for number in range(10_001):
+            throttle.not_made(throttle.begin(f"name{number}", 0), 0)
+        assert wait(throttle, "ada")
+
+
 def test_nobody_is_locked_out_where_they_were_signed_in_before():
     throttle = Throttle(MOST, WINDOW)
     with at("198.51.100.1"):
