@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   ConverseRequestSchema,
   type ConverseResponse,
@@ -8,7 +8,7 @@ import {
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { type Refusal, RefusedError, refusal } from "@/rpc/refusal";
+import { type Refusal, RefusedError, connectionLost, refusal } from "@/rpc/refusal";
 
 import { Push } from "./push";
 
@@ -126,3 +126,30 @@ test("any other refusal ends the link at once", async () => {
   await settled();
   expect(ends).toEqual([wrong]);
 });
+
+const LATE = [
+  new ConnectError("the operation timed out", Code.DeadlineExceeded),
+  new RefusedError(refusal(Code.DeadlineExceeded, "It ran out of time.", "DEADLINE_EXCEEDED")),
+];
+
+test.each(LATE)("a batch that got no answer in time goes again: $name", async (late) => {
+  const link = await open();
+  calls.push.mockRejectedValueOnce(late).mockResolvedValue({ lastSeq: 1n });
+  link.send(ping(1n));
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(calls.push).toHaveBeenCalledTimes(2);
+  expect([ends, link.queued]).toEqual([[], 0]);
+});
+
+test.each(LATE)(
+  "a server that answers no batch in time is a lost connection: $name",
+  async (late) => {
+    // It ended the talk for good: only what has no reason and may come back is connected again.
+    const link = await open();
+    calls.push.mockRejectedValue(late);
+    link.send(ping(1n));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(calls.push).toHaveBeenCalledTimes(3);
+    expect(ends.map((why) => why && [why.reason, connectionLost(why)])).toEqual([["", true]]);
+  },
+);

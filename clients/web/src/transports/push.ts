@@ -1,12 +1,13 @@
 /** `Subscribe` down, unary `Push` batches up: works in every browser and over HTTP/1.1. */
 
+import { Code } from "@connectrpc/connect";
 import type {
   ConverseRequest,
   StartSession,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 
 import { conversations } from "@/rpc/clients";
-import { type Refusal, connectionLost, refusalFromError } from "@/rpc/refusal";
+import { type Refusal, connectionLost, refusal, refusalFromError } from "@/rpc/refusal";
 
 import { pageProtocol } from "./choose";
 import { farewell } from "./farewell";
@@ -135,7 +136,7 @@ class PushLink implements Link {
       this.#queue.answered(batch, lastSeq);
     } catch (error) {
       if (this.#over || this.#refused) return;
-      const refused = refusalFromError(error);
+      const refused = lostIfLate(refusalFromError(error));
       if (tries >= MOST_TRIES || !connectionLost(refused)) {
         this.#refused = true;
         afterLastWords(refused, (why) => this.end(why));
@@ -146,4 +147,15 @@ class PushLink implements Link {
     }
     this.#pump();
   }
+}
+
+/**
+ * A batch without an answer in time, by our clock or the gateway's, is a connection that was lost:
+ * whether it arrived is not known, and sending it again is harmless, since its numbers are the same.
+ */
+function lostIfLate(refused: Refusal): Refusal {
+  const { code, reason, message } = refused;
+  // A conversation that was idle for too long is refused with the same code, and is over.
+  const late = code === Code.DeadlineExceeded && (reason === "" || reason === "DEADLINE_EXCEEDED");
+  return late ? refusal(Code.Unavailable, message) : refused;
 }
