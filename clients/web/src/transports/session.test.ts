@@ -201,12 +201,11 @@ describe("a session", () => {
     expect([renewals, ends]).toEqual([1, [expired]]);
   });
 
-  test("takes another transport where the first never worked", () => {
-    const other = new FakeTransport("push");
-    fallback = other;
+  test("keeps its transport where nobody was there: that says nothing of the way up", () => {
+    fallback = new FakeTransport("push");
     transport.last.events.onEnd(BROKEN);
-    expect(other.opened).toHaveLength(1);
-    expect(session.transportName).toBe("push");
+    clock.pass(600);
+    expect([transport.opened.length, session.transportName]).toEqual([2, "upload"]);
   });
 
   test.each([
@@ -450,6 +449,81 @@ describe("a session that another page goes on with", () => {
     const gone = refusal(Code.InvalidArgument, "", "RESUME_HANDLE_INVALID");
     transport.last.events.onEnd(gone);
     expect(ends).toEqual([gone]);
+  });
+});
+
+describe("a way up of which nothing ever came back", () => {
+  let push: FakeTransport;
+
+  function answerPing(): void {
+    const ping = transport.last.sent.find((each) => each.message.case === "ping");
+    const nonce = ping?.message.case === "ping" ? ping.message.value.nonce : 0n;
+    transport.last.events.onResponse(response(0, { case: "pong", value: { nonce } }));
+  }
+
+  beforeEach(() => {
+    push = new FakeTransport("push");
+    fallback = push;
+    transport.last.events.onResponse(started(1));
+    session.sendText("Hello");
+  });
+
+  test("is left for another when it breaks, and what was said goes there", () => {
+    transport.last.events.onEnd(refusal(Code.Unavailable, "HTTP 411"));
+    clock.pass(300);
+    expect(push.last.start.resumeHandle).toBe("handle-1");
+    expect(push.last.count.affinity).toBe("a1");
+    push.last.events.onResponse(started(0, { resumed: true }));
+    expect(said(push.last)).toEqual(["text", "settings"]);
+    expect([transport.opened.length, session.transportName, ends]).toEqual([1, "push", []]);
+  });
+
+  test("is left when a proxy holds it back, though the way down is alive", () => {
+    for (let seq = 2; seq < 10; seq++) {
+      clock.pass(900);
+      transport.last.events.onResponse(response(seq, { case: "speechStarted", value: {} }));
+      transport.last.events.onResponse(response(0, { case: "pong", value: { nonce: 0n } }));
+    }
+    expect(push.opened).toEqual([]);
+    clock.pass(1_500);
+    expect(transport.last.state).toBe("aborted");
+    push.last.events.onResponse(started(0, { resumed: true }));
+    expect([said(push.last), connections]).toEqual([
+      ["text", "settings"],
+      [false, true],
+    ]);
+  });
+
+  test("is kept where there is no other", () => {
+    fallback = null;
+    clock.pass(9_000);
+    expect([transport.opened.length, transport.last.state]).toEqual([1, "open"]);
+  });
+
+  test.each([0, 20_000])(
+    "is kept, after a break as well, once a ping was answered: %i ms",
+    (ms) => {
+      answerPing();
+      for (let passed = 0; passed < ms; passed += 1_000) {
+        clock.pass(1_000);
+        transport.last.events.onResponse(response(0, { case: "pong", value: { nonce: 0n } }));
+      }
+      transport.last.events.onEnd(BROKEN);
+      clock.pass(300);
+      expect([push.opened.length, transport.opened.length]).toEqual([0, 2]);
+    },
+  );
+
+  test("is not left for a refusal that has a reason", () => {
+    transport.last.events.onEnd(refusal(Code.Unavailable, "", "SERVICE_STOPPING"));
+    clock.pass(300);
+    expect([push.opened.length, transport.opened.length]).toEqual([0, 2]);
+  });
+
+  test("is not doubted any more once the session was left", () => {
+    session.leave();
+    clock.pass(60_000);
+    expect(push.opened).toEqual([]);
   });
 });
 

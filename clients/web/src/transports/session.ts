@@ -36,6 +36,9 @@ const OPEN_TRIES = 3;
 const FIRST_OPEN_PAUSE_MS = 500;
 // Opening includes loading a model's session; a gateway answers a dead server at once.
 const OPEN_WITHIN_MS = 20_000;
+// The first ping leaves with the first message. A way up that a proxy holds back carries none for
+// as long as it is open, while the way down works: no silence tells.
+const PROVED_WITHIN_MS = 8_000;
 
 /** What the session tells. */
 export interface SessionEvents {
@@ -51,7 +54,7 @@ export interface SessionEvents {
 export interface SessionWorld extends HeartbeatWorld {
   /** Renews the sign-in after a refusal; rejects where it is over. */
   renew(): Promise<unknown>;
-  /** Another transport to try where this one broke before it ever worked, or null. */
+  /** Another transport where nothing ever came up through this one, or null. */
   fallback(failed: SessionTransport): SessionTransport | null;
 }
 
@@ -74,6 +77,9 @@ export class LiveSession {
   #link: Link | null = null;
   #connected = false;
   #everStarted = false;
+  /** A ping of ours was answered: what is sent over this transport arrives. */
+  #proved = false;
+  #cancelProof: (() => void) | null = null;
   #tries = 1;
   #over = false;
   #renewed = false;
@@ -331,7 +337,7 @@ export class LiveSession {
     // The one that began the session, told again with all the rest.
     if (message.case === "started") return;
     if (message.case === "resumeHandle") this.#handle = message.value.handle;
-    else if (message.case === "pong") this.#heartbeat.pong(message.value.nonce);
+    else if (message.case === "pong") this.#pong(message.value.nonce);
     else if (message.case === "notice" && message.value.fatal) this.#handle = "";
     this.events.onResponse(response);
     if (message.case === "ended") this.#finish(null);
@@ -355,6 +361,26 @@ export class LiveSession {
       this.events.onConnection(true);
     }
     this.#heartbeat.begin();
+    if (!this.#proved) {
+      this.#cancelProof = this.world.after(PROVED_WITHIN_MS, () => this.#unproved());
+    }
+  }
+
+  #pong(nonce: bigint): void {
+    this.#heartbeat.pong(nonce);
+    // Those of nonce 0 come unasked.
+    if (nonce === 0n) return;
+    this.#proved = true;
+    this.#cancelProof?.();
+  }
+
+  /** The session has begun, and nothing that was sent to it seems to have arrived. */
+  #unproved(): void {
+    const other = this.world.fallback(this.transport);
+    if (!other) return;
+    this.transport = other;
+    this.#dropLink();
+    this.#ended(refusal(Code.Unavailable, "nothing that was sent arrived"));
   }
 
   #ended(refused: Refusal | null): void {
@@ -365,6 +391,7 @@ export class LiveSession {
     if (wasConnected) this.#sentSeq = this.#seq;
     this.#cancelTimer?.();
     this.#cancelTimer = null;
+    this.#cancelProof?.();
     this.#heartbeat.stop();
     const why = refused ?? refusal(Code.Unavailable, "the stream ended");
     this.#affinity = this.#whereNext(why, wasConnected);
@@ -378,13 +405,11 @@ export class LiveSession {
       );
       return;
     }
-    if (!this.#everStarted) {
-      const other = connectionLost(why) ? this.world.fallback(this.transport) : null;
-      if (!other) return this.#tryAgain(why);
-      this.transport = other;
-      return this.#connect();
-    }
+    if (!this.#everStarted) return this.#tryAgain(why);
     if (!this.#handle || !(connectionLost(why) || retryable(why))) return this.#finish(why);
+    if (wasConnected && !this.#proved && connectionLost(why)) {
+      this.transport = this.world.fallback(this.transport) ?? this.transport;
+    }
     this.#comeBack(why);
   }
 
@@ -435,6 +460,7 @@ export class LiveSession {
   #stop(): void {
     this.#connected = false;
     this.#cancelTimer?.();
+    this.#cancelProof?.();
     this.#heartbeat.stop();
     this.#dropLink();
   }
