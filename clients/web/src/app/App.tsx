@@ -1,8 +1,7 @@
 import { Suspense, lazy, useEffect, useState } from "react";
 import { Redirect, Route, Switch } from "wouter";
 
-import { useAccessState } from "@/auth/session";
-import { access } from "@/rpc/clients";
+import { restoreSignIn, useAccessState } from "@/auth/session";
 import { TalkPage } from "@/talk/TalkPage";
 
 import { ErrorBoundary } from "./ErrorBoundary";
@@ -21,7 +20,7 @@ const SettingsPage = lazy(() => import("@/settings/SettingsPage"));
 export function App() {
   useEffect(() => {
     followSystemTheme();
-    void access.restore();
+    void restoreSignIn();
   }, []);
   return (
     <ErrorBoundary>

@@ -6,6 +6,8 @@ import { useSyncExternalStore } from "react";
 import { type AccessState } from "@/rpc/access";
 import { access, users } from "@/rpc/clients";
 
+import { forgiveSignOut, tellOwedSignOut, tellSignOut } from "./owed-sign-out";
+
 let account: Account | undefined;
 const listeners = new Set<() => void>();
 
@@ -21,10 +23,18 @@ channel?.addEventListener("message", () => {
   access.forget();
 });
 
+/** Finds out, once as the page opens, whether somebody is signed in; never throws. */
+export async function restoreSignIn(): Promise<void> {
+  if (access.state === "signed-out") await tellOwedSignOut();
+  else await access.restore();
+}
+
 /** Signs in. Throws what the call throws. */
 export async function signIn(username: string, password: string): Promise<void> {
+  await tellOwedSignOut();
   const response = await users.login({ username, password, deviceName: deviceName() });
   access.accept(response.tokens);
+  forgiveSignOut();
   setAccount(response.account);
 }
 
@@ -35,6 +45,7 @@ export async function signUp(
   displayName: string,
   requestId: string,
 ): Promise<void> {
+  await tellOwedSignOut();
   const response = await users.register({
     username,
     password,
@@ -43,6 +54,7 @@ export async function signUp(
     profile: { displayName, timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone },
   });
   access.accept(response.tokens);
+  forgiveSignOut();
   setAccount(response.account);
 }
 
@@ -57,12 +69,17 @@ export function beforeSignOut(work: () => Promise<unknown>): void {
   farewells.add(work);
 }
 
-/** Signs out here and at the server; here even where the server cannot be reached. */
+/**
+ * Signs out here and at the server; here even where the server cannot be reached.
+ *
+ * Throws what the call throws. Then the server is told when the page opens again, or before the next
+ * sign-in.
+ */
 export async function signOut(): Promise<void> {
   await sayFarewell();
   const refreshToken = access.refreshToken;
   forgetSignIn();
-  await users.logout({ refreshToken });
+  await tellSignOut(refreshToken);
 }
 
 /** Ends the sign-in of every device, this one too. Throws what the call throws: then nothing ended. */

@@ -91,6 +91,7 @@ export const media = createClient(MediaService, transport);
 export const leaving = {
   conversations: createClient(ConversationService, leavingTransport),
   histories: createClient(HistoryService, leavingTransport),
+  users: createClient(UserService, leavingTransport),
 };
 
 function storage(): Storage | null {

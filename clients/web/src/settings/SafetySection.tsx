@@ -1,3 +1,4 @@
+import { toast } from "@/app/toasts";
 import { signOut, signOutEverywhere } from "@/auth/session";
 import { problemFromError, type Problem } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
@@ -12,6 +13,10 @@ import { SessionsPart } from "./SessionsPart";
 export function SafetySection() {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const here = () =>
+    signOut().catch(() => {
+      toast("You are signed out here; the server could not be told yet.");
+    });
   const everywhere = async () => {
     setBusy(true);
     setProblem(null);
@@ -27,7 +32,7 @@ export function SafetySection() {
       <Part title="Sign out">
         {problem && <ProblemCard problem={{ ...problem, wayOn: "none" }} />}
         <div className="part-row">
-          <Button onClick={() => void signOut().catch(() => undefined)}>Sign out</Button>
+          <Button onClick={() => void here()}>Sign out</Button>
           <Button look="danger" busy={busy} onClick={() => void everywhere()}>
             Sign out everywhere
           </Button>
