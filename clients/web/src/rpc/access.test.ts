@@ -16,6 +16,17 @@ function pair(name: string, livesMs = 600_000): TokenPair {
   return create(TokenPairSchema, { accessToken: name, accessTokenExpiresAt: { seconds: expires } });
 }
 
+/** A token as the server makes them, by a clock that is `behindMs` behind ours. */
+function jwt(id: string, livesMs: number, behindMs: number): TokenPair {
+  const iat = Math.floor((now - behindMs) / 1000);
+  const exp = iat + livesMs / 1000;
+  const payload = btoa(JSON.stringify({ sub: "u-1", jti: id, iat, exp })).replace(/=+$/, "");
+  return create(TokenPairSchema, {
+    accessToken: `h.${payload}.s`,
+    accessTokenExpiresAt: { seconds: BigInt(exp) },
+  });
+}
+
 beforeEach(() => {
   now = 1_000_000;
   hinted = true;
@@ -61,6 +72,20 @@ test("a token is renewed before it expires, and not long before", async () => {
   access.accept(pair("first"));
   now += 500_000;
   expect(await access.token()).toBe("first");
+  now += 80_000;
+  expect(await access.token()).toBe("fresh");
+});
+
+test.each([
+  ["fast", 600_000],
+  ["slow", -600_000],
+])("a clock that is ten minutes %s renews a token no more and no less often", async (_, ms) => {
+  const access = new Access(world);
+  access.accept(jwt("first", 600_000, ms));
+  const first = await access.token();
+  now += 500_000;
+  expect(await access.token()).toBe(first);
+  expect(refresh).not.toHaveBeenCalled();
   now += 80_000;
   expect(await access.token()).toBe("fresh");
 });

@@ -27,6 +27,8 @@ export interface AccessWorld {
 
 // Renew this long before expiry: longer than a slow call takes, short beside a token's ten minutes.
 const RENEW_BEFORE_MS = 30_000;
+// Of a token that does not say how long it lives.
+const UNSAID_LIFE_MS = 60_000;
 
 /** Holds the access token. One for the page. */
 export class Access {
@@ -68,9 +70,13 @@ export class Access {
   accept(tokens: TokenPair | undefined): void {
     if (!tokens?.accessToken) throw new Error("the server sent no access token");
     this.#token = tokens.accessToken;
-    this.#userId = subjectOf(tokens.accessToken);
+    const { subject, livesMs } = claimsOf(tokens.accessToken);
+    this.#userId = subject;
+    const now = this.world.now();
     const seconds = tokens.accessTokenExpiresAt?.seconds;
-    this.#expiresAt = seconds === undefined ? this.world.now() + 60_000 : Number(seconds) * 1000;
+    // Counted from now on: the server's clock may be minutes away from ours.
+    if (livesMs !== null) this.#expiresAt = now + livesMs;
+    else this.#expiresAt = seconds === undefined ? now + UNSAID_LIFE_MS : Number(seconds) * 1000;
     this.#refreshToken = tokens.refreshToken;
     this.world.hint.set(true);
     this.#become("signed-in");
@@ -148,13 +154,23 @@ export class Access {
   }
 }
 
-/** Reads whose a token is; empty where it does not say. The server alone judges it. */
-function subjectOf(token: string): string {
+interface Claims {
+  /** Whose it is; empty where it does not say. */
+  readonly subject: string;
+  /** How long it lives from when it was made, in milliseconds; null where it does not say. */
+  readonly livesMs: number | null;
+}
+
+/** Reads what a token says of itself. The server alone judges it. */
+function claimsOf(token: string): Claims {
   try {
     const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    const { sub } = JSON.parse(atob(payload)) as { sub?: unknown };
-    return typeof sub === "string" ? sub : "";
+    const { sub, iat, exp } = JSON.parse(atob(payload)) as Record<string, unknown>;
+    return {
+      subject: typeof sub === "string" ? sub : "",
+      livesMs: typeof iat === "number" && typeof exp === "number" ? (exp - iat) * 1000 : null,
+    };
   } catch {
-    return "";
+    return { subject: "", livesMs: null };
   }
 }
