@@ -101,8 +101,9 @@ class Limits:
     concurrent_calls: int = _limit(
         2_000,
         "calls",
-        "twice the sessions one process carries, so that overload is refused before memory is",
-        "RESOURCE_EXHAUSTED from the transport",
+        "twice the sessions one process carries, so that overload is refused before memory is. "
+        "As many WebSockets have places of their own",
+        "RESOURCE_EXHAUSTED from the transport; a WebSocket's handshake gets HTTP 503",
     )
     calls_per_user_per_second: float = _limit(
         100,
@@ -116,13 +117,13 @@ class Limits:
         "calls/s",
         "a class of thirty behind one address, each pushing audio; five seconds' worth may come at "
         "once. Only for clients on other machines; an IPv6 address counts by its /64",
-        "CALLS_TOO_FAST",
+        "CALLS_TOO_FAST; a WebSocket's handshake gets HTTP 429",
     )
     concurrent_calls_per_user: int = _limit(
         100,
         "calls",
         "three sessions of a page have a dozen in progress each; one learner's must leave the "
-        "places to others. Only for clients on other machines; a WebSocket is none of them",
+        "places to others. Only for clients on other machines; a WebSocket is one of them",
         "TOO_MANY_CALLS",
     )
     resume_buffer_messages: int = _limit(

@@ -315,7 +315,7 @@ SESSION = "the session behind every way in is the same, and judges what comes: "
 DOOR = "counted before it is known what the call is: "
 HANDSHAKE = "the headers of its handshake are as any request's: "
 TURNS = "counted in the audio of a turn, whatever way it came: "
-NOT_CALLS = "a WebSocket is no call; its learner's talks are bounded"
+NOT_CALLS = "a WebSocket is no call; its learner's talks are bounded in time"
 NOT_UNARY = "what it carries is a stream"
 ONE_CALL = "a page's batches are calls of their own"
 BETWEEN = "between services"
@@ -388,12 +388,18 @@ TRIED_BY: dict[str, dict[str, str]] = {
     "concurrent_calls": alike(
         DOOR, f"{_TRANSPORT}:test_n_calls_at_once_are_taken_and_one_more_is_told_so"
     )
-    | {"websocket": NOT_CALLS},
+    | {
+        "websocket": "tests.contract.access.test_pace_of_websockets:"
+        "test_n_connections_at_once_find_a_place_and_one_more_does_not"
+    },
     "concurrent_calls_per_user": alike(
         DOOR,
         f"{_PIPELINE}:test_n_calls_of_an_account_go_on_and_one_more_does_not_before_one_has_ended",
     )
-    | {"websocket": NOT_CALLS},
+    | {
+        "websocket": "tests.contract.access.test_pace_of_websockets:"
+        "test_n_silent_connections_of_a_learner_are_held_and_one_more_is_refused"
+    },
     "calls_per_user_per_second": alike(
         DOOR,
         "tests.unit.common.test_pace:"

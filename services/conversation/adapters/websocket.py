@@ -5,13 +5,16 @@ that header, the subprotocols `parley.v1, parley.token.<token>`. The URL carries
 
 What ends the connection is said twice: the last frame is a fatal `notice` with the status and its
 details, and the close code is 4000 plus the gRPC code, its text the reason. 1000 is a good end on
-either side; any other close by the client, or none, means that it may come back.
+either side; any other close by the client, or none, means that it may come back. A handshake that
+must not take a place, for there is none or its address comes too fast, is refused by an HTTP status
+instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
@@ -29,7 +32,7 @@ from parley.conversation.v1 import conversation_pb2
 from services.common.auth import AccessTokenVerifier, bearer
 from services.common.call_context import Caller, caller_var, client_address_var, request_id_var
 from services.common.codes import Code
-from services.common.errors import ParleyError, Unauthenticated
+from services.common.errors import ParleyError, ResourceExhausted, Unauthenticated
 from services.common.interceptors.failures import as_parley_error
 from services.common.interceptors.gate import LEAVING_KEY, Gate, Phase
 from services.common.interceptors.pace import ADDRESS_KEYS, Pace, address_in
@@ -82,7 +85,8 @@ _library_log.setLevel(logging.CRITICAL)
 class WebSocketSessions:
     """The server of one port.
 
-    Full policy: connections beyond `Limits.concurrent_calls` are answered HTTP 503.
+    Full policy: connections beyond `Limits.concurrent_calls` are answered HTTP 503, those of an
+    address that come too fast HTTP 429. A place is held from the handshake on.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class WebSocketSessions:
         self._limits = limits
         self._origins = frozenset(origins)
         self._tls = tls
+        self._places: set[_Connection] = set()
         self._decode = checked(
             conversation_pb2.ConverseRequest.FromString, limits.max_stream_message_bytes
         )
@@ -121,6 +126,7 @@ class WebSocketSessions:
             host,
             port,
             process_request=self._admit,
+            create_connection=_Connection,
             subprotocols=[SUBPROTOCOL],
             # Speech does not shrink, and a compressor's window costs each session 64 KiB.
             compression=None,
@@ -151,7 +157,16 @@ class WebSocketSessions:
             return connection.respond(HTTPStatus.NOT_FOUND, "WebSockets are at /ws.\n")
         if not self._may_come_from(request.headers):
             return connection.respond(HTTPStatus.FORBIDDEN, "Not from this origin.\n")
-        if len(connection.server.connections) >= self._limits.concurrent_calls:
+        address = _address(request.headers)
+        try:
+            if address is not None:
+                # Before the token is looked at: forged ones cost their sender's budget.
+                self._pace.admit_address(address)
+        except ResourceExhausted as error:
+            refused = connection.respond(HTTPStatus.TOO_MANY_REQUESTS, f"{error.reason}\n")
+            refused.headers["Retry-After"] = str(math.ceil(error.retry_after or 1))
+            return refused
+        if len(self._places) >= self._limits.concurrent_calls:
             return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections.\n")
         if self._gate.phase is Phase.STOPPING and AFFINITY_PARAMETER not in parse_qs(url.query):
             # Who came back to this very process is told so by a close code; anybody else may be
@@ -159,6 +174,8 @@ class WebSocketSessions:
             refused = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Stopping.\n")
             refused.headers[LEAVING_KEY] = "true"
             return refused
+        assert isinstance(connection, _Connection)
+        connection.hold_place(self._places)
         return None
 
     def _health(self, connection: ServerConnection) -> Response:
@@ -176,17 +193,6 @@ class WebSocketSessions:
         if origin is None or origin in self._origins or "*" in self._origins:
             return True
         return bool(origin) and urlsplit(origin).netloc == headers.get("Host")
-
-    async def _admitted(self, headers: Headers) -> Caller:
-        """Return the learner behind a handshake, when it does not come too fast."""
-        address = address_in({key: ",".join(headers.get_all(key)) for key in ADDRESS_KEYS})
-        client_address_var.set(address)
-        if address is not None:
-            self._pace.admit_address(address)
-        caller = await self._who(headers)
-        if address is not None:
-            self._pace.admit_user(caller.user_id)
-        return caller
 
     async def _who(self, headers: Headers) -> Caller:
         given = headers.get("Authorization")
@@ -208,12 +214,17 @@ class WebSocketSessions:
         headers = socket.request.headers
         request_id = choose_request_id(headers.get(REQUEST_ID_KEY))
         request_id_var.set(request_id)
-        code, inside = Code.OK, False
+        code, inside, counted = Code.OK, False, ""
         try:
             self._gate.enter()
             inside = True
-            caller = await self._admitted(headers)
+            address = _address(headers)
+            client_address_var.set(address)
+            caller = await self._who(headers)
             caller_var.set(caller)
+            if address is not None:
+                self._pace.begin(caller.user_id)
+                counted = caller.user_id
             await self._converse(socket, caller)
             await socket.close(GOOD_END)
         except (ConnectionClosed, asyncio.CancelledError) as error:
@@ -225,6 +236,8 @@ class WebSocketSessions:
             code = told.code
             await _refuse(socket, told, request_id)
         finally:
+            if counted:
+                self._pace.end(counted)
             if inside:
                 self._gate.leave()
             self._metrics.ended(code, time.perf_counter() - started)
@@ -286,6 +299,27 @@ class WebSocketSessions:
             raise malformed()
         message: conversation_pb2.ConverseRequest = self._decode(data)
         return message
+
+
+class _Connection(ServerConnection):
+    """A connection that may hold a place, from its handshake until it is lost."""
+
+    _held: set[_Connection] | None = None
+
+    def hold_place(self, places: set[_Connection]) -> None:
+        """Take a place among `places`; it is free again when nothing is left of the connection."""
+        self._held = places
+        places.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        if self._held is not None:
+            self._held.discard(self)
+        super().connection_lost(exc)
+
+
+def _address(headers: Headers) -> str | None:
+    return address_in({key: ",".join(headers.get_all(key)) for key in ADDRESS_KEYS})
 
 
 async def _refuse(socket: ServerConnection, error: ParleyError, request_id: str) -> None:
