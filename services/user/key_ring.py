@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from pathlib import Path
 
 import structlog
@@ -59,9 +60,17 @@ class KeyRing:
             KeyFileError, OSError: a file is wrong, or cannot be read or written.
         """
         keys = await asyncio.to_thread(SigningKeys.open, self._dir)
-        if keys.current_id == self.keys.current_id and set(keys.public) == set(self.keys.public):
+        if _same(keys, self.keys):
             return
         await asyncio.to_thread(keys.publish, self._dir)
         self.keys = keys
         if self._audit is not None:
             self._audit.note("keys_changed", current=keys.current_id, published=len(keys.public))
+
+
+def _same(one: SigningKeys, other: SigningKeys) -> bool:
+    return (
+        one.current_id == other.current_id
+        and set(one.public) == set(other.public)
+        and hmac.compare_digest(one.refresh_secret, other.refresh_secret)
+    )

@@ -20,11 +20,19 @@ from pathlib import Path
 from services.common.key_files import (
     KeyFileError,
     load_or_create_private_key,
+    load_or_create_secret,
     load_public_key,
     publish_public_key,
 )
 from services.common.settings import SettingsError
-from services.user.keys import CURRENT, NEXT, access_folder, key_id, retired_files
+from services.user.keys import (
+    CURRENT,
+    NEXT,
+    REFRESH_SECRET,
+    access_folder,
+    key_id,
+    retired_files,
+)
 from services.user.settings import UserSettings
 
 EXIT_NOT_YET = 1
@@ -95,16 +103,24 @@ def replace_all(keys_dir: Path) -> None:
     """Throw every key away and make new ones: for keys that somebody else may have seen.
 
     Every access token stops working as soon as its verifier asks for keys again; clients get new
-    ones with their refresh tokens.
+    ones with their refresh tokens. The secret behind those goes as well: whoever knows it can tell
+    what follows a used one. A refresh whose answer was lost then has no successor any more, and
+    its retry ends its session.
 
     Raises:
         OSError: a file cannot be removed or written.
     """
     folder = access_folder(keys_dir)
-    for path in (folder / NEXT, folder / CURRENT, *folder.glob("*.pub")):
+    for path in (
+        folder / NEXT,
+        folder / CURRENT,
+        *folder.glob("*.pub"),
+        folder / REFRESH_SECRET,
+    ):
         path.unlink(missing_ok=True)
     for name in (CURRENT, NEXT):
         load_or_create_private_key(folder / name)
+    load_or_create_secret(folder / REFRESH_SECRET)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 Three kinds lie in `<keys>/access`: `current.pem` signs; `next.pem` will, and is published long
 before, so that whoever verifies knows it by then; `retired-<kid>.pub` signed until lately, and is
 published until its last token has expired. `services.user.key_rotation` moves them on.
+`refresh.secret` beside them derives each refresh token from the one before.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from services.common.key_files import (
 )
 
 CURRENT, NEXT = "current.pem", "next.pem"
+REFRESH_SECRET = "refresh.secret"  # noqa: S105 - where it is kept
 # The longest life of an access token that can be set, and clocks a little apart. Kept for as long
 # whatever the setting says: it may have been another one when the last token was signed.
 RETIRED_SECONDS = 3600 + 60
@@ -60,7 +62,7 @@ class SigningKeys:
                 *(load_public_key(path) for path in retired_files(folder)),
             )
         }
-        secret = load_or_create_secret(folder / "refresh.secret")
+        secret = load_or_create_secret(folder / REFRESH_SECRET)
         return cls(key_id(current.public_key()), current, public, secret)
 
     def jwks(self) -> str:

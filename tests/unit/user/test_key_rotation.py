@@ -91,7 +91,9 @@ def test_replacing_all_leaves_nothing_of_the_old_keys(tmp_path):
     rotate(tmp_path, 0)
     before = SigningKeys.open(tmp_path)
     replace_all(tmp_path)
-    assert not set(before.public) & set(SigningKeys.open(tmp_path).public)
+    after = SigningKeys.open(tmp_path)
+    assert not set(before.public) & set(after.public)
+    assert before.refresh_secret != after.refresh_secret
     assert [each.role for each in list_keys(tmp_path)] == ["current", "next"]
 
 
@@ -107,6 +109,15 @@ async def test_a_running_service_signs_with_the_new_key_and_publishes_it(tmp_pat
     (trail,) = (tmp_path / "audit").iterdir()
     noted = json.loads(trail.read_text("utf-8"))
     assert (noted["event"], noted["current"]) == ("keys_changed", ring.keys.current_id)
+
+
+async def test_a_running_service_notices_a_new_secret_though_no_key_has_changed(tmp_path):
+    ring = await KeyRing.open(tmp_path, ManualClock())
+    before = ring.keys
+    (tmp_path / "access" / "refresh.secret").unlink()
+    await ring.look()
+    assert ring.keys.refresh_secret != before.refresh_secret
+    assert ring.keys.current_id == before.current_id
 
 
 async def test_a_running_service_survives_a_broken_key_file(tmp_path):
