@@ -292,6 +292,16 @@ class UserApplication:
         live = await self._store.live_sessions(session_ids, self._clock.now())
         return [each for each in session_ids if each not in live]
 
+    async def access_token(self, caller: Caller) -> str:
+        """Return a new access token of the caller's session, for what is asked on their behalf.
+
+        Raises:
+            Unauthenticated: SESSION_ENDED, also when the account is gone.
+        """
+        if await self.ended_sessions([caller.session_id]):
+            raise _session_ended()
+        return self._tokens.access_token(caller.user_id, caller.session_id)[0]
+
     async def _signed_in(self, caller: Caller) -> SignedInAccount:
         """Return the caller's account and sessions, when the session that calls is one of them.
 
@@ -375,8 +385,12 @@ def _admitted(found: SignedInAccount | None, caller: Caller, now: datetime) -> S
     if found is None:
         raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
     if not found.includes(caller.session_id, now):
-        raise Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
+        raise _session_ended()
     return found
+
+
+def _session_ended() -> Unauthenticated:
+    return Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
 
 
 def _bad_credentials() -> Unauthenticated:

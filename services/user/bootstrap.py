@@ -64,9 +64,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         )
 
         def everything(caller: Caller) -> GrpcEverything:
-            return GrpcEverything(
-                runtime.peers, lambda: tokens.access_token(caller.user_id, caller.session_id)[0]
-            )
+            return GrpcEverything(runtime.peers, lambda: application.access_token(caller))
 
         application = UserApplication(
             store,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from parley.history.v1 import history_pb2
@@ -34,10 +34,11 @@ class GrpcEverything:
     """`services.user.exporting.Everything` for one learner.
 
     token: returns an access token of the learner's; a new one for each call, since an archive can
-        take longer than one lives.
+        take longer than one lives. What it raises, because they were signed out meanwhile, ends
+        the archive.
     """
 
-    def __init__(self, peers: Peers, token: Callable[[], str]) -> None:
+    def __init__(self, peers: Peers, token: Callable[[], Awaitable[str]]) -> None:
         self._history = HistoryServiceStub(peers.channel("history"))
         self._media = MediaServiceStub(peers.channel("media"))
         self._token = token
@@ -45,8 +46,9 @@ class GrpcEverything:
     async def transcripts(self, form: str) -> AsyncIterator[bytes]:
         """Yield the conversations as a file."""
         request = history_pb2.ExportConversationsRequest(format=_FORMS[form])
+        metadata = await self._metadata()
         with rpc_errors("history"):
-            call = self._history.ExportConversations(request, metadata=self._metadata())
+            call = self._history.ExportConversations(request, metadata=metadata)
             try:
                 async for answer in call:
                     yield answer.chunk
@@ -59,8 +61,9 @@ class GrpcEverything:
         token = ""
         while True:
             request = media_pb2.ListRecordingsRequest(page_size=_PAGE, page_token=token)
+            metadata = await self._metadata()
             with rpc_errors("media"):
-                page = await self._media.ListRecordings(request, metadata=self._metadata())
+                page = await self._media.ListRecordings(request, metadata=metadata)
             found += [_recorded(each) for each in page.recordings]
             token = page.next_page_token
             if not token:
@@ -73,8 +76,9 @@ class GrpcEverything:
             track=_VOICES[voice],
             encoding=audio_pb2.AUDIO_ENCODING_FLAC,
         )
+        metadata = await self._metadata()
         with rpc_errors("media"):
-            call = self._media.DownloadRecording(request, metadata=self._metadata())
+            call = self._media.DownloadRecording(request, metadata=metadata)
             try:
                 async for answer in call:
                     if answer.chunk:
@@ -82,8 +86,8 @@ class GrpcEverything:
             finally:
                 call.cancel()
 
-    def _metadata(self) -> list[tuple[str, str]]:
-        return [("authorization", f"Bearer {self._token()}")]
+    async def _metadata(self) -> list[tuple[str, str]]:
+        return [("authorization", f"Bearer {await self._token()}")]
 
 
 def _recorded(message: media_pb2.Recording) -> Recorded:

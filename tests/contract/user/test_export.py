@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -16,7 +17,7 @@ from parley.user.v1 import user_pb2 as pb
 from services.common.ids import new_id
 from services.common.status import from_rpc_error
 from services.user.settings import UserSettings
-from tests.contract.user.conftest import Users, bearer
+from tests.contract.user.conftest import PASSWORD, Users, bearer
 from tests.contract.user.peers import FakePeers, serve
 
 
@@ -138,6 +139,35 @@ async def test_who_breaks_off_before_the_end_is_noted_as_well(users: Users, peer
             while not (told := [each for each in lines if each["event"] == "data_export_begun"]):
                 await asyncio.sleep(0.01)
     assert [each["user_id"] for each in told] == [registered.account.user_id]
+
+
+@pytest.mark.parametrize("how", ["logout", "revocation", "deletion"])
+async def test_a_sign_in_that_ends_ends_its_copy_at_the_next_file(
+    users: Users, peers: FakePeers, how: str
+):
+    peers.sounds.clear()
+    tokens = (await users.register()).tokens
+    call = users.stub.ExportData(pb.ExportDataRequest(include_audio=True), metadata=bearer(tokens))
+    reading = asyncio.create_task(_read_all(call))
+    async with asyncio.timeout(20):
+        await peers.asked.acquire()
+    if how == "logout":
+        await users.stub.Logout(pb.LogoutRequest(refresh_token=tokens.refresh_token))
+    elif how == "revocation":
+        await users.stub.RevokeSession(pb.RevokeSessionRequest(all=True), metadata=bearer(tokens))
+    else:
+        request = pb.DeleteAccountRequest(password=PASSWORD)
+        await users.stub.DeleteAccount(request, metadata=bearer(tokens))
+    peers.sounds.set()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await reading
+    assert from_rpc_error(caught.value).reason == "SESSION_ENDED"
+    assert peers.asked.locked(), "no second file was asked for"
+
+
+async def _read_all(call: Any) -> None:
+    async for _ in call:
+        pass
 
 
 async def test_the_other_services_are_asked_as_the_learner_and_as_nobody_else(
