@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import secrets
 import statistics
@@ -22,6 +21,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from bench.login_timing import NoRefusalError, refused
 from bench.report import table, write
 from bench.sessions import Cores, parley_sessions
 from bench.sessions_load import CYCLE_S, Lateness, LoadedSession, Step, step_of
@@ -50,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Cores.of_this_machine().serving():
             stack.start()
         try:
-            steps, guesses = asyncio.run(_measure(stack.address, chosen.sessions))
+            steps, flood = asyncio.run(_measure(stack.address, chosen.sessions))
         finally:
             stack.stop()
+    guesses = flood.guesses
     table(
         f"{chosen.sessions} conversations; {guesses} logins refused meanwhile",
         ["", "late p50 ms", "late p99 ms", "answers"],
@@ -65,18 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "login-flood",
         {"guesses": guesses, **{name: step.fields() for name, step in steps.items()}},
     )
-    status, said = verdict(steps, guesses)
+    status, said = verdict(steps, guesses, flood.failed)
     if said:
         print(said, file=sys.stderr)
     return status
 
 
-def verdict(steps: Mapping[str, Step], guesses: int) -> tuple[int, str]:
+def verdict(steps: Mapping[str, Step], guesses: int, failed: str = "") -> tuple[int, str]:
     """Return the exit status, and what is to be said of it.
 
     0: the talks were in time; 1: the flood made them late; 2: nothing can be said, for there was no
-    flood, something was not heard, or the talks were late without one.
+    flood, something was not heard, or the talks were late without one. `failed` says how a guess
+    ended that was not refused for its password.
     """
+    if failed:
+        return 2, f"Unusable: {failed}"
     unheard = [
         name for name, step in steps.items() if not step.answers or step.missing or step.failed
     ]
@@ -91,7 +95,7 @@ def verdict(steps: Mapping[str, Step], guesses: int) -> tuple[int, str]:
     return 0, ""
 
 
-async def _measure(address: str, count: int) -> tuple[dict[str, Step], int]:
+async def _measure(address: str, count: int) -> tuple[dict[str, Step], _Flood]:
     async with parley_sessions(address, count) as make, asyncio.TaskGroup() as tasks:
         alone = make(0.0)
         calibration = Lateness()
@@ -105,7 +109,7 @@ async def _measure(address: str, count: int) -> tuple[dict[str, Step], int]:
         await _held(tasks, sessions, list(records.values()), flood)
     failures = [each.failed for each in sessions if each.failed]
     steps = {name: step_of(count, record, failures, 0.0) for name, record in records.items()}
-    return steps, flood.guesses
+    return steps, flood
 
 
 async def _held(
@@ -137,11 +141,15 @@ async def _held(
 
 
 class _Flood:
-    """Guessers that never pause."""
+    """Guessers that never pause, until a guess ends in another way than by its password.
+
+    failed: how it did; empty as long as none has.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
         self.guesses = 0
+        self.failed = ""
 
     def begin(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """Let them guess until their tasks are cancelled."""
@@ -154,8 +162,11 @@ class _Flood:
                 request = user_pb2.LoginRequest(
                     username=f"nobody-{secrets.token_hex(4)}", password=f"a guess {number}"
                 )
-                with contextlib.suppress(grpc.aio.AioRpcError):
-                    await stub.Login(request)
+                try:
+                    await refused(stub, request)
+                except NoRefusalError as error:
+                    self.failed = str(error)
+                    return
                 self.guesses += 1
 
 

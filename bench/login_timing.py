@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import random
 import sys
@@ -26,6 +25,7 @@ from bench.report import Spread, table, write
 from parley.user.v1 import user_pb2
 from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.lifecycle import running
+from services.common.status import from_rpc_error
 from services.user.bootstrap import bootstrap
 from services.user.settings import UserSettings
 
@@ -37,13 +37,17 @@ _WARM_UP = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; return 1 where the times tell the kinds apart."""
+    """Run the benchmark; return 1 where the times tell the kinds apart, 2 where nothing does."""
     parser = argparse.ArgumentParser(description="Time refused logins.")
     parser.add_argument("--tries", type=int, default=200, help="refused logins of each kind")
     parser.add_argument("--cost", type=int, default=12, help="bcrypt's cost")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="login-timing-") as folder:
-        times = asyncio.run(_measure(Path(folder), chosen.tries, chosen.cost))
+        try:
+            times = asyncio.run(_measure(Path(folder), chosen.tries, chosen.cost))
+        except NoRefusalError as error:
+            print(f"Unusable: {error}", file=sys.stderr)
+            return 2
     spreads = {kind: Spread.of(values) for kind, values in times.items()}
     medians = [spread.p50 for spread in spreads.values()]
     difference = max(medians) - min(medians)
@@ -97,11 +101,32 @@ async def _timed(stub: Any, tries: int) -> dict[str, list[float]]:
     for number, kind in zip(itertools.count(), (*kinds, *order), strict=False):
         request = user_pb2.LoginRequest(username=kind, password=f"a wrong guess {number}")
         began = time.perf_counter()
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            await stub.Login(request)
+        await refused(stub, request)
         if number >= len(kinds):
             times[kind].append(1000 * (time.perf_counter() - began))
     return times
+
+
+class NoRefusalError(Exception):
+    """A login ended in another way than wrong credentials do, so nothing was measured."""
+
+
+async def refused(stub: Any, request: user_pb2.LoginRequest) -> None:
+    """Sign in with what is wrong.
+
+    Raises:
+        NoRefusalError: it was not refused for that: it got in, waited, or was not even looked at.
+    """
+    try:
+        await stub.Login(request)
+    except grpc.aio.AioRpcError as error:
+        told = from_rpc_error(error)
+        if told.reason == "BAD_CREDENTIALS":
+            return
+        raise NoRefusalError(
+            f"a login ended with {told.code.name} {told.reason}, not BAD_CREDENTIALS."
+        ) from error
+    raise NoRefusalError("a wrong password got in.")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,14 @@ def test_what_cannot_be_told_is_no_success(quiet: Step, flood: Step, guesses: in
     assert (status, said.partition(":")[0]) == (2, "Unusable")
 
 
+def test_a_guess_that_was_not_refused_for_its_password_makes_the_run_unusable():
+    why = "a login ended with UNAVAILABLE PEER_UNAVAILABLE, not BAD_CREDENTIALS."
+    assert verdict({"quiet": GOOD, "flood": GOOD, "after": GOOD}, 100, why) == (
+        2,
+        f"Unusable: {why}",
+    )
+
+
 def test_talks_in_time_pass_and_talks_that_the_flood_made_late_do_not():
     assert verdict({"quiet": GOOD, "flood": GOOD, "after": GOOD}, 100) == (0, "")
     assert verdict({"quiet": GOOD, "flood": LATE, "after": GOOD}, 100)[0] == 1
