@@ -2,6 +2,7 @@
 
 import type { Position } from "./jitter-buffer";
 import type { PlaybackCommand, PlaybackOptions, PlaybackReport } from "./worklets/messages";
+import { addWorklet } from "./worklet-module";
 import playbackUrl from "./worklets/playback.worklet.ts?worker&url";
 
 /** What the loudspeaker tells. */
@@ -28,9 +29,9 @@ const TAP_WISH = "parley.tap";
 export class Loudspeaker {
   readonly #node: AudioWorkletNode;
 
-  /** Loads what playing needs. Once a context, before the first `new`. */
+  /** Loads what playing needs. Once a context, before the first `new`. Throws as `addWorklet`. */
   static prepare(context: AudioContext): Promise<void> {
-    return context.audioWorklet.addModule(playbackUrl);
+    return addWorklet(context, playbackUrl);
   }
 
   constructor(

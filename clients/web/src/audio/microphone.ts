@@ -1,5 +1,6 @@
 /** The microphone: asked for, heard, lost and found again. */
 
+import { addWorklet } from "./worklet-module";
 import captureUrl from "./worklets/capture.worklet.ts?worker&url";
 import type { CaptureOptions, CapturedMessage } from "./worklets/messages";
 
@@ -61,16 +62,16 @@ export class Microphone {
     readonly deviceId: string,
   ) {}
 
-  /** Asks for the microphone and listens. Throws MicrophoneError. */
+  /** Asks for the microphone and listens. Throws MicrophoneError, or as `addWorklet`. */
   static async open(context: AudioContext, options: MicrophoneOptions): Promise<Microphone> {
     const stream = await ask(options);
     const [track] = stream.getAudioTracks();
     if (!track) throw new MicrophoneError("missing");
     try {
-      await context.audioWorklet.addModule(captureUrl);
+      await addWorklet(context, captureUrl);
     } catch (error) {
       track.stop();
-      throw new MicrophoneError("failed", error);
+      throw error;
     }
     const processorOptions: CaptureOptions = {
       toHz: CAPTURE_RATE_HZ,

@@ -65,7 +65,7 @@ test("every reason of the server has words, but for those that no page can meet"
     "FILE_TOO_LARGE",
     "LINKS_NOT_SUPPORTED",
   ]);
-  const own = new Set(["OFFLINE", "CONNECTION_LOST", "FINISH_UNANSWERED"]);
+  const own = new Set(["OFFLINE", "CONNECTION_LOST", "FINISH_UNANSWERED", "PAGE_OUTDATED"]);
   const met = declared.filter((reason) => !unmet.has(reason));
   const worded = REASONS_WITH_WORDS.filter((reason) => !own.has(reason));
   expect(worded.toSorted()).toEqual(met.toSorted());

@@ -221,6 +221,7 @@ const WORDS: Readonly<Record<string, Words>> = {
   REQUEST_ID_REUSED: OUT_OF_STEP,
   NOT_IMPLEMENTED: ["This server cannot do that yet.", "", "none"],
   // Found out by the page itself
+  PAGE_OUTDATED: ["Parley has been renewed.", "Reload to get the new version.", "reload"],
   OFFLINE: ["You are offline.", "Check your connection. We go on as soon as it is back.", "retry"],
   FINISH_UNANSWERED: [
     "The server did not say that the talk is over.",

@@ -32,14 +32,14 @@ export function Lobby() {
     trouble.current?.scrollIntoView({ block: "center" });
   }, [problem, microphoneProblem]);
   const begin = (typedOnly = false) => void talk.start({ typedOnly });
-  // What there was no microphone for: a talk that goes on is still there to go on with.
+  // What there was no microphone or no server for: a talk that goes on is still there to go on with.
   const tryAgain = (typedOnly?: boolean) =>
     canGoOn(leftTalk()) ? void talk.goOn({ typedOnly }) : begin(typedOnly);
   const onWayOn = (wayOn: WayOn) => {
     if (wayOn === "sign-in") forgetSignIn();
     else {
       if (wayOn === "use-default") prefer({ engine: "", voice: "", scenarioId: "free-talk" });
-      begin();
+      tryAgain();
     }
   };
   return (

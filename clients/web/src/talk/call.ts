@@ -66,7 +66,7 @@ export class Call {
   /**
    * In one gesture: sound and microphone are allowed, and the account's wishes are read meanwhile.
    *
-   * Rejects with a `MicrophoneError` where there is no microphone.
+   * Rejects with a `MicrophoneError` where there is no microphone, else for want of the server.
    */
   async prepare(typedOnly: boolean): Promise<void> {
     const [account, running] = await Promise.all([

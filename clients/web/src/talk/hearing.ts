@@ -6,6 +6,7 @@
 
 import { preferences } from "@/app/talk-preferences";
 import { type Captured, MicrophoneError } from "@/audio/microphone";
+import { type Problem, problemFromError } from "@/rpc/problem";
 
 import { LearnerVoice } from "./learner-voice";
 import { microphoneProblem } from "./microphone-problem";
@@ -40,7 +41,7 @@ export class Hearing {
     return this.#voice.label;
   }
 
-  /** Opens the microphone that is wished for. Rejects with a `MicrophoneError`. */
+  /** Opens the microphone that is wished for. Rejects as `Microphone.open`. */
   async listen(frameMs: number): Promise<void> {
     const { microphoneId, rawMicrophone } = preferences();
     await this.#voice.listen({ frameMs, deviceId: microphoneId, processed: !rawMicrophone });
@@ -103,7 +104,8 @@ export class Hearing {
   }
 }
 
-/** Says why there is no microphone. */
-export function problemOf(error: unknown): ReturnType<typeof microphoneProblem> {
-  return microphoneProblem(error instanceof MicrophoneError ? error.trouble : "failed");
+/** Says why nobody is heard: for want of a microphone, or of a server that answers. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof MicrophoneError) return microphoneProblem(error.trouble);
+  return problemFromError(error);
 }

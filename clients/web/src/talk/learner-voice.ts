@@ -55,7 +55,7 @@ export class LearnerVoice {
   /**
    * Opens a microphone in the place of the one before.
    *
-   * Rejects with a `MicrophoneError` that says why there is none.
+   * Rejects as `Microphone.open`: the error says why there is none.
    */
   async listen({ frameMs, deviceId, processed }: Listening): Promise<void> {
     this.stop();

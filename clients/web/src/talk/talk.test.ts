@@ -13,7 +13,7 @@ import { DEFAULT_PREFERENCES, prefer } from "@/app/talk-preferences";
 import type { JitterBuffer } from "@/audio/jitter-buffer";
 import type { LoudspeakerEvents } from "@/audio/loudspeaker";
 import type { MicrophoneOptions } from "@/audio/microphone";
-import { refusal } from "@/rpc/refusal";
+import { RefusedError, refusal } from "@/rpc/refusal";
 import type { LinkEvents, Place } from "@/transports/link";
 
 import { canGoOn, forgetLeft, leftTalk } from "./left-talk";
@@ -196,6 +196,22 @@ describe("beginning", () => {
     await talk.start({ typedOnly: true });
     server({ case: "started", value: { conversationId: "c" } });
     expect(talk.state).toMatchObject({ phase: "live", listening: "typed-only" });
+  });
+
+  test("sound that cannot be loaded is the server's trouble, not the microphone's", async () => {
+    world.refuseMicrophone = new RefusedError(refusal(Code.NotFound, "", "PAGE_OUTDATED"));
+    await talk.start();
+    expect(talk.state).toMatchObject({
+      phase: "idle",
+      problem: { title: "Parley has been renewed.", wayOn: "reload" },
+      microphoneProblem: null,
+    });
+    world.refuseMicrophone = new TypeError("Failed to fetch");
+    await talk.start();
+    expect(talk.state).toMatchObject({
+      problem: { title: "Parley does not answer.", wayOn: "retry" },
+      microphoneProblem: null,
+    });
   });
 
   test("a refusal is told where one began, with its way on", async () => {

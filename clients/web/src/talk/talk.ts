@@ -8,6 +8,7 @@
 import { Code } from "@connectrpc/connect";
 
 import { type TalkPreferences, prefer, preferences } from "@/app/talk-preferences";
+import { MicrophoneError } from "@/audio/microphone";
 import { access } from "@/rpc/clients";
 import { problemFromRefusal } from "@/rpc/problem";
 import { type Refusal, refusal } from "@/rpc/refusal";
@@ -199,7 +200,9 @@ export class Talk {
     } catch (error) {
       if (call !== this.#call) return;
       this.#release();
-      this.#store.set({ ...IDLE, microphoneProblem: problemOf(error) });
+      const trouble = problemOf(error);
+      const ofMicrophone = error instanceof MicrophoneError;
+      this.#store.set({ ...IDLE, [ofMicrophone ? "microphoneProblem" : "problem"]: trouble });
       return;
     }
     if (call !== this.#call) return;

@@ -23,7 +23,7 @@ export function ProblemCard({
   children,
 }: {
   readonly problem: Problem;
-  /** Does what the problem's `wayOn` says; without it there is no button. */
+  /** Does what the problem's `wayOn` says, but for "reload"; without it there is no button. */
   readonly onWayOn?: (wayOn: WayOn) => void;
   /** Further buttons. */
   readonly children?: ReactNode;
@@ -37,7 +37,12 @@ export function ProblemCard({
         {((onWayOn && problem.wayOn !== "none") || children) && (
           <div className="problem-actions">
             {onWayOn && problem.wayOn !== "none" && (
-              <Button size="s" onClick={() => onWayOn(problem.wayOn)}>
+              <Button
+                size="s"
+                onClick={() =>
+                  problem.wayOn === "reload" ? location.reload() : onWayOn(problem.wayOn)
+                }
+              >
                 {WORDS[problem.wayOn]}
               </Button>
             )}

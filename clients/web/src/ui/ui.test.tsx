@@ -1,7 +1,11 @@
+import { Code } from "@connectrpc/connect";
 import { render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { useState } from "react";
 import { expect, test, vi } from "vitest";
+
+import { problemFromRefusal } from "@/rpc/problem";
+import { refusal } from "@/rpc/refusal";
 
 import { Button, IconButton } from "./Button";
 import { Dialog } from "./Dialog";
@@ -86,4 +90,14 @@ test("a problem is announced, with its way on and its details", async () => {
   expect(screen.getByRole("alert")).toHaveTextContent("Away.Wait.");
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(onWayOn).toHaveBeenCalledWith("retry");
+});
+
+test("a page that is older than the server is reloaded by the card itself", async () => {
+  const [onWayOn, reload] = [vi.fn(), vi.fn()];
+  vi.stubGlobal("location", { reload });
+  const problem = problemFromRefusal(refusal(Code.NotFound, "", "PAGE_OUTDATED"));
+  render(<ProblemCard problem={problem} onWayOn={onWayOn} />);
+  await userEvent.click(screen.getByRole("button", { name: "Reload the page" }));
+  vi.unstubAllGlobals();
+  expect([reload.mock.calls.length, onWayOn.mock.calls.length]).toEqual([1, 0]);
 });
