@@ -1,4 +1,4 @@
-"""Tutor, voice and speed are chosen before a talk and changed in it, and can be heard."""
+"""Tutor, voice and speed are chosen before a talk, voice and speed in it, and can be heard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-async def test_tutor_voice_and_speed_are_chosen_before_a_talk_and_changed_in_it(
+async def test_a_tutor_is_chosen_for_each_talk_and_voice_and_speed_are_changed_in_it(
     talker: Talker,
 ) -> None:
     learner = await talker()
