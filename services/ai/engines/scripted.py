@@ -18,8 +18,8 @@ from services.ai.adapters.scripted import (
     scripted_speech,
     scripted_transcript,
 )
-from services.ai.audio import ms_of_samples, pcm_from_bytes
-from services.ai.capabilities import EMPTY_TRANSCRIPT, Transcript
+from services.ai.audio import ms_of_samples, pcm_from_bytes, samples_of_ms
+from services.ai.capabilities import EMPTY_TRANSCRIPT, Pcm16, Transcript
 from services.ai.engine import (
     Audio,
     ChangeSettings,
@@ -77,6 +77,8 @@ from services.ai.turn_taking import (
 
 _AUDIO_MESSAGE_MS = 200
 _AUDIO_MESSAGE_BYTES = 2 * SAMPLE_RATE_HZ * _AUDIO_MESSAGE_MS // 1000
+# Loudness is judged of so much at a time.
+_FRAME = samples_of_ms(20)
 _NAMES = StageNames("scripted", "scripted", "scripted", "scripted")
 
 
@@ -154,10 +156,9 @@ class ScriptedSession:
         match event:
             case Audio(pcm):
                 samples = pcm_from_bytes(pcm)
-                self._position += len(samples)
-                if len(samples):
-                    self._peak = max(self._peak, int(samples.max()))
-                self._tell(VoiceFrame(1.0 if is_loud(samples) else 0.0, len(samples)))
+                # Where many talk, a message holds silence and speech: each is judged by itself.
+                for start in range(0, len(samples), _FRAME):
+                    self._listen(samples[start : start + _FRAME])
             case TypedText(text):
                 self._commit(UtteranceSource.TEXT, scripted_transcript(text, 0), self._position)
             case EndTurn():
@@ -185,6 +186,11 @@ class ScriptedSession:
                 self._ended.set()
 
     # --- turns ------------------------------------------------------------------------------
+
+    def _listen(self, frame: Pcm16) -> None:
+        self._position += len(frame)
+        self._peak = max(self._peak, int(frame.max()))
+        self._tell(VoiceFrame(1.0 if is_loud(frame) else 0.0, len(frame)))
 
     def _tell(self, event: Event) -> None:
         for effect in self._turns.handle(event, self._position):

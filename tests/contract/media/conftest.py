@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -204,8 +205,9 @@ class Media:
         return from_rpc_error(caught.value)
 
     def files(self, folder: str) -> list[Path]:
-        """Return the files below a folder of the service's."""
-        return [path for path in (self.data_dir / "media" / folder).rglob("*") if path.is_file()]
+        """Return the files below a folder of the service's, which may be deleting some now."""
+        found = os.walk(self.data_dir / "media" / folder)
+        return [Path(below, name) for below, _, names in found for name in names]
 
     def folders(self, folder: str) -> list[Path]:
         """Return the folders right below a folder of the service's."""
