@@ -16,7 +16,6 @@ import numpy as np
 
 from services.ai.audio import ms_of_samples, samples_of_ms, to_pcm_bytes
 from services.ai.capabilities import (
-    LEARNER_RATE_HZ,
     GenerationOptions,
     LanguageModelCapabilities,
     Message,
@@ -40,7 +39,8 @@ Sleep = Callable[[float], Awaitable[None]]
 SAMPLE_RATE_HZ = 24_000
 # A peak of 2 % of full scale: above any microphone's noise, below any speech.
 LOUD_PEAK = 650
-_FRAME_SAMPLES = 320
+# Loudness is judged of so much at a time: 20 ms.
+FRAME_SAMPLES = 320
 _TONE_HZ = 220.0
 _TONE_LEVEL = 0.2
 _VOICES = (
@@ -82,7 +82,7 @@ class ScriptedVad:
     @property
     def capabilities(self) -> VoiceActivityCapabilities:
         """20 ms frames."""
-        return VoiceActivityCapabilities(_FRAME_SAMPLES)
+        return VoiceActivityCapabilities(FRAME_SAMPLES)
 
     def open(self) -> ScriptedVad:
         """Return itself: there is no state."""
@@ -307,7 +307,3 @@ def _tone(length_ms: int, low: bool) -> bytes:
     time = np.arange(samples_of_ms(length_ms, SAMPLE_RATE_HZ), dtype=np.float32) / SAMPLE_RATE_HZ
     pitch = _TONE_HZ / 2 if low else _TONE_HZ
     return to_pcm_bytes((_TONE_LEVEL * np.sin(2 * np.pi * pitch * time)).astype(np.float32))
-
-
-FRAME_MS = 1000 * _FRAME_SAMPLES // LEARNER_RATE_HZ
-"""How long a frame of the scripted voice activity is, in milliseconds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
 
@@ -85,7 +85,7 @@ class RewritingCorrector:
         self._waiting += 1
         try:
             async with self._one_at_a_time:
-                session = self._open()()
+                session = self._open()
                 try:
                     found = await self._correct(session, texts, spans)
                 finally:
@@ -94,10 +94,10 @@ class RewritingCorrector:
             self._waiting -= 1
         return [each for each in found if surely_heard(each, words)][:MAX_CORRECTIONS]
 
-    def _open(self) -> Callable[[], LanguageModelSession]:
+    def _open(self) -> LanguageModelSession:
         if isinstance(self._model, WritesInIdleTime):
-            return self._model.open_spare
-        return self._model.open
+            return self._model.open_spare()
+        return self._model.open()
 
     async def _correct(
         self,

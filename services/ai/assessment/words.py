@@ -99,6 +99,8 @@ _BASE_OF = {
     "has": "have",
     "goes": "go",
 }
+_PASTS = frozenset(past for past, _ in IRREGULAR.values()) | {"were"}
+_PARTICIPLES = frozenset(participle for _, participle in IRREGULAR.values())
 _VOWELS = "aeiou"
 _NOT_ING = frozenset(
     {"bring", "king", "ring", "sing", "spring", "string", "swing", "thing", "wing"}
@@ -132,9 +134,7 @@ def forms_of(word: str) -> frozenset[str]:
 
 def is_past(word: str) -> bool:
     """Whether ``word`` looks like a simple past."""
-    return word in {past for past, _ in IRREGULAR.values()} | {"were"} or (
-        word.endswith("ed") and len(word) > 3
-    )
+    return word in _PASTS or (word.endswith("ed") and len(word) > 3)
 
 
 def is_ing(word: str) -> bool:
@@ -144,4 +144,4 @@ def is_ing(word: str) -> bool:
 
 def is_participle(word: str) -> bool:
     """Whether ``word`` looks like a past participle."""
-    return word in {participle for _, participle in IRREGULAR.values()} or word.endswith("ed")
+    return word in _PARTICIPLES or word.endswith("ed")

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 
 from services.ai.adapters.scripted import (
+    FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
     ScriptedSynthesizer,
     is_loud,
     scripted_speech,
     scripted_transcript,
 )
-from services.ai.audio import ms_of_samples, pcm_from_bytes, samples_of_ms
+from services.ai.audio import ms_of_samples, pcm_from_bytes
 from services.ai.capabilities import EMPTY_TRANSCRIPT, Pcm16, Transcript
 from services.ai.engine import (
     Audio,
@@ -77,8 +78,6 @@ from services.ai.turn_taking import (
 
 _AUDIO_MESSAGE_MS = 200
 _AUDIO_MESSAGE_BYTES = 2 * SAMPLE_RATE_HZ * _AUDIO_MESSAGE_MS // 1000
-# Loudness is judged of so much at a time.
-_FRAME = samples_of_ms(20)
 _NAMES = StageNames("scripted", "scripted", "scripted", "scripted")
 
 
@@ -157,8 +156,8 @@ class ScriptedSession:
             case Audio(pcm):
                 samples = pcm_from_bytes(pcm)
                 # Where many talk, a message holds silence and speech: each is judged by itself.
-                for start in range(0, len(samples), _FRAME):
-                    self._listen(samples[start : start + _FRAME])
+                for start in range(0, len(samples), FRAME_SAMPLES):
+                    self._listen(samples[start : start + FRAME_SAMPLES])
             case TypedText(text):
                 self._commit(UtteranceSource.TEXT, scripted_transcript(text, 0), self._position)
             case EndTurn():
