@@ -35,7 +35,7 @@ from bench.peers.running import PipecatOptions, running_pipecat
 from bench.report import Spread, table, write
 from bench.sessions_clients import ParleySession, PipecatSession
 from bench.sessions_cpu import CpuUse
-from bench.sessions_load import CYCLE_S, Lateness, LoadedSession, Step, step_of
+from bench.sessions_load import CYCLE_S, Lateness, LoadedSession, Step, phases, step_of
 from bench.sessions_overhead import measure_overhead
 from bench.sessions_verdict import lateness_ms, verdict
 from parley_cli.client.endpoint import parse_endpoint
@@ -171,7 +171,7 @@ async def find_capacity(served: Served, most: int) -> Capacity:
 
 async def _hold(served: Served, count: int, listen: Listen) -> None:
     """Hold `count` sessions, and `listen` to them once all of them talk."""
-    sessions = [served.make(index / count) for index in range(count)]
+    sessions = [served.make(phase) for phase in phases(count)]
     async with asyncio.TaskGroup() as tasks:
         running = []
         for session in sessions:

@@ -22,6 +22,8 @@ from bench.report import percentile
 
 FRAME_S = 0.02
 _FRAME_SAMPLES = RATE_HZ // 50
+# Multiples of it are spread evenly over 0 to 1, however many there are.
+_GOLDEN = 0.618034
 _SPEECH_FRAMES = 75
 _CYCLE_FRAMES = 300
 CYCLE_S = _CYCLE_FRAMES * FRAME_S
@@ -34,6 +36,25 @@ _SENDER_LATE_MS = 20.0
 _OTHERS_CORES = 0.1
 # A level that both systems' loudness detectors take for speech.
 _LEVEL = 12_000
+
+
+def phases(count: int) -> list[float]:
+    """Return where in the cycle each of `count` sessions stands, as shares of it.
+
+    They are as far apart as can be, in the cycle and, so that no count makes all of them send at
+    the same moment, in a frame.
+    """
+    frame = FRAME_S / CYCLE_S
+    return [index / count + frame * (index * _GOLDEN % 1) for index in range(count)]
+
+
+def place_s(now: float, phase: float) -> float:
+    """Return the second of its cycle at which a session stands `now`, by the monotonic clock.
+
+    When it opened does not matter: sessions that open one after another, each at its phase, would
+    come together, the more of them the closer.
+    """
+    return (now + phase * CYCLE_S) % CYCLE_S
 
 
 def _tone() -> bytes:
@@ -62,7 +83,7 @@ class LoadedSession(ABC):
     """One session. A subclass opens the connection, sends frames and calls `heard`."""
 
     def __init__(self, phase: float) -> None:
-        self._phase_s = phase * CYCLE_S
+        self._phase = phase
         self._record: Lateness | None = None
         self._spoken_at: float | None = None
         self._shift_s = 0.0
@@ -115,8 +136,9 @@ class LoadedSession(ABC):
         self._spoken_at = None
 
     async def _speak(self) -> None:
-        started = time.monotonic() - self._phase_s
-        first = math.ceil(self._phase_s / FRAME_S)
+        now = time.monotonic()
+        started = now - place_s(now, self._phase)
+        first = math.ceil((now - started) / FRAME_S)
         frame = first
         while not self.stopping:
             place = frame % _CYCLE_FRAMES

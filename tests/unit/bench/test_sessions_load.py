@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ import pytest
 import bench.sessions
 from bench.sessions import Served, find_capacity
 from bench.sessions_cpu import CpuUse
-from bench.sessions_load import Lateness, LoadedSession, step_of, weighted_percentile
+from bench.sessions_load import (
+    CYCLE_S,
+    FRAME_S,
+    Lateness,
+    LoadedSession,
+    phases,
+    place_s,
+    step_of,
+    weighted_percentile,
+)
 from bench.sessions_verdict import verdict
 
 
@@ -54,6 +64,18 @@ def session(clock: Clock, record: Lateness) -> Still:
     session.record_to(record)
     session._spoken_at, session._heard_s, session._shift_s = clock.now, 0.0, -math.inf
     return session
+
+
+def widest_gap(places: Iterable[float], around: float) -> float:
+    placed = sorted(place % around for place in places)
+    return max(b - a for a, b in pairwise([*placed, placed[0] + around]))
+
+
+@pytest.mark.parametrize("count", [1, 33, 60, 120])
+def test_sessions_stand_evenly_in_the_cycle_and_in_a_frame(count: int):
+    places = [place_s(1_000.0, phase) for phase in phases(count)]
+    assert widest_gap(places, CYCLE_S) <= CYCLE_S / count + FRAME_S
+    assert widest_gap(places, FRAME_S) <= 3 * FRAME_S / count
 
 
 def test_audio_before_any_question_is_not_counted(clock: Clock, record: Lateness):
