@@ -7,6 +7,7 @@ afterEach(cleanup);
 
 // Nothing is laid out in jsdom, so nothing is out of sight.
 HTMLElement.prototype.scrollIntoView = () => undefined;
+globalThis.scrollTo = () => undefined;
 
 // jsdom has no dialogs yet: open and closed is all that the components ask of them.
 HTMLDialogElement.prototype.showModal = function (this: HTMLDialogElement) {

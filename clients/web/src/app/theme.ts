@@ -2,6 +2,8 @@
 
 import { useSyncExternalStore } from "react";
 
+import { keep, kept } from "@/device/kept";
+
 export type Theme = "system" | "light" | "dark";
 
 const KEY = "parley.theme";
@@ -11,22 +13,13 @@ const systemDark = () => matchMedia("(prefers-color-scheme: dark)");
 
 /** The learner's wish. */
 export function chosenTheme(): Theme {
-  try {
-    const kept = localStorage.getItem(KEY);
-    return kept === "light" || kept === "dark" ? kept : "system";
-  } catch {
-    return "system";
-  }
+  const wish = kept(KEY);
+  return wish === "light" || wish === "dark" ? wish : "system";
 }
 
 /** Keeps a wish and shows it at once. */
 export function chooseTheme(theme: Theme): void {
-  try {
-    if (theme === "system") localStorage.removeItem(KEY);
-    else localStorage.setItem(KEY, theme);
-  } catch {
-    // Not kept, but shown.
-  }
+  keep(KEY, theme === "system" ? null : theme);
   show(theme);
   for (const listener of [...listeners]) listener();
 }

@@ -5,6 +5,7 @@
  * then whoever comes next to this browser could find it, so what failed is told at the next chance.
  */
 
+import { keep, kept } from "@/device/kept";
 import { leaving } from "@/rpc/clients";
 
 const KEY = "parley.sign-out-owed";
@@ -15,7 +16,7 @@ let telling: Promise<void> | null = null;
 
 /** Tells the server, also while the page goes away. Rejects with what the call threw: it is owed. */
 export function tellSignOut(refreshToken: string): Promise<void> {
-  storage()?.setItem(KEY, "1");
+  keep(KEY, "1");
   const call = leaving.users
     .logout({ refreshToken }, { timeoutMs: WITHIN_MS })
     .then(forgiveSignOut)
@@ -30,18 +31,10 @@ export function tellSignOut(refreshToken: string): Promise<void> {
 export async function tellOwedSignOut(): Promise<void> {
   while (telling) await telling.catch(() => undefined);
   // The mark is all that is kept: where there was no cookie, the token went with the page.
-  if (storage()?.getItem(KEY) === "1") await tellSignOut("").catch(() => undefined);
+  if (kept(KEY) === "1") await tellSignOut("").catch(() => undefined);
 }
 
 /** Nothing is owed: it was told, or another sign-in has taken the cookie's place. */
 export function forgiveSignOut(): void {
-  storage()?.removeItem(KEY);
-}
-
-function storage(): Storage | null {
-  try {
-    return globalThis.localStorage;
-  } catch {
-    return null;
-  }
+  keep(KEY, null);
 }

@@ -3,12 +3,12 @@ import type { ConversationSummary } from "@parley/stubs/parley/history/v1/histor
 import { AudioEncoding, AudioTrack } from "@parley/stubs/parley/types/v1/audio_pb";
 import { useEffect, useRef, useState } from "react";
 
+import { saveFile } from "@/device/save-file";
 import { type Problem, problemFromError } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
 import { SelectField } from "@/ui/Field";
 import { ProblemCard } from "@/ui/ProblemCard";
-import { saveFile } from "@/ui/save-file";
 
 import { downloadSound, downloadWords, fileName } from "./download";
 import "./download-dialog.css";

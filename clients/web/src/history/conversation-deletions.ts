@@ -3,6 +3,7 @@
 import { Code } from "@connectrpc/connect";
 
 import { beforeSignOut } from "@/auth/session";
+import { keep, keptJson } from "@/device/kept";
 import { access, histories, leaving } from "@/rpc/clients";
 import { refusalFromError } from "@/rpc/refusal";
 
@@ -37,21 +38,11 @@ export const deletions = new Deletions({
   },
   kept: {
     get: () => {
-      try {
-        const kept: unknown = JSON.parse((key() && localStorage.getItem(key())) || "[]");
-        return Array.isArray(kept) ? kept.filter((each) => typeof each === "string") : [];
-      } catch {
-        return [];
-      }
+      const ids = key() ? keptJson(key()) : [];
+      return Array.isArray(ids) ? ids.filter((each) => typeof each === "string") : [];
     },
     set: (ids) => {
-      try {
-        if (!key()) return;
-        if (ids.length > 0) localStorage.setItem(key(), JSON.stringify(ids));
-        else localStorage.removeItem(key());
-      } catch {
-        // Kept as long as the page.
-      }
+      if (key()) keep(key(), ids.length > 0 ? JSON.stringify(ids) : null);
     },
   },
 });

@@ -20,6 +20,8 @@ import { HistoryService } from "@parley/stubs/parley/history/v1/history_pb";
 import { MediaService } from "@parley/stubs/parley/media/v1/media_pb";
 import { UserService } from "@parley/stubs/parley/user/v1/user_pb";
 
+import { keep, kept } from "@/device/kept";
+
 import { Access } from "./access";
 
 /** Tells the server that this caller keeps its refresh token in a cookie. */
@@ -40,11 +42,8 @@ export const access = new Access({
     // Absent on a plain-HTTP origin other than localhost, where one tab has to do.
     "locks" in navigator ? await navigator.locks.request("parley.refresh", work) : await work(),
   hint: {
-    get: () => storage()?.getItem(HINT) === "1",
-    set: (signedIn) => {
-      if (signedIn) storage()?.setItem(HINT, "1");
-      else storage()?.removeItem(HINT);
-    },
+    get: () => kept(HINT) === "1",
+    set: (signedIn) => keep(HINT, signedIn ? "1" : null),
   },
 });
 
@@ -93,11 +92,3 @@ export const leaving = {
   histories: createClient(HistoryService, leavingTransport),
   users: createClient(UserService, leavingTransport),
 };
-
-function storage(): Storage | null {
-  try {
-    return globalThis.localStorage;
-  } catch {
-    return null;
-  }
-}

@@ -1,11 +1,11 @@
 import { useEffect, useRef, useState } from "react";
 
+import { saveFile } from "@/device/save-file";
 import { users } from "@/rpc/clients";
 import { type Problem, problemFromError } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { Switch } from "@/ui/Field";
 import { ProblemCard } from "@/ui/ProblemCard";
-import { saveFile } from "@/ui/save-file";
 
 import "./data-section.css";
 import { DeleteAccount } from "./DeleteAccount";

@@ -54,11 +54,15 @@ test("what is kept of it comes back as it was, and what is not whole does not", 
   rememberLeft(left);
   expect(leftTalk()).toEqual(left);
   expect(leftTalk(Date.now() + 2 * 3_600_000)).toBeNull();
-  expect(["", "null", "c1", "{}", '{"conversationId":"c1"}'].map(parseLeft)).toEqual([
+  const { seq, ...numbered } = { ...left, lastSeq: "31" };
+  const broken = [
+    undefined,
     null,
-    null,
-    null,
-    null,
-    null,
-  ]);
+    "c1",
+    {},
+    numbered,
+    { ...numbered, seq },
+    { ...numbered, seq: "x" },
+  ];
+  expect(broken.map(parseLeft)).toEqual(broken.map(() => null));
 });

@@ -4,8 +4,10 @@
  * What is kept of it has no word that was said; the server tells those again, to its learner alone.
  */
 
-import type { LeftSession } from "@/transports/session";
+import { keep, keptJson } from "@/device/kept";
+import type { LeftSession } from "@/transports/bearings";
 
+// Not of the tab alone: who closed it by accident opens another.
 const KEY = "parley.left-talk";
 // Opening the page and the session takes a while as well.
 const MARGIN_S = 5;
@@ -30,12 +32,12 @@ export function openUntil(resumeS: number, now = Date.now()): number {
 /** Keeps it for the next page. */
 export function rememberLeft(left: LeftTalk): void {
   const { seq, lastSeq } = left;
-  storage()?.setItem(KEY, JSON.stringify({ ...left, seq: String(seq), lastSeq: String(lastSeq) }));
+  keep(KEY, JSON.stringify({ ...left, seq: String(seq), lastSeq: String(lastSeq) }));
 }
 
 /** Returns the talk that was left lately; null where there was none. */
 export function leftTalk(now = Date.now()): LeftTalk | null {
-  const left = parseLeft(storage()?.getItem(KEY) ?? null);
+  const left = parseLeft(keptJson(KEY));
   return left && now < left.until + TOLD_FOR_MS ? left : null;
 }
 
@@ -46,38 +48,27 @@ export function canGoOn(left: LeftTalk | null, now = Date.now()): left is LeftTa
 
 /** It goes on, it has been told, or it is nobody's business any more. */
 export function forgetLeft(): void {
-  storage()?.removeItem(KEY);
+  keep(KEY, null);
 }
 
-/** Reads what was kept; null where it is not whole. */
-export function parseLeft(text: string | null): LeftTalk | null {
-  try {
-    const kept = JSON.parse(text ?? "null") as Record<keyof LeftTalk, unknown> | null;
-    if (!kept) return null;
-    const { conversationId, handle, affinity, transport, seq, lastSeq } = kept;
-    const { unheard, typedOnly, began, until } = kept;
-    const ways: unknown[] = ["upload", "push", "websocket"];
-    const whole =
-      [conversationId, handle, affinity, seq, lastSeq].every((one) => typeof one === "string") &&
-      [unheard, began, until].every((one) => typeof one === "number") &&
-      ways.includes(transport);
-    if (!whole) return null;
-    return {
-      ...(kept as LeftTalk),
-      typedOnly: typedOnly === true,
-      seq: BigInt(seq as string),
-      lastSeq: BigInt(lastSeq as string),
-    };
-  } catch {
-    return null;
-  }
-}
-
-// Not of the tab alone: who closed it by accident opens another.
-function storage(): Storage | null {
-  try {
-    return globalThis.localStorage;
-  } catch {
-    return null;
-  }
+/** Reads what was kept, as JSON has it; null where it is not whole. */
+export function parseLeft(left: unknown): LeftTalk | null {
+  if (typeof left !== "object" || left === null) return null;
+  const { conversationId, handle, affinity, transport, seq, lastSeq, ...more } = left as Partial<
+    Record<keyof LeftTalk, unknown>
+  >;
+  const { unheard, typedOnly, began, until } = more;
+  const ways: unknown[] = ["upload", "push", "websocket"];
+  const whole =
+    [conversationId, handle, affinity].every((one) => typeof one === "string") &&
+    [seq, lastSeq].every((one) => typeof one === "string" && /^\d+$/.test(one)) &&
+    [unheard, began, until].every((one) => typeof one === "number") &&
+    ways.includes(transport);
+  if (!whole) return null;
+  return {
+    ...(left as LeftTalk),
+    typedOnly: typedOnly === true,
+    seq: BigInt(seq as string),
+    lastSeq: BigInt(lastSeq as string),
+  };
 }

@@ -3,45 +3,55 @@ import { beforeEach, expect, test } from "vitest";
 import { Heartbeat } from "./heartbeat";
 
 let now: number;
-let due: (() => void) | null;
+let timers: { readonly at: number; readonly run: () => void }[];
 let pings: bigint[];
 let lost: number;
+let unproved: number;
 let heartbeat: Heartbeat;
 
+/** Lets time pass; what fell due meanwhile runs, all of it late. */
 function pass(ms: number): void {
   now += ms;
-  const run = due;
-  due = null;
-  run?.();
+  const due = timers.filter(({ at }) => at <= now);
+  timers = timers.filter(({ at }) => at > now);
+  for (const { run } of due) run();
 }
 
 beforeEach(() => {
   now = 1_000;
-  due = null;
+  timers = [];
   pings = [];
   lost = 0;
+  unproved = 0;
   const world = {
     now: () => now,
-    after: (_ms: number, run: () => void) => {
-      due = run;
-      return () => (due = null);
+    after: (ms: number, run: () => void) => {
+      const timer = { at: now + ms, run };
+      timers.push(timer);
+      return () => (timers = timers.filter((each) => each !== timer));
     },
   };
-  heartbeat = new Heartbeat(
-    world,
-    (nonce) => pings.push(nonce),
-    () => lost++,
-  );
+  heartbeat = new Heartbeat(world, {
+    ping: (nonce) => pings.push(nonce),
+    lost: () => lost++,
+    unproved: () => unproved++,
+  });
   heartbeat.begin();
 });
 
-test("keeps the shortest of the round trips", () => {
-  for (const took of [80, 30, 50]) {
-    now += took;
-    heartbeat.pong(pings.at(-1) ?? 0n);
-    pass(5_000);
-  }
+/** Answers the newest ping after `tookMs`, and waits for the next. */
+function answer(tookMs: number): void {
+  now += tookMs;
+  heartbeat.heard();
+  heartbeat.pong(pings.at(-1) ?? 0n);
+  pass(5_000);
+}
+
+test("tells the shortest of the last round trips: one of another network is forgotten", () => {
+  for (const tookMs of [80, 30, 50]) answer(tookMs);
   expect(heartbeat.roundTripMs).toBe(30);
+  for (let i = 0; i < 6; i++) answer(90 + i);
+  expect(heartbeat.roundTripMs).toBe(90);
 });
 
 test("counts no answer twice, and none to an older ping", () => {
@@ -68,4 +78,18 @@ test("is content with anything that comes, and with silence once it was stopped"
   heartbeat.stop();
   pass(60_000);
   expect(lost).toBe(0);
+});
+
+test("says that nothing seems to arrive, until a ping was answered once", () => {
+  pass(7_999);
+  expect([unproved, heartbeat.proved]).toEqual([0, false]);
+  // What the server says unasked proves nothing.
+  heartbeat.pong(0n);
+  pass(1);
+  expect(unproved).toBe(1);
+  heartbeat.begin();
+  heartbeat.pong(1n);
+  heartbeat.begin();
+  pass(8_000);
+  expect([unproved, heartbeat.proved]).toEqual([1, true]);
 });

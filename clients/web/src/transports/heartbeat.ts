@@ -1,8 +1,17 @@
-/** Whether a connection is alive, and how far away the server is. Knows no clock of its own. */
+/**
+ * Whether a connection carries what is sent, and how far away the server is: by pings.
+ *
+ * Knows no clock of its own.
+ */
 
-// A connection without any answer to three pings is dead, whatever TCP believes.
 const PING_EVERY_MS = 5_000;
+// Three pings without a sign of life, and a second for the last of them, whatever TCP believes.
 const LOST_AFTER_MS = 16_000;
+// The first ping leaves with the first message. A way up that a proxy holds back carries none for
+// as long as it is open, while the way down works: no silence tells.
+const PROVED_WITHIN_MS = 8_000;
+// Half a minute of them: the shortest is the line's own, and a line changes.
+const ROUND_TRIPS_KEPT = 6;
 
 /** What it needs of the world. */
 export interface HeartbeatWorld {
@@ -11,23 +20,40 @@ export interface HeartbeatWorld {
   after(ms: number, run: () => void): () => void;
 }
 
+/** What it has to say. */
+export interface HeartbeatEvents {
+  /** Send this ping. */
+  ping(nonce: bigint): void;
+  /** The connection is dead: nothing has come for a while. It is silent from then on. */
+  lost(): void;
+  /** The connection stands, and no ping was ever answered: what is sent seems not to arrive. */
+  unproved(): void;
+}
+
 /** Of one session: `begin` with each connection, `stop` with its end. */
 export class Heartbeat {
   #nonce = 0n;
-  #sentAt = 0;
+  /** When the newest ping left; null once it was answered. */
+  #sentAt: number | null = null;
   #heardAt = 0;
-  #roundTripMs: number | null = null;
-  #cancel: (() => void) | null = null;
+  #proved = false;
+  #roundTrips: readonly number[] = [];
+  #cancelBeat: (() => void) | null = null;
+  #cancelProof: (() => void) | null = null;
 
   constructor(
     private readonly world: HeartbeatWorld,
-    private readonly ping: (nonce: bigint) => void,
-    private readonly lost: () => void,
+    private readonly on: HeartbeatEvents,
   ) {}
 
-  /** The shortest round trip of the last ones, in milliseconds; null before the first. */
+  /** The shortest of the last round trips, in milliseconds; null before the first. */
   get roundTripMs(): number | null {
-    return this.#roundTripMs;
+    return this.#roundTrips.length > 0 ? Math.min(...this.#roundTrips) : null;
+  }
+
+  /** Whether a ping was ever answered: what is sent arrives. */
+  get proved(): boolean {
+    return this.#proved;
   }
 
   /** Sends pings from now on. */
@@ -35,6 +61,9 @@ export class Heartbeat {
     this.stop();
     this.#heardAt = this.world.now();
     this.#beat();
+    if (!this.#proved) {
+      this.#cancelProof = this.world.after(PROVED_WITHIN_MS, () => this.on.unproved());
+    }
   }
 
   /** Something came from the server. */
@@ -42,30 +71,36 @@ export class Heartbeat {
     this.#heardAt = this.world.now();
   }
 
-  /** Takes the answer to a ping. Only the newest counts: an older one that is late says little. */
+  /** Takes a pong. Only the newest ping's is measured: one that is late says little. */
   pong(nonce: bigint): void {
-    if (nonce !== this.#nonce || this.#sentAt === 0) return;
-    const measured = this.world.now() - this.#sentAt;
-    this.#sentAt = 0;
-    this.#roundTripMs =
-      this.#roundTripMs === null ? measured : Math.min(this.#roundTripMs, measured);
+    // Those of nonce 0 come unasked.
+    if (nonce === 0n) return;
+    this.#proved = true;
+    this.#cancelProof?.();
+    if (nonce !== this.#nonce || this.#sentAt === null) return;
+    const tookMs = this.world.now() - this.#sentAt;
+    this.#sentAt = null;
+    this.#roundTrips = [...this.#roundTrips, tookMs].slice(-ROUND_TRIPS_KEPT);
   }
 
-  /** Sends no more of them. */
+  /** Sends no more of them, and says nothing. */
   stop(): void {
-    this.#cancel?.();
-    this.#cancel = null;
+    this.#cancelBeat?.();
+    this.#cancelBeat = null;
+    this.#cancelProof?.();
+    this.#cancelProof = null;
   }
 
   #beat(): void {
-    if (this.world.now() - this.#heardAt > LOST_AFTER_MS) {
+    const now = this.world.now();
+    if (now - this.#heardAt > LOST_AFTER_MS) {
       this.stop();
-      this.lost();
+      this.on.lost();
       return;
     }
     this.#nonce += 1n;
-    this.#sentAt = this.world.now();
-    this.ping(this.#nonce);
-    this.#cancel = this.world.after(PING_EVERY_MS, () => this.#beat());
+    this.#sentAt = now;
+    this.#cancelBeat = this.world.after(PING_EVERY_MS, () => this.#beat());
+    this.on.ping(this.#nonce);
   }
 }

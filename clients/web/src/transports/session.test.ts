@@ -11,8 +11,10 @@ import { beforeEach, describe, expect, test } from "vitest";
 
 import { type Refusal, refusal } from "@/rpc/refusal";
 
+import type { LeftSession } from "./bearings";
 import type { Count, Link, LinkEvents, Place, SessionTransport } from "./link";
-import { type LeftSession, LiveSession, RECONNECT_FOR_MS } from "./session";
+import { RECONNECT_FOR_MS } from "./retries";
+import { LiveSession } from "./session";
 
 /** One opened connection as the test sees it. */
 interface Opened {
@@ -282,6 +284,17 @@ describe("a session whose connection broke", () => {
     expect(change?.message.value).toMatchObject({ muted: true, captionsOnly: true });
   });
 
+  test("tells the new connection of what changed while the sign-in was renewed", async () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(refusal(Code.Unauthenticated, "expired", "TOKEN_EXPIRED"));
+    session.changeSettings({ muted: true });
+    await Promise.resolve();
+    transport.last.events.onResponse(started(0, { resumed: true }));
+    const change = transport.last.sent.find((each) => each.message.case === "settings");
+    expect(change?.message.value).toMatchObject({ muted: true });
+    expect(connections).toEqual([]);
+  });
+
   test("tries more and more slowly, and gives up after half a minute", () => {
     transport.last.events.onResponse(started(1));
     transport.last.events.onEnd(BROKEN);
@@ -440,6 +453,16 @@ describe("a session that another page goes on with", () => {
     session = make();
     session.goOn(left);
     expect(transport.last.count).toMatchObject({ seq: 8n, affinity: "" });
+  });
+
+  test("is ended in the other page's count where no connection stands any more", () => {
+    transport = new FakeTransport();
+    session = make();
+    session.goOn(left);
+    session.leave();
+    expect(transport.farewells).toEqual([
+      { place: { conversationId: "c", affinity: "a1" }, seq: 8n },
+    ]);
   });
 
   test("is over where the server waits no longer", () => {

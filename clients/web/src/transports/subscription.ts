@@ -13,21 +13,21 @@ import type { Count, Place } from "./link";
 /** The gateway's mark of the process that holds a session: read once, sent with every request. */
 export const AFFINITY_HEADER = "x-parley-affinity";
 
-/**
- * Opens or resumes a session and reads what it says.
- *
- * `onPlace` comes before the `started` that says it. `onEnd` comes once, with null where the stream
- * ended in good order; not at all after `signal` was aborted.
- */
+/** What a subscription tells; nothing after its signal was aborted. */
+export interface SubscriptionEvents {
+  /** Where the session is: once, before the `started` that says it. */
+  place(place: Place): void;
+  response(response: ConverseResponse): void;
+  /** Once: null where the stream ended in good order. */
+  end(refusal: Refusal | null): void;
+}
+
+/** Opens or resumes a session and reads what it says, until its end or `signal`. */
 export function subscribe(
   start: StartSession,
   count: Count,
   signal: AbortSignal,
-  on: {
-    place(place: Place): void;
-    response(response: ConverseResponse): void;
-    end(refusal: Refusal | null): void;
-  },
+  on: SubscriptionEvents,
 ): void {
   void read(start, count, signal, on).then(
     () => {
@@ -43,7 +43,7 @@ async function read(
   start: StartSession,
   count: Count,
   signal: AbortSignal,
-  on: Parameters<typeof subscribe>[3],
+  on: SubscriptionEvents,
 ): Promise<void> {
   let affinity = count.affinity ?? "";
   const responses = conversations.subscribe(
@@ -61,7 +61,7 @@ async function read(
   for await (const { response } of responses) {
     if (signal.aborted) return;
     if (!response) continue;
-    // The one that began the session is told again where all is.
+    // A page that goes on with another's session is told everything again, that `started` included.
     if (response.message.case === "started" && !placed) {
       placed = true;
       on.place({ conversationId: response.message.value.conversationId, affinity });
