@@ -1,8 +1,8 @@
 import type { Account } from "@parley/stubs/parley/user/v1/user_pb";
 import { useEffect, useId, useRef, useState } from "react";
 
-import { prefer, usePreferences } from "@/app/talk-preferences";
 import { Switch } from "@/ui/Field";
+import { prefer, usePreferences } from "@/wishes/talk-preferences";
 
 import { Part } from "./Part";
 import { USUAL_PATIENCE, patienceWords } from "./patience";

@@ -1,20 +1,17 @@
 import type { Account } from "@parley/stubs/parley/user/v1/user_pb";
-import { useEffect, useState } from "react";
 
-import { type TalkPreferences, SPEECH_RATES, prefer, usePreferences } from "@/app/talk-preferences";
-import { microphones } from "@/audio/microphone";
 import { ai } from "@/rpc/clients";
 import { useCall } from "@/rpc/use-call";
 import { SelectField, Switch } from "@/ui/Field";
 import { ProblemCard } from "@/ui/ProblemCard";
-import { Segments } from "@/ui/Segments";
+import { MicrophoneField } from "@/wishes/MicrophoneField";
+import { SpeedField } from "@/wishes/SpeedField";
+import { type TalkPreferences, prefer, usePreferences } from "@/wishes/talk-preferences";
+import { voiceWords } from "@/wishes/voice-words";
 
 import { Part } from "./Part";
 import { SavingWords } from "./SavingWords";
 import { useSaving } from "./use-saving";
-import { voiceWords } from "./voice-words";
-
-const RATE_WORDS = ["Slow", "Calm", "Natural", "Quick"] as const;
 
 const WAYS: readonly (readonly [TalkPreferences["transport"], string])[] = [
   ["auto", "Whatever works best here"],
@@ -28,7 +25,6 @@ export function VoiceSection({ account }: { readonly account: Account }) {
   const wishes = usePreferences();
   const saving = useSaving();
   const voices = useCall("voices", async (signal) => (await ai.listVoices({}, { signal })).voices);
-  const devices = useMicrophones();
   const known = voices.value ?? [];
   return (
     <>
@@ -58,36 +54,16 @@ export function VoiceSection({ account }: { readonly account: Account }) {
             ))}
           </SelectField>
         )}
-        <Segments
-          label="How fast the tutor speaks"
-          choices={SPEECH_RATES.map((rate, i) => [rate, RATE_WORDS[i] ?? String(rate)] as const)}
-          value={nearest(wishes.speechRate)}
-          onChange={(speechRate) => prefer({ speechRate })}
-        />
+        <SpeedField rate={wishes.speechRate} onChoose={(speechRate) => prefer({ speechRate })} />
         <div className="part-row">
           <SavingWords saving={saving} />
         </div>
       </Part>
       <Part title="Sound on this device" about="Kept in this browser alone.">
-        <SelectField
-          label="Microphone"
-          hint={
-            devices.some((each) => each.label)
-              ? undefined
-              : "Your browser tells their names after your first talk."
-          }
-          value={wishes.microphoneId}
-          onChange={(event) => prefer({ microphoneId: event.target.value })}
-        >
-          <option value="">The system’s choice</option>
-          {devices
-            .filter((each) => each.deviceId)
-            .map((each, i) => (
-              <option key={each.deviceId} value={each.deviceId}>
-                {each.label || `Microphone ${i + 1}`}
-              </option>
-            ))}
-        </SelectField>
+        <MicrophoneField
+          chosen={wishes.microphoneId}
+          onChoose={(microphoneId) => prefer({ microphoneId })}
+        />
         <Switch
           label="I wear headphones"
           hint="Your voice is sent as it is, without taking the tutor’s echo out of it. You sound clearer."
@@ -121,27 +97,4 @@ export function VoiceSection({ account }: { readonly account: Account }) {
       </Part>
     </>
   );
-}
-
-function nearest(rate: number): (typeof SPEECH_RATES)[number] {
-  return SPEECH_RATES.reduce((best, each) =>
-    Math.abs(each - rate) < Math.abs(best - rate) ? each : best,
-  );
-}
-
-function useMicrophones(): readonly MediaDeviceInfo[] {
-  const [devices, setDevices] = useState<readonly MediaDeviceInfo[]>([]);
-  useEffect(() => {
-    let gone = false;
-    microphones().then(
-      (found) => {
-        if (!gone) setDevices(found);
-      },
-      () => undefined,
-    );
-    return () => {
-      gone = true;
-    };
-  }, []);
-  return devices;
 }

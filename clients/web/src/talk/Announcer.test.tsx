@@ -1,6 +1,8 @@
 import { act, render, screen } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import { DEFAULT_PREFERENCES, prefer } from "@/wishes/talk-preferences";
+
 import { Announcer } from "./Announcer";
 import { NEW_SESSION, type TurnView } from "./session-view";
 import { talk } from "./talk";
@@ -58,6 +60,7 @@ beforeEach(() => {
 
 afterEach(() => {
   vi.useRealTimers();
+  prefer(DEFAULT_PREFERENCES);
 });
 
 test("says whose turn it is when that has settled, and not what passes", () => {
@@ -76,6 +79,23 @@ test("is silent while the tutor can be heard, and tells new notes afterwards, on
   expect(screen.getByRole("status")).not.toHaveTextContent("Note");
   become({ sounding: false, view: view({ floor: "listening" }) }, 1_000);
   expect(screen.getByRole("status")).toHaveTextContent("Note: not “go” but “goes”. Your turn");
+  become({ muted: true }, 1_000);
+  expect(screen.getByRole("status").textContent).toBe("Muted");
+});
+
+test("reads each answer whole and once where the tutor is asked to be silent", () => {
+  const words = [{ text: "He goes", startMs: 0 }];
+  const reply: TurnView = { ...TURN, corrections: [], words, end: "" };
+  become({ view: view({ turns: [{ ...reply, end: "completed" }] }) }, 1_000);
+  // What was heard before is not read now.
+  expect(screen.getByRole("status").textContent).toBe("Your turn");
+  prefer({ captionsOnly: true });
+  const second = { ...reply, number: 2, generation: 2 };
+  become({ view: view({ turns: [reply, second], floor: "thinking" }) }, 1_000);
+  expect(screen.getByRole("status").textContent).toBe("Thinking…");
+  const whole = { ...second, words: [...words, { text: " home.", startMs: 0 }], end: "completed" };
+  become({ view: view({ turns: [reply, whole as TurnView], floor: "listening" }) }, 1_000);
+  expect(screen.getByRole("status").textContent).toBe("He goes home. Your turn");
   become({ muted: true }, 1_000);
   expect(screen.getByRole("status").textContent).toBe("Muted");
 });

@@ -1,15 +1,19 @@
 import { useEffect, useRef, useState } from "react";
 
-import { usePreferences } from "@/app/talk-preferences";
+import { usePreferences } from "@/wishes/talk-preferences";
 
-import { newNotes } from "./announcement";
+import { newNotes, newReplies } from "./announcement";
 import { floorWords } from "./floor-words";
 import { useTalk } from "./use-talk";
 
 // Whose turn it is changes within a breath; only what stays is worth saying.
 const SETTLED_MS = 800;
 
-/** Tells a screen reader whose turn it is, and new notes: never while one of both is speaking. */
+/**
+ * Tells a screen reader whose turn it is, and new notes: never while one of both is speaking.
+ *
+ * With captions only it reads the tutor's answers as well: nobody else does.
+ */
 export function Announcer() {
   const floor = useTalk((state) => state.view.floor);
   const turns = useTalk((state) => state.view.turns);
@@ -18,7 +22,7 @@ export function Announcer() {
   const holding = useTalk((state) => state.holding);
   const hears = useTalk((state) => state.listening === "on");
   const finishing = useTalk((state) => state.phase === "finishing");
-  const { pushToTalk } = usePreferences();
+  const { pushToTalk, captionsOnly } = usePreferences();
   const told = useRef(new Set<string>());
   const [said, setSaid] = useState("");
   const { title } = floorWords(floor, { muted, pushToTalk, holding, hears, finishing });
@@ -27,10 +31,12 @@ export function Announcer() {
   useEffect(() => {
     if (silent) return;
     const timer = setTimeout(() => {
-      setSaid([...newNotes(turns, told.current), title].join(" "));
+      const replies = newReplies(turns, told.current);
+      const notes = newNotes(turns, told.current);
+      setSaid([...(captionsOnly ? replies : []), ...notes, title].join(" "));
     }, SETTLED_MS);
     return () => clearTimeout(timer);
-  }, [silent, turns, title]);
+  }, [silent, turns, title, captionsOnly]);
   return (
     <p className="unseen" role="status">
       {said}

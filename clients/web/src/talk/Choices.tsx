@@ -1,15 +1,13 @@
-import { useEffect, useState } from "react";
-
-import { SPEECH_RATES, type TalkPreferences, usePreferences } from "@/app/talk-preferences";
-import { microphones } from "@/audio/microphone";
 import { SelectField, Switch } from "@/ui/Field";
-import { Segments } from "@/ui/Segments";
+import { MicrophoneField } from "@/wishes/MicrophoneField";
+import { SpeedField } from "@/wishes/SpeedField";
+import { type TalkPreferences, usePreferences } from "@/wishes/talk-preferences";
+import { voiceWords } from "@/wishes/voice-words";
 
-import { type Catalog, accentName, voicesOf } from "./catalog";
+import { type Catalog, voicesOf } from "./catalog";
 import "./choices.css";
 import { talk } from "./talk";
-
-const RATE_WORDS = ["Slow", "Calm", "Natural", "Quick"] as const;
+import { TutorField } from "./TutorField";
 
 /** Tutor, voice, speed and manners. In a talk that goes on, what cannot change is left out. */
 export function Choices({
@@ -20,30 +18,16 @@ export function Choices({
   readonly live: boolean;
 }) {
   const wishes = usePreferences();
-  const devices = useMicrophones();
   const prefer = (change: Partial<TalkPreferences>) => talk.prefer(change);
   const voices = catalog ? voicesOf(catalog, wishes.engine) : [];
-  const engines = catalog?.engines ?? [];
   return (
     <div className="choices">
-      {!live && engines.length > 0 && (
-        <SelectField
-          label="Tutor"
-          hint={
-            engines.find((each) => (wishes.engine ? each.name === wishes.engine : each.default))
-              ?.description
-          }
-          value={wishes.engine}
-          onChange={(event) => prefer({ engine: event.target.value, voice: "" })}
-        >
-          <option value="">The server’s choice</option>
-          {engines.map((each) => (
-            <option key={each.name} value={each.name} disabled={!each.available}>
-              {each.name}
-              {each.available ? "" : " (not available)"}
-            </option>
-          ))}
-        </SelectField>
+      {!live && (
+        <TutorField
+          engines={catalog?.engines ?? []}
+          chosen={wishes.engine}
+          onChoose={(engine) => prefer({ engine, voice: "" })}
+        />
       )}
       {voices.length > 0 && (
         <SelectField
@@ -55,33 +39,16 @@ export function Choices({
           <option value="">The tutor’s own</option>
           {voices.map((each) => (
             <option key={each.name} value={each.name}>
-              {[each.displayName || each.name, accentName(each.language)]
-                .filter(Boolean)
-                .join(" · ")}
+              {voiceWords(each)}
             </option>
           ))}
         </SelectField>
       )}
-      {devices.length > 1 && (
-        <SelectField
-          label="Microphone"
-          value={wishes.microphoneId}
-          onChange={(event) => prefer({ microphoneId: event.target.value })}
-        >
-          <option value="">The system’s choice</option>
-          {devices.map((each, i) => (
-            <option key={each.deviceId} value={each.deviceId}>
-              {each.label || `Microphone ${i + 1}`}
-            </option>
-          ))}
-        </SelectField>
-      )}
-      <Segments
-        label="How fast the tutor speaks"
-        choices={SPEECH_RATES.map((rate, i) => [rate, RATE_WORDS[i] ?? ""] as const)}
-        value={wishes.speechRate}
-        onChange={(speechRate) => prefer({ speechRate })}
+      <MicrophoneField
+        chosen={wishes.microphoneId}
+        onChoose={(microphoneId) => prefer({ microphoneId })}
       />
+      <SpeedField rate={wishes.speechRate} onChoose={(speechRate) => prefer({ speechRate })} />
       <div className="choices-switches">
         <Switch
           label="Hold to talk"
@@ -119,21 +86,4 @@ export function Choices({
       </div>
     </div>
   );
-}
-
-function useMicrophones(): readonly MediaDeviceInfo[] {
-  const [devices, setDevices] = useState<readonly MediaDeviceInfo[]>([]);
-  useEffect(() => {
-    let gone = false;
-    microphones().then(
-      (found) => {
-        if (!gone) setDevices(found);
-      },
-      () => undefined,
-    );
-    return () => {
-      gone = true;
-    };
-  }, []);
-  return devices;
 }

@@ -1,8 +1,8 @@
 import { useEffect, useState } from "react";
 
-import { prefer, usePreferences } from "@/app/talk-preferences";
 import { Dialog } from "@/ui/Dialog";
 import { SelectField } from "@/ui/Field";
+import { prefer, usePreferences } from "@/wishes/talk-preferences";
 
 import type { Diagnostics } from "./diagnostics";
 import "./diagnostics-dialog.css";

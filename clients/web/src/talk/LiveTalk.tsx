@@ -1,13 +1,14 @@
 import { useEffect, useState } from "react";
 
-import { usePreferences } from "@/app/talk-preferences";
 import { useCall } from "@/rpc/use-call";
 import { Button, IconButton } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
 import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 import { Spinner } from "@/ui/Spinner";
+import { usePreferences } from "@/wishes/talk-preferences";
 
+import { AnotherTalk } from "./AnotherTalk";
 import { Announcer } from "./Announcer";
 import { readCatalog } from "./catalog";
 import { Choices } from "./Choices";
@@ -200,13 +201,21 @@ function ChoicesDialog({
 }) {
   return (
     <Dialog open={open} onClose={onClose} title="How you talk" wide>
-      <LiveChoices />
+      <LiveChoices onClose={onClose} />
     </Dialog>
   );
 }
 
-/** Asks for the voices only when somebody wants to choose one. */
-function LiveChoices() {
+/** Asks what there is only when somebody wants to choose. */
+function LiveChoices({ onClose }: { readonly onClose: () => void }) {
   const catalog = useCall("catalog", readCatalog);
-  return <Choices catalog={catalog.value} live />;
+  return (
+    <>
+      {catalog.problem && !catalog.value && (
+        <ProblemCard problem={catalog.problem} onWayOn={catalog.again} />
+      )}
+      <Choices catalog={catalog.value} live />
+      {catalog.value && <AnotherTalk catalog={catalog.value} onBegin={onClose} />}
+    </>
+  );
 }

@@ -10,8 +10,8 @@ import userEvent from "@testing-library/user-event";
 import axe from "axe-core";
 import { beforeEach, expect, test, vi } from "vitest";
 
-import { DEFAULT_PREFERENCES, prefer, preferences } from "@/app/talk-preferences";
 import { ai, conversations } from "@/rpc/clients";
+import { DEFAULT_PREFERENCES, prefer, preferences } from "@/wishes/talk-preferences";
 
 import { Lobby, greeting } from "./Lobby";
 import { talk } from "./talk";

@@ -1,13 +1,13 @@
 import { useEffect, useRef } from "react";
 
-import { prefer, usePreferences } from "@/app/talk-preferences";
 import { forgetSignIn, useAccount } from "@/auth/session";
-import { useCall } from "@/rpc/use-call";
 import type { WayOn } from "@/rpc/problem";
+import { useCall } from "@/rpc/use-call";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
+import { prefer, usePreferences } from "@/wishes/talk-preferences";
 
 import { readCatalog } from "./catalog";
 import { Choices } from "./Choices";

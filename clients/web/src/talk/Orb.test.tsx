@@ -1,7 +1,7 @@
 import { fireEvent, render, screen } from "@testing-library/react";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import { DEFAULT_PREFERENCES, prefer } from "@/app/talk-preferences";
+import { DEFAULT_PREFERENCES, prefer } from "@/wishes/talk-preferences";
 
 import { Orb, orbRole } from "./Orb";
 import { type Floor, NEW_SESSION } from "./session-view";

@@ -1,8 +1,8 @@
 import { useEffect, useRef } from "react";
 
-import { usePreferences } from "@/app/talk-preferences";
 import { classes } from "@/ui/classes";
 import { Icon, type IconName } from "@/ui/Icon";
+import { usePreferences } from "@/wishes/talk-preferences";
 
 import "./orb.css";
 import { talk } from "./talk";

@@ -1,12 +1,12 @@
 import { Link } from "wouter";
 
-import { prefer } from "@/app/talk-preferences";
 import { forgetSignIn, useAccount } from "@/auth/session";
 import type { WayOn } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
+import { prefer } from "@/wishes/talk-preferences";
 
 import { clock } from "./floor-words";
 import "./summary.css";

@@ -1,6 +1,5 @@
 import { useEffect, useRef, useState } from "react";
 
-import { usePreferences } from "@/app/talk-preferences";
 import { useAccount } from "@/auth/session";
 import { Button } from "@/ui/Button";
 
@@ -15,7 +14,6 @@ const NEAR_PX = 120;
 export function Transcript() {
   const turns = useTalk((state) => state.view.turns);
   const replay = useTalk((state) => state.replay);
-  const { captionsOnly } = usePreferences();
   const name = useAccount()?.profile?.displayName || "You";
   const ref = useRef<HTMLDivElement>(null);
   const [following, setFollowing] = useState(true);
@@ -32,8 +30,8 @@ export function Transcript() {
       tabIndex={0}
       role="log"
       aria-label="What was said"
-      // Read aloud it would talk over the tutor; with captions only nobody else speaks.
-      aria-live={captionsOnly ? "polite" : "off"}
+      // Read aloud it would talk over the tutor, a piece at a time; the announcer says what is due.
+      aria-live="off"
       onScroll={({ currentTarget: box }) => {
         setFollowing(box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX);
       }}

@@ -12,7 +12,6 @@ import type {
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
 
-import { type TalkPreferences, preferences } from "@/app/talk-preferences";
 import { type Kept, keepRunning, resumed } from "@/audio/keep-running";
 import { Loudspeaker, latencyMs } from "@/audio/loudspeaker";
 import { CAPTURE_RATE_HZ } from "@/audio/microphone";
@@ -21,6 +20,7 @@ import { type Refusal, refusal, refusalFromStatus } from "@/rpc/refusal";
 import { pageProtocol } from "@/transports/choose";
 import type { SessionTransport } from "@/transports/link";
 import { LiveSession } from "@/transports/session";
+import { type TalkPreferences, preferences } from "@/wishes/talk-preferences";
 
 import type { Diagnostics } from "./diagnostics";
 import { Hearing } from "./hearing";
@@ -180,9 +180,10 @@ export class Call {
     this.#resumeS = limits?.resumeS ?? 0;
     this.speaking.open(outputFormat?.sampleRateHz);
     if (goesOn) this.hearing.goOnFrom(Number(nextSample));
+    const lost = this.store.state.listening === "lost";
     this.store.change({
       phase: "live",
-      listening: this.hearing.listening ? "on" : "typed-only",
+      listening: this.hearing.listening ? "on" : lost ? "lost" : "typed-only",
       startedAt: performance.now() - (this.#toldAgain?.goingMs ?? 0),
     });
     this.#leaveDevice = whileLive({

@@ -43,12 +43,3 @@ export function voicesOf(catalog: Catalog, engine: string): readonly Voice[] {
   if (!name) return catalog.voices;
   return catalog.voices.filter((each) => each.engines.length === 0 || each.engines.includes(name));
 }
-
-/** Where a voice comes from, in words: "American English". */
-export function accentName(tag: string): string {
-  try {
-    return new Intl.DisplayNames("en", { type: "language" }).of(tag) ?? tag;
-  } catch {
-    return tag;
-  }
-}

@@ -4,9 +4,9 @@
  * Muted, with the button up, or while a reply is repeated, nothing is sent; time goes on all the same.
  */
 
-import { preferences } from "@/app/talk-preferences";
 import { type Captured, MicrophoneError } from "@/audio/microphone";
 import { type Problem, problemFromError } from "@/rpc/problem";
+import { preferences } from "@/wishes/talk-preferences";
 
 import { LearnerVoice } from "./learner-voice";
 import { microphoneProblem } from "./microphone-problem";
@@ -86,7 +86,7 @@ export class Hearing {
 
   #lost(): void {
     const { store } = this.shared;
-    if (store.state.phase !== "live") return;
+    if (store.state.phase !== "live" && store.state.phase !== "starting") return;
     store.sound({ learner: 0 });
     store.change({
       listening: "lost",

@@ -5,9 +5,9 @@
 
 import type { ConverseResponse } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 
-import { preferences } from "@/app/talk-preferences";
 import type { Position } from "@/audio/jitter-buffer";
 import { CAPTURE_RATE_HZ } from "@/audio/microphone";
+import { preferences } from "@/wishes/talk-preferences";
 
 import { stageViews } from "./for-people";
 import { onResponse } from "./on-response";

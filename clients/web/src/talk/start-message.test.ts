@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { DEFAULT_PREFERENCES } from "@/app/talk-preferences";
+import { DEFAULT_PREFERENCES } from "@/wishes/talk-preferences";
 
 import { startMessage } from "./start-message";
 

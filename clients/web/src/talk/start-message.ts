@@ -8,7 +8,7 @@ import {
 import { AudioEncoding } from "@parley/stubs/parley/types/v1/audio_pb";
 import type { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
 
-import type { TalkPreferences } from "@/app/talk-preferences";
+import type { TalkPreferences } from "@/wishes/talk-preferences";
 
 const CLIENT = "parley-web/0.1";
 

@@ -2,7 +2,7 @@
 
 import { useEffect } from "react";
 
-import { usePreferences } from "@/app/talk-preferences";
+import { usePreferences } from "@/wishes/talk-preferences";
 
 import { talk } from "./talk";
 

@@ -9,12 +9,12 @@ import {
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-import { DEFAULT_PREFERENCES, prefer } from "@/app/talk-preferences";
 import type { JitterBuffer } from "@/audio/jitter-buffer";
 import type { LoudspeakerEvents } from "@/audio/loudspeaker";
 import type { MicrophoneOptions } from "@/audio/microphone";
 import { RefusedError, refusal } from "@/rpc/refusal";
 import type { LinkEvents, Place } from "@/transports/link";
+import { DEFAULT_PREFERENCES, prefer } from "@/wishes/talk-preferences";
 
 import { canGoOn, forgetLeft, leftTalk } from "./left-talk";
 import { Talk } from "./talk";
@@ -227,6 +227,48 @@ describe("beginning", () => {
   });
 });
 
+describe("another talk", () => {
+  test("begins with what was chosen as soon as this one has ended in good order", async () => {
+    await begin();
+    talk.startAnother({ engine: "claude", scenarioId: "travel" });
+    expect([talk.state.phase, sent()]).toEqual(["finishing", ["finish"]]);
+    expect(world.starts).toHaveLength(1);
+    server({ case: "ended", value: { summary: { turns: 3 } } });
+    expect(talk.state).toMatchObject({ phase: "starting", view: { turns: [], summary: null } });
+    await vi.waitFor(() => expect(world.starts).toHaveLength(2));
+    expect(world.starts[1]).toMatchObject({ engine: "claude", scenarioId: "travel" });
+    seq = 0n;
+    server({ case: "started", value: { conversationId: "c2" } });
+    expect(talk.state).toMatchObject({ phase: "live", listening: "on" });
+    talk.finish();
+    server({ case: "ended", value: {} });
+    expect(talk.state.phase).toBe("over");
+  });
+
+  test("is written where this one was", async () => {
+    await talk.start({ typedOnly: true });
+    server({ case: "started", value: { conversationId: "c" } });
+    talk.startAnother({});
+    server({ case: "ended", value: {} });
+    expect(talk.state).toMatchObject({ phase: "starting", listening: "typed-only" });
+  });
+
+  test("waits where the end of this one was never answered: that is told first", async () => {
+    await begin();
+    vi.useFakeTimers();
+    talk.startAnother({ scenarioId: "travel" });
+    vi.advanceTimersByTime(10_000);
+    vi.useRealTimers();
+    expect(talk.state).toMatchObject({ phase: "over", problem: { wayOn: "start-new" } });
+    expect(world.starts).toHaveLength(1);
+    talk.reset();
+    await talk.start();
+    expect(world.starts[1]).toMatchObject({ scenarioId: "travel" });
+    talk.finish();
+    expect(talk.state.phase).toBe("idle");
+  });
+});
+
 describe("an interruption", () => {
   test("by the button: silence at once, then what was heard, then the wish", async () => {
     await begin();
@@ -304,6 +346,14 @@ describe("the microphone", () => {
     await talk.listenAgain();
     expect(talk.state).toMatchObject({ listening: "on", microphoneProblem: null });
   });
+});
+
+test("a microphone that is unplugged while a talk begins is told, and the talk begins", async () => {
+  await talk.start();
+  world.microphone?.onLost();
+  server({ case: "started", value: { conversationId: "c" } });
+  expect(talk.state).toMatchObject({ phase: "live", listening: "lost" });
+  expect(talk.state.microphoneProblem?.title).toMatch(/unplugged/);
 });
 
 test("a sound system that stops is told, and a tap starts it", async () => {

@@ -7,11 +7,11 @@
 
 import { Code } from "@connectrpc/connect";
 
-import { type TalkPreferences, prefer, preferences } from "@/app/talk-preferences";
 import { MicrophoneError } from "@/audio/microphone";
 import { access } from "@/rpc/clients";
 import { problemFromRefusal } from "@/rpc/problem";
 import { type Refusal, refusal } from "@/rpc/refusal";
+import { type TalkPreferences, prefer, preferences } from "@/wishes/talk-preferences";
 
 import { Call } from "./call";
 import type { Diagnostics } from "./diagnostics";
@@ -32,6 +32,8 @@ export class Talk {
   readonly #way = new Way();
   #call: Call | null = null;
   #finishTimer: ReturnType<typeof setTimeout> | undefined;
+  /** How the talk begins that follows the one that is being ended. */
+  #next: { readonly typedOnly: boolean } | null = null;
 
   get state(): TalkState {
     return this.#store.state;
@@ -92,6 +94,19 @@ export class Talk {
       call.session?.leave();
       this.#ended(refusal(Code.DeadlineExceeded, "no answer to the end", "FINISH_UNANSWERED"));
     }, FINISH_WITHIN_MS);
+  }
+
+  /**
+   * Ends the talk in good order and begins another with `wishes`, without its summary.
+   *
+   * For what a talk keeps from its first moment. Call it from a click, as `start`. One whose end is
+   * not answered stays where it says so.
+   */
+  startAnother(wishes: Partial<TalkPreferences>): void {
+    if (this.state.phase !== "live") return;
+    prefer(wishes);
+    this.#next = { typedOnly: this.state.listening === "typed-only" };
+    this.finish();
   }
 
   /** Leaves the summary for the choice of a new talk. */
@@ -212,7 +227,9 @@ export class Talk {
 
   #ended(refused: Refusal | null): void {
     const { phase, view } = this.state;
+    const next = refused ? null : this.#next;
     this.#release();
+    if (next) return void this.start(next);
     const problem = refused ? problemFromRefusal(refused) : null;
     if (phase === "starting") this.#store.set({ ...IDLE, problem });
     else {
@@ -225,6 +242,7 @@ export class Talk {
     clearTimeout(this.#finishTimer);
     this.#call?.release();
     this.#call = null;
+    this.#next = null;
   }
 }
 

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import { DEFAULT_PREFERENCES, parsePreferences } from "./talk-preferences";
 
-test.each([null, "", "{", "7", "null", '{"speechRate":"fast","nonsense":1}'])(
+test.each([undefined, null, "{", 7, [], { speechRate: "fast", nonsense: 1 }])(
   "what was kept and makes no sense counts as nothing: %s",
   (kept) => {
     expect(parsePreferences(kept)).toEqual(DEFAULT_PREFERENCES);
@@ -10,7 +10,7 @@ test.each([null, "", "{", "7", "null", '{"speechRate":"fast","nonsense":1}'])(
 );
 
 test("what makes sense is taken, within its bounds", () => {
-  const kept = JSON.stringify({ pushToTalk: true, speechRate: 9, transport: "pigeon" });
+  const kept = { pushToTalk: true, speechRate: 9, transport: "pigeon" };
   expect(parsePreferences(kept)).toEqual({
     ...DEFAULT_PREFERENCES,
     pushToTalk: true,

@@ -2,6 +2,7 @@
 
 import { useSyncExternalStore } from "react";
 
+import { keep, keptJson } from "@/device/kept";
 import type { TransportName } from "@/transports/link";
 
 /** The wishes. */
@@ -44,7 +45,7 @@ export const SPEECH_RATES = [0.7, 0.85, 1, 1.15] as const;
 
 const KEY = "parley.talk";
 const listeners = new Set<() => void>();
-let current = read();
+let current = parsePreferences(keptJson(KEY));
 
 /** The wishes now. */
 export function preferences(): TalkPreferences {
@@ -54,11 +55,7 @@ export function preferences(): TalkPreferences {
 /** Changes some of them, and keeps them. */
 export function prefer(change: Partial<TalkPreferences>): void {
   current = { ...current, ...change };
-  try {
-    localStorage.setItem(KEY, JSON.stringify(current));
-  } catch {
-    // They hold as long as the page.
-  }
+  keep(KEY, JSON.stringify(current));
   for (const listener of [...listeners]) listener();
 }
 
@@ -70,16 +67,10 @@ export function usePreferences(): TalkPreferences {
   }, preferences);
 }
 
-/** Reads what was kept; whatever is not of its kind is left out. */
-export function parsePreferences(text: string | null): TalkPreferences {
-  let kept: unknown;
-  try {
-    kept = JSON.parse(text ?? "{}");
-  } catch {
-    return DEFAULT_PREFERENCES;
-  }
-  if (typeof kept !== "object" || kept === null) return DEFAULT_PREFERENCES;
-  const entries = Object.entries(kept).filter(
+/** Reads what was kept, as JSON has it; whatever is not of its kind is left out. */
+export function parsePreferences(wishes: unknown): TalkPreferences {
+  if (typeof wishes !== "object" || wishes === null) return DEFAULT_PREFERENCES;
+  const entries = Object.entries(wishes).filter(
     ([key, value]) =>
       key in DEFAULT_PREFERENCES &&
       typeof value === typeof DEFAULT_PREFERENCES[key as keyof TalkPreferences],
@@ -95,12 +86,4 @@ export function parsePreferences(text: string | null): TalkPreferences {
     speechRate,
     transport: transports.includes(merged.transport) ? merged.transport : "auto",
   };
-}
-
-function read(): TalkPreferences {
-  try {
-    return parsePreferences(localStorage.getItem(KEY));
-  } catch {
-    return DEFAULT_PREFERENCES;
-  }
 }
