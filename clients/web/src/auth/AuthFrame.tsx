@@ -1,7 +1,8 @@
-import { type SubmitEvent, type ReactNode, useEffect } from "react";
+import type { ReactNode, SubmitEvent } from "react";
 
 import { Icon } from "@/ui/Icon";
 import { Logo } from "@/ui/Logo";
+import { PageHeading } from "@/ui/PageHeading";
 
 import "./auth.css";
 
@@ -15,12 +16,6 @@ export function AuthFrame({
   readonly onSubmit: (event: SubmitEvent<HTMLFormElement>) => void;
   readonly children: ReactNode;
 }) {
-  useEffect(() => {
-    document.title = `${title} · Parley`;
-    return () => {
-      document.title = "Parley";
-    };
-  }, [title]);
   return (
     <div className="auth">
       <main className="auth-side">
@@ -31,7 +26,7 @@ export function AuthFrame({
             <Logo size={40} />
             Parley
           </p>
-          <h1>{title}</h1>
+          <PageHeading title={title} />
           {children}
         </form>
       </main>

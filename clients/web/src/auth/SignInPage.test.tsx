@@ -1,14 +1,15 @@
 import { Code } from "@connectrpc/connect";
-import { render, screen, waitFor } from "@testing-library/react";
+import { render, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, expect, test, vi } from "vitest";
 
+import { problemFromRefusal } from "@/rpc/problem";
 import { RefusedError, refusal } from "@/rpc/refusal";
 
 import SignInPage from "./SignInPage";
 import SignUpPage from "./SignUpPage";
 
-const session = vi.hoisted(() => ({ signIn: vi.fn(), signUp: vi.fn() }));
+const session = vi.hoisted(() => ({ signIn: vi.fn(), signUp: vi.fn(), whySignedOut: vi.fn() }));
 vi.mock("./session", () => session);
 
 const refused = (code: Code, reason: string, retryAfterMs: number | null = null) =>
@@ -17,6 +18,7 @@ const refused = (code: Code, reason: string, retryAfterMs: number | null = null)
 beforeEach(() => {
   session.signIn.mockReset().mockResolvedValue(undefined);
   session.signUp.mockReset().mockResolvedValue(undefined);
+  session.whySignedOut.mockReset().mockReturnValue(null);
 });
 
 async function fill(name: string, password: string, action: string) {
@@ -31,6 +33,14 @@ test("a password manager finds its way", () => {
   render(<SignInPage />);
   expect(screen.getByLabelText("Name")).toHaveAttribute("autocomplete", "username");
   expect(screen.getByLabelText("Password")).toHaveAttribute("autocomplete", "current-password");
+});
+
+test("whose sign-in has ended by itself is told so, and not asked to press anything else", () => {
+  const ended = refusal(Code.Unauthenticated, "", "REFRESH_TOKEN_INVALID");
+  session.whySignedOut.mockReturnValue(problemFromRefusal(ended));
+  render(<SignInPage />);
+  expect(screen.getByRole("alert")).toHaveTextContent("You have been signed out.");
+  expect(within(screen.getByRole("alert")).queryByRole("button")).not.toBeInTheDocument();
 });
 
 test("an empty form asks for nothing of the server and says what is missing", async () => {

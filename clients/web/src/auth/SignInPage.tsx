@@ -1,7 +1,7 @@
 import { type SubmitEvent, useState } from "react";
 import { Link } from "wouter";
 
-import { type Problem, problemFromError } from "@/rpc/problem";
+import { problemFromError } from "@/rpc/problem";
 import { Button } from "@/ui/Button";
 import { useCountdown, waitWords } from "@/ui/countdown";
 import { TextField } from "@/ui/Field";
@@ -12,11 +12,11 @@ import { ProblemCard } from "@/ui/ProblemCard";
 import { AuthFrame } from "./AuthFrame";
 import { type FieldErrors, focusFirstWrong, serverErrors, signInErrors } from "./form";
 import { handedOverName } from "./handed-over";
-import { signIn } from "./session";
+import { signIn, whySignedOut } from "./session";
 
 /** Signing in. */
 export default function SignInPage() {
-  const [problem, setProblem] = useState<Problem | null>(null);
+  const [problem, setProblem] = useState(whySignedOut);
   const [errors, setErrors] = useState<FieldErrors>({});
   const [busy, setBusy] = useState(false);
   const [wait, beginWait] = useCountdown();

@@ -5,6 +5,7 @@ import { useSyncExternalStore } from "react";
 
 import { type AccessState } from "@/rpc/access";
 import { access, users } from "@/rpc/clients";
+import { type Problem, problemFromRefusal } from "@/rpc/problem";
 
 import { forgiveSignOut, tellOwedSignOut, tellSignOut } from "./owed-sign-out";
 
@@ -126,6 +127,11 @@ export async function loadAccount(signal?: AbortSignal): Promise<Account | undef
     setAccount(response.account);
   }
   return account;
+}
+
+/** Why somebody who did not sign out has to sign in again; null where there is nothing to say. */
+export function whySignedOut(): Problem | null {
+  return access.endedBy && problemFromRefusal(access.endedBy);
 }
 
 /** Whether somebody is signed in. */

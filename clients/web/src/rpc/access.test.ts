@@ -127,3 +127,19 @@ test("knows whose sign-in it is, as long as there is one", () => {
   access.forget();
   expect(access.userId).toBe("");
 });
+
+test("a sign-in that the server ended says why, until there is another", async () => {
+  const access = new Access(world);
+  await access.restore();
+  expect(access.endedBy).toBeNull();
+  const reused = refusal(Code.Unauthenticated, "", "REFRESH_TOKEN_REUSED");
+  refresh.mockRejectedValueOnce(new RefusedError(reused));
+  const seen: unknown[] = [];
+  access.subscribe(() => seen.push(access.endedBy));
+  await expect(access.renew()).rejects.toThrow(RefusedError);
+  expect(seen).toEqual([reused]);
+  access.accept(pair("another"));
+  expect(access.endedBy).toBeNull();
+  access.forget();
+  expect([access.state, access.endedBy]).toEqual(["signed-out", null]);
+});

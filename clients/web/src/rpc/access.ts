@@ -8,7 +8,7 @@
 import { Code } from "@connectrpc/connect";
 import type { TokenPair } from "@parley/stubs/parley/user/v1/user_pb";
 
-import { RefusedError, refusal, refusalFromError } from "./refusal";
+import { type Refusal, RefusedError, refusal, refusalFromError } from "./refusal";
 
 /** Whether somebody is signed in; `unknown` until the first renewal has answered. */
 export type AccessState = "unknown" | "signed-in" | "signed-out";
@@ -37,6 +37,7 @@ export class Access {
   // Where the server gives no cookie, the refresh token is kept here and lost with the page.
   #refreshToken = "";
   #userId = "";
+  #endedBy: Refusal | null = null;
   #state: AccessState = "unknown";
   #renewing: Promise<string> | null = null;
   readonly #listeners = new Set<() => void>();
@@ -60,6 +61,11 @@ export class Access {
     return this.#userId;
   }
 
+  /** The refusal that ended the sign-in; null where nobody was signed in, or its owner ended it. */
+  get endedBy(): Refusal | null {
+    return this.#endedBy;
+  }
+
   /** Calls `listener` at every change of state; returns what stops that. */
   readonly subscribe = (listener: () => void): (() => void) => {
     this.#listeners.add(listener);
@@ -78,12 +84,18 @@ export class Access {
     if (livesMs !== null) this.#expiresAt = now + livesMs;
     else this.#expiresAt = seconds === undefined ? now + UNSAID_LIFE_MS : Number(seconds) * 1000;
     this.#refreshToken = tokens.refreshToken;
+    this.#endedBy = null;
     this.world.hint.set(true);
     this.#become("signed-in");
   }
 
   /** Forgets the sign-in here; ending it at the server is the caller's. */
   forget(): void {
+    this.#end(null);
+  }
+
+  #end(refused: Refusal | null): void {
+    this.#endedBy = refused;
     this.#token = "";
     this.#userId = "";
     this.#refreshToken = "";
@@ -140,7 +152,8 @@ export class Access {
       try {
         this.accept(await this.world.refresh(this.#refreshToken));
       } catch (error) {
-        if (refusalFromError(error).code === Code.Unauthenticated) this.forget();
+        const refused = refusalFromError(error);
+        if (refused.code === Code.Unauthenticated) this.#end(refused);
         throw error;
       }
       return this.#token;

@@ -102,7 +102,7 @@ const WORDS: Readonly<Record<string, Words>> = {
   ],
   ENGINE_UNAVAILABLE: [
     "The tutor cannot answer just now.",
-    "We keep trying. You can also start again.",
+    "Try again in a moment, or choose another tutor.",
     "retry",
   ],
   ENGINE_FAILED: [
@@ -157,8 +157,8 @@ const WORDS: Readonly<Record<string, Words>> = {
   ALREADY_STARTED: OUT_OF_STEP,
   AUDIO_FORMAT_UNSUPPORTED: OUT_OF_STEP,
   AUDIO_FRAME_INVALID: OUT_OF_STEP,
-  SEQUENCE_GAP: ["Something was lost on the way.", "We connect again.", "retry"],
-  AUDIO_TOO_FAST: ["Your sound came faster than it was spoken.", "We connect again.", "retry"],
+  SEQUENCE_GAP: ["Something was lost on the way.", "Try again.", "retry"],
+  AUDIO_TOO_FAST: ["Your sound came faster than it was spoken.", "Try again.", "retry"],
   MESSAGES_TOO_FAST: ["Something went too fast on our side.", "Start a new talk.", "start-new"],
   RECORDING_UNAVAILABLE: [
     "The sound is not being recorded at the moment.",
@@ -195,8 +195,8 @@ const WORDS: Readonly<Record<string, Words>> = {
   PAGE_TOKEN_INVALID: ["This list has changed meanwhile.", "Reload the page.", "reload"],
   // The server
   SERVICE_STARTING: ["Parley is just starting.", "It will be ready in a moment.", "retry"],
-  SESSION_ELSEWHERE: ["Your talk is being moved.", "We connect again.", "retry"],
-  SERVICE_STOPPING: ["The server is being restarted.", "We connect again.", "retry"],
+  SESSION_ELSEWHERE: ["Your talk is being moved.", "Try again in a moment.", "retry"],
+  SERVICE_STOPPING: ["The server is being restarted.", "Try again in a moment.", "retry"],
   PEER_UNAVAILABLE: ["A part of Parley does not answer.", "Try again in a moment.", "retry"],
   DATABASE_UNAVAILABLE: ["Parley cannot save at the moment.", "Try again in a moment.", "retry"],
   STORAGE_UNAVAILABLE: [

@@ -3,47 +3,8 @@ import { type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, us
 import "./field.css";
 
 import { classes } from "./classes";
+import { type AroundField, FieldFrame, described } from "./FieldFrame";
 import { Icon } from "./Icon";
-
-interface Around {
-  readonly label: string;
-  /** One quiet sentence under the field. */
-  readonly hint?: ReactNode;
-  /** What is wrong with it, and what would be right. */
-  readonly error?: string | undefined;
-}
-
-function Frame({
-  id,
-  label,
-  hint,
-  error,
-  children,
-}: Around & { readonly id: string; readonly children: ReactNode }) {
-  return (
-    <div className={classes("field", error !== undefined && error !== "" && "field-wrong")}>
-      <label htmlFor={id}>{label}</label>
-      {children}
-      {error ? (
-        <p className="field-error" id={`${id}-error`}>
-          <Icon name="warning" size={16} />
-          {error}
-        </p>
-      ) : (
-        hint && (
-          <p className="field-hint" id={`${id}-hint`}>
-            {hint}
-          </p>
-        )
-      )}
-    </div>
-  );
-}
-
-function describedBy(id: string, { hint, error }: Omit<Around, "label">): string | undefined {
-  if (error) return `${id}-error`;
-  return hint ? `${id}-hint` : undefined;
-}
 
 /** A line to type in, with its label, hint and error. */
 export function TextField({
@@ -51,19 +12,18 @@ export function TextField({
   hint,
   error,
   ...input
-}: Around & InputHTMLAttributes<HTMLInputElement>) {
+}: AroundField & InputHTMLAttributes<HTMLInputElement>) {
   const own = useId();
   const id = input.id ?? own;
   return (
-    <Frame id={id} label={label} hint={hint} error={error}>
+    <FieldFrame id={id} label={label} hint={hint} error={error}>
       <input
         {...input}
         id={id}
         className={classes("input", input.className)}
-        aria-invalid={error ? true : undefined}
-        aria-describedby={describedBy(id, { hint, error })}
+        {...described(id, { hint, error })}
       />
-    </Frame>
+    </FieldFrame>
   );
 }
 
@@ -74,24 +34,23 @@ export function SelectField({
   error,
   children,
   ...select
-}: Around & SelectHTMLAttributes<HTMLSelectElement>) {
+}: AroundField & SelectHTMLAttributes<HTMLSelectElement>) {
   const own = useId();
   const id = select.id ?? own;
   return (
-    <Frame id={id} label={label} hint={hint} error={error}>
+    <FieldFrame id={id} label={label} hint={hint} error={error}>
       <span className="select">
         <select
           {...select}
           id={id}
           className={classes("input", select.className)}
-          aria-invalid={error ? true : undefined}
-          aria-describedby={describedBy(id, { hint, error })}
+          {...described(id, { hint, error })}
         >
           {children}
         </select>
         <Icon name="chevron" size={18} />
       </span>
-    </Frame>
+    </FieldFrame>
   );
 }
 

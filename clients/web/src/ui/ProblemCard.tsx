@@ -1,10 +1,11 @@
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect } from "react";
 
 import type { Problem, WayOn } from "@/rpc/problem";
 
 import "./problem-card.css";
 
 import { Button } from "./Button";
+import { useCountdown, waitWords } from "./countdown";
 import { Icon } from "./Icon";
 
 const WORDS: Readonly<Record<Exclude<WayOn, "none">, string>> = {
@@ -15,6 +16,9 @@ const WORDS: Readonly<Record<Exclude<WayOn, "none">, string>> = {
   type: "Type instead",
   reload: "Reload the page",
 };
+
+// A shorter wait is over before it is read.
+const SHOWN_FROM_MS = 1_500;
 
 /** What went wrong, in words, with the way on as a button. Announced when it appears. */
 export function ProblemCard({
@@ -37,14 +41,7 @@ export function ProblemCard({
         {((onWayOn && problem.wayOn !== "none") || children) && (
           <div className="problem-actions">
             {onWayOn && problem.wayOn !== "none" && (
-              <Button
-                size="s"
-                onClick={() =>
-                  problem.wayOn === "reload" ? location.reload() : onWayOn(problem.wayOn)
-                }
-              >
-                {WORDS[problem.wayOn]}
-              </Button>
+              <WayOnButton problem={problem} wayOn={problem.wayOn} onWayOn={onWayOn} />
             )}
             {children}
           </div>
@@ -57,5 +54,33 @@ export function ProblemCard({
         )}
       </div>
     </div>
+  );
+}
+
+/** Where trying again cannot help yet it says for how long, and waits. */
+function WayOnButton({
+  problem,
+  wayOn,
+  onWayOn,
+}: {
+  readonly problem: Problem;
+  readonly wayOn: Exclude<WayOn, "none">;
+  readonly onWayOn: (wayOn: WayOn) => void;
+}) {
+  const [left, beginWait] = useCountdown();
+  useEffect(() => {
+    const { retryAfterMs } = problem;
+    beginWait(wayOn === "retry" && retryAfterMs >= SHOWN_FROM_MS ? retryAfterMs : 0);
+  }, [problem, wayOn, beginWait]);
+  return (
+    <Button
+      size="s"
+      disabled={left > 0}
+      onClick={() => (wayOn === "reload" ? location.reload() : onWayOn(wayOn))}
+    >
+      {WORDS[wayOn]}
+      {/* Every second of it would be read aloud. */}
+      {left > 0 && <span aria-hidden> in {waitWords(left)}</span>}
+    </Button>
   );
 }

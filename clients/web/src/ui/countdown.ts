@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 
 /** How many whole seconds are left of a wait, counted down; 0 once it is over. */
 export function useCountdown(): readonly [secondsLeft: number, begin: (ms: number) => void] {
@@ -13,14 +13,12 @@ export function useCountdown(): readonly [secondsLeft: number, begin: (ms: numbe
     }, 250);
     return () => clearInterval(timer);
   }, [until]);
-  return [
-    left,
-    (ms: number) => {
-      const end = ms > 0 ? Date.now() + ms : 0;
-      setUntil(end);
-      setLeft(end ? secondsUntil(end) : 0);
-    },
-  ];
+  const begin = useCallback((ms: number) => {
+    const end = ms > 0 ? Date.now() + ms : 0;
+    setUntil(end);
+    setLeft(end ? secondsUntil(end) : 0);
+  }, []);
+  return [left, begin];
 }
 
 /** A wait as people say it: "40 s", "4 min", "1 min 5 s". */

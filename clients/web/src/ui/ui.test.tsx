@@ -1,5 +1,5 @@
 import { Code } from "@connectrpc/connect";
-import { render, screen } from "@testing-library/react";
+import { act, render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { useState } from "react";
 import { expect, test, vi } from "vitest";
@@ -100,4 +100,24 @@ test("a page that is older than the server is reloaded by the card itself", asyn
   await userEvent.click(screen.getByRole("button", { name: "Reload the page" }));
   vi.unstubAllGlobals();
   expect([reload.mock.calls.length, onWayOn.mock.calls.length]).toEqual([1, 0]);
+});
+
+test("where trying again cannot help yet the button says for how long, and then is ready", () => {
+  vi.useFakeTimers();
+  const full = refusal(Code.ResourceExhausted, "", "AT_CAPACITY");
+  render(
+    <ProblemCard
+      problem={problemFromRefusal({ ...full, retryAfterMs: 3_000 })}
+      onWayOn={() => undefined}
+    />,
+  );
+  const button = screen.getByRole("button", { name: "Try again" });
+  expect(button).toHaveTextContent("Try again in 3 s");
+  expect(button).toBeDisabled();
+  act(() => {
+    vi.advanceTimersByTime(3_000);
+  });
+  expect(button).toHaveTextContent(/^Try again$/);
+  expect(button).toBeEnabled();
+  vi.useRealTimers();
 });
