@@ -228,13 +228,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """How to sample. ``stop`` ends the text before the first of these strings."""
+    """How to sample. ``stop`` ends the text before the first of these strings.
+
+    ``not_first`` are words that the text should not begin with: a wish, which models that are
+    reached over a network do not know.
+    """
 
     temperature: float = 0.6
     top_p: float = 0.9
     max_tokens: int = 90
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    not_first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

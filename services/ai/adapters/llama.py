@@ -244,7 +244,12 @@ class LlamaLanguageModel:
         if options.max_tokens < 1:
             return
         pieces = _Pieces()
-        sampler = Sampler.seeded(options.temperature, options.top_p, options.seed)
+        sampler = Sampler.seeded(
+            options.temperature,
+            options.top_p,
+            options.seed,
+            self._format.beginnings(options.not_first),
+        )
         writing = Writing(sampler, options.max_tokens, TextJoiner(options.stop))
         asked = self._asked(messages, prompt, pieces) if tell_end is not None else None
         place = self._scheduler.spare if idle else None

@@ -34,6 +34,7 @@ from services.ai.engine import (
 )
 from services.ai.engines.stages import Marks, StageNames, describe_stages
 from services.ai.fallback import record_switches
+from services.ai.openings import worn_reactions
 from services.ai.outbox import Outbox
 from services.ai.speakable import before_next_speaker, speakable
 from services.ai.streams import closable
@@ -137,7 +138,8 @@ class ReplyAttempt:
 
     async def _write(self, model: LanguageModelSession, messages: Sequence[Message]) -> None:
         try:
-            async with aclosing(closable(model.stream(messages, TUTOR_OPTIONS))) as pieces:
+            options = replace(TUTOR_OPTIONS, not_first=worn_reactions(messages))
+            async with aclosing(closable(model.stream(messages, options))) as pieces:
                 await self._write_clauses(pieces)
         except ProviderError as error:
             self._fail(FailureReason.LANGUAGE_MODEL, str(error))

@@ -77,6 +77,11 @@ class ChatFormat:
         """Return how many tokens ``text`` has."""
         return len(self._text(text))
 
+    def beginnings(self, words: Sequence[str]) -> frozenset[int]:
+        """Return the tokens that a reply begins with that begins with one of ``words``."""
+        spellings = {spelling for word in words for spelling in (word.lower(), word.capitalize())}
+        return frozenset(self._text(spelling)[0] for spelling in spellings if spelling)
+
     def _write(self, messages: Sequence[Message], last: Tokens) -> Tokens:
         tokens = list(self._first)
         before = self._around(_roles(messages)).before

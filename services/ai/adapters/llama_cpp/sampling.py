@@ -25,6 +25,8 @@ Logits = npt.NDArray[np.float32]
 class Sampler:
     """The sampling of one reply; ``seed`` makes it repeatable, temperature 0 takes the likeliest.
 
+    ``not_first`` are tokens that the reply does not begin with.
+
     The unlikely are dropped first: what remains of a vocabulary of 150,000 is a handful, so that a
     choice takes a fifth of a millisecond.
     """
@@ -32,11 +34,18 @@ class Sampler:
     temperature: float
     top_p: float
     random: random.Random
+    not_first: frozenset[int] = frozenset()
 
     @classmethod
-    def seeded(cls, temperature: float, top_p: float, seed: int | None) -> Sampler:
+    def seeded(
+        cls,
+        temperature: float,
+        top_p: float,
+        seed: int | None,
+        not_first: frozenset[int] = frozenset(),
+    ) -> Sampler:
         """Make a sampler; without a seed every reply differs."""
-        return cls(temperature, top_p, random.Random(seed))
+        return cls(temperature, top_p, random.Random(seed), not_first)
 
     def choose(self, logits: Logits, recent: Sequence[int]) -> int:
         """Return a token; ``recent`` are the tokens before it, of which the last are penalised.
@@ -47,6 +56,9 @@ class Sampler:
         if repeated.size:
             said = logits[repeated]
             logits[repeated] = np.where(said > 0, said / _REPEAT_PENALTY, said * _REPEAT_PENALTY)
+        if self.not_first:
+            logits[list(self.not_first)] = -np.inf
+            self.not_first = frozenset()
         best = int(logits.argmax())
         if self.temperature <= 0:
             return best

@@ -89,3 +89,7 @@ def test_a_format_that_drops_a_message_is_refused():
 
     with pytest.raises(ProviderError, match="no place"):
         ChatFormat(Forgetful())
+
+
+def test_a_word_begins_a_reply_small_or_capital(chat: ChatFormat):
+    assert chat.beginnings(("oh", "Nice", "")) == frozenset(map(ord, "oOnN"))

@@ -60,3 +60,11 @@ def test_the_very_unlikely_never_come():
     sampler = Sampler.seeded(2.0, 1.0, 3)
     rows = [logits(t1=5.0, t2=1.9) for _ in range(300)]
     assert {sampler.choose(row, []) for row in rows} == {1}
+
+
+def test_a_reply_does_not_begin_with_what_it_should_not():
+    for temperature in (0.0, 0.4):
+        sampler = Sampler.seeded(temperature, 0.9, 3, frozenset({7}))
+        assert sampler.choose(logits(t5=2.0, t7=9.0), []) == 5
+        # Only the beginning is bound.
+        assert sampler.choose(logits(t5=2.0, t7=9.0), []) == 7
