@@ -6,9 +6,10 @@ import json
 import time
 from typing import Any
 
-import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
+
+from tests.forged_tokens import Genuine, signed
 
 
 class Tokens:
@@ -19,8 +20,14 @@ class Tokens:
         self._key = Ed25519PrivateKey.generate()
 
     def access(self, **claims: Any) -> str:
+        real = self.genuine()
+        return signed(real.header, real.claims | claims, real.key)
+
+    def genuine(self) -> Genuine:
+        """What a forger begins with: a token of now, and the key that signed it."""
         now = int(time.time())
-        payload = {
+        header = {"alg": "EdDSA", "typ": "at+jwt", "kid": self.kid}
+        claims = {
             "iss": "parley",
             "aud": "parley",
             "sub": "018f0000-0000-7000-8000-000000000001",
@@ -28,10 +35,8 @@ class Tokens:
             "iat": now,
             "exp": now + 600,
             "jti": "018f0000-0000-7000-8000-000000000003",
-            **claims,
         }
-        headers = {"typ": "at+jwt", "kid": self.kid}
-        return jwt.encode(payload, self._key, algorithm="EdDSA", headers=headers)
+        return Genuine(self._key, header, claims, now)
 
     def jwks(self) -> str:
         key: dict[str, Any] = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)

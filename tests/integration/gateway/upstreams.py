@@ -110,6 +110,19 @@ class Media(media_pb2_grpc.MediaServiceServicer):
         raise AssertionError("the gateway let an internal call through")
 
 
+class Arrivals(grpc.aio.ServerInterceptor):
+    """Notes every call that comes as far as a service, whether there is such a method or not."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        """The path of each, and its `authorization`."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        metadata = dict(handler_call_details.invocation_metadata)
+        self.seen.append((handler_call_details.method, metadata.get("authorization", "")))
+        return await continuation(handler_call_details)
+
+
 class Upstream:
     """One stand-in on one port, which can be taken down and brought back."""
 
@@ -118,11 +131,12 @@ class Upstream:
         self.port = port
         self._add_to_server = add_to_server
         self._server: grpc.aio.Server | None = None
+        self.arrivals = Arrivals()
         self.statuses = health.HealthServicer()
 
     async def start(self) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=options, interceptors=(self.arrivals,))
         self._add_to_server(self.servicer, self._server)
         self.statuses = health.HealthServicer()
         await self.statuses.set("", health_pb2.HealthCheckResponse.SERVING)
