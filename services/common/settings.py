@@ -86,6 +86,12 @@ class ServiceSettings(DeclaredSettings):
         "keeps its tables in a schema of its own, parley_<service>. Unset: SQLite files below the "
         "data folder.",
     )
+    audit_days: int = shared(
+        0,
+        "Who did what to accounts, transcripts and recordings is kept for this many days, a file "
+        "each below `audit` in the data folder; 0 keeps it for ever.",
+        ge=0,
+    )
     rate_limits: bool = shared(
         True,
         "Whether calls are limited by user and address, see limits.md; false for load tests from "
@@ -136,6 +142,11 @@ class ServiceSettings(DeclaredSettings):
     def keys_dir(self) -> Path:
         """Folder of the signing keys and of `jwks.json`."""
         return self.data_dir / "keys"
+
+    @property
+    def audit_dir(self) -> Path:
+        """Folder of this service's audit trail."""
+        return self.data_dir / "audit" / self.service
 
     @property
     def effective_metrics_port(self) -> int:

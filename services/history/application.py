@@ -6,15 +6,24 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.common.audit import AuditTrail
 from services.common.errors import (
     AlreadyExists,
     FieldViolation,
     InvalidArgument,
     NotFound,
 )
+from services.common.limits import DEFAULT_LIMITS
 from services.history import page_tokens
 from services.history.conversations import Conversation, FoundText, RepeatedMistake, TurnBody
-from services.history.events import Envelope, Event, RecordingStored, TurnFinished, misplaced
+from services.history.events import (
+    Envelope,
+    Event,
+    Ownership,
+    RecordingStored,
+    TurnFinished,
+    misplaced,
+)
 from services.history.ports import (
     ConversationFilter,
     ListPosition,
@@ -31,8 +40,8 @@ MATCHES_PER_PAGE = 20
 MISTAKES_PER_PAGE = 20
 """What a page size of 0 means; the contract says so."""
 
-PAGE_BYTES = 2 * 1024 * 1024
-"""A page of turns ends here, whatever was asked: half of the largest gRPC message by default."""
+PAGE_BYTES = DEFAULT_LIMITS.turns_page_bytes
+"""A page of turns ends here, whatever was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +87,15 @@ class MistakePage:
 
 
 class History:
-    """The history of all users. Every question is asked by one of them, who sees only their own."""
+    """The history of all users. Every question is asked by one of them, who sees only their own.
 
-    def __init__(self, store: Store, notify_relay: Notify) -> None:
+    What of it leaves, what is deleted, and who asked for another's is noted in `audit`.
+    """
+
+    def __init__(self, store: Store, notify_relay: Notify, audit: AuditTrail) -> None:
         self._store = store
         self._notify_relay = notify_relay
+        self._audit = audit
 
     async def ingest(self, events: Sequence[Event]) -> Ingested:
         """Store events, all or none; known ones and those of deleted conversations are passed by.
@@ -141,6 +154,12 @@ class History:
                     token = page_tokens.encode(asked, turns[-1].number)
                     break
                 turns.append(turn)
+        self._audit.note_once_a_minute(
+            conversation_id,
+            "conversation_read",
+            user_id=user_id,
+            conversation_id=conversation_id,
+        )
         return TurnPage(conversation, tuple(turns), token)
 
     async def search(self, user_id: str, text: str, page_size: int, page_token: str) -> MatchPage:
@@ -156,6 +175,8 @@ class History:
         async with self._store.reading() as state:
             found = await state.search(user_id, query, offset, size + 1)
         token = page_tokens.encode(asked, offset + size) if len(found) > size else ""
+        # Not for what: that is as private as what was said.
+        self._audit.note_once_a_minute(None, "turns_searched", user_id=user_id)
         return MatchPage(query, tuple(found[:size]), token)
 
     async def delete(self, user_id: str, conversation_id: str) -> None:
@@ -166,16 +187,25 @@ class History:
         Raises:
             NotFound: CONVERSATION_NOT_FOUND, when there never was one, or it is another user's.
         """
+        await self._delete("conversation_deleted", user_id, conversation_id)
 
-        def erase_own(work: Writing) -> None:
+    async def expire(self, user_id: str, conversation_id: str) -> None:
+        """Do the same for a conversation that is older than they may become."""
+        await self._delete("conversation_expired", user_id, conversation_id)
+
+    async def _delete(self, event: str, user_id: str, conversation_id: str) -> None:
+        def erase_own(work: Writing) -> Ownership | None:
             work.claim([conversation_id])
             owner = work.owner(conversation_id)
-            if owner is None or owner.user_id != user_id:
-                raise _not_found()
-            if not owner.deleted:
+            if owner is not None and owner.user_id == user_id and not owner.deleted:
                 _erase(work, conversation_id)
+            return owner
 
-        await self._store.write(erase_own)
+        before = await self._store.write(erase_own)
+        if before is None or before.user_id != user_id:
+            raise self._not_found(user_id, conversation_id, exists=before is not None)
+        if not before.deleted:
+            self._audit.note(event, user_id=user_id, conversation_id=conversation_id)
         self._notify_relay()
 
     async def erase_user(self, user_id: str) -> int:
@@ -195,6 +225,8 @@ class History:
         while found := await self._store.write(some):
             erased += found
             self._notify_relay()
+        if erased:
+            self._audit.note("user_erased", user_id=user_id, conversations=erased)
         await self._store.scrub()
         return erased
 
@@ -227,24 +259,60 @@ class History:
         async with self._store.reading() as state:
             for conversation_id in conversation_ids:
                 await self._own(state, user_id, conversation_id)
-            wanted = set(conversation_ids)
-            after: ListPosition | None = None
-            while True:
+        self._audit.note(
+            "conversations_exported", user_id=user_id, conversation_ids=conversation_ids or "all"
+        )
+        wanted = set(conversation_ids)
+        after: ListPosition | None = None
+        while True:
+            # Nothing is read while the caller's caller takes what was: who reads slowly would hold
+            # one of the few connections.
+            async with self._store.reading() as state:
                 page = await state.conversations(
                     ConversationFilter(user_id), after, CONVERSATIONS_PER_PAGE
                 )
-                for each in page:
-                    if not wanted or each.conversation_id in wanted:
-                        yield each, state.turns(each.conversation_id, 0)
-                if len(page) < CONVERSATIONS_PER_PAGE:
-                    return
-                after = ListPosition(page[-1].started_at, page[-1].conversation_id)
+            for each in page:
+                if not wanted or each.conversation_id in wanted:
+                    yield each, self._turns(each.conversation_id)
+            if len(page) < CONVERSATIONS_PER_PAGE:
+                return
+            after = ListPosition(page[-1].started_at, page[-1].conversation_id)
+
+    async def _turns(self, conversation_id: str) -> AsyncIterator[TurnBody]:
+        """Yield the turns, read some at a time; what is deleted meanwhile does not come."""
+        after = 0
+        while True:
+            turns: list[TurnBody] = []
+            held = 0
+            async with self._store.reading() as state:
+                async for turn in state.turns(conversation_id, after):
+                    turns.append(turn)
+                    held += len(turn.turn) + len(turn.feedback or b"")
+                    if held > PAGE_BYTES:
+                        break
+            for turn in turns:
+                yield turn
+            if held <= PAGE_BYTES:
+                return
+            after = turns[-1].number
 
     async def _own(self, state: Reading, user_id: str, conversation_id: str) -> Conversation:
         found = await state.conversation(conversation_id)
         if found is None or found.user_id != user_id:
-            raise _not_found()
+            raise self._not_found(user_id, conversation_id, exists=found is not None)
         return found
+
+    def _not_found(self, user_id: str, conversation_id: str, *, exists: bool) -> NotFound:
+        """Return the same refusal for another's conversation and for none, and note the first."""
+        if exists:
+            self._audit.note_once_a_minute(
+                conversation_id,
+                "anothers_conversation_refused",
+                alarming=True,
+                user_id=user_id,
+                conversation_id=conversation_id,
+            )
+        return NotFound("No such conversation.", reason="CONVERSATION_NOT_FOUND")
 
 
 def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
@@ -345,7 +413,3 @@ def _offset(position: tuple[str | int, ...] | None) -> int:
     if not 0 <= offset < 2**31:
         raise page_tokens.invalid()
     return offset
-
-
-def _not_found() -> NotFound:
-    return NotFound("No such conversation.", reason="CONVERSATION_NOT_FOUND")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parley.history.v1 import history_pb2
 from parley.history.v1.history_pb2_grpc import add_HistoryServiceServicer_to_server
+from services.common.audit import AuditTrail
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.outbox import Outbox, OutboxRelay
@@ -33,7 +34,8 @@ async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterato
         deleter = RecordingDeleter(runtime.peers.channel("media"))
         relay = OutboxRelay(database, outbox, deleter.publish, runtime.clock)
         store = SqlStore(database, outbox, runtime.clock)
-        history = History(store, relay.notify)
+        audit = AuditTrail(settings.audit_dir, runtime.clock, settings.audit_days)
+        history = History(store, relay.notify, audit)
         background: list[Background] = [relay.run]
         if settings.retention_days:
             days = settings.retention_days

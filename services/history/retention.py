@@ -53,7 +53,7 @@ class Retention:
             async with self._store.reading() as view:
                 found = await view.older_than(before, _AT_ONCE)
             for user_id, conversation_id in found:
-                await self._history.delete(user_id, conversation_id)
+                await self._history.expire(user_id, conversation_id)
             deleted += len(found)
             if not found:
                 break

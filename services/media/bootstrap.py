@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parley.media.v1 import media_pb2
 from parley.media.v1.media_pb2_grpc import add_MediaServiceServicer_to_server
+from services.common.audit import AuditTrail
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.service import Application, GrpcService, Runtime
@@ -48,6 +49,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         key=settings.store_key,
     )
     clock = runtime.clock
+    audit = AuditTrail(settings.audit_dir, clock, settings.audit_days)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.open(url))
         completing = await stack.enter_async_context(
@@ -82,11 +84,11 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             spool.remove(recorder.folder(recording_id))
             cache.remove(recording_id)
 
-        library = Library(catalog, objects, recorder.stop, remove_files)
+        library = Library(catalog, objects, recorder.stop, remove_files, audit)
         sweeper = Sweeper(
             catalog,
             finisher,
-            library.delete_any,
+            library.expire,
             library.purge,
             recorder.is_live,
             clock,
@@ -107,7 +109,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             max_seconds=settings.max_recording_seconds,
         )
         await asyncio.to_thread(uploads.clear)
-        servicer = MediaServicer(recorder, finisher, library, player, uploads, clock)
+        servicer = MediaServicer(recorder, finisher, library, player, uploads, clock, audit)
         yield Application(
             services=(
                 GrpcService.of(

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from services.common.audit import AuditTrail
 from services.common.errors import NotFound, ParleyError
-from services.media.ports import Catalog, Deleted, ObjectStore
+from services.media.ports import Catalog, Deleted, Known, ObjectStore
 from services.media.recordings import Recording, object_prefix
 
 _log = structlog.get_logger(__name__)
@@ -18,7 +19,10 @@ _PER_PAGE = 20
 
 
 class Library:
-    """The recordings of all users. A user sees only their own."""
+    """The recordings of all users. A user sees only their own.
+
+    What is deleted, and who asked for another's, is noted in `audit`.
+    """
 
     def __init__(
         self,
@@ -26,11 +30,13 @@ class Library:
         objects: ObjectStore,
         stop_live: Callable[[str], Awaitable[None]],
         remove_files: Callable[[str], None],
+        audit: AuditTrail,
     ) -> None:
         self._catalog = catalog
         self._objects = objects
         self._stop_live = stop_live
         self._remove_files = remove_files
+        self._audit = audit
 
     async def get(self, user_id: str, recording_id: str) -> Recording:
         """Return a recording of the user's.
@@ -40,7 +46,7 @@ class Library:
         """
         found = await self._catalog.find(recording_id)
         if not isinstance(found, Recording) or found.user_id != user_id:
-            raise _not_found()
+            raise self._not_found(user_id, found)
         return found
 
     async def of_conversation(self, user_id: str, conversation_id: str) -> Recording:
@@ -51,7 +57,7 @@ class Library:
         """
         found = await self._catalog.of_conversation(conversation_id, user_id)
         if found is None:
-            raise _not_found()
+            raise self._not_found(user_id, None)
         return found
 
     async def page(self, user_id: str, size: int, token: str) -> tuple[Sequence[Recording], str]:
@@ -68,9 +74,10 @@ class Library:
         """
         found = await self._catalog.find(recording_id)
         if found is None or found.user_id != user_id:
-            raise _not_found()
+            raise self._not_found(user_id, found)
         if not isinstance(found, Deleted):
-            await self.delete_any(recording_id)
+            await self._delete(recording_id)
+            self._audit.note("recording_deleted", user_id=user_id, recording_id=recording_id)
 
     async def delete_any(self, recording_id: str) -> None:
         """Delete a recording whoever's it is; one that is not known yet can then never begin.
@@ -78,6 +85,15 @@ class Library:
         It is gone for everybody when this returns. Files that cannot be removed now are removed
         by a later sweep.
         """
+        await self._delete(recording_id)
+        self._audit.note("recording_deleted", recording_id=recording_id)
+
+    async def expire(self, recording_id: str) -> None:
+        """Delete a recording that is older than they may become."""
+        await self._delete(recording_id)
+        self._audit.note("recording_expired", recording_id=recording_id)
+
+    async def _delete(self, recording_id: str) -> None:
         await self._catalog.delete(recording_id)
         try:
             await self.purge(recording_id)
@@ -93,8 +109,10 @@ class Library:
         # Some at a time: a batch that was deleted is not found again.
         while found := await self._catalog.of_user(user_id):
             for recording_id in found:
-                await self.delete_any(recording_id)
+                await self._delete(recording_id)
             erased += len(found)
+        if erased:
+            self._audit.note("user_erased", user_id=user_id, recordings=erased)
         await self._catalog.scrub()
         return erased, await self._catalog.unpurged_of_user(user_id)
 
@@ -109,6 +127,15 @@ class Library:
         await asyncio.to_thread(self._remove_files, recording_id)
         await self._catalog.purged(recording_id)
 
-
-def _not_found() -> NotFound:
-    return NotFound("No such recording.", reason="RECORDING_NOT_FOUND")
+    def _not_found(self, user_id: str, found: Known | None) -> NotFound:
+        """Return the same refusal for another's recording and for none, and note the first."""
+        # One that was deleted before it began is nobody's.
+        if found is not None and found.user_id not in ("", user_id):
+            self._audit.note_once_a_minute(
+                found.recording_id,
+                "anothers_recording_refused",
+                alarming=True,
+                user_id=user_id,
+                recording_id=found.recording_id,
+            )
+        return NotFound("No such recording.", reason="RECORDING_NOT_FOUND")

@@ -13,6 +13,7 @@ import grpc.aio
 from parley.media.v1 import media_pb2 as pb
 from parley.media.v1 import media_pb2_grpc
 from services.common.access import USER, service, user_or_service
+from services.common.audit import AuditTrail
 from services.common.call_context import caller, caller_or_none
 from services.common.clock import Clock
 from services.common.errors import FailedPrecondition
@@ -54,7 +55,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class MediaServicer(media_pb2_grpc.MediaServiceServicer):
-    """A learner reaches their own recordings only, under the id of the verified token."""
+    """A learner reaches their own recordings only, under the id of the verified token.
+
+    audit: notes what of them leaves.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         player: Player,
         uploads: Uploads,
         clock: Clock,
+        audit: AuditTrail,
     ) -> None:
         self._recorder = recorder
         self._finisher = finisher
@@ -71,6 +76,7 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
         self._player = player
         self._uploads = uploads
         self._clock = clock
+        self._audit = audit
 
     async def Record(self, request_iterator: object, context: _Context) -> None:
         """Record both sides of a conversation."""
@@ -139,11 +145,20 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
             recording, translate.to_track(request.track), encoding, request.from_ms, request.to_ms
         ) as playback:
             offset, length = byte_range(playback.total_bytes, request.offset, request.length)
+            rendition = playback.rendition
+            # A player asks for many ranges of one file.
+            self._audit.note_once_a_minute(
+                (recording.recording_id, playback.file_name),
+                "recording_downloaded",
+                user_id=recording.user_id,
+                recording_id=recording.recording_id,
+                file=rendition.file_name,
+            )
             info = pb.DownloadInfo(
                 content_type=encoding.content_type,
                 total_bytes=playback.total_bytes,
                 file_name=playback.file_name,
-                duration_ms=playback.rendition.duration_ms,
+                duration_ms=rendition.duration_ms,
             )
             await context.write(pb.DownloadRecordingResponse(info=info))
             async for chunk in playback.pieces(offset, length, CHUNK_BYTES):
@@ -160,6 +175,12 @@ class MediaServicer(media_pb2_grpc.MediaServiceServicer):
             lifetime = request.ttl.ToTimedelta()
         url, expires_at = await self._player.link(
             recording, translate.to_track(request.track), encoding, lifetime
+        )
+        self._audit.note(
+            "download_link_made",
+            user_id=recording.user_id,
+            recording_id=recording.recording_id,
+            until=expires_at.isoformat(timespec="seconds"),
         )
         return pb.CreateDownloadUrlResponse(url=url, expires_at=to_timestamp(expires_at))
 

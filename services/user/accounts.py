@@ -93,3 +93,12 @@ class StoredRefreshToken:
     issued_at: datetime
     expires_at: datetime
     used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRefreshToken:
+    """A refresh token as it was found: with its session, and the key of its account's name."""
+
+    token: StoredRefreshToken
+    session: Session
+    username_key: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+from services.common.audit import AuditTrail
 from services.common.call_context import Caller
 from services.common.clock import Clock
-from services.common.errors import AlreadyExists, NotFound, Unauthenticated
+from services.common.errors import AlreadyExists, Unauthenticated
 from services.common.ids import new_id
 from services.user.accounts import (
     Account,
@@ -17,7 +18,7 @@ from services.user.accounts import (
     SignedInAccount,
     StoredRefreshToken,
 )
-from services.user.audit import AuditTrail
+from services.user.admission import admitted, locked, session_ended
 from services.user.password_rules import check_new_password
 from services.user.passwords import PasswordHasher
 from services.user.proving import Proofs, door_holders, own_holders
@@ -40,6 +41,14 @@ class Lifetimes:
     refresh: timedelta
     refresh_grace: timedelta
     most_sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Renewed:
+    """New tokens, and the key of whose name they are."""
+
+    tokens: Tokens
+    username_key: str
 
 
 class UserApplication:
@@ -106,6 +115,7 @@ class UserApplication:
             raise AlreadyExists(
                 "This username is taken; choose another.", reason="USERNAME_TAKEN"
             ) from error
+        self._proofs.signed_in_here(name.key)
         self._audit.note("account_made", user_id=account.user_id)
         return account, tokens
 
@@ -175,16 +185,18 @@ class UserApplication:
             raise Unauthenticated(
                 "The refresh token is not valid. Log in again.", reason="REFRESH_TOKEN_INVALID"
             )
-        return result
+        self._proofs.signed_in_here(result.username_key)
+        return result.tokens
 
     async def logout(self, refresh_token: str) -> None:
         """End the session of a refresh token; an unknown one is no error."""
 
         def end(work: Transaction) -> Session | None:
             known = work.refresh_token(refresh_digest(refresh_token))
-            if known is not None:
-                work.end_sessions([known[1]], self._clock.now())
-            return None if known is None else known[1]
+            if known is None:
+                return None
+            work.end_sessions([known.session], self._clock.now())
+            return known.session
 
         session = await self._store.write(end)
         if session is not None:
@@ -210,7 +222,7 @@ class UserApplication:
         """
 
         def replaced(work: Transaction) -> Account:
-            account = self._locked(work, caller).account
+            account = locked(work, caller, self._clock.now()).account
             preferences = change(account)
             work.set_preferences(caller.user_id, preferences)
             return replace(account, preferences=preferences)
@@ -227,7 +239,9 @@ class UserApplication:
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
         # Not the account at hand: another process may have changed the password just now.
-        account = await self._store.write(lambda work: self._locked(work, caller).account)
+        account = await self._store.write(
+            lambda work: locked(work, caller, self._clock.now()).account
+        )
         proved = self._proofs.of_the_signed_in(caller.user_id, old, account.password_hash)
         if not await proved:
             self._audit.note("password_change_refused", user_id=caller.user_id)
@@ -238,7 +252,7 @@ class UserApplication:
 
         def renew(work: Transaction) -> tuple[int, Tokens] | None:
             # Asked again: hashing took long enough for somebody to end the session.
-            found = self._locked(work, caller)
+            found = locked(work, caller, self._clock.now())
             if found.account.password_hash != account.password_hash:
                 return None
             own = next(each for each in found.sessions if each.session_id == caller.session_id)
@@ -299,7 +313,7 @@ class UserApplication:
             Unauthenticated: SESSION_ENDED, also when the account is gone.
         """
         if await self.ended_sessions([caller.session_id]):
-            raise _session_ended()
+            raise session_ended()
         return self._tokens.access_token(caller.user_id, caller.session_id)[0]
 
     async def _signed_in(self, caller: Caller) -> SignedInAccount:
@@ -308,12 +322,7 @@ class UserApplication:
         An access token outlives its session by minutes; here it does not.
         """
         now = self._clock.now()
-        return _admitted(await self._store.signed_in(caller.user_id, now), caller, now)
-
-    def _locked(self, work: Transaction, caller: Caller) -> SignedInAccount:
-        """Return the same for a caller who will write."""
-        now = self._clock.now()
-        return _admitted(work.signed_in(caller.user_id, now), caller, now)
+        return admitted(await self._store.signed_in(caller.user_id, now), caller, now)
 
     async def _registered(
         self, account: Account, key: str, password: str, device_name: str
@@ -347,25 +356,26 @@ class UserApplication:
             work.end_sessions(signed_in.sessions[self._lifetimes.most_sessions :], now)
         return self._issue(work, session, self._tokens.first_refresh_token())
 
-    def _rotate(self, work: Transaction, token: str) -> Tokens | Session | None:
+    def _rotate(self, work: Transaction, token: str) -> _Renewed | Session | None:
         """Return new tokens; the session where a reused token ended it; None for no valid one."""
         now = self._clock.now()
         found = work.refresh_token(refresh_digest(token))
         if found is None:
             return None
-        known, session = found
+        known, session = found.token, found.session
         if now >= known.expires_at or session.ended_at is not None:
             return None
         successor = self._tokens.next_refresh_token(token)
         if known.used_at is None:
             work.use_refresh_token(known.digest, now)
             work.touch_session(session, now, now + self._lifetimes.refresh)
-            return self._issue(work, session, successor)
+            return _Renewed(self._issue(work, session, successor), found.username_key)
         following = work.refresh_token(refresh_digest(successor))
         in_grace = now - known.used_at <= self._lifetimes.refresh_grace
-        if in_grace and following is not None and following[0].used_at is None:
+        if in_grace and following is not None and following.token.used_at is None:
             access_token, expires = self._tokens.access_token(session.user_id, session.session_id)
-            return Tokens(access_token, expires, successor, following[0].expires_at)
+            again = Tokens(access_token, expires, successor, following.token.expires_at)
+            return _Renewed(again, found.username_key)
         work.end_sessions([session], now)
         return session
 
@@ -379,18 +389,6 @@ class UserApplication:
             session.user_id, session.session_id
         )
         return Tokens(access_token, access_expires, refresh_token, expires)
-
-
-def _admitted(found: SignedInAccount | None, caller: Caller, now: datetime) -> SignedInAccount:
-    if found is None:
-        raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
-    if not found.includes(caller.session_id, now):
-        raise _session_ended()
-    return found
-
-
-def _session_ended() -> Unauthenticated:
-    return Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
 
 
 def _bad_credentials() -> Unauthenticated:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parley.user.v1 import user_pb2
 from parley.user.v1.user_pb2_grpc import add_UserServiceServicer_to_server
+from services.common.audit import AuditTrail
 from services.common.auth import Keys, TokenVerifier
 from services.common.call_context import Caller
 from services.common.database import Database
@@ -20,7 +21,6 @@ from services.user.adapters.erasures import SqlErasures
 from services.user.adapters.everything import GrpcEverything
 from services.user.adapters.sql_store import SqlStore
 from services.user.application import Lifetimes, UserApplication
-from services.user.audit import AuditTrail
 from services.user.erasing import AccountDeletion, ErasureWorker
 from services.user.exporting import Exporter
 from services.user.housekeeping import Housekeeping
@@ -41,7 +41,7 @@ _CLOCKS_DIFFER = timedelta(minutes=2)
 @asynccontextmanager
 async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Yield the user service, with its keys made and its tables up to date."""
-    audit = AuditTrail(settings.data_dir / "audit", runtime.clock, settings.audit_days)
+    audit = AuditTrail(settings.audit_dir, runtime.clock, settings.audit_days)
     ring = await KeyRing.open(settings.keys_dir, runtime.clock, audit)
     url = settings.database_url
     await migrate(url, MIGRATIONS)

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import structlog
 
+from services.common.audit import AuditTrail
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unauthenticated
-from services.user.accounts import Account
-from services.user.audit import AuditTrail
+from services.user.admission import locked
 from services.user.proving import Proofs
 from services.user.store import Store, Transaction
 
@@ -95,10 +95,8 @@ class AccountDeletion:
             NotFound: USER_NOT_FOUND, also when it was deleted by an earlier call.
             ResourceExhausted: TOO_MANY_ATTEMPTS.
         """
-        found = await self._store.write(lambda work: self._locked(work, caller))
-        if found is None:
-            raise NotFound("This account no longer exists.", reason="USER_NOT_FOUND")
-        checked = found.password_hash
+        found = await self._store.write(lambda work: locked(work, caller, self._clock.now()))
+        checked = found.account.password_hash
         if not await self._proofs.of_the_signed_in(caller.user_id, password, checked):
             self._audit.note("account_deletion_refused", user_id=caller.user_id)
             raise Unauthenticated("The password is wrong.", reason="BAD_CREDENTIALS")
@@ -106,12 +104,14 @@ class AccountDeletion:
         def erase(work: Transaction) -> _Outcome:
             # Asked again: checking took long enough for another call to be quicker, for somebody
             # to end the session, and for the password to change.
-            now = self._locked(work, caller)
-            if now is None:
+            now = self._clock.now()
+            try:
+                found = locked(work, caller, now)
+            except NotFound:
                 return _Outcome.GONE
-            if now.password_hash != checked:
+            if found.account.password_hash != checked:
                 return _Outcome.ANOTHER_PASSWORD
-            work.delete_account(caller.user_id, self._clock.now())
+            work.delete_account(caller.user_id, now)
             return _Outcome.DELETED
 
         outcome = await self._store.write(erase)
@@ -120,15 +120,6 @@ class AccountDeletion:
         elif outcome is _Outcome.DELETED:
             self._audit.note("account_deleted", user_id=caller.user_id)
             self._notify()
-
-    def _locked(self, work: Transaction, caller: Caller) -> Account | None:
-        now = self._clock.now()
-        found = work.signed_in(caller.user_id, now)
-        if found is None:
-            return None
-        if not found.includes(caller.session_id, now):
-            raise Unauthenticated("This session was ended. Log in again.", reason="SESSION_ENDED")
-        return found.account
 
 
 class _Outcome(Enum):

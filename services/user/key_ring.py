@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
+from services.common.audit import AuditTrail
 from services.common.clock import Clock
 from services.common.key_files import KeyFileError
-from services.user.audit import AuditTrail
 from services.user.keys import SigningKeys
 
 # What a rotation takes to be noticed. Looking costs a few small files.

@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from services.common import call_context
+from services.common.audit import AuditTrail
 from services.common.clock import Clock
 from services.common.errors import ParleyError, ResourceExhausted
-from services.common.rates import Rates
-from services.user.audit import AuditTrail
 from services.user.passwords import PasswordHasher
 from services.user.throttle import Attempt, Throttle
-
-# A flood of refusals is noted once a minute for each who is refused.
-_NOTED_PER_SECOND = 1 / 60
 
 
 class Proofs:
@@ -29,7 +25,6 @@ class Proofs:
         self._throttle = throttle
         self._clock = clock
         self._audit = audit
-        self._noted = Rates(_NOTED_PER_SECOND, 1)
 
     async def at_the_door(
         self, name: str, password: str, look_up: Callable[[], Awaitable[bytes | None]]
@@ -66,6 +61,13 @@ class Proofs:
 
         return await self._prove(attempt, password, known, own_holders(user_id))
 
+    def signed_in_here(self, name: str) -> None:
+        """Note that the caller is `name`, proved by other means than the password.
+
+        Then nobody's failures at the name elsewhere hold them up here.
+        """
+        self._throttle.seen(name)
+
     async def _prove(
         self,
         attempt: Attempt,
@@ -84,8 +86,8 @@ class Proofs:
         return matches
 
     def _note(self, who: Hashable, user_id: str | None) -> None:
-        if not self._noted.take(who, self._clock.monotonic()):
-            self._audit.note("too_many_attempts", alarming=True, user_id=user_id)
+        # A flood of refusals is one line a minute for each who is refused.
+        self._audit.note_once_a_minute(who, "too_many_attempts", alarming=True, user_id=user_id)
 
 
 def door_holders(name: str) -> Sequence[Hashable]:

@@ -12,11 +12,11 @@ from google.protobuf.json_format import MessageToDict
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from services.common import call_context
 from services.common.access import PUBLIC, USER, Access, service, user_or_service
+from services.common.audit import AuditTrail
 from services.common.call_context import Caller
 from services.user import web_cookie
 from services.user.accounts import Account, Preferences, Session
 from services.user.application import UserApplication
-from services.user.audit import AuditTrail
 from services.user.erasing import AccountDeletion
 from services.user.exporting import Everything, Exporter
 from services.user.key_ring import KeyRing
@@ -202,7 +202,7 @@ class UserServicer(user_pb2_grpc.UserServiceServicer):
             self._everything(caller),
             include_audio=request.include_audio,
         )
-        # Closed at once when its reader goes away: it holds a place.
+        # Closed at once when its reader goes away: a user has one at a time.
         async with aclosing(archive) as pieces:
             begun = False
             async for piece in pieces:

@@ -70,12 +70,6 @@ class UserSettings(ServiceSettings):
         description="Accounts that may be made from one address in an hour; without an address, "
         "that is on the gateway's own machine, any number.",
     )
-    audit_days: int = Field(
-        0,
-        ge=0,
-        description="What was done to accounts is kept for this many days, in a file each below "
-        "`audit` in the data folder; 0 keeps it for ever.",
-    )
     account_cache_seconds: float = Field(
         2.0,
         ge=0,

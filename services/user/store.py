@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from services.user.accounts import (
     Account,
+    KnownRefreshToken,
     Preferences,
     Session,
     SignedInAccount,
@@ -86,7 +87,7 @@ class Transaction(Protocol):
         """
         ...
 
-    def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
+    def refresh_token(self, digest: bytes) -> KnownRefreshToken | None:
         """Return the refresh token and its session, ended or not.
 
         The token is locked against other writers until the end.

@@ -2,10 +2,11 @@
 
 Failures are counted three ways. At one name from one address: whoever guesses there waits. From one
 address at all names: whoever tries one password on many. At one name from all addresses: whoever
-has many of them; then only addresses wait from which nobody has signed in with the name. So nobody
-can keep others out by failing at their names: they are let in from where they have been before.
-What is asked of who is signed in already is counted by user alone, so nothing that happens at the
-door hinders it.
+has many of them; then only addresses wait at which nobody has been signed in with the name. So
+nobody can keep others out by failing at their names: they are let in where they have been before,
+whether they came with the password, made the account or only had their session renewed. What is
+asked of who is signed in already is counted by user alone, so nothing that happens at the door
+hinders it.
 
 An attempt counts as a failure from its beginning: a thousand at once find no more room than one
 after another, and going away before the answer helps nobody. Success gives it back. Attempts are
@@ -106,11 +107,19 @@ class Throttle:
         for rates, each in others:
             rates.give_back(each, now)
         if attempt.name is not None and attempt.address is not None:
-            familiar = attempt.name, attempt.address
-            self._familiar[familiar] = None
-            self._familiar.move_to_end(familiar)
-            if len(self._familiar) > _FAMILIAR:
-                self._familiar.popitem(last=False)
+            self._remember(attempt.name, attempt.address)
+
+    def seen(self, name: str) -> None:
+        """Remember that who is `name` is signed in at the address of the call."""
+        address = call_context.client_address()
+        if address is not None:
+            self._remember(name, address)
+
+    def _remember(self, name: str, address: str) -> None:
+        self._familiar[name, address] = None
+        self._familiar.move_to_end((name, address))
+        if len(self._familiar) > _FAMILIAR:
+            self._familiar.popitem(last=False)
 
     def not_made(self, attempt: Attempt, now: float) -> None:
         """Take an attempt back that was begun, and at which no password was looked at."""

@@ -14,6 +14,7 @@ from services.common.database import Database
 from services.user.account_cache import AccountCache
 from services.user.accounts import (
     Account,
+    KnownRefreshToken,
     Preferences,
     Profile,
     Session,
@@ -173,13 +174,14 @@ class SqlTransaction:
             pruned += int(done.rowcount)
         return pruned
 
-    def refresh_token(self, digest: bytes) -> tuple[StoredRefreshToken, Session] | None:
+    def refresh_token(self, digest: bytes) -> KnownRefreshToken | None:
         """Return the refresh token, locked, and its session."""
         found = self._session.execute(statements.REFRESH_TOKEN, {"this_digest": digest})
         row: Sequence[Any] | None = found.one_or_none()
         if row is None:
             return None
-        return StoredRefreshToken(*row[:_TOKEN_WIDTH]), Session(*row[_TOKEN_WIDTH:])
+        token, session = row[:_TOKEN_WIDTH], row[_TOKEN_WIDTH:-1]
+        return KnownRefreshToken(StoredRefreshToken(*token), Session(*session), row[-1])
 
     def use_refresh_token(self, digest: bytes, now: datetime) -> None:
         """Note the token's use."""

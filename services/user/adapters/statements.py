@@ -104,8 +104,9 @@ END_SESSIONS = (
 
 ADD_REFRESH_TOKEN = insert(REFRESH_TOKENS)
 REFRESH_TOKEN = (
-    select(*TOKEN_COLUMNS, *SESSION_COLUMNS)
+    select(*TOKEN_COLUMNS, *SESSION_COLUMNS, ACCOUNTS.c.username_key)
     .join_from(REFRESH_TOKENS, SESSIONS)
+    .join(ACCOUNTS)
     .where(REFRESH_TOKENS.c.digest == bindparam("this_digest"))
     .with_for_update(of=REFRESH_TOKENS)
 )

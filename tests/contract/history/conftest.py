@@ -67,6 +67,7 @@ class History:
     stub: Any
     callers: Callers
     user_id: str
+    audit_dir: Path
 
     async def ingest(self, *events: pb.ConversationEvent) -> pb.IngestResponse:
         identity = self.callers.service("conversation")
@@ -98,7 +99,7 @@ def serve_history(data_dir: Path, callers: Callers, database_settings: dict[str,
             running("history", loaded, bootstrap) as service,
             grpc.aio.insecure_channel(service.address) as channel,
         ):
-            yield History(HistoryServiceStub(channel), callers, new_id())
+            yield History(HistoryServiceStub(channel), callers, new_id(), loaded.audit_dir)
 
     return serve
 

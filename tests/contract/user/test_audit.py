@@ -41,7 +41,7 @@ async def test_every_sensitive_action_is_logged_and_nothing_secret(users: Users)
         ("sessions_revoked", user_id),
         ("signed_out", user_id),
     ]
-    (trail,) = (users.settings.data_dir / "audit").iterdir()
+    (trail,) = users.settings.audit_dir.iterdir()
     kept = trail.read_text("utf-8")
     assert [json.loads(each)["event"] for each in kept.splitlines()] == [
         each["event"] for each in lines

@@ -91,6 +91,31 @@ async def test_other_peoples_failures_keep_nobody_signed_in_from_a_new_password_
     await users.stub.DeleteAccount(delete, metadata=(*bearer(changed), HERE))
 
 
+@pytest.mark.parametrize("renewing", [False, True], ids=["made there", "kept signed in there"])
+async def test_where_an_account_is_signed_in_nobody_keeps_its_owner_out(
+    users: Users, renewing: bool
+):
+    """Who never types the password again was held up at home by whoever failed at their name."""
+    account = pb.RegisterRequest(username="Ada", password=PASSWORD)
+    made = await users.stub.Register(account, metadata=() if renewing else (HERE,))
+    if renewing:
+        renew = pb.RefreshRequest(refresh_token=made.tokens.refresh_token)
+        await users.stub.Refresh(renew, metadata=(HERE,))
+    for address in range(3 * users.settings.login_attempts):
+        await guess(users, 1, (CLIENT_ADDRESS_KEY, f"192.0.2.{address}"))
+    assert (await users.refused("Login", login(), (THERE,))).reason == "TOO_MANY_ATTEMPTS"
+    await users.stub.Login(login(), metadata=(HERE,))
+
+
+async def test_a_refresh_that_is_refused_makes_no_place_known(users: Users):
+    await users.register()
+    made_up = pb.RefreshRequest(refresh_token="made up")
+    assert (await users.refused("Refresh", made_up, (HERE,))).reason == "REFRESH_TOKEN_INVALID"
+    for address in range(3 * users.settings.login_attempts):
+        await guess(users, 1, (CLIENT_ADDRESS_KEY, f"192.0.2.{address}"))
+    assert (await users.refused("Login", login(), (HERE,))).reason == "TOO_MANY_ATTEMPTS"
+
+
 async def test_guessing_the_password_to_delete_with_is_slowed_down_too(users: Users):
     metadata = (*bearer((await users.register()).tokens), HERE)
     wrong = pb.DeleteAccountRequest(password="a wrong guess")

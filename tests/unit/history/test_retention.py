@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
+from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.ids import new_id
@@ -28,7 +30,8 @@ async def test_what_is_too_old_goes_whoever_it_belongs_to_and_the_rest_stays(tmp
     async with Database.open(url) as database:
         clock = ManualClock()
         store = SqlStore(database, Outbox(OutboxRow, clock), clock)
-        history = History(store, lambda: None)
+        audit = AuditTrail(tmp_path / "audit", clock, days=0)
+        history = History(store, lambda: None, audit)
         retention = Retention(history, store, clock, DAYS)
         kept = []
         for user_id in USERS:
@@ -41,6 +44,9 @@ async def test_what_is_too_old_goes_whoever_it_belongs_to_and_the_rest_stays(tmp
                     kept.append(conversation_id)
         assert await retention.once() == 2 * len(USERS)
         assert await retention.once() == 0, "what is deleted is not found again"
+        (trail,) = (tmp_path / "audit").iterdir()
+        noted = [json.loads(each)["event"] for each in trail.read_text("utf-8").splitlines()]
+        assert noted == 2 * len(USERS) * ["conversation_expired"]
         left = [
             each.conversation_id
             for user_id in USERS

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
+from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.ids import new_id
@@ -110,11 +112,12 @@ def postgres_model(postgres_url: str) -> Iterator[str]:
 
 @asynccontextmanager
 async def opened(copies: Copies) -> AsyncIterator[tuple[History, Database]]:
-    with copies() as url:
+    with copies() as url, TemporaryDirectory() as folder:
         async with Database.open(url) as database:
             clock = ManualClock()
             store = SqlStore(database, Outbox(OutboxRow, clock), clock)
-            yield History(store, lambda: None), database
+            audit = AuditTrail(Path(folder), clock, days=0)
+            yield History(store, lambda: None, audit), database
 
 
 async def state(history: History, database: Database) -> tuple[Any, ...]:
@@ -217,12 +220,14 @@ async def test_the_words_of_an_erased_user_are_in_no_file(tmp_path):
     await migrate(url, MIGRATIONS)
     async with Database.open(url) as database:
         clock = ManualClock()
-        history = History(SqlStore(database, Outbox(OutboxRow, clock), clock), lambda: None)
+        store = SqlStore(database, Outbox(OutboxRow, clock), clock)
+        history = History(store, lambda: None, AuditTrail(tmp_path / "audit", clock, days=0))
         await history.ingest([turn(0, 1, "the canarybird sang")])
         await database.scrub()
 
         def files_with(word: bytes) -> list[str]:
-            return [each.name for each in tmp_path.iterdir() if word in each.read_bytes()]
+            files = (each for each in tmp_path.rglob("*") if each.is_file())
+            return [each.name for each in files if word in each.read_bytes()]
 
         assert files_with(b"canarybird") == ["history.sqlite3"]
         assert await history.erase_user(USER) == 1

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import pytest
 
+from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.errors import FailedPrecondition, Unavailable
@@ -112,11 +113,12 @@ async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
         def remove_files(recording_id: str) -> None:
             spool.remove(recorder.folder(recording_id))
 
-        library = Library(catalog, objects, recorder.stop, remove_files)
+        audit = AuditTrail(tmp_path / "audit", clock, days=0)
+        library = Library(catalog, objects, recorder.stop, remove_files, audit)
         sweeper = Sweeper(
             catalog,
             finisher,
-            library.delete_any,
+            library.expire,
             library.purge,
             recorder.is_live,
             clock,

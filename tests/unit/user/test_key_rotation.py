@@ -9,10 +9,10 @@ from typing import Any
 import jwt
 import pytest
 
+from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
 from services.common.key_files import publish_public_key
 from services.user import key_rotation as module
-from services.user.audit import AuditTrail
 from services.user.key_ring import KeyRing
 from services.user.key_rotation import TooEarlyError, list_keys, main, replace_all, rotate
 from services.user.keys import RETIRED_SECONDS, SigningKeys

@@ -115,6 +115,20 @@ def test_nobody_is_locked_out_where_they_were_signed_in_before():
         assert not wait(throttle, "ada"), "nor on the machine itself"
 
 
+def test_nor_where_they_proved_who_they_are_by_other_means():
+    throttle = Throttle(MOST, WINDOW)
+    for address in ("198.51.100.1", None):
+        with at(address):
+            throttle.seen("ada")
+    for number in range(3 * MOST):
+        with at(f"203.0.113.{number}"):
+            fail(throttle, "ada", 1)
+    with at("198.51.100.1"):
+        assert not wait(throttle, "ada")
+    with at("198.51.100.2"):
+        assert wait(throttle, "ada")
+
+
 def test_the_familiar_places_are_bounded(monkeypatch):
     monkeypatch.setattr(module, "_FAMILIAR", 2)
     throttle = Throttle(1, WINDOW)

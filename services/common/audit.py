@@ -1,24 +1,28 @@
-"""What is done to accounts: a line in the log, and one in a file of its day, kept for longer.
+"""Who did what to accounts and to what learners said: a line in the log, and one in a file.
 
-The files are `<data>/audit/2026-03-01.jsonl`, days in UTC, an object a line: `at`, `event` and what
-the event says, with the account's id and never a name, a password or a token. The log turns over by
-size; these go by days.
+The files are `<data>/audit/<service>/2026-03-01.jsonl`, days in UTC, an object a line: `at`,
+`event`, what the event says, and of a call its `request_id`, the `session_id` of the learner and
+the `service` behind it. There are ids alone in it: no name, password or token, and nothing that
+was said or searched for. The log turns over by size; these go by days.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Hashable
 from datetime import date, timedelta
 from pathlib import Path
 
 import structlog
 
-from services.common.call_context import request_id
+from services.common.call_context import caller_or_none, calling_service, request_id
 from services.common.clock import Clock
+from services.common.rates import Rates
 
 _log = structlog.get_logger(__name__)
 
 _SUFFIX = ".jsonl"
+_A_MINUTE = 1 / 60
 
 
 class AuditTrail:
@@ -34,20 +38,32 @@ class AuditTrail:
         self._clock = clock
         self._days = days
         self._today: date | None = None
+        self._repeated = Rates(_A_MINUTE, 1)
 
     def note(self, event: str, *, alarming: bool = False, **said: object) -> None:
         """Log `event`, as a warning where it is `alarming`, and write it to the day's file."""
         (_log.warning if alarming else _log.info)(event, **said)
         now = self._clock.now()
         line = {"at": now.isoformat(timespec="milliseconds"), "event": event}
-        line |= {"request_id": request_id()} if request_id() else {}
         try:
             if self._today != now.date():
                 self._begin(now.date())
             with self._path(now.date()).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, **said}, default=str) + "\n")
+                file.write(json.dumps({**line, **_call(), **said}, default=str) + "\n")
         except OSError as error:
             _log.error("audit_not_written", problem=error.strerror)
+
+    def note_once_a_minute(
+        self, what: Hashable, event: str, *, alarming: bool = False, **said: object
+    ) -> None:
+        """Note `event`, unless the same sign-in had it noted of the same `what` this minute.
+
+        For what comes many times in a row: the ranges of a recording, the refusals of a flood.
+        """
+        learner = caller_or_none()
+        key = (event, learner and learner.session_id, what)
+        if not self._repeated.take(key, self._clock.monotonic()):
+            self.note(event, alarming=alarming, **said)
 
     def _begin(self, today: date) -> None:
         """Make the folder, and delete what has been kept for long enough."""
@@ -62,3 +78,14 @@ class AuditTrail:
 
     def _path(self, day: date) -> Path:
         return self._folder / f"{day.isoformat()}{_SUFFIX}"
+
+
+def _call() -> dict[str, str]:
+    """Return what is known of the call in progress; nothing outside one."""
+    learner = caller_or_none()
+    known = {
+        "request_id": request_id(),
+        "session_id": learner.session_id if learner is not None else None,
+        "service": calling_service(),
+    }
+    return {name: value for name, value in known.items() if value}

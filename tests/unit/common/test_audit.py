@@ -7,8 +7,8 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
-from services.user.audit import AuditTrail
 
 DAY = 86_400.0
 
