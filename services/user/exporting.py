@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -81,14 +82,17 @@ class Piece:
 
 
 class Exporter:
-    """Makes archives, a few at once and one for each user.
+    """Makes archives: one for each user, and pieces of a few at once.
 
-    Full policy: one more is refused with TOO_MANY_CALLS.
+    A place is held while a piece is made, and not while its reader takes it: who reads slowly
+    keeps no other's. Full policy: a new archive is refused with TOO_MANY_CALLS; one that was begun
+    waits its turn.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        # Whose are being made: who reads slowly must not hold the places of others.
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        # Whose are being made or sent.
         self._making: set[str] = set()
 
     async def archive(
@@ -106,59 +110,70 @@ class Exporter:
             ResourceExhausted: TOO_MANY_CALLS, before anything is yielded.
             ParleyError: a service refused or broke off; the archive is then to be thrown away.
         """
-        with self._place_of(user_id):
-            made_at = self._clock.now()
-            archive = Archive()
-            recordings = list(await everything.recordings()) if include_audio else []
-            progress = _Progress(4 + sum(len(each.voices) for each in recordings))
-            sound = _WITH_SOUND if include_audio else _WITHOUT_SOUND
-            readme = _README.format(username=username, made_at=made_at, recordings=sound)
-            members: list[tuple[str, AsyncIterator[bytes]]] = [
-                ("README.txt", _once(readme)),
-                ("account.json", _once(json.dumps(account, ensure_ascii=False, indent=2) + "\n")),
-                ("conversations.txt", everything.transcripts("text")),
-                ("conversations.jsonl", everything.transcripts("json_lines")),
-            ]
-            for name, pieces in members:
-                async for chunk in archive.add(name, made_at, pieces):
-                    yield Piece(chunk, progress.share)
-                progress.step()
-            missing = []
-            for each in recordings:
-                for voice in each.voices:
-                    progress.step()
-                    try:
-                        first, rest = await _begun(everything.sound(each.recording_id, voice))
-                    except ParleyError as error:
-                        if error.code not in _LEFT_OUT:
-                            raise
-                        missing.append(f"{each.recording_id} {voice}: {error.reason}")
-                        continue
-                    sound_pieces = _joined(first, rest)
-                    async for chunk in archive.add(
-                        each.member(voice), each.started_at, sound_pieces, packed=True
-                    ):
-                        yield Piece(chunk, progress.share)
-            named = [f"{each.recording_id} {each.file_name}" for each in recordings]
-            uploads = [line for line, each in zip(named, recordings, strict=True) if each.file_name]
-            for name, lines in (("uploads.txt", uploads), ("recordings.txt", missing)):
-                if lines:
-                    async for chunk in archive.add(name, made_at, _once("\n".join(lines) + "\n")):
-                        yield Piece(chunk, progress.share)
-            for chunk in archive.rest():
-                yield Piece(chunk, 1.0)
-
-    @contextmanager
-    def _place_of(self, user_id: str) -> Iterator[None]:
-        if len(self._making) >= _AT_ONCE or user_id in self._making:
+        if self._places.locked() or user_id in self._making:
             raise ResourceExhausted(
                 "Too many copies are being made at once.", reason="TOO_MANY_CALLS", retry_after=10.0
             )
         self._making.add(user_id)
         try:
-            yield
+            made = self._made(username, account, everything, include_audio=include_audio)
+            async with aclosing(made) as pieces:
+                while True:
+                    async with self._places:
+                        piece = await anext(pieces, None)
+                    if piece is None:
+                        return
+                    yield piece
         finally:
             self._making.discard(user_id)
+
+    async def _made(
+        self,
+        username: str,
+        account: Mapping[str, object],
+        everything: Everything,
+        *,
+        include_audio: bool,
+    ) -> AsyncGenerator[Piece, None]:
+        made_at = self._clock.now()
+        archive = Archive()
+        recordings = list(await everything.recordings()) if include_audio else []
+        progress = _Progress(4 + sum(len(each.voices) for each in recordings))
+        sound = _WITH_SOUND if include_audio else _WITHOUT_SOUND
+        readme = _README.format(username=username, made_at=made_at, recordings=sound)
+        members: list[tuple[str, AsyncIterator[bytes]]] = [
+            ("README.txt", _once(readme)),
+            ("account.json", _once(json.dumps(account, ensure_ascii=False, indent=2) + "\n")),
+            ("conversations.txt", everything.transcripts("text")),
+            ("conversations.jsonl", everything.transcripts("json_lines")),
+        ]
+        for name, pieces in members:
+            async for chunk in archive.add(name, made_at, pieces):
+                yield Piece(chunk, progress.share)
+            progress.step()
+        missing = []
+        for each in recordings:
+            for voice in each.voices:
+                progress.step()
+                try:
+                    first, rest = await _begun(everything.sound(each.recording_id, voice))
+                except ParleyError as error:
+                    if error.code not in _LEFT_OUT:
+                        raise
+                    missing.append(f"{each.recording_id} {voice}: {error.reason}")
+                    continue
+                sound_pieces = _joined(first, rest)
+                async for chunk in archive.add(
+                    each.member(voice), each.started_at, sound_pieces, packed=True
+                ):
+                    yield Piece(chunk, progress.share)
+        uploads = [f"{each.recording_id} {each.file_name}" for each in recordings if each.file_name]
+        for name, lines in (("uploads.txt", uploads), ("recordings.txt", missing)):
+            if lines:
+                async for chunk in archive.add(name, made_at, _once("\n".join(lines) + "\n")):
+                    yield Piece(chunk, progress.share)
+        for chunk in archive.rest():
+            yield Piece(chunk, 1.0)
 
 
 class _Progress:

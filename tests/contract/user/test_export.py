@@ -210,3 +210,26 @@ async def test_one_more_than_are_made_at_once_is_refused_and_made_later(
             pass
     _, archive = await export(users, tokens, include_audio=False)
     assert "account.json" in archive.namelist()
+
+
+async def test_who_reads_slowly_keeps_no_place_from_others(users: Users, peers: FakePeers):
+    """Four who stood still after the first piece kept everybody from a copy."""
+    peers.sound = b"fLaC" * 500_000
+    some = [(await users.register(f"ada-{number}")).tokens for number in range(5)]
+    request = pb.ExportDataRequest(include_audio=True)
+    unread = [users.stub.ExportData(request, metadata=bearer(tokens)) for tokens in some[:4]]
+    for call in unread:
+        await call.read()
+    async with asyncio.timeout(20):
+        while True:
+            # As long as theirs are made, and not only kept from being sent.
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                _, archive = await export(users, some[4], include_audio=True)
+                break
+            await asyncio.sleep(0.01)
+    assert "account.json" in archive.namelist()
+    # Who began first is not forgotten meanwhile.
+    for call in unread:
+        while (piece := await call.read()) is not grpc.aio.EOF:
+            progress = piece.progress
+        assert progress == 1.0
