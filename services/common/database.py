@@ -77,8 +77,8 @@ class Database:
         # thread; SQLite's own waiting polls, with pauses of up to 100 ms.
         self._writer = asyncio.Lock() if self.is_sqlite else None
         self._threads: _SqliteThreads | None = None
-        if self.is_sqlite and not in_memory(engine.url):
-            self._threads = _SqliteThreads(engine.url)
+        if self._writer is not None and not in_memory(engine.url):
+            self._threads = _SqliteThreads(engine.url, self._writer)
 
     @classmethod
     @asynccontextmanager
@@ -163,10 +163,7 @@ class Database:
         if self._threads is None:
             async with self.transaction() as session:
                 return await session.run_sync(work)
-        async with AsyncExitStack() as stack:
-            if self._writer is not None:
-                await stack.enter_async_context(self._writer)
-            stack.enter_context(_typed_failures())
+        with _typed_failures():
             return await self._threads.write(work)
 
     async def write_jointly(self, work: Work[T]) -> T:
@@ -178,10 +175,10 @@ class Database:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, when the database does not answer.
         """
-        if self._threads is None or self._writer is None:
+        if self._threads is None:
             return await self.write(work)
         with _typed_failures():
-            return await self._threads.write_jointly(self._writer, work)
+            return await self._threads.write_jointly(work)
 
     async def read(self, work: Work[T]) -> T:
         """Do `work` on one consistent state; whatever it writes is rolled back.
@@ -208,11 +205,13 @@ class Database:
 class _SqliteThreads:
     """Whole units of work on a SQLite file, each in a thread: two hand-overs instead of dozens.
 
+    writer: held while one writes.
+
     Full policy: what is more than the threads waits in their queue; writers were let in one at a
     time before, and each reader is a caller that waits.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, writer: asyncio.Lock) -> None:
         # Opened when the first work comes: a service that never works like this has no threads.
         self._engine = create_sync_engine(
             url.set(drivername="sqlite"), hide_parameters=True, **_SQLITE_POOL
@@ -223,18 +222,18 @@ class _SqliteThreads:
         self._write_sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._read_sessions = sessionmaker(reader, expire_on_commit=False)
         self._pool = ThreadPoolExecutor(_SQLITE_WORKERS, "sqlite")
-        self._joint: JointWrites | None = None
+        self._writer = writer
+        self._joint = JointWrites(writer, self._run, self._write_sessions)
 
     async def write(self, work: Work[T]) -> T:
         def whole() -> T:
             with self._write_sessions.begin() as session:
                 return work(session)
 
-        return await self._run(whole)
+        async with self._writer:
+            return await self._run(whole)
 
-    async def write_jointly(self, writer: asyncio.Lock, work: Work[T]) -> T:
-        if self._joint is None:
-            self._joint = JointWrites(writer, self._run, self._write_sessions)
+    async def write_jointly(self, work: Work[T]) -> T:
         return await self._joint.write(work)
 
     async def read(self, work: Work[T]) -> T:

@@ -10,7 +10,6 @@ import asyncio
 import shutil
 import unicodedata
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from services.common.clock import Clock
 from services.common.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from services.common.ids import new_id
+from services.common.tallies import Tallies
 from services.media.finisher import Finisher
 from services.media.ports import Catalog, DecodeUpload, Deleted, Known
 from services.media.recordings import Recording, State, Track
@@ -99,7 +99,7 @@ class Uploads:
         self._spool_of = spool_of
         self._max_bytes = max_bytes
         self._max_bytes_of_user = max_bytes_of_user
-        self._receiving: Counter[str] = Counter()
+        self._receiving = Tallies()
         self._max_seconds = max_seconds
 
     def clear(self) -> None:
@@ -134,14 +134,13 @@ class Uploads:
 
         Full policy: one more at once is refused with MEDIA_BUSY.
         """
-        if self._receiving[user_id] >= _AT_ONCE_OF_USER:
+        if self._receiving.of(user_id) >= _AT_ONCE_OF_USER:
             raise ResourceExhausted(
                 "As many files of this account are being received as may be at once.",
                 reason="MEDIA_BUSY",
                 retry_after=5.0,
             )
-        self._receiving[user_id] += 1
-        try:
+        with self._receiving.one_more(user_id):
             if self._max_bytes_of_user:
                 kept = await self._catalog.uploaded_bytes(user_id)
                 if kept >= self._max_bytes_of_user:
@@ -151,10 +150,6 @@ class Uploads:
                         metadata={"limit_bytes": str(self._max_bytes_of_user)},
                     )
             yield
-        finally:
-            self._receiving[user_id] -= 1
-            if not self._receiving[user_id]:
-                del self._receiving[user_id]
 
     async def _receive(self, chunks: AsyncIterator[bytes], path: Path) -> None:
         held, size = bytearray(), 0

@@ -10,7 +10,6 @@ import secrets
 import sys
 import threading
 import unicodedata
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from typing import Self, TypeVar
 import bcrypt
 
 from services.common.errors import ResourceExhausted
+from services.common.tallies import Tallies
 
 # One hash at cost 12 takes about a quarter of a second: by then places are free again.
 _RETRY_SECONDS = 1.0
@@ -45,7 +45,7 @@ class PasswordHasher:
         self._pool = pool
         self._most = most_waiting
         self._waiting = 0
-        self._held: Counter[Hashable] = Counter()
+        self._held = Tallies()
         # What an unknown user's password is checked against: nobody's password, the same work.
         self._nobody = bcrypt.hashpw(_prepared(secrets.token_hex()), bcrypt.gensalt(cost))
 
@@ -105,14 +105,15 @@ class PasswordHasher:
 
     async def _work(self, work: Callable[[], T], holders: Sequence[Hashable]) -> T:
         share = max(1, self._most // _SHARE)
-        if self._waiting >= self._most or any(self._held[each] >= share for each in holders):
+        if self._waiting >= self._most or any(self._held.of(each) >= share for each in holders):
             raise ResourceExhausted(
                 "Too many password checks wait already.",
                 reason="TOO_MANY_ATTEMPTS",
                 retry_after=_RETRY_SECONDS,
             )
         self._waiting += 1
-        self._held.update(holders)
+        for each in holders:
+            self._held.add(each)
         loop = asyncio.get_running_loop()
         done = self._pool.submit(work)
 
@@ -128,10 +129,8 @@ class PasswordHasher:
 
     def _leave(self, holders: Sequence[Hashable]) -> None:
         self._waiting -= 1
-        self._held.subtract(holders)
         for each in holders:
-            if not self._held[each]:
-                del self._held[each]
+            self._held.remove(each)
 
 
 def _give_way() -> None:

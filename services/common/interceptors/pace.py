@@ -8,7 +8,6 @@ brings others' calls, and those have one.
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -16,6 +15,7 @@ from services.common.clock import Clock
 from services.common.errors import ResourceExhausted
 from services.common.limits import Limits
 from services.common.rates import Rates
+from services.common.tallies import Tallies
 
 CLIENT_ADDRESS_KEY = "x-parley-client-address"
 # What the gateway says behind an address where it was told of proxies in front of it.
@@ -44,7 +44,7 @@ class Pace:
         self._addresses = _rates(limits.calls_per_address_per_second)
         self._users = _rates(limits.calls_per_user_per_second)
         self._most_of_user = limits.concurrent_calls_per_user
-        self._in_progress: Counter[str] = Counter()
+        self._in_progress = Tallies()
 
     def admit_address(self, address: str) -> None:
         """Count a call from `address`.
@@ -69,19 +69,17 @@ class Pace:
             ResourceExhausted: CALLS_TOO_FAST, or TOO_MANY_CALLS; then it does not go on.
         """
         self.admit_user(user_id)
-        if self._on and self._in_progress[user_id] >= self._most_of_user:
+        if self._on and self._in_progress.of(user_id) >= self._most_of_user:
             raise ResourceExhausted(
                 "As many calls of this account are in progress as may be.",
                 reason="TOO_MANY_CALLS",
                 retry_after=_RETRY_SECONDS,
             )
-        self._in_progress[user_id] += 1
+        self._in_progress.add(user_id)
 
     def end(self, user_id: str) -> None:
         """Count it out."""
-        self._in_progress[user_id] -= 1
-        if not self._in_progress[user_id]:
-            del self._in_progress[user_id]
+        self._in_progress.remove(user_id)
 
     def _admit(self, rates: Rates, key: str, whose: str) -> None:
         if not self._on:
