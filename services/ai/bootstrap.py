@@ -47,9 +47,6 @@ _log = structlog.get_logger(__name__)
 
 P = TypeVar("P")
 
-# Calls that may wait for a speech model: a turn needs three, so this is several turns of every
-# session. More would answer later than anybody waits.
-_MAX_WAITING_CALLS = 64
 _BUILT_IN = {
     LOCAL: EnginePart(title="Models on this machine"),
     SCRIPTED_PIPELINE: EnginePart(
@@ -66,7 +63,7 @@ _BUILT_IN = {
 async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Build the service; models load in the warm-up, off the event loop."""
     async with AsyncExitStack() as closing:
-        pool = ComputePool(settings.speech_threads, _MAX_WAITING_CALLS)
+        pool = ComputePool(settings.speech_threads, runtime.limits.waiting_speech_calls)
         closing.callback(pool.close)
         catalogue = Catalogue()
         builder = _Builder(settings, catalogue, pool, closing)

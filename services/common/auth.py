@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import ParleyError, Unauthenticated, Unavailable
+from services.common.limits import DEFAULT_LIMITS
 
 ISSUER = "parley"
 AUDIENCE = "parley"
@@ -39,7 +40,7 @@ _KEYS_MOST_SECONDS = 3_600.0
 # Verified tokens remembered: an Ed25519 check costs about what the rest of a unary call does.
 _REMEMBERED = 4096
 # A token larger than this is not one of ours; parsing it would be free work for the sender.
-_MAX_TOKEN_CHARACTERS = 4096
+_MAX_TOKEN_CHARACTERS = DEFAULT_LIMITS.max_token_characters
 _HEADER_MEMBERS = frozenset({"alg", "typ", "kid"})
 
 _log = structlog.get_logger(__name__)

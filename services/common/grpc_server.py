@@ -26,8 +26,6 @@ _OPEN_METHODS = (
     f"/{HEALTH_NAME}/List",
     f"/{reflection.SERVICE_NAME}/ServerReflectionInfo",
 )
-# They ask with a service's name.
-_MAX_OPEN_MESSAGE_BYTES = 4096
 
 
 class PortTakenError(Exception):
@@ -39,7 +37,9 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
-        ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        # gRPC refuses at its bound, and without the second line at random up to a quarter above.
+        ("grpc.max_metadata_size", limits.max_metadata_bytes + 1),
+        ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes + 1),
         # Two processes on one port would share its calls at random.
         ("grpc.so_reuseport", 0),
         # Clients on mobile networks ping to keep their way open, also between calls.
@@ -67,7 +67,8 @@ def method_rules(services: Sequence[GrpcService], limits: Limits) -> dict[str, M
                 while_draining=method.name in service.while_draining,
             )
     for name in _OPEN_METHODS:
-        rules[name] = MethodRule(PUBLIC, gated=False, max_message_bytes=_MAX_OPEN_MESSAGE_BYTES)
+        most = limits.max_open_message_bytes
+        rules[name] = MethodRule(PUBLIC, gated=False, max_message_bytes=most)
     return rules
 
 

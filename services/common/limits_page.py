@@ -29,8 +29,8 @@ _HEADER = """\
 # Limits
 
 What is larger, longer, faster or more is refused with a documented status ([errors.md](errors.md))
-and never hangs. This page is generated from `services/common/limits.py` and from the rules in
-`protos/`.
+and never hangs. This page is generated from `services/common/limits.py`, from the rules in
+`protos/` and from `tests/tried_limits.py`.
 
 ## Of every service
 
@@ -39,6 +39,11 @@ and never hangs. This page is generated from `services/common/limits.py` and fro
 """
 
 _TRANSPORT = """
+A session's own limits are told to its client in `started.limits`. Time of a call counts at the
+service; the gateway's own, which are settings, lie above it. Metadata counts as HTTP/2 does it,
+with 32 bytes more for each entry; the gateway takes as much of a request's whole head, and 100
+headers, and answers more with HTTP 431.
+
 A message above `max_message_bytes` is refused by the length that it announces, before any of it is
 held in memory, and before anybody is asked who sends it. No code of Parley sees it, so the status
 is a bare RESOURCE_EXHAUSTED without details, whose text says `message larger than max`. It means
@@ -64,13 +69,33 @@ AUDIO_FORMAT_UNSUPPORTED. How long a recording for `Transcribe` may be is its re
 
 ## Of an installation
 
-Sessions at once, upload sizes, lengths of recordings, attempts to sign in, times at the gateway
-and times to drain are settings: [settings.md](settings.md).
+These are settings: [settings.md](settings.md) has their values and what each is for, and further
+times, of the gateway and of draining.
+
+| setting | crossing it gives |
+|---|---|
 """
 
+OF_SETTINGS = {
+    "PARLEY_CONVERSATION_MAX_SESSIONS": "AT_CAPACITY",
+    "PARLEY_AI_MAX_SESSIONS": "AT_CAPACITY",
+    "PARLEY_CONVERSATION_RESUME_SECONDS": "RESUME_HANDLE_INVALID",
+    "PARLEY_USER_LOGIN_ATTEMPTS": "TOO_MANY_ATTEMPTS",
+    "PARLEY_USER_REGISTRATIONS_PER_HOUR": "TOO_MANY_ATTEMPTS",
+    "PARLEY_USER_PASSWORD_QUEUE": "TOO_MANY_ATTEMPTS",
+    "PARLEY_MEDIA_MAX_UPLOAD_BYTES": "FILE_TOO_LARGE",
+    "PARLEY_MEDIA_MAX_UPLOADS_BYTES": "FILE_TOO_LARGE",
+    "PARLEY_MEDIA_MAX_RECORDING_SECONDS": "FILE_TOO_LARGE",
+    "PARLEY_GATEWAY_MAX_STREAMS": "TOO_MANY_CALLS",
+    "PARLEY_GATEWAY_MAX_CONNECTIONS": "the connection is closed",
+    "PARLEY_GATEWAY_SLOW_CLIENT_SECONDS": "the connection is closed",
+    "PARLEY_GATEWAY_UNARY_TIMEOUT_SECONDS": "DEADLINE_EXCEEDED",
+}
+"""The settings that a client can come to, and what it gets."""
 
-def render_limits(limits: Limits = DEFAULT_LIMITS) -> str:
-    """Return the text of `docs/limits.md`."""
+
+def render_limits(tried: str, limits: Limits = DEFAULT_LIMITS) -> str:
+    """Return the text of `docs/limits.md`; `tried` is its section on what tries each limit."""
     rows = (
         f"| `{each.name}` | {getattr(limits, each.name):,} {each.metadata['unit']} "
         f"| {each.metadata['why']} | {each.metadata['crossing']} |\n"
@@ -78,4 +103,6 @@ def render_limits(limits: Limits = DEFAULT_LIMITS) -> str:
     )
     requests = (method.input_type for service in SERVICES for method in service.methods)
     contract = (f"| `{each.name}` | {each.told} |\n" for each in limits_below(requests).values())
-    return _HEADER + "".join(rows) + _TRANSPORT + _CONTRACT_HEADER + "".join(contract) + _FOOTER
+    set_here = (f"| `{name}` | {crossing} |\n" for name, crossing in OF_SETTINGS.items())
+    tables = _HEADER, *rows, _TRANSPORT, _CONTRACT_HEADER, *contract, _FOOTER, *set_here
+    return "".join(tables) + tried

@@ -233,7 +233,7 @@ _CONVERSATION = (
     ReasonEntry(
         "AUDIO_TOO_FAST",
         Code.RESOURCE_EXHAUSTED,
-        "Audio came faster than real time for longer than the buffer holds.",
+        "Audio came faster than real time, and was held back for 30 s in all.",
         "Send at the pace of speech.",
     ),
     ReasonEntry(

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from services.common.limits import DEFAULT_LIMITS
+
 # Typed utterances that the engine has not made turns of. Full policy: one more is refused with a
 # notice while the engine is away; while it is there, the oldest is no longer kept for another.
-MAX_OPEN_TEXTS = 8
+MAX_OPEN_TEXTS = DEFAULT_LIMITS.waiting_texts
 
 
 @dataclass(slots=True)

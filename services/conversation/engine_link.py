@@ -16,6 +16,7 @@ import structlog
 from parley.ai.v1 import ai_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError, Unavailable
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation import problems
 from services.conversation.adapters.engine import Engine, Engines
 from services.conversation.events import (
@@ -31,7 +32,7 @@ from services.conversation.learner_audio import LearnerAudio
 _log = structlog.get_logger(__name__)
 
 # A supervised ai process is back, its models loaded, within this time; a learner waits no longer.
-ENGINE_AWAY_S = 15.0
+ENGINE_AWAY_S = DEFAULT_LIMITS.engine_away_seconds
 
 # A connection to a service that was started again is found within 2 s; a start waits so long.
 START_PATIENCE_S = 2.5

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation import ending, messages, over_reply, playing, problems
 from services.conversation.session_state import SessionState
 
 _ACTS = frozenset({"text", "interrupt", "end_turn", "finish"})
 # How long the client's side may be closed before the session ends without the engine's last word.
-_CLOSING_S = 60.0
+_CLOSING_S = DEFAULT_LIMITS.closing_seconds
 
 
 def on_client(session: SessionState, request: conversation_pb2.ConverseRequest, now: float) -> None:

@@ -24,13 +24,14 @@ from parley.types.v1 import feedback_pb2, turn_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError
 from services.common.ids import new_id
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation.events import KeepTurn
 
 _log = structlog.get_logger(__name__)
 
 # Full policy, for one conversation: the session is ended (STORAGE_UNAVAILABLE), for what it would
-# say next could not be kept. At a turn every 10 s this is a quarter of an hour of failing storage.
-MAX_PENDING = 100
+# say next could not be kept.
+MAX_PENDING = DEFAULT_LIMITS.unsaved_turns
 
 # Written in one transaction at most: bounds how long others wait for SQLite's one writer.
 _BATCH = 64

@@ -16,6 +16,7 @@ import numpy as np
 import soxr
 
 from parley.types.v1 import audio_pb2
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation import problems
 
 ENGINE_RATE_HZ = 16_000
@@ -30,7 +31,7 @@ _GAP_MS = 2_000
 
 # How far the position of an audio message may lie past everything received: a client that was
 # muted for the whole session.
-_MAX_JUMP_MS = 2 * 3_600_000
+_MAX_JUMP_MS = int(1000 * DEFAULT_LIMITS.conversation_max_seconds)
 
 # Audio kept so that a new engine can hear the utterance that the lost one did not finish. Full
 # policy: the oldest goes.

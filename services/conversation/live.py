@@ -98,7 +98,9 @@ class LiveSession:
         )
         self.intake = Intake(self.receive)
         self._message_gate = MessageGate(plan.limits.messages_per_s)
-        self._gate = AudioGate(plan.limits.audio_ahead_ms, catching_up=plan.stored)
+        self._gate = AudioGate(
+            plan.limits.audio_ahead_ms, plan.limits.audio_held_back_s, catching_up=plan.stored
+        )
         self._connection: Connection | None = None
         self._engine_ready = ai_pb2.EngineReady()
         self._feedback: TurnFeedback | None = None

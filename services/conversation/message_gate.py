@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-# What piled up in the longest break that a client resumes after, in messages of 20 ms, comes at
-# once, with what is said meanwhile.
-BURST_S = 4.0
+from services.common.limits import DEFAULT_LIMITS
+
+# What piled up in the longest break that a client resumes after comes at once.
+BURST_S = DEFAULT_LIMITS.message_burst_seconds
 
 
 class MessageGate:

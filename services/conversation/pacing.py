@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from services.common.limits import DEFAULT_LIMITS
+
 # Rides out a network's hiccup (99 % of round trips on mobile networks stay under it), and is the
 # size of the first burst.
 LEAD_MS = 600
 
-# Two minutes: longer than any reply the models are allowed. Full policy: the rest of the reply is
+# Longer than any reply the models are allowed. Full policy: the rest of the reply is
 # refused by `push`, and the reply ends where the queue does. (Reading less from the engine
 # instead would hold back the events that interrupt.)
-MAX_QUEUED_MS = 120_000
+MAX_QUEUED_MS = DEFAULT_LIMITS.max_reply_queued_ms
 
 # Times are floats: a tick may come this much before the position it was set for.
 _ROUNDING_MS = 0.01

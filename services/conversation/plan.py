@@ -31,6 +31,7 @@ class SessionLimits:
     audio_message_ms: int
     resume_s: float
     audio_ahead_ms: int
+    audio_held_back_s: float
     message_bytes: int
     messages_per_s: int
 
@@ -44,6 +45,7 @@ class SessionLimits:
             audio_message_ms=limits.max_audio_message_ms,
             resume_s=resume_s,
             audio_ahead_ms=limits.max_audio_ahead_ms,
+            audio_held_back_s=limits.audio_held_back_seconds,
             message_bytes=limits.max_stream_message_bytes,
             messages_per_s=limits.max_messages_per_second,
         )

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from parley.conversation.v1 import conversation_pb2
 from services.common.errors import InvalidArgument
+from services.common.limits import DEFAULT_LIMITS
 
 Request = conversation_pb2.ConverseRequest
 
-# Six requests of a browser in flight, of 50 messages each at most: a batch overtakes no more.
-REORDER_WINDOW = 300
+REORDER_WINDOW = DEFAULT_LIMITS.push_reorder_messages
 
 
 class PushOrder:

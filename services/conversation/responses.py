@@ -15,16 +15,16 @@ from collections import deque
 
 from parley.conversation.v1 import conversation_pb2
 from services.common.errors import ParleyError
+from services.common.limits import DEFAULT_LIMITS
 
 Response = conversation_pb2.ConverseResponse
 
-# Waiting to be written: a reply's lead is a dozen messages, so this is a client that has stopped
-# reading for half a minute or more.
-MAX_WAITING = 512
-MAX_WAITING_BYTES = 2 * 1024 * 1024
+# Waiting to be written.
+MAX_WAITING = DEFAULT_LIMITS.waiting_responses
+MAX_WAITING_BYTES = DEFAULT_LIMITS.waiting_response_bytes
 
-# Kept for resuming: 30 s of 24 kHz audio is 1.4 MB.
-MAX_KEPT_BYTES = 2 * 1024 * 1024
+# Kept for resuming.
+MAX_KEPT_BYTES = DEFAULT_LIMITS.resume_buffer_bytes
 
 
 class Responses:

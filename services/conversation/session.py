@@ -21,6 +21,7 @@ from __future__ import annotations
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import learner_pb2
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation import (
     ending,
     events,
@@ -36,7 +37,7 @@ from services.conversation.floor import State
 from services.conversation.session_config import SessionConfig
 from services.conversation.session_state import MAX_CONTEXT_TURNS, SessionState, context_turn
 
-UNHEARD_S = 10.0
+UNHEARD_S = DEFAULT_LIMITS.unheard_seconds
 """How long a session waits for a client that has gone without ever having said anything.
 
 Such a one mostly never learned that there is a session: a page that was closed while it opened one.

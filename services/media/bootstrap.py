@@ -30,9 +30,6 @@ from services.media.workers import Workers
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-_WAITING_RENDITIONS = 16
-"""Each waits a few seconds at most for those before it; more would miss their deadlines."""
-
 _WAITING_ORIGINALS = 1_000
 """As many conversations as can end at once; what finds no place is done by the next sweep."""
 
@@ -56,7 +53,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             Workers.open("complete", settings.workers, _WAITING_ORIGINALS)
         )
         transcoding = await stack.enter_async_context(
-            Workers.open("transcode", settings.workers, _WAITING_RENDITIONS)
+            Workers.open("transcode", settings.workers, runtime.limits.waiting_renditions)
         )
         catalog = SqlCatalog(database, clock)
         recorder = Recorder(

@@ -16,7 +16,8 @@ from services.common.access import USER, service, user_or_service
 from services.common.audit import AuditTrail
 from services.common.call_context import caller, caller_or_none
 from services.common.clock import Clock
-from services.common.errors import FailedPrecondition
+from services.common.errors import DeadlineExceeded, FailedPrecondition
+from services.common.limits import DEFAULT_LIMITS
 from services.common.timestamps import to_timestamp
 from services.media import translate
 from services.media.finisher import Finisher
@@ -43,10 +44,10 @@ ACCESS = {
 CHUNK_BYTES = 64 * 1024
 """The contract's bound of one piece."""
 
-PIECE_MESSAGE_BYTES = CHUNK_BYTES + 1024
+PIECE_MESSAGE_BYTES = DEFAULT_LIMITS.max_piece_message_bytes
 """A full piece of audio or of a file with the fields around it."""
 
-_UPLOAD_IDLE_SECONDS = 30.0
+_UPLOAD_IDLE_SECONDS = DEFAULT_LIMITS.upload_idle_seconds
 """An upload that stands still this long has lost its sender; its file must not be kept for ever."""
 
 _DEFAULT_LINK_LIFETIME = timedelta(minutes=10)
@@ -253,7 +254,17 @@ async def _chunks(context: _Context) -> AsyncIterator[bytes]:
 
 
 async def _next_piece(context: _Context) -> pb.UploadAudioRequest | None:
-    """Return the next message of an upload; None when the sender has closed."""
-    async with asyncio.timeout(_UPLOAD_IDLE_SECONDS):
-        request = await context.read()
+    """Return the next message of an upload; None when the sender has closed.
+
+    Raises:
+        DeadlineExceeded: DEADLINE_EXCEEDED. Not a `TimeoutError`: that is an `OSError` as well, and
+            would be taken for the disk's.
+    """
+    try:
+        async with asyncio.timeout(_UPLOAD_IDLE_SECONDS):
+            request = await context.read()
+    except TimeoutError:
+        raise DeadlineExceeded(
+            "Nothing of the file came for too long.", reason="DEADLINE_EXCEEDED"
+        ) from None
     return None if request is grpc.aio.EOF else cast(pb.UploadAudioRequest, request)

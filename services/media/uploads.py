@@ -18,6 +18,7 @@ from pathlib import Path
 from services.common.clock import Clock
 from services.common.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from services.common.ids import new_id
+from services.common.limits import DEFAULT_LIMITS
 from services.common.tallies import Tallies
 from services.media.finisher import Finisher
 from services.media.ports import Catalog, DecodeUpload, Deleted, Known
@@ -27,8 +28,7 @@ from services.media.workers import Workers
 WRITE_BYTES = 1024 * 1024
 """Held in memory for each upload before it goes to disk."""
 
-# What lies on the disk before it is counted as the user's: so many files of the largest size.
-_AT_ONCE_OF_USER = 2
+_AT_ONCE_OF_USER = DEFAULT_LIMITS.uploads_per_user
 
 _HEAD_BYTES = 16
 """As many as the longest signature needs."""

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from services.common.clock import Clock
 from services.common.errors import Code, ParleyError, ResourceExhausted
+from services.common.limits import DEFAULT_LIMITS
 from services.user.archive import Archive
 
-# Each holds a call to another service open; more at once would slow those who talk.
-_AT_ONCE = 4
+_AT_ONCE = DEFAULT_LIMITS.exports_at_once
 
 _README = """\
 Everything that Parley keeps about {username}, as of {made_at:%Y-%m-%d %H:%M} UTC.

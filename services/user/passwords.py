@@ -18,13 +18,14 @@ from typing import Self, TypeVar
 import bcrypt
 
 from services.common.errors import ResourceExhausted
+from services.common.limits import DEFAULT_LIMITS
 from services.common.tallies import Tallies
 
 # One hash at cost 12 takes about a quarter of a second: by then places are free again.
 _RETRY_SECONDS = 1.0
 
-# Of the places where passwords wait one address or one account holds a quarter at most.
-_SHARE = 4
+# Of the places where passwords wait one address or one account holds so much at most.
+_SHARE = DEFAULT_LIMITS.password_share
 
 # Where a core is short they get a tenth of a conversation's share.
 _NICE = 10
@@ -104,7 +105,7 @@ class PasswordHasher:
         return False
 
     async def _work(self, work: Callable[[], T], holders: Sequence[Hashable]) -> T:
-        share = max(1, self._most // _SHARE)
+        share = max(1, int(self._most * _SHARE))
         if self._waiting >= self._most or any(self._held.of(each) >= share for each in holders):
             raise ResourceExhausted(
                 "Too many password checks wait already.",

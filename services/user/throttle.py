@@ -23,17 +23,15 @@ from dataclasses import dataclass
 
 from services.common import call_context
 from services.common.errors import ResourceExhausted
+from services.common.limits import DEFAULT_LIMITS
 from services.common.rates import Rates
 
-# A school behind one address mistypes more than a person does.
-_ADDRESS_FACTOR = 10
-# Few enough that guessing with many machines stays hopeless: 30 in five minutes by default.
-_NAME_FACTOR = 3
-# Attempts, failed or not. Nobody signs in with one name 30 times in five minutes; a school of 300
-# may come at once.
-_ATTEMPTS_FACTOR = 3
-_ADDRESS_ATTEMPTS_FACTOR = 30
-# Names with the addresses they were signed in from; lost when the service restarts.
+_ADDRESS_FACTOR = DEFAULT_LIMITS.login_address_factor
+_NAME_FACTOR = DEFAULT_LIMITS.login_name_factor
+# Attempts, failed or not.
+_ATTEMPTS_FACTOR = DEFAULT_LIMITS.login_tries_factor
+_ADDRESS_ATTEMPTS_FACTOR = DEFAULT_LIMITS.login_address_tries_factor
+# Names with the addresses they were signed in at; lost when the service restarts.
 _FAMILIAR = 50_000
 _HOUR_SECONDS = 3600.0
 # Shorter waits would only make clients ask more often.

@@ -11,9 +11,10 @@ import unicodedata
 from dataclasses import dataclass
 
 from services.common.errors import FieldViolation, InvalidArgument
+from services.common.limits import DEFAULT_LIMITS
 
 _MIN_CHARACTERS = 3
-_MAX_CHARACTERS = 64
+_MAX_CHARACTERS = DEFAULT_LIMITS.max_username_characters
 # An email address has at most 254 characters, 64 of them before the @ (RFC 5321, 4.5.3.1).
 _MAX_EMAIL_CHARACTERS = 254
 _MAX_LOCAL_CHARACTERS = 64

@@ -27,8 +27,6 @@ _PROXY_KEYS = ("forwarded", "via", "x-real-ip")
 ADDRESS_KEYS = (CLIENT_ADDRESS_KEY, _FORWARDED_KEY, *_PROXY_KEYS)
 """What `address_in` reads; several values of one name stand with commas between them."""
 
-# As many calls may come at once as in this time: a page that opens, a client after a break.
-_BURST_SECONDS = 5.0
 # When one of them may have ended.
 _RETRY_SECONDS = 1.0
 # One subscriber has at least this much of IPv6 (RFC 6177).
@@ -41,8 +39,9 @@ class Pace:
     def __init__(self, limits: Limits, clock: Clock, *, on: bool = True) -> None:
         self._clock = clock
         self._on = on
-        self._addresses = _rates(limits.calls_per_address_per_second)
-        self._users = _rates(limits.calls_per_user_per_second)
+        burst_seconds = limits.call_burst_seconds
+        self._addresses = _rates(limits.calls_per_address_per_second, burst_seconds)
+        self._users = _rates(limits.calls_per_user_per_second, burst_seconds)
         self._most_of_user = limits.concurrent_calls_per_user
         self._in_progress = Tallies()
 
@@ -132,5 +131,5 @@ def _known_as(said: str) -> str | None:
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
 
 
-def _rates(per_second: float) -> Rates:
-    return Rates(per_second, per_second * _BURST_SECONDS)
+def _rates(per_second: float, burst_seconds: float) -> Rates:
+    return Rates(per_second, per_second * burst_seconds)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,14 @@ async def test_a_file_beyond_the_limits_is_refused(serve_media: Serve) -> None:
         assert not media.files("uploads")
 
 
+async def test_a_file_has_so_many_bytes_and_no_more(serve_media: Serve) -> None:
+    wav = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000)
+    async with serve_media(max_upload_bytes=len(wav)) as media:
+        await upload(media, wav)
+        error = await media.refused(upload(media, wav + b"\0"))
+        assert (error.code, error.reason) == (Code.RESOURCE_EXHAUSTED, "FILE_TOO_LARGE")
+
+
 async def test_the_files_of_one_account_take_so_much_and_no_more(serve_media: Serve) -> None:
     """Nothing bounded them: one learner could fill the disk."""
     async with serve_media(max_uploads_bytes=1) as media:
@@ -184,3 +193,22 @@ async def test_metadata_comes_first_and_once(media: Media) -> None:
 async def test_nothing_is_stored_without_a_token(media: Media) -> None:
     error = await media.refused(media.stub.UploadAudio(iter([])))
     assert (error.code, error.reason) == (Code.UNAUTHENTICATED, "TOKEN_MISSING")
+
+
+async def test_an_upload_may_stand_still_so_long_and_no_longer(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.media.servicer._UPLOAD_IDLE_SECONDS", 0.3)
+    wav = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000)
+    identity = media.callers.user(media.user_id)
+    told = pb.UploadAudioRequest(metadata=pb.UploadMetadata(file_name="slow.wav"))
+    for piece in (None, pb.UploadAudioRequest(chunk=wav[:1_000])):
+        call = media.stub.UploadAudio(metadata=identity)
+        began = time.monotonic()
+        await call.write(told)
+        if piece is not None:
+            await call.write(piece)
+        error = await media.refused(call)
+        assert error.reason == "DEADLINE_EXCEEDED"
+        assert time.monotonic() - began >= 0.3
+        assert not media.files("uploads")

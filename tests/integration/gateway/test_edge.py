@@ -16,6 +16,7 @@ import pytest
 
 from gateway.replies import REPLIES
 from parley.user.v1 import user_pb2, user_pb2_grpc
+from services.common.limits import DEFAULT_LIMITS
 from services.common.status import from_rpc_error
 from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.integration.gateway.test_tls import write_certificate
@@ -71,6 +72,18 @@ async def test_what_no_honest_client_writes_is_refused(edge: Edge, head: str):
 )
 async def test_too_many_headers_are_refused(edge: Edge, headers: list[str]):
     assert "431" in await asked(edge, get("/", *headers))
+
+
+async def test_so_many_headers_are_taken_and_more_are_not(edge: Edge):
+    """What counts is the whole head of the request."""
+    beside = len(get("/", "x-a: "))
+    for beyond, status in ((0, "200"), (1, "431")):
+        value = "a" * (DEFAULT_LIMITS.max_metadata_bytes - beside + beyond)
+        assert (await asked(edge, get("/", f"x-a: {value}"))).split()[1] == status
+    # `host` is one of the hundred.
+    for beyond, status in ((0, "200"), (1, "431")):
+        many = [f"x-{number}: 1" for number in range(99 + beyond)]
+        assert (await asked(edge, get("/", *many))).split()[1] == status
 
 
 @pytest.mark.parametrize("path", [f"/{PROFILE}", f"/x/..{PROFILE}", f"{PROFILE}/.", f"/.{PROFILE}"])

@@ -30,6 +30,7 @@ from services.ai.turn_taking import (
     UtteranceResolved,
     VoiceFrame,
 )
+from services.common.limits import DEFAULT_LIMITS
 from tests.sequences import sequences
 
 FRAME = 512
@@ -327,7 +328,9 @@ def test_no_hints_means_none():
 
 def test_a_turn_without_any_pause_ends_at_the_limit():
     talk = session()
-    assert len(of(Committed, talk.voice(95_000))) == 1
+    frame_ms = ms_of_samples(FRAME)
+    assert of(Committed, talk.voice(DEFAULT_LIMITS.max_utterance_ms - frame_ms)) == []
+    assert len(of(Committed, talk.voice(3 * frame_ms))) == 1
 
 
 EVENTS = st.one_of(

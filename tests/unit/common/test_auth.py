@@ -19,6 +19,7 @@ from services.common.auth import (
 )
 from services.common.clock import ManualClock
 from services.common.errors import Unauthenticated, Unavailable
+from services.common.limits import DEFAULT_LIMITS
 
 
 class Keys:
@@ -123,6 +124,22 @@ async def test_an_unsigned_token_is_refused(verifier, clock):
 async def test_another_key_under_our_kid_is_refused(verifier, clock):
     with pytest.raises(Unauthenticated):
         await verifier.verify(sign(clock, Ed25519PrivateKey.generate()))
+
+
+async def test_a_token_has_so_many_characters_and_no_more(verifier, source, clock):
+    most = DEFAULT_LIMITS.max_token_characters
+    tokens = {
+        len(token): token
+        for fill in range(most // 2, most)
+        if (token := sign(clock, source.keys["one"], x="a" * fill))
+    }
+    # Six bits a character: not every length can be had.
+    at_most = max(each for each in tokens if each <= most)
+    beyond = min(each for each in tokens if each > most)
+    assert beyond - at_most <= 2
+    assert (await verifier.verify(tokens[at_most])).user_id == "user-1"
+    with pytest.raises(Unauthenticated, match="too long"):
+        await verifier.verify(tokens[beyond])
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "ä.ö.ü", "." * 9, "x" * 100_000])

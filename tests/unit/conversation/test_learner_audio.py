@@ -5,6 +5,7 @@ import pytest
 
 from parley.types.v1 import audio_pb2
 from services.common.errors import InvalidArgument
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation.learner_audio import LearnerAudio, input_format
 
 
@@ -26,6 +27,14 @@ def test_positions_may_be_left_out():
     for _ in range(3):
         audio.take(frame(), 0)
     assert audio.next_sample == 960
+
+
+def test_a_place_may_lie_as_far_ahead_as_the_longest_session_and_no_farther():
+    longest = int(16_000 * DEFAULT_LIMITS.conversation_max_seconds)
+    assert LearnerAudio(16_000, 200).take(frame(), longest).first_sample == longest
+    with pytest.raises(InvalidArgument) as caught:
+        LearnerAudio(16_000, 200).take(frame(), longest + 1)
+    assert caught.value.reason == "AUDIO_FRAME_INVALID"
 
 
 def test_what_was_received_is_skipped_and_a_gap_is_silence():

@@ -52,13 +52,38 @@ def test_of_what_is_kept_audio_goes_first():
     assert [each.seq for each in kept] == [1, 3, 5]
 
 
-def test_kept_bytes_are_bounded(monkeypatch):
-    monkeypatch.setattr(module, "MAX_KEPT_BYTES", 1_000)
-    responses = Responses(max_kept=10_000)
-    for _ in range(50):
-        responses.put(audio(size=400))
-    written(responses)
-    assert len(responses.since(0)) == 2
+def test_so_many_are_kept_and_one_more_is_the_oldest_gone():
+    responses = Responses(max_kept=3)
+    for number in (3, 4):
+        while responses.last_seq < number:
+            responses.put(pong())
+            written(responses)
+        assert [each.seq for each in responses.since(0)] == list(range(number - 2, number + 1))
+
+
+def size_of(numbered: Response) -> int:
+    numbered.seq = 1
+    return numbered.ByteSize()
+
+
+def test_so_many_bytes_are_kept_and_one_more_is_the_oldest_gone(monkeypatch):
+    most = 2 * size_of(audio(size=400))
+    for size, kept in ((400, [1, 2]), (401, [2])):
+        monkeypatch.setattr(module, "MAX_KEPT_BYTES", most)
+        responses = Responses(max_kept=10_000)
+        for each in (400, size):
+            responses.put(audio(size=each))
+        written(responses)
+        assert [each.seq for each in responses.since(0)] == kept
+
+
+def test_so_many_bytes_may_wait_and_one_more_is_too_much(monkeypatch):
+    for size, overflowing in ((400, False), (401, True)):
+        monkeypatch.setattr(module, "MAX_WAITING_BYTES", 2 * audio(size=400).ByteSize())
+        responses = Responses(max_kept=100)
+        for each in (400, size):
+            responses.put(audio(size=each))
+        assert responses.overflowing is overflowing
 
 
 def test_too_much_waiting_is_noticed_and_can_be_shelved(monkeypatch):

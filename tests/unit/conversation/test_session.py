@@ -3,6 +3,8 @@
 import pytest
 
 from parley.types.v1 import learner_pb2, turn_pb2
+from services.common.errors import Unavailable
+from services.common.limits import DEFAULT_LIMITS
 from services.conversation import events, problems
 from services.conversation.floor import State
 from services.conversation.pacing import LEAD_MS
@@ -400,6 +402,16 @@ class TestSpeechBeforeTheCommit:
 
 
 class TestEngineLost:
+    def test_so_many_texts_wait_for_an_engine_and_one_more_is_refused(self):
+        drive = Drive()
+        drive.lose_engine(Unavailable("Away.", reason="ENGINE_UNAVAILABLE"))
+        told = len(drive.told)
+        for number in range(DEFAULT_LIMITS.waiting_texts):
+            drive.client(text={"text": str(number)})
+        assert len(drive.told) == told
+        drive.client(text={"text": "one more"})
+        assert drive.told[told:] == ["ENGINE_UNAVAILABLE"]
+
     LOST = problems.engine_unavailable()
 
     def test_a_reply_that_had_begun_fails_and_keeps_what_was_heard(self):
@@ -611,8 +623,43 @@ class TestEnds:
     def test_a_client_that_never_said_anything_is_not_waited_for_long(self):
         drive = Drive(resume_s=120)
         drive.give(events.ClientGone())
-        drive.advance(UNHEARD_S + 0.1)
-        assert drive.effects == [events.End(None)]
+        assert drive.advance(UNHEARD_S - 0.001) == []
+        assert drive.advance(0.002) == [events.End(None)]
+
+    def test_a_client_that_is_cut_off_may_come_back_for_so_long_and_no_longer(self):
+        drive = Drive(resume_s=120)
+        drive.client(ping={"nonce": 1})
+        drive.give(events.ClientGone())
+        drive.advance(119.999)
+        assert drive.session.state is not State.ENDED
+        drive.advance(0.002)
+        assert drive.session.state is State.ENDED
+
+    def test_a_client_that_has_closed_its_side_is_answered_for_so_long_and_no_longer(self):
+        drive = Drive()
+        drive.give(events.ClientDone())
+        drive.advance(DEFAULT_LIMITS.closing_seconds - 0.001)
+        assert drive.session.state is not State.ENDED
+        drive.advance(0.002)
+        assert drive.session.state is State.ENDED
+
+    def test_a_client_is_idle_after_so_long_and_not_before(self):
+        drive = Drive(idle_s=300, session_s=7200)
+        drive.client(ping={"nonce": 1})
+        drive.advance(299.999)
+        assert drive.told == []
+        drive.advance(0.002)
+        assert drive.told == ["CONVERSATION_IDLE"]
+
+    def test_a_session_lasts_so_long_and_no_longer(self):
+        drive = Drive(idle_s=300, session_s=600)
+        for _ in range(599):
+            drive.advance(1.0)
+            drive.client(ping={"nonce": 1})
+        drive.advance(0.999)
+        assert drive.told == []
+        drive.advance(0.002)
+        assert drive.told == ["CONVERSATION_TOO_LONG"]
 
     @pytest.mark.parametrize("said", ["a ping", "audio", "a handle"])
     def test_a_client_that_was_heard_from_may_take_its_time(self, said: str):

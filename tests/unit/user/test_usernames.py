@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.common.errors import InvalidArgument
+from services.common.limits import DEFAULT_LIMITS
 from services.user.usernames import Username, comparable, parse_username
 
 
@@ -15,6 +16,12 @@ def parsed(text: str) -> Username | None:
         return parse_username(text)
     except InvalidArgument:
         return None
+
+
+def test_a_name_has_so_many_characters_and_no_more():
+    most = DEFAULT_LIMITS.max_username_characters
+    assert parsed("a1" * (most // 2)) is not None
+    assert parsed("a1" * (most // 2) + "b") is None
 
 
 @given(st.text(max_size=80))
