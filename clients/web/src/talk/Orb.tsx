@@ -82,11 +82,15 @@ export function Orb() {
   useEffect(() => {
     let frame = 0;
     let shown = 0;
+    let drawn = "";
     const draw = () => {
       const { learner, tutor } = talk.levels;
       const loud = Math.min(1, Math.sqrt(Math.max(learner, tutor) / FULL_LEVEL));
       shown = Math.max(loud, shown * FALL);
-      ref.current?.style.setProperty("--level", shown.toFixed(3));
+      const level = shown.toFixed(2);
+      // Nothing is drawn for what has not changed: without a graphics processor that costs as much
+      // as the sound, on a machine that may have the models to run as well.
+      if (level !== drawn) ref.current?.style.setProperty("--level", (drawn = level));
       frame = requestAnimationFrame(draw);
     };
     draw();
