@@ -232,6 +232,13 @@ def test_tls_to_the_services_asks_each_for_its_own_name():
     assert "transport_socket" not in clusters(configuration())["user"]
 
 
+def test_only_behind_a_proxy_a_wrong_message_leaves_the_connection():
+    """One of a proxy's clients could end the calls of all others; a stranger's own may end."""
+    option = "stream_error_on_invalid_http_message"
+    assert connection_manager(configuration(trusted_hops=1))[option] is True
+    assert option not in connection_manager(configuration())
+
+
 def test_the_edge_is_set_up_as_an_edge():
     """Envoy's defaults are for inside a cluster; its own list for the edge, point by point."""
     rendered = configuration()
