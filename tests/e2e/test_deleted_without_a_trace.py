@@ -315,10 +315,10 @@ async def test_neither_a_word_nor_a_voice_is_anywhere_after_the_account(kept: Ke
     finally:
         await caller.channel.close()
     assert await until(kept, said | sound) == []
-    # The ids, which name nobody now, stand in logs and in the marks that keep what comes late from
-    # being written; no file is called after them or holds them.
+    # The ids, which name nobody now, stand in logs, in the trail of what was done, and in the marks
+    # that keep what comes late from being written; no file is called after them or holds them.
     marks = await asyncio.to_thread(found, kept, ids, logs=False)
-    assert places(marks) <= {"db", "parley_history", "parley_media"}
+    assert places(marks) <= {"audit", "db", "parley_history", "parley_media"}
     if kept.outside:
         # PostgreSQL keeps the dead rows until they are vacuumed, as SECURITY.md says.
         with psycopg.connect(kept.outside.database_url, autocommit=True) as connection:
