@@ -38,6 +38,8 @@ class Caller:
         self.history = history_pb2_grpc.HistoryServiceStub(self.channel)
         self.token = ""
         self.user_id = ""
+        self.besides: dict[str, str] = {}
+        """Headers of every call, besides the token."""
 
     async def register(self) -> None:
         """Make an account and sign in."""
@@ -53,7 +55,7 @@ class Caller:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What every call carries."""
-        return (("authorization", f"Bearer {self.token}"),)
+        return (("authorization", f"Bearer {self.token}"), *self.besides.items())
 
     async def turns(self, conversation_id: str) -> list[history_pb2.TurnRecord]:
         """Return the turns that history has."""

@@ -1,7 +1,7 @@
 """Every limit of `docs/limits.md`, at N and at N + 1, by every client that can come to it.
 
 Those of the contract are read from the rules in the protos: a new rule is tried without being
-written here. Those of the services are named in `TRIED_BY`, which a new one must join.
+written here. Those of the services are named in `tests/tried_limits.py`, which a new one must join.
 """
 
 from __future__ import annotations
@@ -11,26 +11,28 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-import grpc
-import grpc.aio
-import httpx
 import pytest
+from grpc_health.v1 import health_pb2
 
 from parley.conversation.v1 import conversation_pb2
+from parley.media.v1 import media_pb2
 from parley.user.v1 import user_pb2
+from services.common import limits_page
 from services.common.codes import Code
-from services.common.errors import ParleyError, error_for_code
+from services.common.errors import ParleyError
 from services.common.limits import DEFAULT_LIMITS, Limits
-from services.common.status import from_rpc_error, from_status
 from tests.contract.access.test_who_may_call import RULES
-from tests.e2e import grpc_web
-from tests.e2e.caller import BOUND_S, Caller, RawTalk, caller
-from tests.e2e.web_talk import WAYS, WebTalk
+from tests.e2e.caller import Caller, caller
+from tests.e2e.clients import answer, met, opened, talking
+from tests.e2e.test_small_limits import TRIED as SMALL_TRIED
+from tests.e2e.web_talk import UploadTalk, WebTalk, frame
 from tests.fuzz.wire import LENGTH, Node, put_together
 from tests.requests_at_limits import Place, places
 from tests.stack import Stack
+from tests.tried_limits import CLIENTS, OF_SETTINGS, SMALL, TRIED
 
 pytestmark = [
     pytest.mark.e2e,
@@ -49,8 +51,6 @@ async def one(scripted_stack: Stack) -> AsyncIterator[Caller]:
 
 
 # --- which client comes to which limit ---------------------------------------------------------
-
-CLIENTS = ("native", "grpc-web", "websocket")
 
 BETWEEN_SERVICES = "a method between services, which no client reaches"
 STREAMED = "a page streams no request outside a talk"
@@ -106,58 +106,6 @@ def test_every_limit_of_the_contract_is_tried_by_every_client_that_comes_to_it()
 # --- what a live session takes -----------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def opened(one: Caller, client: str, /, **start: Any) -> AsyncIterator[RawTalk | WebTalk]:
-    """Yield a session; a refusal of its start raises a `ParleyError`."""
-    if client == "native":
-        raw = RawTalk(one)
-        try:
-            first = await raw.open(start=conversation_pb2.StartSession(**start))
-            if not first.HasField("started"):
-                await raw.until("started")
-            yield raw
-            await raw.send(finish={})
-        finally:
-            raw.call.cancel()
-    else:
-        async with WAYS["push" if client == "grpc-web" else client](one) as talk:
-            talk.number()
-            await talk.open(conversation_pb2.StartSession(**start))
-            while not (first := await talk.read()).HasField("started"):
-                if first.notice.fatal:
-                    # What the WebSocket is closed with is the same, a second later.
-                    raise talk.notices[-1]
-            yield talk
-            with contextlib.suppress(ParleyError, EOFError):
-                await talk.send(finish={})
-                await talk.until("ended")
-
-
-def talking(one: Caller, client: str) -> contextlib.AbstractAsyncContextManager[RawTalk | WebTalk]:
-    """Return a session of 48 kHz, in which the longest audio message is no more than 200 ms."""
-    form = {"encoding": 1, "sample_rate_hz": 48_000, "channels": 1}
-    return opened(one, client, engine="scripted", input_format=form)
-
-
-async def met(
-    talk: RawTalk | WebTalk, message: conversation_pb2.ConverseRequest
-) -> ParleyError | None:
-    """Send a message as it is; return its notice or its refusal."""
-    try:
-        if isinstance(talk, RawTalk):
-            await talk.call.write(message)
-        else:
-            await talk.write(message)
-        await talk.send(ping={"nonce": 8})
-        await talk.until("pong")
-    except ParleyError as error:
-        if isinstance(talk, WebTalk):
-            # Nothing of a refused batch was taken: its number is still to come.
-            talk.seq = message.seq - 1
-        return error
-    return talk.notices[-1] if talk.notices else None
-
-
 async def met_in_a_session(
     one: Caller, client: str, request: conversation_pb2.ConverseRequest
 ) -> ParleyError | None:
@@ -197,19 +145,48 @@ async def test_a_session_takes_n_and_not_n_and_one(one: Caller, client: str, pla
     assert at_the_limit != beyond
 
 
-def ping_of(size: int) -> conversation_pb2.ConverseRequest:
-    """Return a ping that is `size` bytes long: what the service does not know fills it up."""
-    ping = conversation_pb2.ConverseRequest(seq=2, ping={"nonce": 7}).SerializeToString()
-    for filler in range(size - len(ping) - 12, size):
-        data = ping + put_together((Node(999, LENGTH, bytes(filler)),))
+def filled_up(message: bytes, size: int) -> bytes:
+    """Return the message in `size` bytes: a field that the service does not know fills it up."""
+    for filler in range(size - len(message) - 12, size):
+        data = message + put_together((Node(999, LENGTH, bytes(filler)),))
         if len(data) == size:
-            return conversation_pb2.ConverseRequest.FromString(data)
+            return data
     raise AssertionError(f"no message has {size} bytes")
 
 
-@pytest.mark.parametrize("client", ["native", "websocket"])
+def ping_of(size: int) -> conversation_pb2.ConverseRequest:
+    """Return a ping that is `size` bytes long."""
+    ping = conversation_pb2.ConverseRequest(seq=2, ping={"nonce": 7}).SerializeToString()
+    return conversation_pb2.ConverseRequest.FromString(filled_up(ping, size))
+
+
+async def upload_messages_of_n_bytes(one: Caller) -> None:
+    async with UploadTalk(one) as talk:
+        await talk.start()
+        await talk.send(ping={"nonce": 1})
+        await talk.until("pong")
+        assert talk.upload is not None
+        for beyond in (0, 1):
+            ping = conversation_pb2.ConverseRequest(seq=talk.number(), ping={"nonce": 2})
+            whole = conversation_pb2.UploadRequest(request=ping).SerializeToString()
+            data = filled_up(whole, DEFAULT_LIMITS.max_stream_message_bytes + beyond)
+            await talk.upload.write(frame(conversation_pb2.UploadRequest.FromString(data)))
+            if beyond:
+                # It is refused, and the stream goes on.
+                assert (await talk.until("notice")).notice.fatal is False
+                assert talk.notices[-1].reason == "MESSAGE_TOO_LARGE"
+            else:
+                assert (await talk.until("pong")).pong.nonce == 2
+        await talk.send(finish={})
+        await talk.until("ended")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 async def test_a_live_message_may_have_so_many_bytes_and_no_more(one: Caller, client: str):
-    """A page's batches are calls of their own, which may be as long as any call is."""
+    """A page that pushes has its batches in calls of their own, as long as any; one uploads."""
+    if client == "grpc-web":
+        await upload_messages_of_n_bytes(one)
+        return
     limit = DEFAULT_LIMITS.max_stream_message_bytes
     for size, expected in ((limit, None), (limit + 1, "MESSAGE_TOO_LARGE")):
         async with talking(one, client) as talk:
@@ -222,46 +199,10 @@ async def test_a_live_message_may_have_so_many_bytes_and_no_more(one: Caller, cl
 # --- what is sent in one call ------------------------------------------------------------------
 
 
-async def answer(one: Caller, client: str, place: Place, request: Any) -> ParleyError | None:
-    """Send the request; return its refusal."""
-    method = place.method
-    path = f"/{method.containing_service.full_name}/{method.name}"
-    if client == "grpc-web":
-        headers = dict(one.metadata)
-        async with httpx.AsyncClient(base_url=f"http://{one.target}", timeout=BOUND_S) as web:
-            said = await grpc_web.call(web, path, request, headers)
-        if said.details is not None:
-            return from_status(said.details)
-        # The transport refuses without details.
-        if said.code == 0:
-            return None
-        return error_for_code(Code(said.code))(said.text, reason=Code(said.code).name)
-    kind = "stream_" if method.client_streaming else "unary_"
-    kind += "stream" if method.server_streaming else "unary"
-    build: Any = getattr(one.channel, kind)(
-        path, request_serializer=lambda message: message.SerializeToString()
-    )
-    try:
-        call = build(metadata=one.metadata, timeout=BOUND_S) if method.client_streaming else None
-        if call is None:
-            call = build(request, metadata=one.metadata, timeout=BOUND_S)
-        else:
-            await call.write(request)
-            await call.done_writing()
-        if method.server_streaming:
-            while await call.read() is not grpc.aio.EOF:
-                pass
-        else:
-            await call
-    except grpc.aio.AioRpcError as error:
-        return from_rpc_error(error)
-    return None
-
-
 @pytest.mark.parametrize(("client", "place"), CALLS, ids=str)
 async def test_a_call_takes_n_and_not_n_and_one(one: Caller, client: str, place: Place):
-    at_the_limit = complaint(place, await answer(one, client, place, place.request(0)))
-    beyond = complaint(place, await answer(one, client, place, place.request(1)))
+    at_the_limit = complaint(place, await answer(one, client, place.method, place.request(0)))
+    beyond = complaint(place, await answer(one, client, place.method, place.request(1)))
     assert beyond
     # There is no such conversation, no such time zone, and so on: another matter.
     assert at_the_limit != beyond
@@ -305,152 +246,80 @@ async def test_a_request_may_have_so_many_bytes_and_no_more(one: Caller, client:
         filler = put_together((Node(999, LENGTH, bytes(size - len(good) - 6)),))
         request = user_pb2.UpdateProfileRequest.FromString(good + filler)
         assert request.ByteSize() == size
-        error = await answer(one, client, place, request)
+        error = await answer(one, client, place.method, request)
         assert (error.code if error else None) == expected
+
+
+@pytest.mark.parametrize("client", ["native", "grpc-web"])
+async def test_a_health_check_may_have_so_many_bytes_and_no_more(one: Caller, client: str):
+    check = health_pb2.DESCRIPTOR.services_by_name["Health"].methods_by_name["Check"]
+    for size, expected in ((0, "NOT_FOUND"), (1, "MESSAGE_TOO_LARGE")):
+        # Three bytes say what it is and how long.
+        name = "a" * (DEFAULT_LIMITS.max_open_message_bytes - 3 + size)
+        error = await answer(one, client, check, health_pb2.HealthCheckRequest(service=name))
+        assert error is not None
+        assert expected in (error.reason, error.code.name)
+
+
+async def test_a_piece_of_a_file_may_have_so_many_bytes_and_no_more(one: Caller):
+    upload = media_pb2.DESCRIPTOR.services_by_name["MediaService"].methods_by_name["UploadAudio"]
+    about = media_pb2.UploadAudioRequest(metadata={"file_name": "a.wav"}).SerializeToString()
+    for beyond, expected in ((0, "BAD_AUDIO"), (1, "MESSAGE_TOO_LARGE")):
+        filled = filled_up(about, DEFAULT_LIMITS.max_piece_message_bytes + beyond)
+        request = media_pb2.UploadAudioRequest.FromString(filled)
+        error = await answer(one, "native", upload, request)
+        assert error is not None
+        assert error.reason == expected
+
+
+@pytest.mark.parametrize("client", ["native", "grpc-web"])
+async def test_a_batch_may_lie_so_far_ahead_and_no_farther(one: Caller, client: str):
+    push = conversation_pb2.DESCRIPTOR.services_by_name["ConversationService"].methods_by_name[
+        "Push"
+    ]
+    async with talking(one, "grpc-web") as talk:
+        assert isinstance(talk, WebTalk)
+        for beyond, expected in ((0, None), (1, "SEQUENCE_GAP")):
+            seq = talk.seq + DEFAULT_LIMITS.push_reorder_messages + beyond
+            batch = [conversation_pb2.ConverseRequest(seq=seq, ping={"nonce": 1})]
+            request = conversation_pb2.PushRequest(
+                conversation_id=talk.conversation_id, requests=batch
+            )
+            error = await answer(one, client, push, request)
+            assert (error.reason if error else None) == expected
 
 
 # --- those of the services ---------------------------------------------------------------------
 
-SESSION = "the session behind every way in is the same, and judges what comes: "
-DOOR = "counted before it is known what the call is: "
-HANDSHAKE = "the headers of its handshake are as any request's: "
-TURNS = "counted in the audio of a turn, whatever way it came: "
-NOT_CALLS = "a WebSocket is no call; its learner's talks are bounded in time"
-NOT_UNARY = "what it carries is a stream"
-ONE_CALL = "a page's batches are calls of their own"
-BETWEEN = "between services"
 
-_HERE = __name__
-_PIPELINE = "tests.unit.common.test_pipeline"
-_TRANSPORT = "tests.unit.common.test_transport_limits"
-_LIMITS = "tests.integration.conversation.test_session_limits"
-_BAD_INPUT = "tests.integration.conversation.test_bad_input"
-_EDGE = "tests.integration.gateway.test_edge:test_too_many_headers_are_refused"
+def test_every_limit_of_the_services_has_its_row():
+    assert set(TRIED) == {each.name for each in fields(Limits)}
+    assert set(OF_SETTINGS) == set(limits_page.OF_SETTINGS)
 
 
-def alike(why: str, test: str) -> dict[str, str]:
-    """Return the rows of a limit that is the same code for all clients, and tried with one."""
-    return {"native": test, "grpc-web": f"{why}{test}", "websocket": f"{why}{test}"}
+def test_every_setting_that_is_a_limit_is_one_that_there_is():
+    settings = (Path(__file__).parents[2] / "docs" / "settings.md").read_text("utf-8")
+    assert [name for name in OF_SETTINGS if f"`{name}`" not in settings] == []
 
 
-TRIED_BY: dict[str, dict[str, str]] = {
-    "max_message_bytes": {
-        "native": f"{_HERE}:test_a_request_may_have_so_many_bytes_and_no_more",
-        "grpc-web": f"{_HERE}:test_a_request_may_have_so_many_bytes_and_no_more",
-        "websocket": NOT_UNARY,
-    },
-    "max_stream_message_bytes": {
-        "native": f"{_HERE}:test_a_live_message_may_have_so_many_bytes_and_no_more",
-        "grpc-web": ONE_CALL,
-        "websocket": f"{_HERE}:test_a_live_message_may_have_so_many_bytes_and_no_more",
-    },
-    "max_metadata_bytes": {
-        "native": f"{_TRANSPORT}:"
-        "test_more_metadata_than_is_taken_is_refused_and_the_next_call_is_served",
-        "grpc-web": _EDGE,
-        "websocket": f"{HANDSHAKE}{_EDGE}",
-    },
-    "max_audio_message_ms": dict.fromkeys(
-        CLIENTS, f"{_HERE}:test_audio_of_n_ms_is_taken_and_a_sample_more_is_not"
-    ),
-    "max_audio_ahead_ms": alike(
-        SESSION,
-        "tests.unit.conversation.test_audio_gate:test_a_burst_within_the_bound_is_not_held_back",
-    ),
-    "max_messages_per_second": alike(
-        SESSION,
-        "tests.unit.conversation.test_message_gate:test_a_burst_passes_and_one_more_does_not",
-    ),
-    "max_utterance_ms": alike(
-        TURNS, "tests.unit.ai.test_turn_taking:test_a_turn_without_any_pause_ends_at_the_limit"
-    ),
-    "conversation_idle_seconds": alike(
-        SESSION, f"{_LIMITS}:test_a_client_that_sends_nothing_for_long_is_idle"
-    ),
-    "conversation_max_seconds": alike(
-        SESSION, f"{_LIMITS}:test_a_session_that_lasts_too_long_ends"
-    ),
-    "start_timeout_seconds": {
-        "native": f"{_BAD_INPUT}:test_a_client_that_says_nothing_is_not_waited_for",
-        "grpc-web": "Subscribe begins with its start",
-        "websocket": "tests.contract.access.test_pace_of_websockets:"
-        "test_a_learner_who_says_nothing_is_not_waited_for",
-    },
-    "conversations_per_user": dict.fromkeys(
-        CLIENTS, f"{_HERE}:test_a_learner_has_n_talks_and_one_more_is_refused"
-    ),
-    "sessions_per_user": alike(
-        DOOR,
-        "tests.contract.user.test_sessions:"
-        "test_an_account_has_so_many_sessions_and_one_more_ends_the_oldest",
-    )
-    | {"websocket": NO_SESSION},
-    "concurrent_calls": alike(
-        DOOR, f"{_TRANSPORT}:test_n_calls_at_once_are_taken_and_one_more_is_told_so"
-    )
-    | {
-        "websocket": "tests.contract.access.test_pace_of_websockets:"
-        "test_n_connections_at_once_find_a_place_and_one_more_does_not"
-    },
-    "concurrent_calls_per_user": alike(
-        DOOR,
-        f"{_PIPELINE}:test_n_calls_of_an_account_go_on_and_one_more_does_not_before_one_has_ended",
-    )
-    | {
-        "websocket": "tests.contract.access.test_pace_of_websockets:"
-        "test_n_silent_connections_of_a_learner_are_held_and_one_more_is_refused"
-    },
-    "calls_per_user_per_second": alike(
-        DOOR,
-        "tests.unit.common.test_pace:"
-        "test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long",
-    ),
-    "calls_per_address_per_second": alike(
-        DOOR,
-        "tests.unit.common.test_pace:"
-        "test_five_seconds_worth_may_come_at_once_and_one_more_is_told_how_long",
-    )
-    | {
-        "websocket": "tests.contract.access.test_pace_of_websockets:"
-        "test_n_connections_from_an_address_pass_and_one_more_is_refused"
-    },
-    "resume_buffer_messages": alike(
-        SESSION, "tests.unit.conversation.test_responses:test_of_what_is_kept_audio_goes_first"
-    ),
-    "default_deadline_seconds": alike(
-        DOOR, f"{_PIPELINE}:test_a_unary_call_without_a_deadline_gets_one"
-    )
-    | {"websocket": NOT_UNARY},
-    "max_deadline_seconds": alike(
-        DOOR, f"{_PIPELINE}:test_a_deadline_longer_than_is_allowed_is_shortened"
-    )
-    | {"websocket": NOT_UNARY},
-    "max_stream_seconds": alike(
-        DOOR, f"{_PIPELINE}:test_a_stream_ends_as_well_whatever_its_client_asks"
-    )
-    | {"websocket": NOT_CALLS},
-    "peer_deadline_seconds": {
-        "native": "tests.unit.common.test_channel:"
-        "test_a_unary_call_without_a_deadline_gets_the_peers_own",
-        "grpc-web": BETWEEN,
-        "websocket": BETWEEN,
-    },
-}
-"""By the limit's name and the client: the test that comes to it and goes past it, most with a
-smaller one; or why there is none, with the test of the same code where there is one."""
+@pytest.mark.parametrize("name", [*TRIED, *OF_SETTINGS])
+def test_every_row_names_tests_that_there_are_and_says_why_where_there_is_none(name: str):
+    row = {**TRIED, **OF_SETTINGS}[name]
+    assert tuple(row) == CLIENTS
+    assert any(cell.test for cell in row.values())
+    for cell in row.values():
+        assert cell.test or cell.note
+        if cell.test:
+            module, _, path = cell.test.partition(":")
+            found: Any = import_module(module)
+            for part in path.split("."):
+                found = getattr(found, part)
+            assert callable(found), cell.test
 
 
-@pytest.mark.parametrize("name", [each.name for each in fields(Limits)])
-def test_every_limit_of_the_services_has_its_test(name: str):
-    assert set(TRIED_BY[name]) == set(CLIENTS)
-    tests = {
-        test for row in TRIED_BY[name].values() for test in re.findall(r"tests[.\w]+:\w+", row)
+def test_the_small_limits_are_tried_by_the_clients_that_the_rows_say():
+    said = {
+        name: tuple(client for client, cell in row.items() if cell.test == SMALL)
+        for name, row in {**TRIED, **OF_SETTINGS}.items()
     }
-    assert tests
-    for place in tests:
-        module, _, function = place.partition(":")
-        assert callable(getattr(import_module(module), function)), place
-
-
-def test_no_row_is_of_a_limit_that_is_gone():
-    assert set(TRIED_BY) == {each.name for each in fields(Limits)}
+    assert {name: clients for name, clients in said.items() if clients} == SMALL_TRIED

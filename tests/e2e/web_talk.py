@@ -42,6 +42,7 @@ class WebTalk(ABC):
 
     def __init__(self, caller: Caller, *, token: str | None = None) -> None:
         self.address = caller.target
+        self.besides = caller.besides
         self.token = caller.token if token is None else token
         self.seq = 0
         self.listens = True
@@ -165,7 +166,7 @@ class GrpcWebTalk(WebTalk):
 
     @property
     def headers(self) -> dict[str, str]:
-        sent = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+        sent = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **self.besides}
         if self.token:
             sent["authorization"] = f"Bearer {self.token}"
         if self.affinity:
@@ -187,7 +188,10 @@ class GrpcWebTalk(WebTalk):
 
     async def next(self) -> conversation_pb2.ConverseResponse:
         assert self._parts is not None
-        flag, body = await anext(self._parts)
+        try:
+            flag, body = await anext(self._parts)
+        except StopAsyncIteration:
+            raise EOFError("the stream has ended before") from None
         if flag & 0x80:
             raise_for_trailers(body)
             raise EOFError("the stream ended in good order")
@@ -333,6 +337,7 @@ class WebSocketTalk(WebTalk):
         """Connect; the session is opened by the first message."""
         offered = ["parley.v1", *([f"parley.token.{self.token}"] if self.token else [])]
         query = f"?at={self.affinity}" if self.affinity else ""
+        options.setdefault("additional_headers", self.besides)
         self.socket = await connect(
             f"ws://{self.address}/ws{query}", subprotocols=offered, max_size=None, **options
         )
