@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
@@ -55,6 +55,12 @@ _MESSAGES_A_STREAM = 12
 # A call that takes longer hangs, or waits for what never comes: it is ended here, which is no
 # failure of the service, but its calls are counted.
 _SECONDS = 5.0
+
+# After the last frame a live session answers a ping, and one that was ended closes. This long on
+# any machine means that nobody is there any more.
+_HANGS_S = 30.0
+_HUNG = "HUNG"
+_NONCE = 0x5EED_F00D
 
 _WRONG = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS)
 
@@ -108,7 +114,7 @@ async def _call(target: Target, learner: Learner, name: str, outcome: Outcome) -
     if method_name == WEBSOCKET:
         request = conversation_pb2.ConverseRequest.DESCRIPTOR
         sent = _messages(mutator, name, request, streams=True)
-        end = await _frames(target, learner, sent)
+        end = await frames(target.websocket, learner.metadata, sent)
     else:
         method = SERVICES[service].methods_by_name[rpc]
         sent = _messages(mutator, name, method.input_type, streams=method.client_streaming)
@@ -120,7 +126,7 @@ async def _call(target: Target, learner: Learner, name: str, outcome: Outcome) -
         await target.renew(learner)
     outcome.sent += len(sent)
     outcome.ends[end.split(":")[0]] += 1
-    if end.split(":")[0] in {code.name for code in _WRONG}:
+    if end.split(":")[0] in {_HUNG, *(code.name for code in _WRONG)}:
         said = " ".join(each.hex() or "(empty)" for each in sent)
         outcome.wrong.append(f"{name} ended with {end}\n{said[:4000]}")
 
@@ -181,29 +187,43 @@ async def _drained(call: Any) -> None:
         pass
 
 
-async def _frames(target: Target, learner: Learner, sent: Iterable[bytes]) -> str:
-    """Send each message in a binary frame, now and then a text frame instead."""
+async def frames(
+    url: str, metadata: Iterable[tuple[str, str]], sent: Iterable[bytes], hangs_s: float = _HANGS_S
+) -> str:
+    """Send each message in a binary frame, now and then a text frame instead; return how it ended.
+
+    Behind them comes a ping: a session that neither answers it nor closes hangs.
+    """
+    socket: ClientConnection | None = None
     try:
-        async with (
-            asyncio.timeout(_SECONDS),
-            connect(
-                target.websocket,
-                additional_headers=dict(learner.metadata),
+        async with asyncio.timeout(hangs_s):
+            socket = await connect(
+                url,
+                additional_headers=dict(metadata),
                 subprotocols=[Subprotocol("parley.v1")],
-            ) as socket,
-        ):
+                # Ours is the only bound: the library would pass over one that does not close.
+                open_timeout=None,
+                close_timeout=None,
+            )
             for number, each in enumerate(sent):
                 await socket.send(each if number % 7 != 6 else each.decode("latin-1"))
-            # What is not ended by what came is ended by its client.
-            async with asyncio.timeout(0.2):
-                async for _ in socket:
-                    pass
+            ping = conversation_pb2.Ping(nonce=_NONCE)
+            await socket.send(conversation_pb2.ConverseRequest(ping=ping).SerializeToString())
+            async for frame in socket:
+                assert isinstance(frame, bytes), "no text is ever sent"
+                if conversation_pb2.ConverseResponse.FromString(frame).pong.nonce == _NONCE:
+                    break
+            await socket.close()
     except TimeoutError:
-        return "OK"
+        return f"{_HUNG}: nothing came for {hangs_s:.0f} s"
     except InvalidStatus as error:
         return f"HTTP {error.response.status_code}"
     except ConnectionClosed as error:
         code = error.rcvd.code if error.rcvd else 1006
         wrong = {4000 + each.value[0] for each in _WRONG} | {1011}
         return f"INTERNAL: closed with {code}" if code in wrong else f"CLOSED {code}"
+    finally:
+        if socket is not None:
+            socket.transport.abort()
+            await socket.wait_closed()
     return "OK"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -39,12 +39,12 @@ def beginnings(part: Callable[[bytes], None], folder: Path) -> Iterator[bytes]:
             yield mutator.message(message)
         elif part is parts.talk:
             kinds = bytes([0, 2, 3, 1, 5, 0, 4, 4])
-            yield _in_pieces(bytes([each]) + mutator.valid(request)[:200] for each in kinds)
+            yield in_pieces(bytes([each]) + mutator.valid(request)[:200] for each in kinds)
         elif part is parts.samples:
-            yield b"\x1f\x40" + _in_pieces(bytes([each]) * 150 for each in range(5))
+            yield b"\x1f\x40" + in_pieces(bytes([each]) * 150 for each in range(5))
         elif part is parts.reordering:
             pushed = conversation_pb2.PushRequest.DESCRIPTOR
-            yield b"\0\0" + _in_pieces([b"\1\3\2", b"\2\4", mutator.message(pushed)[:250]])
+            yield b"\0\0" + in_pieces([b"\1\3\2", b"\2\4", mutator.message(pushed)[:250]])
         elif part is parts.websocket_frames:
             yield _masked(0x82, mutator.valid(request)) + _masked(0x89, b"") + _masked(0x88, b"")
         elif part is parts.session:
@@ -64,7 +64,8 @@ def write_corpus(part: Callable[[bytes], None], folder: Path) -> None:
         folder.joinpath(f"kept-{each.name}").write_bytes(each.read_bytes())
 
 
-def _in_pieces(pieces: Iterator[bytes] | list[bytes]) -> bytes:
+def in_pieces(pieces: Iterable[bytes]) -> bytes:
+    """Put together what `parts.pieces` takes apart."""
     return b"".join(bytes([len(each)]) + each for each in (piece[:255] for piece in pieces))
 
 

@@ -15,9 +15,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+
+# Half of the time is the session machine's, whose inputs are whole talks; of one share each.
+_SHARES = {"session": 5, "talk": 5}
 
 # Of one process: what a hostile file can make FFmpeg ask for is bounded elsewhere.
 _MEMORY_MB = 3_000
@@ -36,10 +40,11 @@ def main() -> int:
         return fuzz(options.part, options.keep, options.seconds)
     broken = []
     names = part_names()
+    shares = [_SHARES.get(name, 1) for name in names]
     began = time.monotonic()
     for place, name in enumerate(names):
         left = options.seconds - (time.monotonic() - began)
-        share = max(1, round(left / (len(names) - place)))
+        share = max(1, round(left * shares[place] / sum(shares[place:])))
         command = [sys.executable, "-m", "tests.fuzz.decoders", "--part", name]
         command += ["--seconds", str(share), "--keep", str(options.keep)]
         print(f"== {name}, {share} s", flush=True)
@@ -64,7 +69,7 @@ def part_names() -> list[str]:
 def fuzz(name: str, folder: Path, seconds: int) -> int:
     """Fuzz one part until the time is over; what breaks it ends the process."""
     atheris: Any = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["services", "websockets", "tests.unit"]):
+    with atheris.instrument_imports(include=["services", "websockets"]):
         from tests.fuzz import corpus as beginnings
         from tests.fuzz import parts
         from tests.fuzz.mutation import Mutator
@@ -81,17 +86,31 @@ def fuzz(name: str, folder: Path, seconds: int) -> int:
         f"-artifact_prefix={folder}/crash-{name}-",
         str(corpus),
     ]
-    message = parts.messages_of(part)
+    message, piece = parts.messages_of(part), parts.pieces_of(part)
 
     def mutated(data: bytes, most: int, seed: int) -> bytes:
         # Blind changes of a message seldom leave one: two in three are by its descriptor.
-        if message is None or seed % 3 == 0:
+        if seed % 3 == 0 or (message is None and piece is None):
             return bytes(atheris.Mutate(data, most))
-        return Mutator(str(seed), beginnings.HINTS).message(message)[:most]
+        mutator = Mutator(str(seed), beginnings.HINTS)
+        if message is not None:
+            return mutator.message(message)[:most]
+        return _with_another(data, mutator.message(piece), Random(seed))[:most]
 
     atheris.Setup(arguments, lambda data: parts.run(part, data), custom_mutator=mutated)
     atheris.Fuzz()
     return 0
+
+
+def _with_another(data: bytes, message: bytes, random: Random) -> bytes:
+    """Put a message among the pieces of `data`, or in the place of one."""
+    from tests.fuzz import corpus, parts
+
+    pieces = list(parts.pieces(data))
+    at = random.randint(0, len(pieces))
+    # `talk` takes the first byte for what kind of thing happens.
+    pieces[at : at + random.randint(0, 1)] = [random.choice([b"", b"\0"]) + message]
+    return corpus.in_pieces(pieces)
 
 
 if __name__ == "__main__":
