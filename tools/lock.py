@@ -28,7 +28,7 @@ DISTRIBUTIONS = {
 """The lock files made from our own distributions, and the folders whose requirements they hold."""
 
 EXTRAS = {"engines": "."}
-"""The lock files made from all the extras of a distribution, and its folder."""
+"""The lock files made from all the extras of a distribution, its folder, and an `.in` file."""
 
 SHARED = ("server", "models", "client", "engines", "build", "dev")
 """The lock files of the main virtual environment, in the order in which they constrain."""
@@ -60,7 +60,8 @@ def compile_lock(name: str, constraints: list[str], *, upgrade: bool) -> int:
     if name in DISTRIBUTIONS:
         source, text = "-", "\n".join(distribution_requirements(DISTRIBUTIONS[name]))
     elif name in EXTRAS:
-        source, text = "-", "\n".join(extra_requirements(EXTRAS[name]))
+        lines = [*extra_requirements(EXTRAS[name]), (REQUIREMENTS / f"{name}.in").read_text()]
+        source, text = "-", "\n".join(lines)
     else:
         source, text = f"{name}.in", ""
     command = [sys.executable, "-m", "uv", "pip", "compile", source]
@@ -68,6 +69,8 @@ def compile_lock(name: str, constraints: list[str], *, upgrade: bool) -> int:
     command += ["--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url"]
     command += ["--fork-strategy", "fewest"]  # one version on every Python, where one exists
+    if name in SHARED:
+        command += ["--overrides", "overrides.txt"]
     for constraint in constraints:
         command += ["--constraints", f"{constraint}.txt"]
     if upgrade:

@@ -28,6 +28,7 @@ from services.ai.engine_file import (
     Elsewhere,
     EnginePart,
 )
+from services.ai.engines.multimodal import MultimodalEngine, MultimodalModels
 from services.ai.engines.pipeline import PipelineEngine, PipelineModels
 from services.ai.engines.scripted import ScriptedEngine
 from services.ai.engines.stages import StageNames
@@ -157,13 +158,19 @@ class _Builder:
         part = _BUILT_IN.get(name) or self._file.engines[name]
         entry = EngineEntry(name, self._title(name, part), capacity=self._capacity(part))
         # What it would be made of, where it cannot be made.
-        entry.recognizer = part.recognizer[0]
-        entry.language_model = part.language_model[0]
-        entry.synthesizer = part.synthesizer[0]
+        if part.speech_model:
+            entry.language_model = part.speech_model[0]
+        else:
+            entry.recognizer = part.recognizer[0]
+            entry.language_model = part.language_model[0]
+            entry.synthesizer = part.synthesizer[0]
         try:
             if name == LOCAL:
                 self._local.require()
-            self._compose(entry, part)
+            if part.speech_model:
+                self._compose_multimodal(entry, part)
+            else:
+                self._compose(entry, part)
         except (ModelsError, ProviderError) as error:
             _log.error("engine_unavailable", engine=name, problem=str(error))
             entry.problem = str(error)
@@ -203,6 +210,23 @@ class _Builder:
         _offer(self._catalogue.synthesizers, synthesizers)
         for each in language_models:
             self._close_at_the_end(each.provider)
+
+    def _compose_multimodal(self, entry: EngineEntry, part: EnginePart) -> None:
+        voice_activity, turn_detector = self._parts.turn_taking(part.turn_taking)
+        speech_models = self._chain(entry, part.speech_model, self._parts.speech_model)
+        models = MultimodalModels(
+            voice_activity=voice_activity,
+            turn_detector=turn_detector.provider,
+            speech_models=speech_models,
+            turn_detector_name=turn_detector.name,
+        )
+        entry.engine = MultimodalEngine(entry.name, entry.title, models)
+        entry.language_model = speech_models[0].name
+        if part.corrector:
+            correctors = self._chain(entry, part.corrector, self._parts.language_model)
+            entry.corrector = self._corrector(correctors[0])
+            for each in correctors:
+                self._close_at_the_end(each.provider)
 
     def _chain(
         self, entry: EngineEntry, names: Sequence[str], find: Callable[[str], Named[P]]
@@ -250,6 +274,8 @@ class _Builder:
     def _capacity(self, part: EnginePart) -> int:
         if part.capacity:
             return part.capacity
+        if part.speech_model:
+            return self._file.speech_models[part.speech_model[0]].max_sessions
         first = {part.recognizer[0], part.language_model[0], part.synthesizer[0]}
         if LOCAL in first:
             return self._settings.max_sessions
@@ -258,6 +284,8 @@ class _Builder:
     def _first_elsewhere(self, part: EnginePart) -> list[Elsewhere]:
         """Return the first choices of an engine that are not on this machine."""
         file = self._file
+        if part.speech_model:
+            return [file.speech_models[part.speech_model[0]]]
         first = (
             file.recognizers.get(part.recognizer[0]),
             file.language_models.get(part.language_model[0]),

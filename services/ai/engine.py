@@ -82,10 +82,14 @@ class EndTurn:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """Ends ``generation`` and older; ``heard_text`` is what the engine remembers of the reply."""
+    """Ends ``generation`` and older; ``heard_text`` is what the engine remembers of the reply.
+
+    ``heard_ms`` is how much of its audio was heard; 0 where that is not known.
+    """
 
     generation: int
     heard_text: str
+    heard_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,15 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _OPENAI_VOICES = tuple(
     "marin cedar alloy ash ballad coral echo fable nova onyx sage shimmer verse".split()
 )
+_REALTIME_VOICES = tuple("marin cedar alloy ash ballad coral echo sage shimmer verse".split())
+_GEMINI_VOICES = tuple("Aoede Puck Charon Kore Fenrir Leda Orus Zephyr".split())
+_CHIRP_VOICES = tuple(
+    f"{language}-Chirp3-HD-{name}"
+    for language in ("en-US", "en-GB")
+    for name in ("Aoede", "Puck", "Kore", "Charon")
+)
+_RIVA_VOICES = ("English-US.Female-1", "English-US.Male-1")
+_LANGUAGE = r"^[a-z]{2,3}(-[A-Z]{2})?$"
 _EDGE_VOICES = (
     "en-US-EmmaMultilingualNeural",
     "en-US-AriaNeural",
@@ -62,7 +71,11 @@ _PLURAL = {
     "recognizer": "recognizers",
     "language_model": "language_models",
     "synthesizer": "synthesizers",
+    "speech_model": "speech_models",
 }
+
+_WITH_ADAPTERS = ("language_models", "recognizers", "speech_models", "synthesizers")
+"""Tables whose entries are told apart by their adapter."""
 
 
 class EngineFileError(ValueError):
@@ -96,10 +109,13 @@ def _listed(value: object) -> object:
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 Variable: TypeAlias = Annotated[str, AfterValidator(_variable)]
 Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+Phrase: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 VoiceName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Chain: TypeAlias = Annotated[
     tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1, max_length=5)
 ]
+
+Names: TypeAlias = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(max_length=5)]
 
 
 class _Part(BaseModel):
@@ -178,6 +194,63 @@ class OpenAiTranscription(RemotePart):
     prompt: str = Field("", max_length=1000)
 
 
+class GooglePart(RemotePart):
+    """What both of Google's speech services are told.
+
+    Without an ``api_key`` or a ``credentials_file`` (a service account's), it is the account that
+    Google's own tools use. ``base_url`` is for a server in Google's place.
+    """
+
+    credentials_file: Path | None = None
+
+
+class GoogleSpeech(GooglePart):
+    """A recognizer behind Google Cloud Speech, v2, streaming.
+
+    ``project`` is who pays, ``location`` where it runs. ``vocabulary`` is heard more readily.
+    """
+
+    adapter: Literal["google"]
+    project: str = Field(pattern=r"^[a-z0-9][a-z0-9.:-]{4,62}$")
+    location: str = Field("global", pattern=r"^[a-z0-9-]{2,30}$")
+    model: str = Field("latest_long", min_length=1, max_length=200)
+    language: str = Field("en-US", pattern=_LANGUAGE)
+    word_times: bool = True
+    vocabulary: tuple[Phrase, ...] = Field((), max_length=200)
+
+
+class GoogleTts(GooglePart):
+    """A synthesizer behind Google's Text-to-Speech, streamed; its Chirp voices alone can."""
+
+    adapter: Literal["google"]
+    voices: tuple[VoiceName, ...] = Field(_CHIRP_VOICES, min_length=1, max_length=100)
+    sample_rate_hz: int = Field(24_000, ge=8_000, le=48_000)
+
+
+class RivaPart(RemotePart):
+    """What both of Riva's services are told; ``metadata`` goes with every call."""
+
+    base_url: Url = "http://127.0.0.1:50051"
+    language: str = Field("en-US", pattern=_LANGUAGE)
+    metadata: Mapping[str, str] = Field(default_factory=dict)
+
+
+class RivaRecognition(RivaPart):
+    """A recognizer behind NVIDIA Riva; an empty ``model`` is the server's own choice."""
+
+    adapter: Literal["riva"]
+    model: str = Field("", max_length=200)
+    vocabulary: tuple[Phrase, ...] = Field((), max_length=200)
+
+
+class RivaSpeech(RivaPart):
+    """A synthesizer behind NVIDIA Riva. The first of ``voices`` is the default one."""
+
+    adapter: Literal["riva"]
+    voices: tuple[VoiceName, ...] = Field(_RIVA_VOICES, min_length=1, max_length=100)
+    sample_rate_hz: int = Field(24_000, ge=8_000, le=48_000)
+
+
 class OpenAiSpeech(RemotePart):
     """A synthesizer behind OpenAI's speech, which sends bare 16-bit PCM at ``sample_rate_hz``.
 
@@ -198,17 +271,64 @@ class EdgeSpeech(Elsewhere):
     proxy: Url | None = None
 
 
+class OpenAiRealtime(RemotePart):
+    """A speech-to-speech model behind OpenAI's Realtime.
+
+    ``transcription_model`` writes down what the learner says. ``session_s`` is how long the server
+    keeps a session. ``extra`` is merged into the session's settings.
+    """
+
+    adapter: Literal["openai"]
+    model: str = Field("gpt-realtime-2.1-mini", min_length=1, max_length=200)
+    transcription_model: str = Field("gpt-transcribe", min_length=1, max_length=200)
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$")
+    voices: tuple[VoiceName, ...] = Field(_REALTIME_VOICES, min_length=1, max_length=100)
+    context_tokens: int = Field(32_000, ge=1024, le=1_000_000)
+    session_s: float = Field(3600, ge=60, le=86_400)
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class GeminiLive(RemotePart):
+    """A speech-to-speech model behind Gemini Live.
+
+    The server ends a connection after ten minutes and says so before; ``session_s`` is when a new
+    one is made at the latest. ``extra`` is merged into the set-up.
+    """
+
+    adapter: Literal["gemini"]
+    model: str = Field("gemini-3.8-live", min_length=1, max_length=200)
+    voices: tuple[VoiceName, ...] = Field(_GEMINI_VOICES, min_length=1, max_length=100)
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$")
+    context_tokens: int = Field(32_000, ge=1024, le=1_000_000)
+    session_s: float = Field(600, ge=60, le=86_400)
+    extra: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        # Its client speaks TLS whatever the address says.
+        if self.base_url and not self.base_url.startswith("https://"):
+            raise ValueError("base_url must begin with https://")
+        return self
+
+
+SpeechModelPart: TypeAlias = Annotated[OpenAiRealtime | GeminiLive, Field(discriminator="adapter")]
 LanguageModelPart: TypeAlias = Annotated[
     OpenAiChat | AnthropicMessages, Field(discriminator="adapter")
 ]
-SynthesizerPart: TypeAlias = Annotated[OpenAiSpeech | EdgeSpeech, Field(discriminator="adapter")]
+RecognizerPart: TypeAlias = Annotated[
+    OpenAiTranscription | GoogleSpeech | RivaRecognition, Field(discriminator="adapter")
+]
+SynthesizerPart: TypeAlias = Annotated[
+    OpenAiSpeech | EdgeSpeech | GoogleTts | RivaSpeech, Field(discriminator="adapter")
+]
 
 
 class EnginePart(_Part):
     """An engine: what hears, what thinks, what speaks; each a name or several, first choice first.
 
-    ``turn_taking`` is what hears speech and its end. ``capacity`` is how many conversations it
-    carries at once; 0 is what its parts carry.
+    Or a ``speech_model`` that does all three; its ``language_model``, where one is named, then only
+    looks for mistakes. ``turn_taking`` is what hears speech and its end. ``capacity`` is how many
+    conversations it carries at once; 0 is what its parts carry.
     """
 
     title: str = Field("", max_length=200)
@@ -216,23 +336,44 @@ class EnginePart(_Part):
     recognizer: Chain = (LOCAL,)
     language_model: Chain = (LOCAL,)
     synthesizer: Chain = (LOCAL,)
+    speech_model: Names = ()
     capacity: int = Field(0, ge=0, le=10_000)
     price: str = Field("", max_length=200)
 
     @property
     def needs_local_models(self) -> bool:
         """Whether it cannot do without models on this machine."""
+        if self.turn_taking == LOCAL:
+            return True
+        if self.speech_model:
+            return self.corrector == (LOCAL,)
         chains = (self.recognizer, self.language_model, self.synthesizer)
-        return self.turn_taking == LOCAL or any(chain == (LOCAL,) for chain in chains)
+        return any(chain == (LOCAL,) for chain in chains)
+
+    @property
+    def corrector(self) -> tuple[str, ...]:
+        """The language models that look for mistakes; empty: nobody does."""
+        if self.speech_model and "language_model" not in self.model_fields_set:
+            return ()
+        return self.language_model
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.speech_model:
+            for name in ("recognizer", "synthesizer"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"a speech_model needs no {name}")
+        return self
 
 
 class EngineFile(_Part):
     """A whole file. The default has what Parley ships and no engine of the host's."""
 
     default: str = ""
-    recognizers: Mapping[Name, OpenAiTranscription] = Field(default_factory=dict)
+    recognizers: Mapping[Name, RecognizerPart] = Field(default_factory=dict)
     synthesizers: Mapping[Name, SynthesizerPart] = Field(default_factory=dict)
     language_models: Mapping[Name, LanguageModelPart] = Field(default_factory=dict)
+    speech_models: Mapping[Name, SpeechModelPart] = Field(default_factory=dict)
     engines: Mapping[Name, EnginePart] = Field(default_factory=dict)
     own: tuple[str, ...] = Field((), exclude=True)
     """The engines that the host's file defines, in its order."""
@@ -285,7 +426,8 @@ class EngineFile(_Part):
             yield f"default: {_unknown(self.default, self.names)}"
         for engine_name, engine in self.engines.items():
             for part, plural in _PLURAL.items():
-                known = (*_PARTS, *getattr(self, plural))
+                own = getattr(self, plural)
+                known = tuple(own) if part == "speech_model" else (*_PARTS, *own)
                 chain: tuple[str, ...] = getattr(engine, part)
                 where = f"engines.{engine_name}.{part}"
                 for name in chain:
@@ -321,7 +463,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
 def _place(path: tuple[int | str, ...]) -> str:
     """Return where in the file a fault is."""
     steps = [str(step) for step in path if step != "[key]"]
-    if len(steps) > 2 and steps[0] in ("language_models", "synthesizers"):
+    if len(steps) > 2 and steps[0] in _WITH_ADAPTERS:
         # The kind of adapter, which stands in the path as if it were a table of the file.
         del steps[2]
     return ".".join(steps) or "the file"

@@ -100,7 +100,8 @@ def engine_input(request: ai_pb2.ConverseRequest) -> e.EngineInput:
         case "end_turn":
             return e.EndTurn()
         case "interrupt":
-            return e.Interrupt(request.interrupt.generation, request.interrupt.heard_text)
+            interrupt = request.interrupt
+            return e.Interrupt(interrupt.generation, interrupt.heard_text, interrupt.heard_ms)
         case "reply_heard":
             return e.ReplyHeard(request.reply_heard.generation)
         case "floor":

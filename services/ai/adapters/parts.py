@@ -26,6 +26,7 @@ from services.ai.capabilities import (
 from services.ai.engine_file import LOCAL, SCRIPTED, EngineFile
 from services.ai.fallback import Named
 from services.ai.script import Script
+from services.ai.speech_model import SpeechModel
 
 P = TypeVar("P")
 
@@ -90,6 +91,13 @@ class Parts:
         part = self._file.synthesizers[name]
         return self._once(
             "synthesizer", name, lambda: remote.synthesizer(name, part, self._environment)
+        )
+
+    def speech_model(self, name: str) -> Named[SpeechModel]:
+        """Return the speech-to-speech model ``name``."""
+        part = self._file.speech_models[name]
+        return self._once(
+            "speech_model", name, lambda: remote.speech_model(name, part, self._environment)
         )
 
     async def aclose(self) -> None:

@@ -23,11 +23,13 @@ from services.ai.capabilities import (
 from services.ai.engine_file import (
     Elsewhere,
     LanguageModelPart,
-    OpenAiTranscription,
+    RecognizerPart,
     RemotePart,
+    SpeechModelPart,
     SynthesizerPart,
 )
 from services.ai.keys import KeyMissingError, find_key
+from services.ai.speech_model import SpeechModel
 
 _CHECKOUT = Path(__file__).parents[3]
 
@@ -48,6 +50,8 @@ class Adapter:
 _OPENAI_KEY = "OPENAI_API_KEY"
 RECOGNIZERS: Mapping[str, Adapter] = {
     "openai": Adapter("services.ai.adapters.openai_transcription", "openai", "openai", _OPENAI_KEY),
+    "google": Adapter("services.ai.adapters.google_speech", "google.cloud.speech_v2", "google"),
+    "riva": Adapter("services.ai.adapters.riva_speech", "riva.client", "riva"),
 }
 LANGUAGE_MODELS: Mapping[str, Adapter] = {
     "openai": Adapter("services.ai.adapters.openai_chat", "openai", "openai", _OPENAI_KEY),
@@ -58,11 +62,20 @@ LANGUAGE_MODELS: Mapping[str, Adapter] = {
 SYNTHESIZERS: Mapping[str, Adapter] = {
     "openai": Adapter("services.ai.adapters.openai_speech", "openai", "openai", _OPENAI_KEY),
     "edge": Adapter("services.ai.adapters.edge_speech", "edge_tts", "edge"),
+    "google": Adapter("services.ai.adapters.google_tts", "google.cloud.texttospeech_v1", "google"),
+    "riva": Adapter("services.ai.adapters.riva_speech", "riva.client", "riva"),
+}
+
+SPEECH_MODELS: Mapping[str, Adapter] = {
+    "openai": Adapter("services.ai.adapters.openai_realtime", "openai", "openai", _OPENAI_KEY),
+    "gemini": Adapter(
+        "services.ai.adapters.gemini_live", "google.genai", "gemini", "GEMINI_API_KEY"
+    ),
 }
 
 
 def recognizer(
-    name: str, part: OpenAiTranscription, environment: Mapping[str, str] = os.environ
+    name: str, part: RecognizerPart, environment: Mapping[str, str] = os.environ
 ) -> Recognizer:
     """Return the recognizer that ``part`` describes. Opens no connection.
 
@@ -89,17 +102,28 @@ def synthesizer(
     return cast("Synthesizer", _made("synthesizer", adapter, name, part, environment))
 
 
+def speech_model(
+    name: str, part: SpeechModelPart, environment: Mapping[str, str] = os.environ
+) -> SpeechModel:
+    """Return the speech-to-speech model that ``part`` describes; otherwise as ``recognizer``."""
+    adapter = SPEECH_MODELS[part.adapter]
+    return cast("SpeechModel", _made("speech_model", adapter, name, part, environment))
+
+
 def install_command(extra: str) -> str:
     """Return the command that installs what the providers of ``extra`` need."""
     if (_CHECKOUT / "requirements" / "engines.txt").is_file():
         return "make engines"
+    if extra == "riva":
+        # It forbids the release of websockets that the services use, for what is not used of it.
+        return f"{sys.executable} -m pip install --no-deps nvidia-riva-client"
     return f"{sys.executable} -m pip install 'parley-server[{extra}]'"
 
 
 def _made(
     maker: str, adapter: Adapter, name: str, part: Elsewhere, environment: Mapping[str, str]
 ) -> object:
-    if importlib.util.find_spec(adapter.package) is None:
+    if not _is_installed(adapter.package):
         raise ProviderRefusedError(
             f"{name} needs the package {adapter.package}: {install_command(adapter.extra)}"
         )
@@ -110,3 +134,11 @@ def _made(
         except KeyMissingError as error:
             raise ProviderRefusedError(f"{name} has no API key: {error}") from error
     return getattr(importlib.import_module(adapter.module), maker)(name, part, key)
+
+
+def _is_installed(package: str) -> bool:
+    """Whether ``package`` can be imported; nothing of it is run but the packages that hold it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False

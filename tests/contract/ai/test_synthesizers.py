@@ -31,6 +31,7 @@ from services.ai.engine_file import EdgeSpeech, OpenAiSpeech
 from services.ai.script import Script
 from services.ai.streams import closable
 from tests.contract.vendors import edge_server as edge_vendor
+from tests.contract.vendors.certificates import certificate
 from tests.contract.vendors.faults import Break, Broken, Refusal
 from tests.contract.vendors.openai_server import KEY, MODEL, SPEECH_S, openai_server
 
@@ -72,7 +73,7 @@ async def openai_compatible(**settings: object) -> AsyncIterator[Subject]:
 @pytest.fixture(scope="module")
 def edge_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for Edge's name, which the client trusts from now on."""
-    pem = edge_vendor.certificate(tmp_path_factory.mktemp("edge"))
+    pem = certificate(tmp_path_factory.mktemp("edge"), edge_vendor.NAME)
     communicate._SSL_CTX.load_verify_locations(pem)
     return pem
 

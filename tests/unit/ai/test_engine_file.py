@@ -100,12 +100,22 @@ def test_a_key_has_one_place(tmp_path: Path):
         )
 
 
+def test_a_model_that_hears_and_speaks_by_itself_takes_no_other_parts(tmp_path: Path):
+    for part in ("recognizer", "synthesizer"):
+        with pytest.raises(EngineFileError, match=f"a speech_model needs no {part}"):
+            read(tmp_path, f"[engines.x]\nspeech_model = 'realtime'\n{part} = 'local'")
+    with pytest.raises(EngineFileError, match=r"engines\.x\.speech_model: there is no 'local'"):
+        read(tmp_path, "[engines.x]\nspeech_model = 'local'")
+    with pytest.raises(EngineFileError, match=r"speech_models\.y: base_url must begin with https"):
+        read(tmp_path, "[speech_models.y]\nadapter = 'gemini'\nbase_url = 'http://a'")
+
+
 # --- good files -------------------------------------------------------------------------------
 
 
 def test_what_parley_ships_is_right():
     shipped = EngineFile.read(None)
-    names = "claude openai openai-all edge ollama vllm llama-server".split()
+    names = "claude openai openai-all edge ollama vllm llama-server realtime gemini".split()
     assert set(shipped.engines) == set(names)
     assert not shipped.own
     assert all(engine.needs_local_models for engine in shipped.engines.values())
@@ -192,3 +202,21 @@ def test_a_missing_key_says_where_it_was_looked_for(tmp_path: Path):
 def test_a_shown_part_has_no_key(tmp_path: Path):
     key = find_key(remote(api_key_env="HOUSE"), None, {"HOUSE": "sk-3"})
     assert "sk-3" not in f"{key!r} {key}"
+
+
+def test_who_looks_for_mistakes_is_named_where_a_model_speaks_by_itself(tmp_path: Path):
+    file = read(
+        tmp_path,
+        """
+        [engines.alone]
+        speech_model = "realtime"
+        turn_taking = "scripted"
+        [engines.corrected]
+        speech_model = ["realtime", "gemini"]
+        language_model = "claude"
+        turn_taking = "scripted"
+        """,
+    )
+    assert file.engines["alone"].corrector == ()
+    assert file.engines["corrected"].corrector == ("claude",)
+    assert not file.engines["alone"].needs_local_models
