@@ -220,8 +220,8 @@ class Limits:
     exports_at_once: int = _limit(
         4,
         "exports",
-        "each holds a call to another service open; more would slow those who talk. One for each "
-        "account, so that who reads slowly holds no other's place",
+        "pieces of them are made at once, each with a call to another service: more would slow "
+        "those who talk. One for each account",
         "TOO_MANY_CALLS",
     )
     uploads_per_user: int = _limit(
