@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests import postgres, s3
+from tests import postgres, redis, s3
 
 KEPT_VARIABLES = frozenset(
     {
@@ -18,12 +18,13 @@ KEPT_VARIABLES = frozenset(
         "PARLEY_MODELS_DIR",
         "PARLEY_PYTHON",
         postgres.VARIABLE,
+        redis.VARIABLE,
         s3.VARIABLE,
     }
 )
 """Where things are on this machine; everything else about Parley a test sets itself."""
 
-TOGETHER = ("tests/integration/gateway", "tests/e2e/web")
+TOGETHER = ("tests/integration/gateway", "tests/e2e/web", "tests/fault")
 """Folders whose tests share what is costly, or what lives in a loop that only they keep running."""
 
 
@@ -96,6 +97,21 @@ def database_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]
         return
     with postgres.empty_database(request.getfixturevalue("postgres_url")) as url:
         yield {"postgresql_url": url}
+
+
+@pytest.fixture(scope="session")
+def redis_server_url() -> Iterator[str]:
+    """Return where a Redis server is; a running one if that is named."""
+    with ExitStack() as stack:
+        named = os.environ.get(redis.VARIABLE)
+        yield named or stack.enter_context(redis.RedisServer.start()).url
+
+
+@pytest.fixture
+def redis_url(redis_server_url: str) -> str:
+    """Return where an empty Redis is."""
+    redis.empty(redis_server_url)
+    return redis_server_url
 
 
 @pytest.fixture(scope="session")
