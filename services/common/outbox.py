@@ -12,13 +12,15 @@
 (In a unit of work that `Database.write` does, `outbox.put(session, event)`.)
 
 Delivery is at least once and in order within an aggregate; receivers drop an event id they know.
+What a receiver refuses for good is laid aside, a dead letter with its reason, and those after it go
+on (`services.common.dead_letters`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, cast
@@ -26,6 +28,7 @@ from typing import Any, Generic, TypeVar, cast
 import structlog
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Integer,
     LargeBinary,
     Select,
@@ -46,6 +49,7 @@ from services.common.clock import Clock
 from services.common.database import Database
 from services.common.errors import ParleyError
 from services.common.ids import new_id
+from services.common.refusals import MOST_CHARACTERS, EventsRefusedError
 from services.common.timestamps import UtcDateTime
 
 _log = structlog.get_logger(__name__)
@@ -56,6 +60,7 @@ class OutboxMixin:
 
     position: order of writing, over all aggregates; that of a deleted row may be given again.
     sequence: order within the aggregate, from 1, without gaps.
+    refused_at, refusal: when and why its receiver refused it for good.
     """
 
     position: Mapped[int] = mapped_column(
@@ -70,6 +75,8 @@ class OutboxMixin:
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     next_attempt_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
+    refused_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    refusal: Mapped[str] = mapped_column(String(MOST_CHARACTERS), default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,7 @@ class Outbox(Generic[Row]):
                 "created_at": now,
                 "attempts": 0,
                 "next_attempt_at": now,
+                "refusal": "",
             },
         )
         return sequence
@@ -138,7 +146,8 @@ class Outbox(Generic[Row]):
 Publish = Callable[[Sequence[OutboxEvent]], Awaitable[None]]
 """Sends events of one aggregate, in order; returning means the receiver has stored them all.
 
-Where the policy says `together`, of several aggregates.
+Where the policy says `together`, of several aggregates. `EventsRefusedError` names those that it
+will never store.
 """
 
 
@@ -259,7 +268,7 @@ class OutboxRelay(Generic[Row]):
 
     async def pending(self) -> int:
         """Return how many events wait to be sent."""
-        waiting = select(func.count()).where(self._table.published_at.is_(None))
+        waiting = select(func.count()).where(*self._not_sent())
         return await self._database.read(lambda session: session.scalar(waiting)) or 0
 
     async def prune(self) -> int:
@@ -308,7 +317,7 @@ class OutboxRelay(Generic[Row]):
         table = self._table
         return (
             select(table)
-            .where(table.aggregate_id.in_(aggregates), table.published_at.is_(None))
+            .where(table.aggregate_id.in_(aggregates), *self._not_sent())
             .order_by(table.position)
             .limit(self._policy.batch * len(aggregates))
         )
@@ -316,12 +325,17 @@ class OutboxRelay(Generic[Row]):
     def _heads(self) -> Select[int]:
         """Select the oldest waiting event of each aggregate: nothing overtakes it."""
         table = self._table
-        waiting = table.published_at.is_(None)
-        return select(func.min(table.position)).where(waiting).group_by(table.aggregate_id)
+        oldest = select(func.min(table.position)).where(*self._not_sent())
+        return oldest.group_by(table.aggregate_id)
+
+    def _not_sent(self) -> tuple[ColumnElement[bool], ...]:
+        return self._table.published_at.is_(None), self._table.refused_at.is_(None)
 
     async def _send(self, rows: Sequence[Row]) -> int:
         try:
             await self._publish(_events(rows))
+        except EventsRefusedError as error:
+            return await self._sent_but(rows, error.refusals)
         except Exception as error:  # noqa: BLE001 - whatever it is, the event must be sent again
             await self._failed(rows[0], error)
             return 0
@@ -332,6 +346,8 @@ class OutboxRelay(Generic[Row]):
         rows = [row for batch in batches for row in batch][: self._policy.batch]
         try:
             await self._publish(_events(rows))
+        except EventsRefusedError as error:
+            return await self._sent_but(rows, error.refusals)
         except Exception as error:  # noqa: BLE001 - whose fault it is, sending them singly tells
             reason = error.reason if isinstance(error, ParleyError) else type(error).__name__
             _log.info("outbox_sends_singly", events=len(rows), error=reason)
@@ -352,6 +368,31 @@ class OutboxRelay(Generic[Row]):
                 payload=b"",
             )
         )
+        return len(rows)
+
+    async def _sent_but(self, rows: Sequence[Row], refusals: Mapping[str, str]) -> int:
+        """Mark the refused of `rows` as dead letters and the others as published."""
+        refused = [row for row in rows if row.event_id in refusals]
+        for row in refused:
+            _log.error(
+                "outbox_event_refused",
+                aggregate_id=row.aggregate_id,
+                event_id=row.event_id,
+                type=row.type,
+                refusal=refusals[row.event_id],
+            )
+            await self._change(
+                update(self._table)
+                .where(self._table.event_id == row.event_id)
+                .values(
+                    refused_at=self._clock.now(),
+                    refusal=refusals[row.event_id][:MOST_CHARACTERS],
+                    attempts=self._table.attempts + 1,
+                )
+            )
+        sent = [row for row in rows if row.event_id not in refusals]
+        if sent:
+            await self._sent(sent)
         return len(rows)
 
     async def _change(self, statement: Update) -> None:
