@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 import grpc.aio
@@ -33,9 +33,14 @@ from services.common.interceptors.pipeline import Pipeline
 from services.common.jwks import keys_from_user_service
 from services.common.limits import DEFAULT_LIMITS, Limits
 from services.common.metrics import Metrics, metrics_endpoint
+from services.common.rates import MakeRates, own_rates
+from services.common.revocation import EndingWithSignIn, ended_from_user_service
 from services.common.service import Application, Background, Bootstrap, Runtime
 from services.common.service_identity import ServiceSigner, ServiceVerifier
 from services.common.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from services.common.redis.connection import Redis
 
 _log = structlog.get_logger(__name__)
 
@@ -162,10 +167,14 @@ async def serve(
         peers = await stack.enter_async_context(
             Peers.open(_addresses(settings), signer, limits, settings.service_tls)
         )
-        pace = Pace(limits, clock, on=settings.rate_limits)
-        runtime = Runtime(name, clock, limits, asyncio.Event(), peers, signer, metrics, gate, pace)
+        redis = await stack.enter_async_context(_redis(settings))
+        rates = await stack.enter_async_context(_rates(name, redis, clock))
+        pace = Pace(limits, clock, on=settings.rate_limits, make_rates=rates)
+        runtime = Runtime(
+            name, clock, limits, asyncio.Event(), peers, signer, metrics, gate, pace, redis, rates
+        )
         application = await stack.enter_async_context(bootstrap(settings, runtime))
-        verifier = application.verifier or default_verifier(settings, peers, clock)
+        verifier = application.verifier or default_verifier(settings, runtime)
         authenticator = Authenticator(verifier, ServiceVerifier(name, services_dir, clock))
         rules = method_rules(application.services, limits)
         pipeline = Pipeline(rules, authenticator, metrics, gate, limits, pace)
@@ -216,15 +225,21 @@ async def running(
             await run
 
 
-def default_verifier(settings: ServiceSettings, peers: Peers, clock: Clock) -> AccessTokenVerifier:
+def default_verifier(settings: ServiceSettings, runtime: Runtime) -> AccessTokenVerifier:
     """Return the verifier over the user service's keys: its file when there is one, else its RPC.
 
-    On one machine the file saves a start-up order between services; on many there is no file.
+    On one machine the file saves a start-up order between services; on many there is no file. Where
+    there is a Redis, it refuses tokens whose sign-in is over as well.
     """
-    return TokenVerifier(
-        first_of(keys_from_file(settings.keys_dir / "jwks.json"), keys_from_user_service(peers)),
-        clock,
-    )
+    file, peers = keys_from_file(settings.keys_dir / "jwks.json"), runtime.peers
+    tokens = TokenVerifier(first_of(file, keys_from_user_service(peers)), runtime.clock)
+    if runtime.redis is None:
+        return tokens
+    # Only where there is one: the package is no part of every installation.
+    from services.common.redis.sign_ins import SignInCache  # noqa: PLC0415
+
+    sign_ins = SignInCache(runtime.redis, ended_from_user_service(peers), runtime.clock)
+    return EndingWithSignIn(tokens, sign_ins.ended, runtime.clock)
 
 
 def _addresses(settings: ServiceSettings) -> Mapping[str, str]:
@@ -235,6 +250,34 @@ def _addresses(settings: ServiceSettings) -> Mapping[str, str]:
         "history": settings.history_address,
         "media": settings.media_address,
     }
+
+
+@asynccontextmanager
+async def _redis(settings: ServiceSettings) -> AsyncIterator[Redis | None]:
+    if settings.redis_url is None:
+        yield None
+        return
+    # Only where there is one: the package is no part of every installation.
+    from services.common.redis.connection import connected  # noqa: PLC0415
+
+    async with connected(settings.redis_url.get_secret_value()) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _rates(name: str, redis: Redis | None, clock: Clock) -> AsyncIterator[MakeRates]:
+    if redis is None:
+        yield own_rates
+        return
+    from services.common.redis.rates import SharedCounts  # noqa: PLC0415
+
+    counts = SharedCounts(redis, name, clock)
+    telling = asyncio.create_task(counts.run())
+    try:
+        yield counts.make
+    finally:
+        telling.cancel()
+        await asyncio.wait({telling})
 
 
 @asynccontextmanager

@@ -57,6 +57,9 @@ class Metrics:
             ["name"],
             registry=self.registry,
         ).labels(service).set(1)
+        tasks = Gauge("parley_tasks", "Tasks of the event loop.", registry=self.registry)
+        # Asked on the loop, which serves the page.
+        tasks.set_function(lambda: len(asyncio.all_tasks()) if _on_a_loop() else 0)
         self._calls = _Calls()
         self.registry.register(self._calls)
 
@@ -152,6 +155,14 @@ async def metrics_endpoint(
     finally:
         server.close()
         await server.wait_closed()
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _response(head: bytes, registry: CollectorRegistry, jwks: Path | None) -> bytes:

@@ -7,10 +7,11 @@ must wait. Full policy: of more than are remembered the one that was longest qui
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 # A bucket takes about 200 bytes.
-_REMEMBERED = 10_000
+REMEMBERED = 10_000
+"""Most buckets of one size."""
 
 
 class Rates:
@@ -30,10 +31,7 @@ class Rates:
 
     def count(self, key: Hashable, now: float) -> None:
         """Count one."""
-        self._levels[key] = (self._level(key, now) + 1, now)
-        self._levels.move_to_end(key)
-        if len(self._levels) > _REMEMBERED:
-            self._levels.popitem(last=False)
+        self._put(key, self._level(key, now) + 1, now)
 
     def give_back(self, key: Hashable, now: float) -> None:
         """Take one back that was counted. A bucket that this empties takes no other's place."""
@@ -56,6 +54,24 @@ class Rates:
         """Empty the bucket of `key`."""
         self._levels.pop(key, None)
 
+    def _put(self, key: Hashable, level: float, now: float) -> None:
+        self._levels[key] = (level, now)
+        self._levels.move_to_end(key)
+        if len(self._levels) > REMEMBERED:
+            self._levels.popitem(last=False)
+
     def _level(self, key: Hashable, now: float) -> float:
         level, at = self._levels.get(key, (0.0, now))
         return max(0.0, level - (now - at) * self._per_second)
+
+
+MakeRates = Callable[[str, float, float], Rates]
+"""Makes rates by a name, how fast they leak and how much may come at once.
+
+The processes of a service count together what bears the same name, where they share a Redis.
+"""
+
+
+def own_rates(_name: str, per_second: float, burst: float) -> Rates:
+    """Make rates that this process counts alone."""
+    return Rates(per_second, burst)

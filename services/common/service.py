@@ -28,6 +28,7 @@ from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from services.common.access import Access
 from services.common.clock import Clock
 from services.common.limits import Limits
+from services.common.rates import MakeRates, own_rates
 from services.common.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from services.common.interceptors.gate import Gate
     from services.common.interceptors.pace import Pace
     from services.common.metrics import Metrics
+    from services.common.redis.connection import Redis
     from services.common.service_identity import ServiceSigner
 
 
@@ -130,6 +132,8 @@ class Runtime:
     signer: this service's own identity.
     gate: what a transport that is no gRPC enters and leaves for each of its calls.
     pace: what it asks how fast they may come.
+    redis: a client of the Redis that the settings name; None where they name none.
+    rates: makes limits that the service's processes count together, as far as they can.
     """
 
     name: str
@@ -141,6 +145,8 @@ class Runtime:
     metrics: Metrics
     gate: Gate
     pace: Pace
+    redis: Redis | None = None
+    rates: MakeRates = own_rates
 
 
 S_contra = TypeVar("S_contra", bound=ServiceSettings, contravariant=True)

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from services.common.database_url import postgresql_url, sqlite_url
 from services.common.peer_tls import PeerTls
+from services.common.redis_url import check_redis_url
 
 
 class SettingsError(Exception):
@@ -85,6 +86,12 @@ class ServiceSettings(DeclaredSettings):
         "PostgreSQL database for all services, postgresql://user:password@host:port/database; each "
         "keeps its tables in a schema of its own, parley_<service>. Unset: SQLite files below the "
         "data folder.",
+    )
+    redis_url: SecretStr | None = shared(
+        None,
+        "Redis-compatible server for all services, redis://user:password@host:port/0 (rediss: over "
+        "TLS): events, limits and what several processes share go by it. Nothing is kept there "
+        "alone: it may be emptied or away. Unset: everything goes without.",
     )
     audit_days: int = shared(
         0,
@@ -161,6 +168,13 @@ class ServiceSettings(DeclaredSettings):
     def _postgresql_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             postgresql_url(value.get_secret_value(), cls.service)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value())
         return value
 
     @property

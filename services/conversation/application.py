@@ -203,7 +203,7 @@ class Conversations:
 
     async def _begin(self, plan: Plan, *, voice_is_wish: bool) -> LiveSession:
         live = LiveSession(plan, self._around)
-        self._directory.begin(live)
+        await self._directory.begin(live)
         try:
             # Shielded: who goes away must not make the session fail that is being opened.
             await asyncio.shield(live.ready)

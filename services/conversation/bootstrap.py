@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parley.ai.v1.ai_pb2_grpc import AiServiceStub
 from parley.conversation.v1 import conversation_pb2
@@ -19,19 +20,21 @@ from services.common.database import Database
 from services.common.grpc_server import port_taken
 from services.common.lifecycle import default_verifier
 from services.common.migrations import migrate
-from services.common.outbox import Outbox, OutboxRelay, RelayPolicy
-from services.common.service import Application, GrpcService, Runtime
+from services.common.outbox import Outbox, OutboxRelay, Publish, RelayPolicy
+from services.common.outbox_figures import OutboxFigures
+from services.common.service import Application, Background, GrpcService, Runtime
 from services.conversation.adapters.assessor import GrpcAssessor
 from services.conversation.adapters.engine import GrpcEngines
 from services.conversation.adapters.history import HistoryPublisher
 from services.conversation.adapters.learners import GrpcLearners
 from services.conversation.adapters.media import GrpcRecordings
-from services.conversation.adapters.session_files import SessionFiles, way_to
+from services.conversation.adapters.session_files import SessionFiles, place_id, way_to
 from services.conversation.adapters.sign_ins import GrpcSignIns
 from services.conversation.adapters.store import SqlStore
 from services.conversation.adapters.tables import OutboxRow
 from services.conversation.adapters.websocket import WebSocketSessions
 from services.conversation.application import Conversations
+from services.conversation.claims import ToldClaims
 from services.conversation.directory import Directory
 from services.conversation.feedback import Assessments
 from services.conversation.housekeeping import Housekeeping
@@ -41,13 +44,17 @@ from services.conversation.plan import SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
 from services.conversation.servicer import ACCESS, WHILE_DRAINING, ConversationServicer
 from services.conversation.settings import ConversationSettings
-from services.conversation.sign_ins import SignOuts
+from services.conversation.sign_ins import SignIns, SignOuts
+
+if TYPE_CHECKING:
+    from services.common.redis.holders import Holders
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 # A learner looks at a conversation's page seconds after its last turn at the earliest, and where
 # many talk half a second gathers a handful of turns into one call and one transaction each side.
-_RELAY = RelayPolicy(together=True, pause_seconds=0.5)
+# A history that was away is told within seconds of its return.
+_RELAY = RelayPolicy(together=True, pause_seconds=0.5, max_backoff_seconds=5.0)
 
 
 @asynccontextmanager
@@ -59,17 +66,22 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
         database = await stack.enter_async_context(Database.open(url))
         clock, limits = runtime.clock, runtime.limits
         outbox = Outbox(OutboxRow, clock)
-        publisher = HistoryPublisher(HistoryServiceStub(runtime.peers.channel("history")))
-        relay = OutboxRelay(database, outbox, publisher.publish, clock, _RELAY)
+        publish, listening = _to_history(runtime)
+        relay = OutboxRelay(database, outbox, publish, clock, _RELAY)
         store = SqlStore(database, outbox, clock)
         journal = Journal(store, clock, relay.notify)
         metrics = ConversationMetrics(runtime.metrics.registry)
-        claims = SessionFiles(
-            settings.data_dir / "run" / "sessions",
-            way_to(settings.host, settings.port, settings.effective_websocket_port),
-        )
+
+        def let_go(conversation_id: str) -> None:
+            directory.lose(conversation_id)
+
+        holders = _holders(settings, runtime, let_go)
+        locks = SessionFiles(settings.data_dir / "run" / "sessions", _way(settings))
         directory = Directory(
-            settings.max_sessions, limits.conversations_per_user, claims, runtime.draining
+            settings.max_sessions,
+            limits.conversations_per_user,
+            ToldClaims(locks, holders),
+            runtime.draining,
         )
         metrics.live_sessions.set_function(lambda: len(directory))
         metrics.unsaved_turns.set_function(lambda: journal.waiting)
@@ -96,9 +108,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
             ),
             session_limits,
         )
-        sign_outs = SignOuts(
-            directory, GrpcSignIns(UserServiceStub(runtime.peers.channel("user"))), clock
-        )
+        sign_outs = SignOuts(directory, _sign_ins(runtime), clock)
         housekeeping = Housekeeping(store, journal, relay, clock, session_limits)
 
         async def keep() -> None:
@@ -122,7 +132,7 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                     live.drain(settings.drain_seconds)
             await asyncio.Event().wait()
 
-        verifier = default_verifier(settings, runtime.peers, clock)
+        verifier = default_verifier(settings, runtime)
         sockets = WebSocketSessions(
             conversations,
             verifier,
@@ -150,6 +160,55 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
                     while_draining=WHILE_DRAINING,
                 ),
             ),
-            background=(keep, directory.run, drain, housekeeping.run, sign_outs.run),
+            background=(
+                keep,
+                directory.run,
+                drain,
+                housekeeping.run,
+                sign_outs.run,
+                OutboxFigures(database, OutboxRow, clock, runtime.metrics.registry).run,
+                *listening,
+                *((holders.run,) if holders is not None else ()),
+            ),
             verifier=verifier,
         )
+
+
+# Where there is a Redis: the package is no part of every installation, so it is imported only then.
+
+
+def _to_history(runtime: Runtime) -> tuple[Publish, Sequence[Background]]:
+    """Return how history is told of events, and what must run for it."""
+    directly = HistoryPublisher(HistoryServiceStub(runtime.peers.channel("history"))).publish
+    if runtime.redis is None:
+        return directly, ()
+    from services.common.redis.streams import StreamPublisher  # noqa: PLC0415
+
+    publisher = StreamPublisher(runtime.redis, "history", runtime.clock, directly)
+    return publisher.publish, (publisher.run,)
+
+
+def _holders(
+    settings: ConversationSettings, runtime: Runtime, lost: Callable[[str], None]
+) -> Holders | None:
+    """Return what tells other machines which sessions this process holds."""
+    if runtime.redis is None:
+        return None
+    from services.common.redis.holders import Holders  # noqa: PLC0415
+
+    place = place_id(settings.data_dir / "run")
+    return Holders(runtime.redis, "session", place, _way(settings), lost, runtime.clock)
+
+
+def _sign_ins(runtime: Runtime) -> SignIns:
+    """Return who knows of sign-ins that are over."""
+    asked = GrpcSignIns(UserServiceStub(runtime.peers.channel("user")))
+    if runtime.redis is None:
+        return asked
+    from services.common.redis.sign_ins import SignInCache  # noqa: PLC0415
+
+    return SignInCache(runtime.redis, asked.ended, runtime.clock)
+
+
+def _way(settings: ConversationSettings) -> dict[str, str]:
+    return way_to(settings.host, settings.port, settings.effective_websocket_port)

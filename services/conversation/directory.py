@@ -77,7 +77,7 @@ class Directory:
         if own >= self._max_per_user:
             raise problems.too_many_conversations(self._max_per_user)
 
-    def begin(self, live: LiveSession) -> None:
+    async def begin(self, live: LiveSession) -> None:
         """Run `live` until its end.
 
         Raises:
@@ -86,9 +86,12 @@ class Directory:
         if self._group is None:
             raise problems.at_capacity()
         try:
-            self._claims.take(live.conversation_id)
+            await self._claims.take(live.conversation_id)
         except HeldElsewhereError as error:
             raise problems.session_elsewhere(error.way) from error
+        if self._group is None:
+            await self._claims.give_back(live.conversation_id)
+            raise problems.at_capacity()
         self._sessions[live.conversation_id] = live
         self._empty.clear()
         # A context of its own: a session outlives the call that began it, with its deadline and
@@ -105,11 +108,19 @@ class Directory:
             _log.error("session_crashed", exc_info=error)
             live.crashed()
         finally:
-            self._claims.give_back(live.conversation_id)
-            if self._sessions.get(live.conversation_id) is live:
-                del self._sessions[live.conversation_id]
-            if not self._sessions:
-                self._empty.set()
+            try:
+                await self._claims.give_back(live.conversation_id)
+            finally:
+                if self._sessions.get(live.conversation_id) is live:
+                    del self._sessions[live.conversation_id]
+                if not self._sessions:
+                    self._empty.set()
+
+    def lose(self, conversation_id: str) -> None:
+        """Let go of a session that another process goes on with."""
+        live = self._sessions.get(conversation_id)
+        if live is not None and live.ready.done() and not live.over:
+            live.drain(0.0)
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what a session left undone, beside the sessions, until they are all stopped.

@@ -12,7 +12,9 @@ from services.common.audit import AuditTrail
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.outbox import Outbox, OutboxRelay
+from services.common.outbox_figures import OutboxFigures
 from services.common.service import Application, Background, GrpcService, Runtime
+from services.history.adapters.event_stream import EventIntake
 from services.history.adapters.media_client import RecordingDeleter
 from services.history.adapters.store import SqlStore
 from services.history.adapters.tables import OutboxRow
@@ -36,10 +38,19 @@ async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterato
         store = SqlStore(database, outbox, runtime.clock)
         audit = AuditTrail(settings.audit_dir, runtime.clock, settings.audit_days)
         history = History(store, relay.notify, audit)
-        background: list[Background] = [relay.run]
+        figures = OutboxFigures(database, OutboxRow, runtime.clock, runtime.metrics.registry)
+        background: list[Background] = [relay.run, figures.run]
         if settings.retention_days:
             days = settings.retention_days
             background.append(Retention(history, store, runtime.clock, days).run)
+        if runtime.redis is not None:
+            # Only where there is one: the package is no part of every installation.
+            from services.common.redis.streams import StreamConsumer  # noqa: PLC0415
+
+            intake = EventIntake(history)
+            background.append(
+                StreamConsumer(runtime.redis, "history", intake.store, runtime.clock).run
+            )
         yield Application(
             services=(
                 GrpcService.of(

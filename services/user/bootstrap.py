@@ -52,7 +52,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
         store = SqlStore(database, AccountCache(runtime.clock, settings.account_cache_seconds))
         tokens_live = timedelta(seconds=settings.access_token_seconds)
         tokens = TokenIssuer(ring, runtime.clock, tokens_live)
-        throttle = Throttle(settings.login_attempts, settings.login_window_seconds)
+        throttle = Throttle(settings.login_attempts, settings.login_window_seconds, runtime.rates)
         proofs = Proofs(passwords, throttle, runtime.clock, audit)
         erasing = ErasureWorker(
             SqlErasures(database),
@@ -71,7 +71,7 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
             passwords,
             tokens,
             proofs,
-            Registrations(settings.registrations_per_hour),
+            Registrations(settings.registrations_per_hour, runtime.rates),
             runtime.clock,
             Lifetimes(
                 timedelta(days=settings.refresh_token_days),

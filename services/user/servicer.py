@@ -41,7 +41,7 @@ ACCESS: dict[str, Access] = {
     # The conversation service reads the profile on the learner's behalf, with their token.
     "GetProfile": user_or_service("conversation"),
     # Ids of sessions in, ids of sessions out: what a live conversation must know to end in time.
-    "FindEndedSessions": service("conversation"),
+    "FindEndedSessions": service("conversation", "ai", "history", "media"),
     "UpdateProfile": USER,
     "ChangePassword": USER,
     "ListSessions": USER,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from services.common import call_context
 from services.common.errors import ResourceExhausted
 from services.common.limits import DEFAULT_LIMITS
-from services.common.rates import Rates
+from services.common.rates import MakeRates, Rates, own_rates
 
 _ADDRESS_FACTOR = DEFAULT_LIMITS.login_address_factor
 _NAME_FACTOR = DEFAULT_LIMITS.login_name_factor
@@ -57,16 +57,16 @@ class Throttle:
     most: failures of one name at one address in `window_seconds`.
     """
 
-    def __init__(self, most: int, window_seconds: float) -> None:
-        def rates(factor: int) -> Rates:
-            return Rates(factor * most / window_seconds, factor * most)
+    def __init__(self, most: int, window_seconds: float, make_rates: MakeRates = own_rates) -> None:
+        def rates(name: str, factor: int) -> Rates:
+            return make_rates(f"password {name}", factor * most / window_seconds, factor * most)
 
-        self._here = rates(1)
-        self._addresses = rates(_ADDRESS_FACTOR)
-        self._names = rates(_NAME_FACTOR)
-        self._signed_in = rates(1)
-        self._attempts = rates(_ATTEMPTS_FACTOR)
-        self._address_attempts = rates(_ADDRESS_ATTEMPTS_FACTOR)
+        self._here = rates("failures here", 1)
+        self._addresses = rates("failures by address", _ADDRESS_FACTOR)
+        self._names = rates("failures by name", _NAME_FACTOR)
+        self._signed_in = rates("failures signed in", 1)
+        self._attempts = rates("tries here", _ATTEMPTS_FACTOR)
+        self._address_attempts = rates("tries by address", _ADDRESS_ATTEMPTS_FACTOR)
         self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def begin(self, name: str, now: float) -> Attempt:
@@ -128,8 +128,8 @@ class Throttle:
 class Registrations:
     """Counts attempts to make an account, `most` an hour from one address."""
 
-    def __init__(self, most: int) -> None:
-        self._rates = Rates(most / _HOUR_SECONDS, most)
+    def __init__(self, most: int, make_rates: MakeRates = own_rates) -> None:
+        self._rates = make_rates("registrations", most / _HOUR_SECONDS, most)
 
     def admit(self, now: float) -> None:
         """Count an attempt from the address of the call. `now` is monotonic seconds.

@@ -14,7 +14,7 @@ from functools import lru_cache
 from services.common.clock import Clock
 from services.common.errors import ResourceExhausted
 from services.common.limits import Limits
-from services.common.rates import Rates
+from services.common.rates import MakeRates, Rates, own_rates
 from services.common.tallies import Tallies
 
 CLIENT_ADDRESS_KEY = "x-parley-client-address"
@@ -36,12 +36,20 @@ _IPV6_PREFIX = 64
 class Pace:
     """Counts calls; see `services.common.limits` for how many may come. Off, it admits all."""
 
-    def __init__(self, limits: Limits, clock: Clock, *, on: bool = True) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Clock,
+        *,
+        on: bool = True,
+        make_rates: MakeRates = own_rates,
+    ) -> None:
         self._clock = clock
         self._on = on
         burst_seconds = limits.call_burst_seconds
-        self._addresses = _rates(limits.calls_per_address_per_second, burst_seconds)
-        self._users = _rates(limits.calls_per_user_per_second, burst_seconds)
+        by_address, by_user = limits.calls_per_address_per_second, limits.calls_per_user_per_second
+        self._addresses = make_rates("addresses", by_address, by_address * burst_seconds)
+        self._users = make_rates("users", by_user, by_user * burst_seconds)
         self._most_of_user = limits.concurrent_calls_per_user
         self._in_progress = Tallies()
 
@@ -129,7 +137,3 @@ def _known_as(said: str) -> str | None:
     if address.version == 4:
         return str(address)
     return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-
-
-def _rates(per_second: float, burst_seconds: float) -> Rates:
-    return Rates(per_second, per_second * burst_seconds)

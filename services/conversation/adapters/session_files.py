@@ -18,6 +18,7 @@ from uuid import UUID
 
 import structlog
 
+from services.common.ids import new_id
 from services.conversation.claims import HeldElsewhereError
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ class SessionFiles:
         self._sweep()
 
     def take(self, conversation_id: str) -> None:
-        """See `Claims`."""
+        """See `Locks`."""
         held = self._held.get(conversation_id)
         if held is not None:
             held.times += 1
@@ -58,15 +59,17 @@ class SessionFiles:
         os.pwrite(handle, self._way, 0)
         self._held[conversation_id] = _Held(handle)
 
-    def give_back(self, conversation_id: str) -> None:
-        """See `Claims`."""
+    def give_back(self, conversation_id: str) -> bool:
+        """See `Locks`."""
         held = self._held[conversation_id]
         held.times -= 1
-        if held.times == 0:
-            del self._held[conversation_id]
-            # Before the lock goes: whoever opens the path from now on makes a file of his own.
-            self._path(conversation_id).unlink(missing_ok=True)
-            os.close(held.handle)
+        if held.times:
+            return False
+        del self._held[conversation_id]
+        # Before the lock goes: whoever opens the path from now on makes a file of his own.
+        self._path(conversation_id).unlink(missing_ok=True)
+        os.close(held.handle)
+        return True
 
     def _path(self, conversation_id: str) -> Path:
         # An id comes from a client's handle: as a UUID it cannot lead out of the folder.
@@ -101,6 +104,19 @@ class SessionFiles:
                 handle = self._lock(path)
                 path.unlink(missing_ok=True)
                 os.close(handle)
+
+
+def place_id(folder: Path) -> str:
+    """Return the id of a folder that processes share, which the first of them gives it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / "place-id"
+    # Linked, not written: who finds the file finds an id in it.
+    draft = folder / f"place-id.{os.getpid()}"
+    draft.write_text(new_id(), "ascii")
+    with suppress(FileExistsError):
+        os.link(draft, file)
+    draft.unlink()
+    return file.read_text("ascii")
 
 
 def way_to(host: str, port: int, websocket_port: int) -> dict[str, str]:

@@ -56,7 +56,7 @@ RULES: dict[str, Rule] = {
     "user.DeleteAccount": LEARNER,
     "user.ExportData": LEARNER,
     # Tells which of the ids that it is given are over, and nothing else.
-    "user.FindEndedSessions": only("conversation"),
+    "user.FindEndedSessions": only("conversation", "ai", "history", "media"),
     "conversation.Converse": LEARNER,
     "conversation.Subscribe": LEARNER,
     "conversation.Upload": LEARNER,

@@ -330,10 +330,15 @@ async def test_1000_sessions_can_be_asked_for_and_no_more(users: Users):
     assert from_rpc_error(caught.value).reason == "INVALID_REQUEST"
 
 
-@pytest.mark.parametrize("caller", ["ai", "history", "media", "user"])
-async def test_no_other_service_is_told_of_sessions(users: Users, caller):
+@pytest.mark.parametrize("caller", ["ai", "history", "media"])
+async def test_services_that_refuse_tokens_of_ended_sessions_are_told_too(users: Users, caller):
+    unknown = new_id()
+    assert await ended(users, unknown, caller=caller) == [unknown]
+
+
+async def test_nobody_else_is_told_of_sessions(users: Users):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await ended(users, new_id(), caller=caller)
+        await ended(users, new_id(), caller="user")
     assert from_rpc_error(caught.value).reason == "SERVICE_IDENTITY_REQUIRED"
 
 

@@ -27,7 +27,7 @@ def test_buckets_never_hold_less_than_nothing():
 
 
 def test_the_longest_quiet_is_forgotten_first(monkeypatch):
-    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    monkeypatch.setattr(module, "REMEMBERED", 2)
     rates = Rates(per_second=1, burst=1)
     for name in ("ada", "bob", "eve"):
         rates.take(name, 0)
@@ -37,7 +37,7 @@ def test_the_longest_quiet_is_forgotten_first(monkeypatch):
 
 
 def test_what_was_given_back_pushes_nobody_out(monkeypatch):
-    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    monkeypatch.setattr(module, "REMEMBERED", 2)
     rates = Rates(per_second=1, burst=2)
     rates.take("ada", 0)
     rates.take("ada", 0)

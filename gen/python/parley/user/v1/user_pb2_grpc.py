@@ -206,8 +206,9 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindEndedSessions(self, request, context):
-        """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
-        service only, which ends what is live of them; it tells nothing else of anybody.
+        """Tells which sessions are over: ended, expired, or of a deleted account. For Parley's own services
+        only: conversation ends what is live of them, and where there is a Redis all refuse their tokens.
+        It tells nothing else of anybody.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

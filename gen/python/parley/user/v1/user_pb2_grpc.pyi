@@ -83,8 +83,9 @@ class UserServiceStub:
     service that has a part of it is away.
     """
     FindEndedSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.FindEndedSessionsRequest, _user_pb2.FindEndedSessionsResponse]
-    """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
-    service only, which ends what is live of them; it tells nothing else of anybody.
+    """Tells which sessions are over: ended, expired, or of a deleted account. For Parley's own services
+    only: conversation ends what is live of them, and where there is a Redis all refuse their tokens.
+    It tells nothing else of anybody.
     """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_user_pb2.GetJwksRequest, _user_pb2.GetJwksResponse]
     """Returns the public keys that access tokens are signed with (RFC 7517). Needs no token."""
@@ -144,8 +145,9 @@ class UserServiceAsyncStub(UserServiceStub):
     service that has a part of it is away.
     """
     FindEndedSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.FindEndedSessionsRequest, _user_pb2.FindEndedSessionsResponse]  # type: ignore[assignment]
-    """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
-    service only, which ends what is live of them; it tells nothing else of anybody.
+    """Tells which sessions are over: ended, expired, or of a deleted account. For Parley's own services
+    only: conversation ends what is live of them, and where there is a Redis all refuse their tokens.
+    It tells nothing else of anybody.
     """
     GetJwks: _aio.UnaryUnaryMultiCallable[_user_pb2.GetJwksRequest, _user_pb2.GetJwksResponse]  # type: ignore[assignment]
     """Returns the public keys that access tokens are signed with (RFC 7517). Needs no token."""
@@ -274,8 +276,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.FindEndedSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.FindEndedSessionsResponse, _abc.Awaitable[_user_pb2.FindEndedSessionsResponse]]:
-        """Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
-        service only, which ends what is live of them; it tells nothing else of anybody.
+        """Tells which sessions are over: ended, expired, or of a deleted account. For Parley's own services
+        only: conversation ends what is live of them, and where there is a Redis all refuse their tokens.
+        It tells nothing else of anybody.
         """
 
     @_abc_1.abstractmethod

@@ -920,8 +920,9 @@ export const UserService: GenService<{
     output: typeof ExportDataResponseSchema;
   },
   /**
-   * Tells which sessions are over: ended, expired, or of a deleted account. For the conversation
-   * service only, which ends what is live of them; it tells nothing else of anybody.
+   * Tells which sessions are over: ended, expired, or of a deleted account. For Parley's own services
+   * only: conversation ends what is live of them, and where there is a Redis all refuse their tokens.
+   * It tells nothing else of anybody.
    *
    * @generated from rpc parley.user.v1.UserService.FindEndedSessions
    */

@@ -1,0 +1,90 @@
+"""Which sign-ins are over, asked of the user service once for all processes.
+
+An answer is a copy of the truth, never in its place. One that is over stays over, so that is kept
+until its last token has expired; one that is not may end at any moment, so that is believed for
+two seconds. Where nothing is kept, as after FLUSHALL, the truth is asked.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+
+from services.common.clock import Clock
+from services.common.errors import ParleyError, Unavailable
+from services.common.redis.connection import PREFIX, Redis, answered
+from services.common.revocation import Ended
+
+_OVER, _LIVE = b"over", b"live"
+# The longest life of an access token that can be set, and clocks a little apart.
+_OVER_SECONDS = 3600 + 60
+_LIVE_SECONDS = 2
+_REMEMBERED = 10_000
+
+
+class SignInCache:
+    """Answers from Redis, and asks `truth` what is not there.
+
+    What is over is remembered here as well: it stays refused while neither can be asked.
+    """
+
+    def __init__(self, redis: Redis, truth: Ended, clock: Clock) -> None:
+        self._redis = redis
+        self._truth = truth
+        self._clock = clock
+        self._over: OrderedDict[str, float] = OrderedDict()
+
+    async def ended(self, session_ids: Sequence[str]) -> set[str]:
+        """Return those, of 1,000 at most, that are over, as far as that can be told.
+
+        Raises:
+            ParleyError: of none it is known that it is over, and not everything could be asked.
+        """
+        over = {each for each in session_ids if self._clock.monotonic() < self._over.get(each, 0.0)}
+        unknown = [each for each in session_ids if each not in over]
+        if not unknown:
+            return over
+        kept = await self._kept(unknown)
+        over |= {each for each, answer in kept.items() if answer == _OVER}
+        unknown = [each for each in unknown if kept.get(each) not in (_OVER, _LIVE)]
+        if unknown:
+            try:
+                found = await self._truth(unknown)
+            except ParleyError:
+                if not over:
+                    raise
+            else:
+                over |= found
+                await self._keep(unknown, found)
+        self._remember(over)
+        return over
+
+    async def _kept(self, session_ids: Sequence[str]) -> dict[str, bytes | None]:
+        try:
+            found = await answered(self._redis.mget([_key(each) for each in session_ids]))
+        except Unavailable:
+            return {}
+        return dict(zip(session_ids, found, strict=True))
+
+    async def _keep(self, session_ids: Sequence[str], over: set[str]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for each in session_ids:
+                if each in over:
+                    pipe.set(_key(each), _OVER, ex=_OVER_SECONDS)
+                else:
+                    # Somebody may have learned meanwhile that it is over.
+                    pipe.set(_key(each), _LIVE, ex=_LIVE_SECONDS, nx=True)
+            with suppress(Unavailable):
+                await answered(pipe.execute())
+
+    def _remember(self, over: set[str]) -> None:
+        until = self._clock.monotonic() + _OVER_SECONDS
+        for each in over:
+            self._over.setdefault(each, until)
+            if len(self._over) > _REMEMBERED:
+                self._over.popitem(last=False)
+
+
+def _key(session_id: str) -> str:
+    return f"{PREFIX}sign-in:{session_id}"

@@ -1,0 +1,107 @@
+"""A sign-in that is over opens nothing, whatever becomes of Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from services.common.clock import ManualClock, SystemClock
+from services.common.errors import Unavailable
+from services.common.redis.connection import Redis
+from services.common.redis.sign_ins import SignInCache
+from tests.redis import empty
+
+
+class Truth:
+    """The user service."""
+
+    def __init__(self) -> None:
+        self.over: set[str] = set()
+        self.asked: list[list[str]] = []
+        self.away = False
+
+    async def ended(self, session_ids: Sequence[str]) -> set[str]:
+        self.asked.append(list(session_ids))
+        if self.away:
+            raise Unavailable("It is away.", reason="PEER_UNAVAILABLE")
+        return self.over & set(session_ids)
+
+
+@pytest.fixture
+def truth() -> Truth:
+    return Truth()
+
+
+def cache(redis: Redis, truth: Truth) -> SignInCache:
+    return SignInCache(redis, truth.ended, SystemClock())
+
+
+async def test_the_truth_is_asked_once_for_all_processes(redis, truth):
+    truth.over = {"a"}
+    assert await cache(redis, truth).ended(["a", "b"]) == {"a"}
+    assert await cache(redis, truth).ended(["a", "b"]) == {"a"}
+    assert truth.asked == [["a", "b"]]
+
+
+async def test_one_that_is_live_is_asked_about_again_within_seconds(redis, truth):
+    await cache(redis, truth).ended(["a"])
+    (key,) = await redis.keys("*")
+    assert 0 < await redis.pttl(key) <= 2_000
+
+
+async def test_an_answer_that_comes_late_does_not_revive_what_is_over(redis, truth):
+    """The truth was asked before the end and answers after somebody else has heard of it."""
+
+    async def late(session_ids: Sequence[str]) -> set[str]:
+        truth.over = {"a"}
+        assert await cache(redis, truth).ended(["a"]) == {"a"}
+        return set()
+
+    assert await SignInCache(redis, late, SystemClock()).ended(["a"]) == set()
+    assert await cache(redis, truth).ended(["a"]) == {"a"}
+    assert len(truth.asked) == 1
+
+
+async def test_emptied_the_truth_is_asked_again_and_nothing_revoked_is_admitted(
+    redis, redis_url, truth
+):
+    truth.over = {"a"}
+    for _ in range(3):
+        assert await cache(redis, truth).ended(["a"]) == {"a"}
+        empty(redis_url)
+    assert truth.asked == [["a"]] * 3
+
+
+async def test_emptied_while_nobody_can_be_asked_what_was_refused_here_stays_refused(
+    redis, redis_url, truth
+):
+    here, elsewhere = cache(redis, truth), cache(redis, truth)
+    truth.over = {"a"}
+    assert await here.ended(["a"]) == {"a"}
+    empty(redis_url)
+    truth.away = True
+    assert await here.ended(["a", "b"]) == {"a"}
+    with pytest.raises(Unavailable):
+        await elsewhere.ended(["a"])
+
+
+async def test_without_redis_the_truth_is_asked_every_time(absent, truth):
+    here = cache(absent, truth)
+    assert await here.ended(["a"]) == set()
+    truth.over = {"a"}
+    assert await here.ended(["a"]) == {"a"}
+
+
+async def test_what_is_over_is_remembered_as_long_as_a_token_can_live(redis, redis_url, truth):
+    clock = ManualClock()
+    here = SignInCache(redis, truth.ended, clock)
+    truth.over = {"a"}
+    await here.ended(["a"])
+    empty(redis_url)
+    await clock.advance(3_600)
+    await here.ended(["a"])
+    assert len(truth.asked) == 1
+    await clock.advance(61)
+    await here.ended(["a"])
+    assert len(truth.asked) == 2
