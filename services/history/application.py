@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -248,7 +248,7 @@ class History:
 
     async def export(
         self, user_id: str, conversation_ids: Sequence[str]
-    ) -> AsyncIterator[tuple[Conversation, AsyncIterator[TurnBody]]]:
+    ) -> AsyncGenerator[tuple[Conversation, AsyncGenerator[TurnBody, None]], None]:
         """Yield conversations, newest first, each with its turns; all of them when none is named.
 
         Read the turns before asking for the next conversation.
@@ -278,7 +278,7 @@ class History:
                 return
             after = ListPosition(page[-1].started_at, page[-1].conversation_id)
 
-    async def _turns(self, conversation_id: str) -> AsyncIterator[TurnBody]:
+    async def _turns(self, conversation_id: str) -> AsyncGenerator[TurnBody, None]:
         """Yield the turns, read some at a time; what is deleted meanwhile does not come."""
         after = 0
         while True:

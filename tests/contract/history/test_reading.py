@@ -1,6 +1,5 @@
 """ListConversations, GetConversation, SearchTurns, ListMistakes, ExportConversations."""
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -303,29 +302,6 @@ async def test_an_export_holds_every_conversation_and_turn(history: History, tel
     )
     assert "Tutor: hi" in await exported(history, text)
     assert await exported(history, pb.ExportConversationsRequest(), new_id()) == ""
-
-
-async def test_exports_that_nobody_reads_keep_nobody_from_reading(
-    history: History, tell: Tell
-) -> None:
-    """Each held one of the service's five connections to the database for as long as it liked."""
-    told = tell()
-    words = [speech_pb2.Word(text="w" * 150, start_ms=1, end_ms=2)] * 1900
-    for number in range(1, 7):
-        transcript = speech_pb2.Transcript(verbatim="long", clean="long", words=words)
-        await history.ingest(told.turn(number, "long", utterance=transcript))
-    identity = history.callers.user(history.user_id)
-    unread = [
-        history.stub.ExportConversations(pb.ExportConversationsRequest(), metadata=identity)
-        for _ in range(12)
-    ]
-    for call in unread:
-        await call.read()
-    request = pb.GetConversationRequest(conversation_id=told.conversation_id, page_size=1)
-    async with asyncio.timeout(8):
-        assert (await history.ask("GetConversation", request)).turns
-    for call in unread:
-        call.cancel()
 
 
 async def test_a_conversation_of_many_megabytes_is_exported_whole(

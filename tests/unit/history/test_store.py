@@ -1,6 +1,7 @@
 """The store and the application over real databases of each kind."""
 
 import asyncio
+import contextlib
 import itertools
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -212,6 +213,21 @@ async def test_the_revisions_make_exactly_the_tables(database_url: str) -> None:
     drift = schema_drift(database_url, Base.metadata)
     # The tables of the search index are the database's own kind.
     assert [each for each in drift if "search_index" not in str(each)] == []
+
+
+async def test_exports_that_nobody_reads_on_keep_nobody_from_reading(copies: Copies):
+    """Each held one of the few connections for as long as its reader liked."""
+    async with opened(copies) as (history, _), contextlib.AsyncExitStack() as stack:
+        await history.ingest([turn(0, 1, "first"), turn(1, 2, "second")])
+        async with asyncio.timeout(8):
+            for _ in range(12):
+                exported = await stack.enter_async_context(
+                    contextlib.aclosing(history.export(USER, []))
+                )
+                _, turns = await anext(exported)
+                await anext(turns)
+                stack.push_async_callback(turns.aclose)
+            assert (await history.conversation(USER, CONVERSATION, 0, "")).turns
 
 
 async def test_the_words_of_an_erased_user_are_in_no_file(tmp_path):
