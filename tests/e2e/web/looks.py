@@ -1,6 +1,7 @@
 """How a page looks: pictures in both themes and both widths, and what axe finds wrong with it.
 
-The pictures are the tests' output, in `test-output/web` (git ignores it): look at them.
+The pictures are the tests' output, in `test-output/web` (git ignores it): look at them. They show
+pages from top to foot, and those of the last run alone.
 """
 
 from __future__ import annotations
@@ -25,16 +26,30 @@ WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
 SIDEWAYS = {"sideways": (740, 360)}
 """The same phone, held sideways."""
 
-SERIOUS = ("serious", "critical")
+BETWEEN = (480, 640, 1024, 1920)
+"""Widths at which a page is laid out as well, to see that nothing is wider than its window."""
 
+SERIOUS = ("serious", "critical")
 
 _THEMED = "(theme) => document.documentElement.dataset.theme === theme"
 
 _DRAWN = """async () => {
   for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
   const all = document.getAnimations();
-  const ending = all.filter((each) => each.effect.getTiming().iterations === 1);
+  const ending = all.filter(
+    (each) => each.playState === "running" && each.effect.getTiming().iterations === 1,
+  );
   await Promise.allSettled(ending.map((each) => each.finished));
+}"""
+
+
+_BEYOND = """() => {
+  const beyond = document.documentElement.scrollWidth - innerWidth;
+  if (beyond <= 0) return "";
+  const parts = [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > innerWidth + 0.5)
+    .map((each) => `${each.tagName.toLowerCase()}.${each.className}`);
+  return `${beyond} px wider than the window: ${parts.slice(0, 6).join(", ")}`;
 }"""
 
 
@@ -45,9 +60,13 @@ async def look_at(
 
     The page is left wide and light.
     """
+    _forget_the_last_run()
     wrong: list[str] = []
     for width, (wide, high) in windows.items():
         await page.set_viewport_size({"width": wide, "height": high})
+        # As high as the page, so that what is fixed to the window's foot is at the page's.
+        whole = await page.evaluate("document.documentElement.scrollHeight")
+        await page.set_viewport_size({"width": wide, "height": max(high, whole)})
         for theme in THEMES:
             await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             # The page follows the system's theme by script; then it is laid out and drawn anew.
@@ -59,12 +78,18 @@ async def look_at(
             # What the second theme changes are its colours.
             rules = None if theme == "light" else ["color-contrast"]
             wrong += [f"{where}: {each}" for each in await _findings(page, rules)]
-            beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            if beyond > 0:
-                wrong.append(f"{where}: {beyond} px wider than the window")
+            wrong += await _cut_off(page, where)
+    for each in BETWEEN:
+        await page.set_viewport_size({"width": each, "height": 800})
+        wrong += await _cut_off(page, f"{name}, {each} px")
     await page.set_viewport_size({"width": 1280, "height": 800})
     await page.emulate_media(color_scheme="light", reduced_motion="no-preference")
     return wrong
+
+
+async def _cut_off(page: Page, where: str) -> list[str]:
+    beyond = await page.evaluate(_BEYOND)
+    return [f"{where}: {beyond}"] if beyond else []
 
 
 async def _findings(page: Page, rules: list[str] | None) -> list[str]:
@@ -82,6 +107,13 @@ async def _findings(page: Page, rules: list[str] | None) -> list[str]:
         for each in result["violations"]
         if each["impact"] in SERIOUS
     ]
+
+
+@functools.cache
+def _forget_the_last_run() -> None:
+    """Empty the folder, once: a picture of what is gone would look like one of today."""
+    for picture in PICTURES.glob("*.png"):
+        picture.unlink()
 
 
 @functools.cache

@@ -25,6 +25,16 @@ pytestmark = [
 ]
 
 
+SLOWLY = """() => {
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    this.playbackRate = 0.5;
+    return play.call(this);
+  };
+}"""
+"""Time enough to look at a recording while it is played."""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def account(browser: Browser, web_stack: Stack, microphone: Microphone) -> WebLearner:
     """Return somebody who has spoken one sentence and was answered; their browser is closed."""
@@ -76,11 +86,13 @@ async def test_a_conversation_is_read_and_played_with_its_words_following(
     await expect(said).to_contain_text(REPLIES[0])
     player = page.get_by_role("region", name="Recording")
     position = player.get_by_role("slider", name="Position in the recording")
+    await page.evaluate(SLOWLY)
     await player.get_by_role("button", name="Play the recording").click()
     await expect(player.get_by_role("button", name="Pause")).to_be_visible()
     # The learner's line is the first to light up, then the tutor's.
     now = said.locator("[aria-current=true]")
     await expect(now).to_contain_text(HEARD[0])
+    assert await look_at(page, "history-7-playing") == []
     await expect(now).to_contain_text("Would you like")
     await player.get_by_role("button", name="Pause").click()
     assert int(await position.input_value()) > 2000
