@@ -289,7 +289,8 @@ class Journal:
             for each in batch:
                 if isinstance(each.entry, TurnKept):
                     self._keep_waiting(each, each.entry)
-                if each.failed is not None:
+                # Of several it may be another's fault: each is tried alone before it is told.
+                if each.failed is not None and len(batch) == 1:
                     each.failed()
             return False
         written = {id(each) for each in batch}

@@ -102,6 +102,23 @@ async def test_an_entry_that_cannot_be_written_holds_back_its_own_conversation_o
     assert disk.numbers("bad") == [1, 2, 3]
 
 
+async def test_nobody_is_told_of_a_failure_that_is_anothers():
+    """A neighbour's turn was stored, and the learner told that it could not be."""
+    disk, clock = Disk(), ManualClock()
+    disk.poison.add("bad")
+    journal = Journal(disk, clock, lambda: None)
+    failed: list[str] = []
+    for name in ("good", "bad", "other"):
+        journal.submit(turn(name, 1), failed=partial(failed.append, name))
+    async with running(journal):
+        await journal.settled("good")
+        await journal.settled("other")
+        assert failed == ["bad"]
+        disk.poison.clear()
+        await clock.advance(60)
+        await journal.settled("bad")
+
+
 async def test_it_takes_no_more_of_one_conversation_than_it_can_keep():
     journal = Journal(Disk(), ManualClock(), lambda: None)
     assert all(journal.submit(turn("a", number)) for number in range(MAX_PENDING))
