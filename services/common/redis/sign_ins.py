@@ -21,6 +21,8 @@ _OVER, _LIVE = b"over", b"live"
 _OVER_SECONDS = 3600 + 60
 _LIVE_SECONDS = 2
 _REMEMBERED = 10_000
+# A Redis that is silent costs whoever asks seconds; the truth is asked alone for so long then.
+_LEFT_ALONE_SECONDS = 10.0
 
 
 class SignInCache:
@@ -34,6 +36,7 @@ class SignInCache:
         self._truth = truth
         self._clock = clock
         self._over: OrderedDict[str, float] = OrderedDict()
+        self._left_alone_until = float("-inf")
 
     async def ended(self, session_ids: Sequence[str]) -> set[str]:
         """Return those, of 1,000 at most, that are over, as far as that can be told.
@@ -61,13 +64,18 @@ class SignInCache:
         return over
 
     async def _kept(self, session_ids: Sequence[str]) -> dict[str, bytes | None]:
+        if self._clock.monotonic() < self._left_alone_until:
+            return {}
         try:
             found = await answered(self._redis.mget([_key(each) for each in session_ids]))
         except Unavailable:
+            self._left_alone_until = self._clock.monotonic() + _LEFT_ALONE_SECONDS
             return {}
         return dict(zip(session_ids, found, strict=True))
 
     async def _keep(self, session_ids: Sequence[str], over: set[str]) -> None:
+        if self._clock.monotonic() < self._left_alone_until:
+            return
         async with self._redis.pipeline(transaction=False) as pipe:
             for each in session_ids:
                 if each in over:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from services.common.clock import ManualClock, SystemClock
 from services.common.errors import Unavailable
-from services.common.redis.connection import Redis
+from services.common.redis import connection
+from services.common.redis.connection import Redis, connected
 from services.common.redis.sign_ins import SignInCache
 from tests.redis import empty
 
@@ -105,3 +107,26 @@ async def test_what_is_over_is_remembered_as_long_as_a_token_can_live(redis, red
     await clock.advance(61)
     await here.ended(["a"])
     assert len(truth.asked) == 2
+
+
+async def test_a_silent_redis_costs_its_time_once(truth, monkeypatch: pytest.MonkeyPatch):
+    """Every call of every learner would wait for it otherwise."""
+    monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.05)
+
+    async def nobody(_reader: object, writer: asyncio.StreamWriter) -> None:
+        silent.append(writer)
+
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(nobody, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    clock = ManualClock()
+    async with server, connected(f"redis://127.0.0.1:{port}/0") as redis:
+        here = SignInCache(redis, truth.ended, clock)
+        for _ in range(20):
+            assert await here.ended(["a"]) == set()
+        assert len(silent) == 1
+        await clock.advance(11)
+        await here.ended(["a"])
+        assert len(silent) == 2
+        for each in silent:
+            each.close()
