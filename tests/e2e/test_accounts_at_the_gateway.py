@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import time
 import zipfile
@@ -15,6 +16,8 @@ import httpx
 import jwt
 import pytest
 from google.protobuf.message import Message
+from websockets import ConnectionClosed, Subprotocol
+from websockets.asyncio.client import connect
 
 from parley.user.v1 import user_pb2 as pb
 from services.common.key_files import load_or_create_private_key
@@ -131,15 +134,45 @@ async def test_the_export_streams_through(way: Way):
     assert pieces[-1].progress == 1.0
 
 
-async def test_no_forged_token_passes(way: Way, scripted_stack: Stack):
+async def genuine_of(way: Way, stack: Stack) -> Genuine:
+    """Sign in; return the token with the key that signed it."""
     token = (await way.register()).tokens.access_token
-    key = scripted_stack.folder.root / "keys" / "access" / "current.pem"
-    genuine = Genuine(
-        load_or_create_private_key(key),
+    return Genuine(
+        load_or_create_private_key(stack.folder.root / "keys" / "access" / "current.pem"),
         jwt.get_unverified_header(token),
         jwt.decode(token, options={"verify_signature": False}),
         int(time.time()),
     )
+
+
+@pytest.mark.parametrize("way", ["native"], indirect=True)
+async def test_no_forged_token_opens_a_websocket(way: Way, scripted_stack: Stack):
+    """The gateway lets handshakes through, for pages cannot set its header: the service judges."""
+
+    async def closed_with(token: str) -> str:
+        async with connect(
+            f"ws://{scripted_stack.address}/ws",
+            subprotocols=[Subprotocol("parley.v1")],
+            additional_headers={"Authorization": f"Bearer {token}"},
+        ) as socket:
+            try:
+                async with asyncio.timeout(BOUND_S):
+                    while True:
+                        await socket.recv()
+            except ConnectionClosed as closed:
+                return closed.rcvd.reason if closed.rcvd else ""
+
+    genuine = await genuine_of(way, scripted_stack)
+    forged = dict(forgeries(genuine))
+    # At once: the gateway gives each a second to close.
+    reasons = await asyncio.gather(*map(closed_with, forged.values()))
+    refused = {"TOKEN_INVALID", "TOKEN_EXPIRED"}
+    answers = zip(forged, reasons, strict=True)
+    assert {name: each for name, each in answers if each not in refused} == {}
+
+
+async def test_no_forged_token_passes(way: Way, scripted_stack: Stack):
+    genuine = await genuine_of(way, scripted_stack)
     request = pb.GetProfileRequest()
     assert isinstance(await way.call("GetProfile", request, genuine.token), pb.GetProfileResponse)
     answers = {
