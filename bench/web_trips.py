@@ -1,8 +1,8 @@
 """How long a frame takes to Parley and back: natively, and from a browser over each transport.
 
 All do the same: 20 ms frames of silence in real time (40 ms ones in batches), with a ping beside
-every fifth; what counts is the time to its pong. Everything goes over TLS through the gateway, to
-the scripted engine: no model takes the machine's time.
+every fifth; what counts is the time to its pong. Everything goes through the gateway to the
+scripted engine: no model takes the machine's time.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ async def native(port: int, authority: Path, seconds: float) -> list[float]:
     return trips
 
 
-async def in_browser(browser: Browser, port: int, transport: str, seconds: float) -> list[float]:
+async def in_browser(browser: Browser, url: str, transport: str, seconds: float) -> list[float]:
     """Return the round trips of the page's own code over `transport`, in milliseconds."""
     context = await browser.new_context(
-        base_url=f"https://localhost:{port}", ignore_https_errors=True, service_workers="block"
+        base_url=url, ignore_https_errors=True, service_workers="block"
     )
     try:
         page = await context.new_page()

@@ -1,80 +1,68 @@
-"""Voice to voice in a browser: a recording goes into its microphone, the answer out of the page.
+"""The wait for an answer, by one rule for every client: sound in, sound out, on one clock. Pure.
 
-Both ends are tapped inside the browser, on the clock of one audio context (`tests.e2e.web.taps`).
+A client gives what its microphone heard and what left its player (`tests.e2e.web.taps.Stretch`).
 The end of speech is that of the recording, found by energy alone (`parley_cli.audio.speech_end`),
-at the place where the recording lies in what the microphone gave; the begin of the answer is the
-first sample beyond -40 dBFS that leaves for the loudspeaker.
+at the place where the recording lies in what was heard; the answer begins with the first sample
+beyond -40 dBFS that left the player after it.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
-from playwright.async_api import Browser, Page, expect
 
 from bench.live import RATE_HZ
-from bench.speech import Utterance
 from parley_cli.audio.files import Samples
 from parley_cli.audio.speech_end import speech_end_sample
-from tests.e2e.web.microphone import Microphone
-from tests.e2e.web.taps import Stretch, tap, tapped
+from tests.e2e.web.taps import Stretch
 
-_WISHES = {"tutorOpens": False, "rawMicrophone": True, "noRecording": True}
-# What a microphone hears before anybody talks; the first blocks of a tap are missing.
-_LEAD_IN_S = 1.0
-_ANSWERED_WITHIN_MS = 60_000
+LEAD_IN_S = 1.0
+"""What a microphone hears before anybody talks; the first blocks of a tap are missing."""
 
+ANSWERED_WITHIN_S = 60.0
 
-async def open_page(browser: Browser, url: str, transport: str) -> Page:
-    """Return a page where somebody has just made an account, to talk over `transport`."""
-    context = await browser.new_context(
-        base_url=url, ignore_https_errors=True, service_workers="block"
-    )
-    wishes = json.dumps(_WISHES | {"transport": transport})
-    await context.add_init_script(
-        f"if (location.origin !== 'null') localStorage.setItem('parley.talk', '{wishes}')"
-    )
-    await tap(context)
-    page = await context.new_page()
-    await page.goto("/sign-up")
-    await page.get_by_label("Name").fill(f"bench-{secrets.token_hex(6)}")
-    await page.get_by_label("Password").fill(secrets.token_urlsafe(16))
-    await page.get_by_role("button", name="Make an account").click()
-    await expect(page.get_by_role("button", name="Start talking")).to_be_visible()
-    return page
+TAIL_S = 0.4
+"""Waited for after the first sound, for what was tapped to arrive; then the talk is ended."""
 
 
-async def say(page: Page, microphone: Microphone, utterance: Utterance) -> float | None:
-    """Hold a talk of one recording; return the learner's wait in milliseconds.
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What became of one recording.
 
-    None where there was no answer in time, or it came before the recording's end.
+    Attributes:
+        ms: the learner's wait; None where nothing was said after the recording's end.
+        early: the tutor spoke before it: it was taken for over in the middle, and `ms` is None.
+        trouble: what broke the talk; empty where it only got no answer.
+        cpu_s: CPU seconds from the click to the answer, by what used them.
+        seconds: for how long that was.
     """
-    microphone.will_say(_LEAD_IN_S, utterance.samples)
-    await page.get_by_role("button", name="Start talking").click()
-    floor = page.locator(".dock-words strong")
-    try:
-        await expect(page.locator(".transcript .line-tutor .line-silence").first).to_be_visible(
-            timeout=_ANSWERED_WITHIN_MS
-        )
-        await expect(floor).to_have_text("Your turn", timeout=_ANSWERED_WITHIN_MS)
-        heard = (await tapped(page, "microphone"))[-1]
-        played = (await tapped(page, "loudspeaker"))[-1]
-        return wait_ms(heard, played, utterance.samples)
-    except AssertionError:
-        return None
-    finally:
-        await page.get_by_role("button", name="End", exact=True).click()
-        await page.get_by_role("button", name="Another talk").click()
+
+    ms: float | None = None
+    early: bool = False
+    trouble: str = ""
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """Say it in a word."""
+        if self.early:
+            return "too early"
+        if self.ms is None:
+            return f"no answer ({self.trouble})" if self.trouble else "no answer"
+        return f"{self.ms:.0f} ms"
 
 
-def wait_ms(heard: Stretch, played: Stretch, recording: Samples) -> float | None:
-    """Return the time from the end of `recording` in `heard` to the first sound of `played`.
-
-    None where nothing sounded after it.
+def wait_of(
+    heard: Stretch,
+    played: Stretch,
+    recording: Samples,
+    cpu_s: Mapping[str, float] | None = None,
+    seconds: float = 0.0,
+) -> Wait:
+    """Return the wait from the end of `recording` in `heard` to the first sound of `played`.
 
     Raises:
         ValueError: the recording holds no speech.
@@ -82,10 +70,13 @@ def wait_ms(heard: Stretch, played: Stretch, recording: Samples) -> float | None
     end = speech_end_sample(recording, RATE_HZ)
     if end is None:
         raise ValueError("the recording holds no speech")
-    ended_ms = heard.begin_ms + (place_of(recording, heard) + end) * 1000 / RATE_HZ
+    began_ms = heard.begin_ms + place_of(recording, heard) * 1000 / RATE_HZ
+    ended_ms = began_ms + end * 1000 / RATE_HZ
     sounds = played.loud_at()
     after = sounds[sounds > ended_ms]
-    return float(after[0] - ended_ms) if len(after) else None
+    early = bool(np.any((sounds > began_ms) & (sounds <= ended_ms)))
+    ms = float(after[0] - ended_ms) if len(after) and not early else None
+    return Wait(ms, early, cpu_s=cpu_s or {}, seconds=seconds)
 
 
 def place_of(recording: Samples, heard: Stretch) -> int:
@@ -98,15 +89,26 @@ def place_of(recording: Samples, heard: Stretch) -> int:
     return int(np.argmax(np.fft.irfft(spectrum, length)[: len(whole)]))
 
 
-def answered(waits: Sequence[float | None]) -> list[float]:
-    """Return the waits of what was answered."""
-    return [each for each in waits if each is not None]
+def answered(waits: Sequence[Wait]) -> list[float]:
+    """Return the waits of what was answered, in milliseconds."""
+    return [each.ms for each in waits if each.ms is not None]
 
 
-def paired(before: Sequence[float | None], after: Sequence[float | None]) -> list[float]:
+def paired(before: Sequence[Wait], after: Sequence[Wait]) -> list[float]:
     """Return by how much each of `after` is longer than its `before`, where both were answered."""
     return [
-        then - first
+        then.ms - first.ms
         for first, then in zip(before, after, strict=True)
-        if first is not None and then is not None
+        if first.ms is not None and then.ms is not None
     ]
+
+
+def cpu_a_second(waits: Sequence[Wait]) -> dict[str, float]:
+    """Return how many CPU seconds each second of talk took, by what used them."""
+    seconds = sum(each.seconds for each in waits)
+    names = dict.fromkeys(name for each in waits for name in each.cpu_s)
+    return {
+        name: sum(each.cpu_s.get(name, 0.0) for each in waits) / seconds
+        for name in names
+        if seconds > 0
+    }
