@@ -26,7 +26,7 @@ WIDTHS = {"wide": (1280, 800), "narrow": (360, 740)}
 SIDEWAYS = {"sideways": (740, 360)}
 """The same phone, held sideways."""
 
-BETWEEN = (480, 640, 1024, 1920)
+BETWEEN = (480, 640, 768, 1024, 1920)
 """Widths at which a page is laid out as well, to see that nothing is wider than its window."""
 
 SERIOUS = ("serious", "critical")
@@ -81,6 +81,8 @@ async def look_at(
             wrong += await _cut_off(page, where)
     for each in BETWEEN:
         await page.set_viewport_size({"width": each, "height": 800})
+        # What depends on the width is decided with the next frame.
+        await page.evaluate(_DRAWN)
         wrong += await _cut_off(page, f"{name}, {each} px")
     await page.set_viewport_size({"width": 1280, "height": 800})
     await page.emulate_media(color_scheme="light", reduced_motion="no-preference")
