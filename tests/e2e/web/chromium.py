@@ -15,21 +15,22 @@ LOCAL_CA = "--ignore-certificate-errors"
 """The tests make their own certificates; HTTP/2 and streamed uploads work all the same."""
 
 
-def arguments(microphone: Path) -> list[str]:
-    """Return Chromium's arguments; `microphone` is a WAV file, int16 mono."""
-    return [*ears(microphone), *FAVOURS]
-
-
 def ears(microphone: Path) -> list[str]:
-    """Return what gives Chromium our microphone, on a machine that has none."""
+    """Return what gives Chromium our microphone, a WAV file (int16 mono)."""
     return [
         "--use-fake-device-for-media-stream",
-        # Permission is given unasked; a test that wants it refused says so to its own page.
+        # Permission is given unasked; a test that wants it refused starts a browser that `REFUSES`.
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={microphone}",
         "--disable-gpu",
     ]
 
+
+REFUSES = "--use-fake-ui-for-media-stream=deny"
+"""A browser whose owner said no to every page that asked for the microphone."""
+
+DEAF = ("--disable-gpu", "--use-fake-ui-for-media-stream")
+"""What a browser is told that has no microphone of ours, and on a machine without one none."""
 
 FAVOURS = (
     # Our page plays only what somebody asked for; a test has no finger for the first touch.
@@ -45,10 +46,11 @@ FAVOURS = (
 
 @contextlib.asynccontextmanager
 async def chromium(
-    microphone: Path, *more: str, favours: bool = True, home: Path | None = None
+    microphone: Path | None, *more: str, favours: bool = True, home: Path | None = None
 ) -> AsyncIterator[Browser]:
     """Yield a running Chromium; `home` is its owner's, where it must not be this process's.
 
+    microphone: None for the machine's own, which a machine that runs tests has not.
     favours: False for a browser as a learner has it, apart from the microphone.
 
     Raises:
@@ -58,7 +60,11 @@ async def chromium(
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=found.executable,
-            args=[*(arguments if favours else ears)(microphone), *more],
+            args=[
+                *(DEAF if microphone is None else ears(microphone)),
+                *(FAVOURS if favours else ()),
+                *more,
+            ],
             env=os.environ | found.environment | ({"HOME": str(home)} if home else {}),
         )
         try:

@@ -27,6 +27,9 @@ Talker = Callable[..., Awaitable[WebLearner]]
 WISHES = {"tutorOpens": False, "rawMicrophone": True}
 """The learner begins, and nothing is done to what the microphone hears."""
 
+SHORT_TOKEN_S = 31
+"""Just above the 30 s before a token's end at which the page renews it."""
+
 KEEP_WISHES = """
 if (location.origin !== "null" && !localStorage.getItem("parley.talk"))
   localStorage.setItem("parley.talk", JSON.stringify(%s));
@@ -55,6 +58,14 @@ def web_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(scope="session")
+def frail_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Another, whose access tokens live for half a minute, and which a test may switch off."""
+    settings = {"PARLEY_USER_ACCESS_TOKEN_SECONDS": str(SHORT_TOKEN_S)}
+    with make_web_stack(tmp_path_factory.mktemp("f"), settings=settings) as stack:
+        yield stack
+
+
 @pytest.fixture
 def console() -> Iterator[Console]:
     """Fail the test for what its pages complain of in the console."""
@@ -63,10 +74,15 @@ def console() -> Iterator[Console]:
     assert not one.complaints, "in the console:\n" + "\n".join(one.complaints)
 
 
-async def new_profile(browser: Browser, stack: Stack, **wishes: object) -> BrowserContext:
-    """Return a browser profile of its own at a running Parley, with these wishes about talking."""
+async def new_profile(
+    browser: Browser, stack: Stack, *, base_url: str = "", **wishes: object
+) -> BrowserContext:
+    """Return a browser profile of its own at a running Parley, with these wishes about talking.
+
+    base_url: where it is opened, if that is not the stack's own address.
+    """
     context = await browser.new_context(
-        base_url=stack.url,
+        base_url=base_url or stack.url,
         ignore_https_errors=True,
         viewport={"width": 1280, "height": 800},
         # It would answer from what it keeps, and what is asked here is what the server says.

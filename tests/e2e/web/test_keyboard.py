@@ -20,27 +20,54 @@ pytestmark = [
 MOST_TABS = 40
 """More than any page has places to stop at."""
 
-HAS_FOCUS = "(each) => each === document.activeElement"
-
-SHOWS_IT = """(each) => {
-  // A hidden radio button's label draws its ring.
-  const drawn = [each, each.closest("label"), each.nextElementSibling, each.parentElement];
-  return drawn.some((one) => {
-    if (!one) return false;
-    const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(one);
-    return (outlineStyle !== "none" && outlineWidth !== "0px") || boxShadow !== "none";
-  });
-}"""
+RINGS = """
+window.rings = {
+  // What is drawn around each place that may show the focus: a hidden radio button's label does.
+  of(each) {
+    const drawn = [each, each.closest("label"), each.nextElementSibling, each.parentElement];
+    return drawn.map((one) => {
+      if (!one) return "";
+      const { outlineStyle, outlineWidth, outlineColor, boxShadow } = getComputedStyle(one);
+      const outlined = outlineStyle !== "none" && outlineWidth !== "0px";
+      const outline = outlined ? `${outlineStyle} ${outlineWidth} ${outlineColor}` : "";
+      return `${outline} ${boxShadow === "none" ? "" : boxShadow}`.trim();
+    });
+  },
+  // Whether one of them has a ring that it has not without the focus.
+  appeared: (without, focused) => focused.some((each, i) => each !== "" && each !== without[i]),
+  last: null,
+  hidden: [],
+  // After each step: what has the focus is remembered, and what had it before is compared.
+  stepped() {
+    const { last } = this;
+    const now = document.activeElement;
+    if (last && last.where !== now && last.where.isConnected) {
+      if (!this.appeared(this.of(last.where), last.rings)) this.hidden.push(last.where.outerHTML);
+    }
+    this.last = now && now !== document.body ? { where: now, rings: this.of(now) } : null;
+  },
+};
+"""
+"""Runs before the page does."""
 
 
 async def tab_to(page: Page, what: Locator) -> None:
-    """Press the tab key until `what` has the focus, and see that it shows."""
+    """Press the tab key until `what` has the focus; see that it shows, here and on the way."""
     await expect(what).to_be_visible()
+    if await what.evaluate("(each) => each === document.activeElement"):
+        # To be seen without the focus, too.
+        await page.keyboard.press("Shift+Tab")
+        await page.evaluate("rings.last = null")
     for _ in range(MOST_TABS):
-        if await what.evaluate(HAS_FOCUS):
-            assert await what.evaluate(SHOWS_IT), f"nothing shows the focus of {what}"
-            return
+        without = await what.evaluate("(each) => rings.of(each)")
         await page.keyboard.press("Tab")
+        await page.evaluate("rings.stepped()")
+        if await what.evaluate("(each) => each === document.activeElement"):
+            appeared = "(each, without) => rings.appeared(without, rings.of(each))"
+            assert await what.evaluate(appeared, without), f"nothing shows the focus of {what}"
+            hidden = await page.evaluate("rings.hidden")
+            assert not hidden, f"nothing shows the focus of {hidden}"
+            return
     raise AssertionError(f"the tab key does not lead to {what}")
 
 
@@ -52,6 +79,9 @@ async def arrived(page: Page, title: str) -> None:
 
 async def test_everything_is_done_with_the_keyboard(open_page: OpenPage, web_stack: Stack) -> None:
     page = await open_page(web_stack)
+    await page.add_init_script(RINGS)
+    # A ring that is still growing is none yet.
+    await page.emulate_media(reduced_motion="reduce")
     keys = page.keyboard
     await page.goto("/sign-up")
     await tab_to(page, page.get_by_label("Name", exact=True))
