@@ -17,6 +17,7 @@ from playwright.async_api import Browser, Page
 
 from tests.e2e.web.console import Console
 from tests.e2e.web.microphone import silence, tone
+from tests.e2e.web.routing import PUSH, SUBSCRIBE, SessionCall, astray, hand_overs, session_calls
 from tests.e2e.web.web_stack import HEARD, REPLIES, web_stack
 from tests.stack import Stack
 
@@ -27,9 +28,8 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-PAGES = 10
-TALKS_A_PAGE = 2
-"""Fewer than a learner may hold at once, with room for one that changes processes."""
+WAYS_BY_PAGE = (*[("upload", "websocket")] * 6, *[("push",)] * 8)
+"""Twenty talks. A learner has one alone that the gateway's log can take for theirs."""
 
 TURNS = 3
 TOLD_WITHIN_S = 60.0
@@ -47,7 +47,6 @@ that what comes too late for a session that is over is not counted.
 
 BEGUN_WITHIN_S = 60.0
 
-WAYS = ("upload", "push", "websocket")
 UTTERANCE = base64.b64encode(tone(0.8).tobytes() + silence(0.1).tobytes()).decode()
 
 
@@ -153,15 +152,14 @@ def outbox_of(stack: Stack) -> str:
     return "\n".join(line for line in lines if "outbox" in line or "not_stored" in line)
 
 
-def gateway_calls(stack: Stack) -> list[dict[str, Any]]:
-    """Return what the gateway says of calls that belong to a session that is already open."""
-    calls = []
-    for line in stack.log("gateway").splitlines():
-        if line.startswith("{") and '"access"' in line:
-            call = json.loads(line)
-            if str(call["path"]).endswith(("/Push", "/Upload", "/Subscribe", "/ws")):
-                calls.append(call)
-    return calls
+async def logged_calls(stack: Stack, subscriptions: int) -> list[SessionCall]:
+    """Return the calls of all sessions, once the log has so many subscriptions: it comes late."""
+    async with asyncio.timeout(TOLD_WITHIN_S):
+        while True:
+            calls = session_calls(stack.log("gateway"))
+            if sum(each.method == SUBSCRIBE for each in calls) >= subscriptions:
+                return calls
+            await asyncio.sleep(0.2)
 
 
 async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
@@ -170,13 +168,9 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
     # The calls of a process that goes away end; what counts is that no talk does.
     console.allow("Failed to load resource|WebSocket connection")
     stack = two_processes
-    pages = [await open_page(browser, console, stack) for _ in range(PAGES)]
+    pages = [(await open_page(browser, console, stack), ways) for ways in WAYS_BY_PAGE]
     async with asyncio.TaskGroup() as group:
-        talks = [
-            group.create_task(talk(page, WAYS[(number * TALKS_A_PAGE + each) % len(WAYS)]))
-            for number, page in enumerate(pages)
-            for each in range(TALKS_A_PAGE)
-        ]
+        talks = [group.create_task(talk(page, way)) for page, ways in pages for way in ways]
         async with asyncio.timeout(BEGUN_WITHIN_S):
             while len(before := holders(stack)) < len(talks):
                 await asyncio.sleep(0.1)
@@ -186,8 +180,8 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
     outcomes = [each.result() for each in talks]
 
     assert len(outcomes) == 20
-    astray = misrouted(outcomes)
-    assert not astray, f"{len(astray)} misrouted: {astray}"
+    refused = misrouted(outcomes)
+    assert not refused, f"{len(refused)} misrouted: {refused}"
     wrong = [f"{each['way']}: {what}: {each}" for each in outcomes for what in faults(each)]
     assert not wrong, "\n".join([*wrong, stack.log("conversation-2")[-6000:]])
 
@@ -201,17 +195,21 @@ async def test_twenty_talks_survive_the_drain_of_one_of_two_processes(
     kept = {process for process, each in zip(on_process, outcomes, strict=True) if stayed(each)}
     assert len(left) == len(kept) == 1, f"moved from {left}, stayed on {kept}"
     assert left != kept
-    pushes = [call for call in gateway_calls(stack) if call["path"].endswith("/Push")]
-    assert len({call["upstream_host"] for call in pushes} - {None, "", "-"}) == 2
-    print(f"calls with a session: {len(gateway_calls(stack))}; misrouted: 0; turns cut: 0")
+    # The same by the gateway's own account of every call.
+    over_grpc_web = [each for each in outcomes if each["way"] != "websocket"]
+    calls = await logged_calls(stack, sum(len(each["connections"]) for each in over_grpc_web))
+    assert len({each.host for each in calls if each.method == PUSH and each.host}) == 2
+    assert hand_overs(calls) == sum(not stayed(each) for each in over_grpc_web)
+    assert astray(calls) == []
+    print(f"calls of sessions: {len(calls)}; misrouted: 0; turns cut: 0")
 
     # What history has is what was said, once.
-    for page, pair in zip(pages, zip(*[iter(outcomes)] * TALKS_A_PAGE, strict=True), strict=True):
-        for outcome in pair:
+    left_to_see = iter(outcomes)
+    for page, ways in pages:
+        for _, outcome in zip(ways, left_to_see, strict=False):
             said = [
                 [each["number"], each["transcript"], each["reply"]] for each in outcome["turns"]
             ]
             known = await remembered(page, outcome["conversationId"], len(said))
             assert known == said, outbox_of(stack)
-    for page in pages:
         await page.context.close()
