@@ -8,6 +8,11 @@ afterEach(cleanup);
 // Nothing is laid out in jsdom, so nothing is out of sight.
 HTMLElement.prototype.scrollIntoView = () => undefined;
 globalThis.scrollTo = () => undefined;
+globalThis.ResizeObserver = class {
+  observe = () => undefined;
+  unobserve = () => undefined;
+  disconnect = () => undefined;
+};
 
 // jsdom has no dialogs yet: open and closed is all that the components ask of them.
 HTMLDialogElement.prototype.showModal = function (this: HTMLDialogElement) {

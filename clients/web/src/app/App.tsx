@@ -1,5 +1,5 @@
 import { Suspense, lazy, useEffect, useState } from "react";
-import { Redirect, Route, Switch } from "wouter";
+import { Redirect, Route, Switch, useLocation } from "wouter";
 
 import { restoreSignIn, useAccessState } from "@/auth/session";
 import { TalkPage } from "@/talk/TalkPage";
@@ -10,11 +10,20 @@ import { followSystemTheme } from "./theme";
 import { Toasts } from "./Toasts";
 import { Waiting } from "./Waiting";
 
+const LATER = {
+  history: () => import("@/history/HistoryPage"),
+  conversation: () => import("@/history/ConversationPage"),
+  settings: () => import("@/settings/SettingsPage"),
+};
+
 const SignInPage = lazy(() => import("@/auth/SignInPage"));
 const SignUpPage = lazy(() => import("@/auth/SignUpPage"));
-const HistoryPage = lazy(() => import("@/history/HistoryPage"));
-const ConversationPage = lazy(() => import("@/history/ConversationPage"));
-const SettingsPage = lazy(() => import("@/settings/SettingsPage"));
+const HistoryPage = lazy(LATER.history);
+const ConversationPage = lazy(LATER.conversation);
+const SettingsPage = lazy(LATER.settings);
+
+// When the page that was asked for stands and is quiet.
+const LATER_MS = 3_000;
 
 /** The whole page. */
 export function App() {
@@ -39,6 +48,23 @@ function Pages() {
   if (state === "signed-out") return <SignedOut />;
   return (
     <Shell>
+      <SignedIn />
+    </Shell>
+  );
+}
+
+function SignedIn() {
+  const [path] = useLocation();
+  useEffect(() => {
+    // Then a server that is away keeps nobody from a page; what cannot be had now is asked for then.
+    const timer = setTimeout(() => {
+      for (const load of Object.values(LATER)) load().catch(() => undefined);
+    }, LATER_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  return (
+    // A page that breaks leaves the way to the others.
+    <ErrorBoundary key={path.split("/")[1]}>
       <Suspense fallback={<Waiting />}>
         <Switch>
           <Route path="/" component={TalkPage} />
@@ -50,7 +76,7 @@ function Pages() {
           </Route>
         </Switch>
       </Suspense>
-    </Shell>
+    </ErrorBoundary>
   );
 }
 

@@ -8,7 +8,7 @@ interface State {
   readonly error: Error | null;
 }
 
-/** The last net: a bug in drawing shows words and a way on instead of an empty page. */
+/** A net: what cannot be drawn shows words and a way on instead of an empty page. */
 export class ErrorBoundary extends Component<{ readonly children: ReactNode }, State> {
   override state: State = { error: null };
 
@@ -23,15 +23,15 @@ export class ErrorBoundary extends Component<{ readonly children: ReactNode }, S
   override render(): ReactNode {
     const { error } = this.state;
     if (!error) return this.props.children;
-    // A page of an older build asks for files that a newer one has replaced.
-    const outdated = /dynamically imported module|module script/i.test(error.message);
+    // There is no server, or a newer build has replaced the files that this one asks for.
+    const missing = /dynamically imported module|module script|preload CSS/i.test(error.message);
     return (
-      <main className="broken">
+      <div className="broken">
         <ProblemCard
           problem={{
-            title: outdated ? "Parley has been renewed." : "This page broke.",
-            advice: outdated
-              ? "Reload to get the new version."
+            title: missing ? "This page could not be loaded." : "This page broke.",
+            advice: missing
+              ? "Check your connection, then reload. Parley may also have been renewed."
               : "Reload it. What you said is saved. If it happens again, tell us the details below.",
             wayOn: "reload",
             retryAfterMs: 0,
@@ -40,7 +40,7 @@ export class ErrorBoundary extends Component<{ readonly children: ReactNode }, S
           }}
           onWayOn={() => location.reload()}
         />
-      </main>
+      </div>
     );
   }
 }

@@ -49,7 +49,7 @@ export function PlayerBar({
       )}
       <div className="player-row">
         <IconButton
-          icon="history"
+          icon="rewind"
           label="Back 5 seconds"
           className="player-back"
           onClick={() => player.seek(player.positionMs - STEP_MS)}

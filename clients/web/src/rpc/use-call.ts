@@ -25,7 +25,8 @@ type Step<T> =
 function next<T>(state: State<T>, step: Step<T>): State<T> {
   switch (step.kind) {
     case "asked":
-      return { ...state, pending: true };
+      // What went wrong the last time is not said of this one: it is under way.
+      return { ...state, problem: null, pending: true };
     case "answered":
       return { value: step.value, problem: null, pending: false };
     case "failed":

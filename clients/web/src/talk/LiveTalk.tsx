@@ -1,6 +1,5 @@
 import { useEffect, useState } from "react";
 
-import { useCall } from "@/rpc/use-call";
 import { Button, IconButton } from "@/ui/Button";
 import { Dialog } from "@/ui/Dialog";
 import { PageHeading } from "@/ui/PageHeading";
@@ -10,7 +9,7 @@ import { usePreferences } from "@/wishes/talk-preferences";
 
 import { AnotherTalk } from "./AnotherTalk";
 import { Announcer } from "./Announcer";
-import { readCatalog } from "./catalog";
+import { useCatalog } from "./catalog";
 import { Choices } from "./Choices";
 import { Composer } from "./Composer";
 import { DiagnosticsDialog } from "./DiagnosticsDialog";
@@ -208,7 +207,7 @@ function ChoicesDialog({
 
 /** Asks what there is only when somebody wants to choose. */
 function LiveChoices({ onClose }: { readonly onClose: () => void }) {
-  const catalog = useCall("catalog", readCatalog);
+  const catalog = useCatalog();
   return (
     <>
       {catalog.problem && !catalog.value && (

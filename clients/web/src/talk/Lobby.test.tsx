@@ -5,7 +5,7 @@ import {
 } from "@parley/stubs/parley/ai/v1/ai_pb";
 import { ListScenariosResponseSchema } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { CefrLevel } from "@parley/stubs/parley/types/v1/learner_pb";
-import { render, screen } from "@testing-library/react";
+import { act, render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import axe from "axe-core";
 import { beforeEach, expect, test, vi } from "vitest";
@@ -13,6 +13,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 import { ai, conversations } from "@/rpc/clients";
 import { DEFAULT_PREFERENCES, prefer, preferences } from "@/wishes/talk-preferences";
 
+import { forgetCatalog } from "./catalog";
 import { Lobby, greeting } from "./Lobby";
 import { talk } from "./talk";
 
@@ -42,6 +43,7 @@ const VOICES = create(ListVoicesResponseSchema, {
 
 beforeEach(() => {
   prefer(DEFAULT_PREFERENCES);
+  forgetCatalog();
   vi.spyOn(conversations, "listScenarios").mockResolvedValue(SCENARIOS);
   vi.spyOn(ai, "listEngines").mockResolvedValue(ENGINES);
   vi.spyOn(ai, "listVoices").mockResolvedValue(VOICES);
@@ -78,6 +80,18 @@ test("a server that is away is told, with a way to try again", async () => {
   asked.mockResolvedValue(SCENARIOS);
   await userEvent.click(screen.getByRole("button", { name: "Try again" }));
   expect(await screen.findByRole("radio", { name: /Free talk/ })).toBeChecked();
+  expect(screen.queryByRole("alert")).not.toBeInTheDocument();
+});
+
+test("what was there to choose from is there at once the next time, also without a server", async () => {
+  const { unmount } = render(<Lobby />);
+  await screen.findByRole("radio", { name: /Free talk/ });
+  unmount();
+  vi.spyOn(conversations, "listScenarios").mockRejectedValue(new TypeError("Failed"));
+  render(<Lobby />);
+  expect(screen.getByRole("radio", { name: /Free talk/ })).toBeChecked();
+  await act(() => Promise.resolve());
+  // It is told where it matters: when a talk is begun.
   expect(screen.queryByRole("alert")).not.toBeInTheDocument();
 });
 

@@ -2,14 +2,13 @@ import { useEffect, useRef } from "react";
 
 import { forgetSignIn, useAccount } from "@/auth/session";
 import type { WayOn } from "@/rpc/problem";
-import { useCall } from "@/rpc/use-call";
 import { Button } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 import { prefer, usePreferences } from "@/wishes/talk-preferences";
 
-import { readCatalog } from "./catalog";
+import { useCatalog } from "./catalog";
 import { Choices } from "./Choices";
 import { canGoOn, leftTalk } from "./left-talk";
 import { LeftTalkCard } from "./LeftTalkCard";
@@ -20,7 +19,7 @@ import { useTalk } from "./use-talk";
 
 /** Before a talk: what about, with whom, and the one big button. */
 export function Lobby() {
-  const catalog = useCall("catalog", readCatalog);
+  const catalog = useCatalog();
   const account = useAccount();
   const problem = useTalk((state) => state.problem);
   const microphoneProblem = useTalk((state) => state.microphoneProblem);
@@ -61,15 +60,16 @@ export function Lobby() {
           )}
         </div>
       )}
-      {catalog.problem && !catalog.value && (
+      {catalog.problem && !catalog.value ? (
         <ProblemCard problem={catalog.problem} onWayOn={catalog.again} />
+      ) : (
+        <ScenarioPicker
+          scenarios={catalog.value?.scenarios}
+          chosen={scenarioId}
+          level={account?.profile?.level}
+          onChoose={(id) => prefer({ scenarioId: id })}
+        />
       )}
-      <ScenarioPicker
-        scenarios={catalog.value?.scenarios}
-        chosen={scenarioId}
-        level={account?.profile?.level}
-        onChoose={(id) => prefer({ scenarioId: id })}
-      />
       <details
         className="lobby-choices"
         onToggle={({ currentTarget }) => {

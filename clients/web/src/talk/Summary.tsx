@@ -31,25 +31,27 @@ export function Summary() {
   const onWayOn = (wayOn: WayOn) => {
     if (wayOn === "sign-in") forgetSignIn();
     else {
-      if (wayOn === "use-default") prefer({ engine: "", voice: "" });
+      prefer({ engine: "", voice: "" });
       talk.reset();
     }
   };
+  // Another talk has its own button below: a second one would only make one wonder which.
+  const another = problem?.wayOn === "start-new" || problem?.wayOn === "retry";
   return (
     <div className="summary page">
       <header>
         <p className="lobby-hello">{view.scenario?.title ?? "Your talk"}</p>
         <PageHeading title="How it went">
-          {headline(summary?.turns ?? view.turns.length)}
+          {problem ? "Your talk is over." : headline(summary?.turns ?? view.turns.length)}
         </PageHeading>
       </header>
-      {problem && <ProblemCard problem={problem} onWayOn={onWayOn} />}
+      {problem && <ProblemCard problem={problem} {...(!another && { onWayOn })} />}
       {unsaved > 0 && (
         <div className="banner banner-warn" role="status">
           <span>{unsaved === 1 ? "One turn is" : `${unsaved} turns are`} still being saved.</span>
         </div>
       )}
-      {summary && (
+      {summary && summary.turns > 0 && (
         <dl className="summary-figures">
           <Figure name="You spoke" value={clock(summary.learnerSpeechMs)} />
           <Figure name="The tutor spoke" value={clock(summary.tutorSpeechMs)} />

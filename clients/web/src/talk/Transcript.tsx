@@ -21,6 +21,16 @@ export function Transcript() {
     const box = ref.current;
     if (box && following) box.scrollTop = box.scrollHeight;
   }, [turns, following]);
+  useEffect(() => {
+    const box = ref.current;
+    if (!box || !following) return;
+    // A keyboard on the screen, a note or a banner: what was said last stays in sight.
+    const observer = new ResizeObserver(() => {
+      box.scrollTop = box.scrollHeight;
+    });
+    observer.observe(box);
+    return () => observer.disconnect();
+  }, [following]);
   return (
     <div
       ref={ref}

@@ -1,10 +1,11 @@
-/** What there is to choose from, read once a visit. */
+/** What there is to choose from: read anew where it is shown, and shown at once as it was last read. */
 
 import type { EngineInfo, Voice } from "@parley/stubs/parley/ai/v1/ai_pb";
 import { CefrLevel } from "@parley/stubs/parley/types/v1/learner_pb";
 import type { Scenario } from "@parley/stubs/parley/types/v1/scenario_pb";
 
-import { ai, conversations } from "@/rpc/clients";
+import { access, ai, conversations } from "@/rpc/clients";
+import { type Call, useCall } from "@/rpc/use-call";
 
 /** Situations, engines and voices. */
 export interface Catalog {
@@ -13,14 +14,32 @@ export interface Catalog {
   readonly voices: readonly Voice[];
 }
 
-/** Reads the catalog. Without engines and voices it is still good: the server then chooses. */
-export async function readCatalog(signal: AbortSignal): Promise<Catalog> {
+let known: Catalog | undefined;
+
+/** The catalog, for components. */
+export function useCatalog(): Call<Catalog> {
+  const call = useCall("catalog", readCatalog);
+  return { ...call, value: call.value ?? known };
+}
+
+/** Forgets it: the next one who signs in may have other tutors. */
+export function forgetCatalog(): void {
+  known = undefined;
+}
+
+access.subscribe(() => {
+  if (access.state === "signed-out") forgetCatalog();
+});
+
+/** Reads it. Without engines and voices it is still good: the server then chooses. */
+async function readCatalog(signal: AbortSignal): Promise<Catalog> {
   const [scenarios, engines, voices] = await Promise.all([
     conversations.listScenarios({}, { signal }),
     ai.listEngines({}, { signal }).catch(() => ({ engines: [] })),
     ai.listVoices({}, { signal }).catch(() => ({ voices: [] })),
   ]);
-  return { scenarios: scenarios.scenarios, engines: engines.engines, voices: voices.voices };
+  known = { scenarios: scenarios.scenarios, engines: engines.engines, voices: voices.voices };
+  return known;
 }
 
 const LEVELS: Partial<Record<CefrLevel, string>> = {

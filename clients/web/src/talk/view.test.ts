@@ -219,3 +219,12 @@ describe("notices", () => {
     expect(view.notices).toHaveLength(1);
   });
 });
+
+test("a talk that is over leaves no answer half said: it stopped where it was heard last", () => {
+  const played: Event = { kind: "played", generation: 1, audioMs: 250 };
+  const over = after(...answered, played, { kind: "over" });
+  expect(over.floor).toBe("ended");
+  expect(currentTurn(over)).toMatchObject({ end: "session-ended", heardText: "Me" });
+  const whole = after(...answered, end(1, ReplyEndReason.COMPLETED, "Me too!"), { kind: "over" });
+  expect(currentTurn(whole)).toMatchObject({ end: "completed" });
+});

@@ -88,7 +88,7 @@ function reduceLocal(view: SessionView, event: LocalEvent): SessionView {
     case "dismissed":
       return { ...view, notices: view.notices.filter((each) => each.id !== event.id) };
     case "over":
-      return { ...view, floor: "ended" };
+      return { ...brokenOff(view), floor: "ended" };
   }
 }
 
@@ -215,4 +215,16 @@ function addReplyText(view: SessionView, generation: number, text: ReplyText): S
   const turn = turnOf(view, generation);
   if (turn?.end !== "") return view;
   return withTurn(view, { ...turn, words: [...turn.words, ...spokenWords(text)] });
+}
+
+/** Nothing more will come of a reply that is under way: it stopped where it was heard last. */
+function brokenOff(view: SessionView): SessionView {
+  const turn = currentTurn(view);
+  if (!turn || turn.generation === 0 || turn.end !== "") return view;
+  const heard = turn.words.filter(({ startMs }) => startMs < turn.heardMs);
+  const heardText = heard
+    .map(({ text }) => text)
+    .join("")
+    .trim();
+  return withTurn(view, { ...turn, end: "session-ended", heardText });
 }
