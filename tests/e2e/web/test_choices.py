@@ -1,4 +1,4 @@
-"""Tutor, voice and speed are chosen before a talk, voice and speed in it, and can be heard."""
+"""Tutor, situation, voice and speed are chosen before a talk, changed in it, and can be heard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 
-async def test_a_tutor_is_chosen_for_each_talk_and_voice_and_speed_are_changed_in_it(
+async def test_tutor_situation_voice_and_speed_are_chosen_before_a_talk_and_changed_in_it(
     talker: Talker,
 ) -> None:
     learner = await talker()
@@ -27,6 +27,19 @@ async def test_a_tutor_is_chosen_for_each_talk_and_voice_and_speed_are_changed_i
     await page.get_by_label("Voice").select_option("tone-low")
     await learner.start_typing()
     assert await diagnosed(learner, "Tutor and voice") == "scripted-pipeline, tone-low"
+
+    # Another tutor and situation from inside it: that talk ends, and the next begins at once.
+    await learner.write("I would rather be somewhere else.")
+    await expect(learner.answers).to_have_count(1)
+    await page.get_by_role("button", name="Tutor, voice and how you talk").click()
+    settled = page.get_by_role("dialog", name="How you talk")
+    await settled.get_by_label("Tutor", exact=True).select_option("scripted")
+    await settled.get_by_label("Situation").select_option("At the airport")
+    await settled.get_by_role("button", name="Begin a new talk").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("At the airport")
+    await expect(learner.floor).to_have_text("Your turn")
+    await expect(learner.said).to_have_count(0)
+    assert (await diagnosed(learner, "Tutor and voice")).startswith("scripted, ")
     await learner.end_talk()
 
     # Another tutor for the next talk.

@@ -15,9 +15,9 @@ pytestmark = [
 
 MOVING = """() => document.getAnimations().filter((each) => {
   const { duration, iterations } = each.effect.getComputedTiming();
-  return each.playState === "running" && duration > 1 && iterations === Infinity;
+  return each.playState !== "finished" && duration > 1 && iterations === Infinity;
 }).length"""
-"""How many things move without an end."""
+"""How many things move without an end, now or whenever somebody speaks."""
 
 
 async def test_what_the_tutor_is_told_of_somebody_is_kept(learner: WebLearner) -> None:
