@@ -258,17 +258,19 @@ class Journal:
             return True
         if await self._write(batch):
             return True
-        # Perhaps one of them cannot be written: it must hold back only its own conversation.
+        # Perhaps one of them cannot be written: it must hold back only its own conversation, and
+        # nobody else is told. All of that conversation's are: they wait behind it.
         stuck: set[str] = set()
         wrote = False
         for waiting in batch:
             conversation_id = waiting.entry.conversation_id
-            if conversation_id in stuck:
-                continue
-            if await self._write([waiting]):
-                wrote = True
-            else:
+            if conversation_id not in stuck:
+                if await self._write([waiting]):
+                    wrote = True
+                    continue
                 stuck.add(conversation_id)
+            if waiting.failed is not None:
+                waiting.failed()
         if wrote and stuck:
             # The others go first the next time.
             held = [each for each in self._queue if each.entry.conversation_id in stuck]
@@ -289,9 +291,6 @@ class Journal:
             for each in batch:
                 if isinstance(each.entry, TurnKept):
                     self._keep_waiting(each, each.entry)
-                # Of several it may be another's fault: each is tried alone before it is told.
-                if each.failed is not None and len(batch) == 1:
-                    each.failed()
             return False
         written = {id(each) for each in batch}
         self._queue = deque(each for each in self._queue if id(each) not in written)

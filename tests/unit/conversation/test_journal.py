@@ -181,3 +181,19 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not true():
             await asyncio.sleep(0)
+
+
+async def test_a_turn_that_waits_behind_one_under_way_is_told_of_too():
+    """With PostgreSQL away nobody heard that nothing was saved: what was kept stood in front."""
+    disk, clock = Disk(), ManualClock()
+    disk.failing = True
+    journal = Journal(disk, clock, lambda: None)
+    failures: list[int] = []
+    async with running(journal):
+        journal.keep(kept("a", "Hello"))
+        journal.submit(turn("a", 1), failed=lambda: failures.append(1))
+        await clock.advance(1.0)
+        assert failures
+        disk.failing = False
+        await clock.advance(6.0)
+        await journal.settled("a")
