@@ -16,6 +16,10 @@ from services.common.limits import DEFAULT_LIMITS
 # notice while the engine is away; while it is there, the oldest is no longer kept for another.
 MAX_OPEN_TEXTS = DEFAULT_LIMITS.waiting_texts
 
+# As far as databases count. No session has so many messages: whoever numbers one beyond it made the
+# number up, and may find that something is done again.
+MOST_SETTLED_SEQ = 2**63 - 1
+
 
 @dataclass(slots=True)
 class _Open:
@@ -88,4 +92,4 @@ class Acts:
     def settled_seq(self) -> int:
         """Everything up to this number is in a turn, or needs to be in none."""
         numbered = [each.seq for each in self._open if each.seq]
-        return min([self._came + 1, *numbered]) - 1
+        return min(min([self._came + 1, *numbered]) - 1, MOST_SETTLED_SEQ)

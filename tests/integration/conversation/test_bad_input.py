@@ -6,6 +6,7 @@ from dataclasses import replace
 import grpc.aio
 import pytest
 
+from parley.conversation.v1 import conversation_pb2
 from services.common.errors import InvalidArgument, ResourceExhausted
 from services.common.limits import DEFAULT_LIMITS
 from services.common.status import from_rpc_error, from_status
@@ -120,6 +121,16 @@ async def test_bad_frames_become_notices_and_the_session_goes_on(world: World):
     seq = await talk.send(start={})
     assert await notice(talk) == ("ALREADY_STARTED", seq, False)
     await talk.send(text={"text": "Hello"})
+    await talk.until("turn_saved")
+    talk.call.cancel()
+
+
+async def test_a_turn_is_stored_whatever_number_its_message_has(world: World):
+    """Found by fuzzing: beyond what a database counts, the turn was tried again for ever."""
+    talk = world.talk()
+    await talk.start()
+    last = conversation_pb2.ConverseRequest(seq=2**64 - 1, text={"text": "Hello"})
+    await talk.call.write(last)
     await talk.until("turn_saved")
     talk.call.cancel()
 

@@ -1,6 +1,6 @@
 """What the learner did is carried out once, however often it is sent."""
 
-from services.conversation.acts import MAX_OPEN_TEXTS, Acts
+from services.conversation.acts import MAX_OPEN_TEXTS, MOST_SETTLED_SEQ, Acts
 
 
 def test_what_came_before_the_break_is_not_done_again():
@@ -36,6 +36,15 @@ def test_nothing_is_a_repetition_before_the_client_came_back():
     acts = Acts()
     assert not acts.is_repeated(4)
     assert not acts.is_repeated(4)
+
+
+def test_a_number_beyond_all_counting_is_settled_as_far_as_can_be_stored():
+    """The turn could never be stored: the database takes no such number."""
+    acts = Acts()
+    acts.is_repeated(2**64 - 1)
+    assert acts.settled_seq == MOST_SETTLED_SEQ == 2**63 - 1
+    acts.typed(2**63, "one")
+    assert acts.settled_seq == MOST_SETTLED_SEQ
 
 
 def test_a_text_is_settled_when_it_is_a_turn():
