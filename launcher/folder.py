@@ -39,6 +39,11 @@ class Folder:
         return self.run / "envoy.yaml"
 
     @property
+    def pages(self) -> Path:
+        """The web client as it was built when Parley started."""
+        return self.run / "pages"
+
+    @property
     def supervisor_config(self) -> Path:
         """The rendered configuration of supervisord."""
         return self.run / "supervisord.conf"

@@ -21,6 +21,7 @@ from launcher.certificates import Host
 from launcher.errors import LauncherError
 from launcher.folder import locked
 from launcher.greeting import greeting
+from launcher.pages import keep_pages
 from launcher.programs import GATEWAY, SPREAD, Plan, plan
 from launcher.readiness import tail_of, wait_until_ready
 from launcher.supervision import State, Status, Supervision
@@ -79,8 +80,10 @@ def _provide_service_tls(chosen: Plan) -> None:
 
 def _write_gateway(chosen: Plan) -> None:
     config = chosen.folder.envoy_config
+    pages = keep_pages(chosen.gateway.effective_web_dir, chosen.folder.pages)
+    gateway = chosen.gateway.model_copy(update={"web_dir": pages})
     try:
-        config.write_text(render_gateway(chosen.gateway), "utf-8")
+        config.write_text(render_gateway(gateway), "utf-8")
         # Half a second now, instead of a riddle in a log later.
         validate(config)
     except (InvalidConfigurationError, PageTooLargeError) as error:
