@@ -119,10 +119,25 @@ class Served:
     core: int | None
 
 
-async def find_capacity(served: Served, most: int) -> Capacity:
-    """Add sessions until they are late, then find the limit between the last two counts."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of every system alike; Pipecat records nothing whatever is asked."""
+
+    most: int
+    seed: int
+    recording: bool
+
+
+async def find_capacity(served: Served, most: int, seed: int) -> Capacity:
+    """Add sessions until they are late, then find the limit between the last two counts.
+
+    `seed` says where in their cycle the sessions stand.
+    """
+    places = phases(most, seed)
     alone = Lateness()
-    await _hold(served, 1, lambda sessions: _record(served, sessions, alone, _CALIBRATION_S))
+    await _hold(
+        served, places[:1], lambda sessions: _record(served, sessions, alone, _CALIBRATION_S)
+    )
     if not alone.waits:
         raise RuntimeError(f"{served.name} answered nothing")
     wait_s = statistics.median(alone.waits)
@@ -143,7 +158,7 @@ async def find_capacity(served: Served, most: int) -> Capacity:
                     return  # A lost session stays lost: the next try takes new ones.
 
         while (carried := verdict(tries)) is None:
-            await _hold(served, count, listen)
+            await _hold(served, places[:count], listen)
         steps.extend(tries)
         return carried
 
@@ -152,7 +167,7 @@ async def find_capacity(served: Served, most: int) -> Capacity:
         full = int(_NEARLY_FULL * last.sessions / max(last.server_cores, 0.01))
         return min(most, max(full, math.ceil(last.sessions * _GROWTH)))
 
-    await _hold(served, min(_FIRST, most), look)
+    await _hold(served, places[:_FIRST], look)
     good, bad, count = 0, most + 1, next_count()
     steps.clear()
     while good < count < bad:
@@ -169,9 +184,9 @@ async def find_capacity(served: Served, most: int) -> Capacity:
     return Capacity(good, 1000 * wait_s, tuple(steps))
 
 
-async def _hold(served: Served, count: int, listen: Listen) -> None:
-    """Hold `count` sessions, and `listen` to them once all of them talk."""
-    sessions = [served.make(phase) for phase in phases(count)]
+async def _hold(served: Served, places: Sequence[float], listen: Listen) -> None:
+    """Hold a session at each place of the cycle, and `listen` to them once all of them talk."""
+    sessions = [served.make(place) for place in places]
     async with asyncio.TaskGroup() as tasks:
         running = []
         for session in sessions:
@@ -232,7 +247,9 @@ async def new_account(address: str) -> AsyncIterator[ParleyClient]:
 
 
 @asynccontextmanager
-async def parley_sessions(address: str, most: int) -> AsyncIterator[MakeSession]:
+async def parley_sessions(
+    address: str, most: int, *, recording: bool = False
+) -> AsyncIterator[MakeSession]:
     """Yield what makes Parley's sessions, on enough accounts for `most` of them."""
     async with AsyncExitStack() as stack:
         clients = [
@@ -244,23 +261,23 @@ async def parley_sessions(address: str, most: int) -> AsyncIterator[MakeSession]
         def make(phase: float) -> LoadedSession:
             nonlocal made
             made += 1
-            return ParleySession(phase, clients[made % len(clients)])
+            return ParleySession(phase, clients[made % len(clients)], recording=recording)
 
         yield make
 
 
 async def measure_parley(
-    stack: Stack, core: int | None, most: int, turns: int
+    stack: Stack, core: int | None, load: Load, turns: int
 ) -> tuple[list[float], Capacity]:
     """Measure the overhead of a turn, then the capacity."""
     async with new_account(stack.address) as client:
         overhead = await measure_overhead(client, turns)
-    async with parley_sessions(stack.address, most) as make:
+    async with parley_sessions(stack.address, load.most, recording=load.recording) as make:
         served = Served("parley", make, stack.launcher_pid, core)
-        return overhead, await find_capacity(served, most)
+        return overhead, await find_capacity(served, load.most, load.seed)
 
 
-def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
+def measure_pipecat(cores: Cores, load: Load, *, lean: bool) -> Capacity:
     """Measure Pipecat's capacity."""
     with running_pipecat(PipecatOptions(script=_SCRIPT, lean=lean, cpu=cores.server)) as server:
 
@@ -268,7 +285,8 @@ def measure_pipecat(cores: Cores, most: int, *, lean: bool) -> Capacity:
             return PipecatSession(phase, server.url)
 
         name = "pipecat, lean" if lean else "pipecat"
-        return run(find_capacity(Served(name, make, server.pid, cores.server), most))
+        served = Served(name, make, server.pid, cores.server)
+        return run(find_capacity(served, load.most, load.seed))
 
 
 def run(measuring: Coroutine[Any, Any, T]) -> T:
@@ -279,11 +297,12 @@ def run(measuring: Coroutine[Any, Any, T]) -> T:
         return runner.run(measuring)
 
 
-def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
+def report(load: Load, overhead: list[float], capacities: dict[str, Capacity]) -> None:
     """Print the table and write the result."""
     spread = Spread.of(overhead)
+    recorded = "recorded" if load.recording else "not recorded"
     table(
-        "Live sessions on one core",
+        f"Live sessions on one core, {recorded}, at the random places of seed {load.seed}",
         ("system", "sessions", "p99 lateness there", "idle wait"),
         [
             (
@@ -304,6 +323,8 @@ def report(overhead: list[float], capacities: dict[str, Capacity]) -> None:
     write(
         "sessions",
         {
+            "seed": load.seed,
+            "recording": load.recording,
             **result,
             "overhead_p50_ms": round(spread.p50, 2),
             "overhead_p99_ms": round(spread.p99, 2),
@@ -323,8 +344,11 @@ def main(
     engine: Annotated[str, typer.Option(help="Parley's engine.")] = "scripted-pipeline",
     peer: Annotated[bool, typer.Option(help="Measure Pipecat as well.")] = True,
     lean: Annotated[bool, typer.Option(help="And Pipecat at its fastest.")] = False,
+    seed: Annotated[int, typer.Option(help="Where in their cycle the sessions stand.")] = 0,
+    recording: Annotated[bool, typer.Option(help="Let Parley record what is said.")] = False,
 ) -> None:
     """Print and write how many live sessions one core carries."""
+    load = Load(most, seed, recording)
     cores = Cores.of_this_machine()
     capacities: dict[str, Capacity] = {}
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
@@ -336,17 +360,17 @@ def main(
         with cores.serving():
             stack.start()
         try:
-            overhead, capacities["parley"] = run(measure_parley(stack, cores.server, most, turns))
+            overhead, capacities["parley"] = run(measure_parley(stack, cores.server, load, turns))
         finally:
             stack.stop()
     if peer:
         try:
-            capacities["pipecat"] = measure_pipecat(cores, most, lean=False)
+            capacities["pipecat"] = measure_pipecat(cores, load, lean=False)
             if lean:
-                capacities["pipecat_lean"] = measure_pipecat(cores, most, lean=True)
+                capacities["pipecat_lean"] = measure_pipecat(cores, load, lean=True)
         except PeersUnavailableError as error:
             raise SystemExit(f"bench-sessions: {error}") from error
-    report(overhead, capacities)
+    report(load, overhead, capacities)
 
 
 if __name__ == "__main__":

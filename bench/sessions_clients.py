@@ -25,9 +25,10 @@ Authorize = Callable[[], Awaitable[tuple[tuple[str, str], ...]]]
 class ParleySession(LoadedSession):
     """A session on the bare stub: what a client library costs is not the server's affair."""
 
-    def __init__(self, phase: float, client: ParleyClient) -> None:
+    def __init__(self, phase: float, client: ParleyClient, *, recording: bool = False) -> None:
         super().__init__(phase)
         self._client = client
+        self._recording = recording
         self._call: Any = None
         self._seq = 0
         self._generation = 0
@@ -39,7 +40,9 @@ class ParleySession(LoadedSession):
         """Open the stream and the session."""
         metadata = await self._client.authorization()
         self._call = self._client.conversation.Converse(metadata=metadata)
-        start = conversation_pb2.StartSession(no_recording=True, client="bench-sessions")
+        start = conversation_pb2.StartSession(
+            no_recording=not self._recording, client="bench-sessions"
+        )
         start.turn_taking.no_hints = True
         await self._write(start=start)
 

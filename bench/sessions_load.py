@@ -1,7 +1,7 @@
 """Live sessions as load: each speaks and listens in real time, 20 ms at a time, for ever.
 
 A session repeats one cycle: a second and a half of loud tone, then silence while the answer plays.
-The sessions stand at different places of the cycle. Lateness is what the listener hears: how much
+Each session stands at a random place of the cycle. Lateness is what the listener hears: how much
 later each 20 ms of an answer sounds than it would on the idle server, whose wait was measured
 first; a player that runs dry sounds everything after that later too.
 """
@@ -14,6 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import numpy as np
 
@@ -22,8 +23,6 @@ from bench.report import percentile
 
 FRAME_S = 0.02
 _FRAME_SAMPLES = RATE_HZ // 50
-# Multiples of it are spread evenly over 0 to 1, however many there are.
-_GOLDEN = 0.618034
 _SPEECH_FRAMES = 75
 _CYCLE_FRAMES = 300
 CYCLE_S = _CYCLE_FRAMES * FRAME_S
@@ -38,14 +37,15 @@ _OTHERS_CORES = 0.1
 _LEVEL = 12_000
 
 
-def phases(count: int) -> list[float]:
+def phases(count: int, seed: int) -> list[float]:
     """Return where in the cycle each of `count` sessions stands, as shares of it.
 
-    They are as far apart as can be, in the cycle and, so that no count makes all of them send at
-    the same moment, in a frame.
+    Each stands anywhere, whatever the others do, as learners who know nothing of each other: some
+    speak, are answered and send their frames at the same moment. A seed gives the same places to
+    every system, and more sessions only join those of a smaller count.
     """
-    frame = FRAME_S / CYCLE_S
-    return [index / count + frame * (index * _GOLDEN % 1) for index in range(count)]
+    random = Random(seed)
+    return [random.random() for _ in range(count)]
 
 
 def place_s(now: float, phase: float) -> float:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -66,16 +65,22 @@ def session(clock: Clock, record: Lateness) -> Still:
     return session
 
 
-def widest_gap(places: Iterable[float], around: float) -> float:
-    placed = sorted(place % around for place in places)
-    return max(b - a for a, b in pairwise([*placed, placed[0] + around]))
+def test_a_seed_gives_every_system_the_same_places_and_another_seed_others():
+    assert phases(60, seed=7) == phases(60, seed=7)
+    assert phases(60, seed=7) != phases(60, seed=8)
 
 
-@pytest.mark.parametrize("count", [1, 33, 60, 120])
-def test_sessions_stand_evenly_in_the_cycle_and_in_a_frame(count: int):
-    places = [place_s(1_000.0, phase) for phase in phases(count)]
-    assert widest_gap(places, CYCLE_S) <= CYCLE_S / count + FRAME_S
-    assert widest_gap(places, FRAME_S) <= 3 * FRAME_S / count
+def test_more_sessions_join_those_of_a_smaller_count():
+    assert phases(120, seed=7)[:33] == phases(33, seed=7)
+
+
+@pytest.mark.parametrize("around", [CYCLE_S, FRAME_S])
+def test_sessions_stand_anywhere_in_the_cycle_and_in_a_frame_and_so_together_too(around: float):
+    """Strangers: the fullest tenth holds more than its share, and no tenth holds nobody."""
+    places = [place_s(1_000.0, phase) % around / around for phase in phases(400, seed=0)]
+    tenths = [sum(int(10 * place) == tenth for place in places) for tenth in range(10)]
+    assert min(tenths) > 20
+    assert max(tenths) > 45
 
 
 def test_audio_before_any_question_is_not_counted(clock: Clock, record: Lateness):
@@ -155,10 +160,12 @@ class Server:
         monkeypatch.setattr(bench.sessions, "_record", self.record)
         self.served = Served("peer", Still, 0, None)
         self.held: list[int] = []
+        self.places: list[list[float]] = []
 
-    async def hold(self, served: Served, count: int, listen: Any):
-        self.held.append(count)
-        await listen([Still(0.0)] * count)
+    async def hold(self, served: Served, places: Sequence[float], listen: Any):
+        self.held.append(len(places))
+        self.places.append(list(places))
+        await listen([Still(place) for place in places])
 
     async def record(
         self, served: Served, sessions: Sequence[LoadedSession], record: Lateness, seconds: float
@@ -176,7 +183,7 @@ class Server:
 async def test_the_capacity_is_found_within_its_resolution(
     monkeypatch: pytest.MonkeyPatch, limit: int
 ):
-    capacity = await find_capacity(Server(monkeypatch, limit).served, 100)
+    capacity = await find_capacity(Server(monkeypatch, limit).served, 100, seed=0)
     assert capacity.sessions <= limit
     assert limit - capacity.sessions <= max(1, 0.06 * limit)
     assert capacity.wait_ms == pytest.approx(250)
@@ -190,15 +197,22 @@ async def test_a_count_that_failed_once_is_tried_again(
 ):
     server = Server(monkeypatch, 9)
     server.first_try = stumble
-    assert (await find_capacity(server.served, 9)).sessions == 9
+    assert (await find_capacity(server.served, 9, seed=0)).sessions == 9
 
 
 async def test_a_count_that_failed_twice_undisturbed_is_given_up(monkeypatch: pytest.MonkeyPatch):
     server = Server(monkeypatch, 0)
-    await find_capacity(server.served, 100)
+    await find_capacity(server.served, 100, seed=0)
     assert server.tried.count(12) == 2
     # In one sitting: sessions that are open are listened to again.
     assert server.held.count(12) == 1
+
+
+async def test_every_count_stands_at_the_places_of_the_seed(monkeypatch: pytest.MonkeyPatch):
+    server = Server(monkeypatch, 17)
+    await find_capacity(server.served, 100, seed=3)
+    assert server.held
+    assert all(places == phases(len(places), seed=3) for places in server.places)
 
 
 async def test_a_count_that_lost_a_session_is_tried_again_with_new_ones(
@@ -206,7 +220,7 @@ async def test_a_count_that_lost_a_session_is_tried_again_with_new_ones(
 ):
     server = Server(monkeypatch, 9)
     server.first_try = {"lost": True}
-    await find_capacity(server.served, 9)
+    await find_capacity(server.served, 9, seed=0)
     assert server.tried.count(9) == 3
     assert server.held.count(9) == 2
 
@@ -247,7 +261,7 @@ async def test_a_server_that_answers_nothing_has_no_capacity(monkeypatch: pytest
 
     monkeypatch.setattr(bench.sessions, "_hold", hold)
     with pytest.raises(RuntimeError, match="answered nothing"):
-        await find_capacity(Served("peer", Still, 0, None), 9)
+        await find_capacity(Served("peer", Still, 0, None), 9, seed=0)
 
 
 def test_a_late_load_or_a_shared_core_is_no_measure_of_the_server():
