@@ -62,6 +62,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             settings.spool_dir,
             settings.max_recording_seconds,
             settings.sync_seconds,
+            settings.max_spool_bytes,
         )
         finisher = Finisher(
             catalog,

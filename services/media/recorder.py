@@ -11,6 +11,7 @@ disk has taken them, and the sender waits.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -170,8 +171,10 @@ class Recorder:
         spool_dir: Path,
         max_seconds: float,
         sync_seconds: float,
+        max_spool_bytes: int = 0,
     ) -> None:
         self._catalog = catalog
+        self._max_spool_bytes = max_spool_bytes
         self._open_spool = open_spool
         self._spool_dir = spool_dir
         self._max_seconds = max_seconds
@@ -188,7 +191,7 @@ class Recorder:
             AlreadyExists: RECORDING_CONFLICT, when the id is another conversation's or the
                 formats differ.
             NotFound: RECORDING_NOT_FOUND, when the recording was deleted.
-            Unavailable: STORAGE_UNAVAILABLE, when the disk takes no more.
+            Unavailable: STORAGE_UNAVAILABLE, when the disk takes no more, or may not.
         """
         recording_id = recording.recording_id
         known = await self._catalog.begin(recording)
@@ -202,6 +205,7 @@ class Recorder:
         if known.state is not State.RECORDING:
             yield known
             return
+        await self._check_room(self.folder(recording_id))
         while (older := self._live.get(recording_id)) is not None:
             older.end(Aborted("A newer stream continues it.", reason="RECORDING_TAKEN_OVER"))
             await older.closed.wait()
@@ -226,6 +230,21 @@ class Recorder:
         """Return the folder of a recording's spool."""
         return self._spool_dir / recording_id
 
+    async def _check_room(self, folder: Path) -> None:
+        """Refuse a new recording while those that are not stored yet take all that they may."""
+        if not self._max_spool_bytes:
+            return
+        waiting, begun = await asyncio.to_thread(
+            lambda: (_size_of(self._spool_dir), folder.exists())
+        )
+        if waiting >= self._max_spool_bytes and not begun:
+            _log.error("spool_full", bytes=waiting, most=self._max_spool_bytes)
+            raise Unavailable(
+                "Recordings that are not stored yet take all the room that they may.",
+                reason="STORAGE_UNAVAILABLE",
+                retry_after=5.0,
+            )
+
     def _begin(self, recording: Recording) -> LiveRecording:
         folder = self.folder(recording.recording_id)
         try:
@@ -246,6 +265,16 @@ class Recorder:
         with suppress(ParleyError):
             # Should the database be away, the recording is completed a little sooner.
             await self._catalog.touch(live.recording.recording_id)
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    # What is stored, and gone, by now counts for nothing.
+    for within, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += (Path(within) / name).stat().st_size
+    return total
 
 
 def _deleted() -> NotFound:

@@ -71,6 +71,13 @@ class MediaSettings(ServiceSettings):
         description="What the files that one learner sent may take together, as they are kept; 0: "
         "no bound.",
     )
+    max_spool_bytes: int = Field(
+        20 * 1024 * 1024 * 1024,
+        ge=0,
+        description="What recordings that are not stored yet may take on the disk together, as "
+        "while the store is away: then no new one begins, and talks go on without; those under way "
+        "are recorded to their end. About 70 hours of talk; 0: no bound.",
+    )
     retention_days: int = Field(
         0, ge=0, description="Recordings are deleted after this many days; 0 keeps them."
     )

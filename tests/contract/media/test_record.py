@@ -267,3 +267,20 @@ async def test_a_live_recording_is_never_abandoned_however_long_it_is(serve_medi
         found = await media.get(taping.start.recording_id)
         assert found.state == pb.RECORDING_STATE_RECORDING
         assert (await taping.finish()).duration_ms == 3_000
+
+
+async def test_while_the_spool_is_full_none_begins_and_those_under_way_go_on(
+    serve_media: Serve,
+) -> None:
+    """A store that is away for days must not fill the disk that everything else lives on."""
+    async with serve_media(max_spool_bytes=1_000) as media:
+        taping = await media.tape()
+        await taping.audio(LEARNER, tone(16_000, 0.5))
+        await taping.on_disk(learner=8_000)
+        error = await failure(await media.tape())
+        assert (error.code, error.reason) == (Code.UNAVAILABLE, "STORAGE_UNAVAILABLE")
+        assert error.retry_after is not None
+        await taping.audio(LEARNER, tone(16_000, 0.5), first=8_000)
+        stored = await taping.finish()
+        assert stored.duration_ms >= 1_000
+        await media.recorded(tone(16_000, 0.1), tone(24_000, 0.1))
