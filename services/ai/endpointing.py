@@ -15,84 +15,28 @@ from dataclasses import dataclass
 
 from services.ai.transcripts import FILLERS, bare
 
-# Words that no finished English turn ends on: conjunctions, articles, prepositions that govern
-# something, possessives, and auxiliaries that wait for a verb.
-_UNFINISHED = frozenset(
-    [
-        "and",
-        "but",
-        "or",
-        "so",
-        "because",
-        "if",
-        "when",
-        "while",
-        "that",
-        "which",
-        "who",
-        "than",
-        "as",
-        "a",
-        "an",
-        "the",
-        "this",
-        "my",
-        "your",
-        "his",
-        "her",
-        "its",
-        "our",
-        "their",
-        "some",
-        "any",
-        "every",
-        "of",
-        "for",
-        "from",
-        "with",
-        "into",
-        "about",
-        "at",
-        "by",
-        "between",
-        "during",
-        "without",
-        "is",
-        "are",
-        "was",
-        "were",
-        "am",
-        "be",
-        "been",
-        "have",
-        "has",
-        "will",
-        "would",
-        "can",
-        "could",
-        "should",
-        "may",
-        "might",
-        "must",
-        "i",
-        "we",
-        "they",
-        "he",
-        "she",
-        "very",
-        "really",
-        "more",
-        "most",
-        "like",
-    ]
+# No finished English turn ends on these: conjunctions, articles, possessives. Whatever mark the
+# recognizer put after them: it closes with a period what breaks off as well.
+_NEVER_LAST = frozenset(
+    "and but or because if while which than a an the my your its our their every very".split()
 )
-# "so", "like", "that" and pronouns do end turns ("I think so", "me and she"): only where the
+# Prepositions that govern something do end questions ("Where are you from?"), not statements.
+_LAST_IN_QUESTIONS = frozenset(
+    "of for from with into about at by between during without as".split()
+)
+# These do end turns ("I think so", "Yes, I am", "me and she"): they promise more only where the
 # recognizer itself put no final mark after them.
+_UNFINISHED = frozenset(
+    "so when that who this his her some any is are was were am be been have has will would can"
+    " could should may might must i we they he she really more most like".split()
+)
 _FINAL_MARK = re.compile(r"[.!?]['\"\u201d)]*$")
+_QUESTION_MARK = re.compile(r"\?['\"\u201d)]*$")
+_MOMENT = r"(?:moment|minute|second|sec)"
 _THINKING = re.compile(
-    r"\b(?:let me (?:think|see)|how (?:do|can) (?:i|you) say|what(?:'s| is) the word|"
-    r"wait a (?:moment|minute|second)|just a (?:moment|minute|second)|hold on|give me a (?:moment|"
-    r"minute|second)|i mean|you know|how to say)\W*$",
+    r"\b(?:let me (?:think|remember)(?:\W+\w+){0,5}|let me see(?: now)?|"
+    r"how (?:do|can|should) (?:i|you|we) say(?: (?:this|that|it))?|what(?:'s| is) the word|"
+    rf"(?:wait a|just a|give me a|one|a) {_MOMENT}|hold on|i mean|you know|how to say)\W*$",
     re.IGNORECASE,
 )
 
@@ -309,6 +253,10 @@ def holds_floor(words: str) -> bool:
     last = bare(text.split()[-1])
     if last in FILLERS or _THINKING.search(text):
         return True
+    if last in _NEVER_LAST:
+        return True
+    if last in _LAST_IN_QUESTIONS:
+        return not _QUESTION_MARK.search(text)
     return last in _UNFINISHED and not _FINAL_MARK.search(text)
 
 

@@ -34,6 +34,9 @@ _RESUME = samples_of_ms(60)
 # The detector knows as much then as 64 ms later, and only 8 % more questions are asked in vain (on
 # learners' recordings); asking later is heard.
 _PAUSE = samples_of_ms(32)
+# Over a reply there is no such hurry, and what is taken for all that was said should be all of it:
+# between words there are stops of up to 100 ms.
+_PAUSE_OVER_REPLY = samples_of_ms(160)
 # A pause that has lasted this long without ending the turn is in doubt: the turn detector is asked
 # once more, whose second answer knows as much as its first (and a third one less), and what it had
 # thought unfinished is speculated on after all.
@@ -319,7 +322,8 @@ class TurnTaking:
         if voiced:
             utterance.speech_end = now
             return self._commit_if_due(utterance, now)
-        if now - utterance.speech_end < _PAUSE:
+        pause = _PAUSE_OVER_REPLY if utterance.needs_resolving else _PAUSE
+        if now - utterance.speech_end < pause:
             return []
         self._state = _State.PAUSED
         self._pause += 1

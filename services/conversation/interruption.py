@@ -15,7 +15,13 @@ _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 # dialogue acts, plus the fillers that learners make while they listen.
 BACKCHANNELS = frozenset(
     "ah aha aw cool er erm exactly fine good great ha haha hm hmm huh interesting m mhm mm mmm mmhm"
-    " nice oh ok okay right sure true uh uhhuh uhuh um wow yah ya yeah yep yes yup".split()
+    " nice oh ok okay really right sure true uh uhhuh uhuh um wow yah ya yeah yep yes yup".split()
+)
+
+# The same in more words than one.
+_PHRASES = re.compile(
+    r"\b(?:i see|i know|i got it|got it|of course|all right|that's (?:right|true|good)|very good|"
+    r"makes sense|sounds good)\b"
 )
 
 # One of these alone is enough to take the floor: to stop, to doubt, to ask again.
@@ -27,8 +33,10 @@ STOP_WORDS = frozenset(
 # Words that repeat what was just played, this many in a row and more, are its echo.
 _ECHO_WORDS = 3
 
-# A single other word said quickly is a cough or a noise that the recognizer made a word of.
+# A single other word said quickly is a cough or a noise that the recognizer made a word of; so are
+# two where there was no time for two ("Mhm" is written "Come on").
 SHORT_NOISE_MS = 600
+_TWO_WORDS_MS = 450
 
 
 class Meaning(Enum):
@@ -53,10 +61,10 @@ def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float 
         text: the learner's words so far.
         said: the tutor's words that may be in the air, to know their echo.
         final: no more words will come.
-        speech_ms: how long the learner has been speaking.
+        speech_ms: how long the learner has been speaking, or spoke.
 
-    Two words that are not backchannels, or one that stops a speaker, take the floor. Without
-    either, nothing is decided before the words are final.
+    Two different words that are not backchannels, and took their time, or one that stops a speaker,
+    take the floor. Without either, nothing is decided before the words are final.
     """
     words = words_of(text)
     if _is_within(words, words_of(said)):
@@ -65,8 +73,9 @@ def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float 
             return Meaning.BACKCHANNEL
         if len(words) == _ECHO_WORDS - 1 and not final:
             return Meaning.UNCLEAR
-    real = [word for word in words if word not in BACKCHANNELS]
-    if len(real) >= 2 or any(word in STOP_WORDS for word in real):
+    # Each counts once: a recognizer writes a noise as the same word again and again.
+    real = set(words_of(_PHRASES.sub(" ", " ".join(words)))) - BACKCHANNELS
+    if real & STOP_WORDS or (len(real) >= 2 and speech_ms > _TWO_WORDS_MS):
         return Meaning.INTERRUPTION
     if not final:
         return Meaning.UNCLEAR if real or not words else Meaning.BACKCHANNEL

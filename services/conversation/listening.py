@@ -32,6 +32,7 @@ class Listening:
         self.began_ms = 0
         self.decide_at: float | None = None
         self._began_at = 0.0
+        self._spoke_ms: float | None = None
         self._words = ""
 
     def began(self, now: float, at_ms: int, *, over_reply: bool, counts: bool = False) -> None:
@@ -41,11 +42,13 @@ class Listening:
         self.unresolved = over_reply
         self.counts = counts
         self._began_at = now
+        self._spoke_ms = None
         self._words = ""
 
-    def stopped(self) -> None:
-        """Speech stopped, perhaps only for a pause."""
+    def stopped(self, at_ms: int) -> None:
+        """Speech stopped, at `at_ms` of the session's time line, perhaps only for a pause."""
         self.speaking = False
+        self._spoke_ms = max(0, at_ms - self.began_ms)
 
     def wait_for_words(self, now: float) -> None:
         """A decision is due some time from now, if no words make it before."""
@@ -79,7 +82,8 @@ class Listening:
 
         A backchannel is one only when it is over: more may follow "yeah".
         """
-        spoke_ms = (now - self._began_at) * 1000
+        # Words come later than the speech that they are of.
+        spoke_ms = (now - self._began_at) * 1000 if self._spoke_ms is None else self._spoke_ms
         found = meaning(self._words, said=said, final=final, speech_ms=spoke_ms)
         if found is Meaning.BACKCHANNEL and (self.speaking or not (final or self._words)):
             return Meaning.UNCLEAR

@@ -64,7 +64,7 @@ def on_speech_ended(session: SessionState, at_ms: int, now: float) -> None:
     """The learner is silent, perhaps only for a pause."""
     ended = conversation_pb2.SpeechEnded(at_ms=at_ms)
     session.send(messages.Response(turn=session.spoken_turn, speech_ended=ended))
-    session.listening.stopped()
+    session.listening.stopped(at_ms)
     if session.state is State.PAUSED:
         session.listening.wait_for_words(now)
         _decide(session, now, final=False)
@@ -86,8 +86,7 @@ def on_transcript(session: SessionState, message: ai_pb2.EngineTranscript, now: 
 
 def on_dropped(session: SessionState, now: float) -> None:
     """What was heard was nothing."""
-    session.listening.under_way = session.listening.unresolved = False
-    session.listening.stopped()
+    session.listening.forget()
     _resume(session, now)
 
 

@@ -30,6 +30,17 @@ MIDDLE = pause_policy(0.5)
         "I bought apples,",
         "I bought apples and...",
         "Wait a minute",
+        "One moment.",
+        "Let me think about that for a moment.",
+        "Let me see now.",
+        "How can I say this?",
+        # As the recognizer writes what breaks off: with a period.
+        "I stayed at home and.",
+        "I like it because.",
+        "Yesterday I bought a.",
+        "I went there with my.",
+        "To dangers of.",
+        "In order to work, if.",
     ],
 )
 def test_words_that_promise_more_hold_the_floor(words: str):
@@ -37,7 +48,18 @@ def test_words_that_promise_more_hold_the_floor(words: str):
 
 
 @pytest.mark.parametrize(
-    "words", ["", "I like to cook.", "Yes.", "I think so.", "This one is for you.", "Who is he?"]
+    "words",
+    [
+        "",
+        "I like to cook.",
+        "Yes.",
+        "I think so.",
+        "This one is for you.",
+        "Who is he?",
+        "Where are you from?",
+        "Yes, I am.",
+        "Let me see the menu.",
+    ],
 )
 def test_finished_words_do_not(words: str):
     assert not holds_floor(words)

@@ -14,7 +14,30 @@ def test_listeners_noises_are_backchannels(text: str):
     "text", ["wait", "Stop!", "No.", "yeah but", "sorry", "I think so", "what?"]
 )
 def test_these_take_the_floor_at_once(text: str):
+    assert meaning(text, speech_ms=500) is Meaning.INTERRUPTION
+
+
+@pytest.mark.parametrize("text", ["wait", "Stop!", "No.", "sorry", "what?"])
+def test_one_word_that_stops_needs_no_time(text: str):
     assert meaning(text) is Meaning.INTERRUPTION
+
+
+@pytest.mark.parametrize("text", ["I see.", "Got it", "Of course. Of course.", "Oh, really?"])
+def test_backchannels_may_have_two_words(text: str):
+    assert meaning(text, final=True, speech_ms=700) is Meaning.BACKCHANNEL
+
+
+def test_a_phrase_that_goes_on_is_none():
+    assert meaning("I see a cat", speech_ms=700) is Meaning.INTERRUPTION
+
+
+# What the default recognizer writes for "Mhm.", "Mm-hmm." and "Oh." of the default voice.
+@pytest.mark.parametrize(
+    ("text", "speech_ms"), [("Come on.", 367), ("Mama. Mama.", 323), ("L. l. l.", 273)]
+)
+def test_words_for_which_there_was_no_time_are_none(text: str, speech_ms: float):
+    assert meaning(text, speech_ms=speech_ms) is Meaning.UNCLEAR
+    assert meaning(text, final=True, speech_ms=speech_ms) is Meaning.BACKCHANNEL
 
 
 @pytest.mark.parametrize("text", ["", "tea", "because"])
@@ -32,4 +55,4 @@ def test_an_echo_of_three_words_is_the_tutor_and_two_may_be():
     assert meaning("like to eat", said=said) is Meaning.BACKCHANNEL
     assert meaning("to eat", said=said) is Meaning.UNCLEAR
     assert meaning("to eat", said=said, final=True, speech_ms=500) is Meaning.INTERRUPTION
-    assert meaning("like to drink", said=said) is Meaning.INTERRUPTION
+    assert meaning("like to drink", said=said, speech_ms=700) is Meaning.INTERRUPTION

@@ -23,7 +23,7 @@ def test_an_utterance_under_way_is_not_settled_but_its_turns_own_is():
     line.came(10_000, 110.0)
     listening.began(107.0, 7_000, over_reply=True)
     assert line.settle(4_000, listening) == 7_000
-    listening.stopped()
+    listening.stopped(9_000)
     assert line.settle(4_000, listening) == 7_000
     assert line.settle(7_500, listening) == 7_500
 
