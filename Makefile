@@ -73,6 +73,15 @@ test-e2e: tested ## run the tests in a real browser alone
 test-postgresql: dev ## run the services' contract tests with their data in PostgreSQL
 	@$(BIN)/pytest -n logical --dist loadgroup --postgresql tests/contract $(ARGS)
 
+# The hundred kills take some twenty minutes.
+.PHONY: test-fault
+test-fault: dev ## kill services, PostgreSQL and Redis under live talks, keep S3 away (FAULTS=100, FAULT_SEED=1)
+	@FAULTS=$(or $(FAULTS),100) FAULT_SEED=$(or $(FAULT_SEED),1) $(BIN)/pytest -s tests/fault $(ARGS)
+
+.PHONY: test-soak
+test-soak: dev ## mixed load, a third broken off: memory, files and tasks stay flat (ARGS="--seconds 7200" for two hours)
+	@$(PYTHON) -m tests.fault.soak $(ARGS)
+
 .PHONY: test-web
 test-web: dev ## run the web page's component tests alone (ARGS="session" chooses)
 	@$(PYTHON) -m tools.web test $(ARGS)

@@ -73,6 +73,11 @@ class PostgresServer:
         """The server's own database, as libpq names it."""
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended since."""
+        return bool(self._pid)
+
     def up(self) -> None:
         """Start it, or start it again, and wait until it answers."""
         settings = {

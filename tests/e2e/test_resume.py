@@ -26,7 +26,7 @@ from parley.history.v1 import history_pb2
 from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure
-from tests.e2e.cut_line import Line, line
+from tests.fault.line import Line, line
 from tests.e2e.steady_learner import SteadyLearner
 from tests.stack import Stack
 

@@ -1,0 +1,115 @@
+"""Parley on real servers, each of which can go away: PostgreSQL, Redis, S3.
+
+PostgreSQL is as durable as where people run it. The S3 server keeps its objects in memory, so it is
+the line to it that breaks.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+from uuid import uuid4
+
+from launcher.supervision import State, statuses_now
+from tests import s3
+from tests.fault.line import LineBeside, line_beside
+from tests.postgres import PostgresServer
+from tests.redis import RedisServer, empty
+from tests.stack import Stack
+
+PROGRAMS = ("user", "conversation", "ai", "history", "media", "gateway")
+SERVERS = ("postgresql", "redis")
+FLUSH = "flush"
+
+_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "id",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What runs, and what can be done to it. Every method blocks."""
+
+    stack: Stack
+    postgres: PostgresServer
+    redis: RedisServer
+    store: LineBeside
+
+    def break_one(self, what: str) -> str:
+        """Kill a program or a server and have it back, or empty Redis; return what was done."""
+        if what == FLUSH:
+            empty(self.redis.url)
+            return "FLUSHALL"
+        if what == "postgresql":
+            self.postgres.kill(signal.SIGKILL)
+            self.postgres.up()
+        elif what == "redis":
+            self.redis.kill(signal.SIGKILL)
+            self.redis.up()
+        else:
+            self._wait_until_steady(what)
+            self.stack.kill(what)
+            self.stack.wait_until_healthy(what)
+        return f"kill {what}"
+
+    def heal(self) -> None:
+        """Have everything back and well."""
+        if not self.postgres.running:
+            self.postgres.up()
+        if not self.redis.pid:
+            self.redis.up()
+        self.store.mend()
+        for program in PROGRAMS:
+            self.stack.wait_until_healthy(program)
+
+    def _wait_until_steady(self, program: str) -> None:
+        """Wait while a program has only just started: supervisord would hold it back for long."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            status = statuses_now(self.stack.folder).get(program)
+            if status is not None and status.state is State.RUNNING:
+                return
+            time.sleep(0.1)
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    """Run one in `folder`, whose path must be short."""
+    bucket = f"parley-{uuid4().hex}"
+    with (
+        patch.dict("os.environ", _CREDENTIALS),
+        PostgresServer.start(durable=True) as postgres,
+        postgres.database() as database,
+        RedisServer.start() as redis,
+        s3.S3Server.start() as store,
+        line_beside(store.port) as (cable, port),
+    ):
+        s3.client(store.url).create_bucket(Bucket=bucket)
+        settings = {
+            **_CREDENTIALS,
+            "PARLEY_POSTGRESQL_URL": database,
+            "PARLEY_REDIS_URL": redis.url,
+            "PARLEY_MEDIA_STORE_URL": f"s3://{bucket}/parley",
+            "PARLEY_MEDIA_STORE_ENDPOINT": f"http://127.0.0.1:{port}",
+            # What is left of a broken recording is completed while somebody still looks.
+            "PARLEY_MEDIA_RESUME_SECONDS": "15",
+            "PARLEY_MEDIA_SWEEP_SECONDS": "1",
+            "PARLEY_USER_BCRYPT_COST": "4",
+            # Whoever builds the page meanwhile takes files away that a gateway which starts again
+            # would read.
+            "PARLEY_GATEWAY_WEB_DIR": str(folder / "no-page"),
+        }
+        with Stack(folder / "d", settings=settings) as stack:
+            one = World(stack, postgres, redis, cable)
+            yield one
+            if not postgres.running:
+                # The block's end drops the database.
+                postgres.up()
