@@ -1,4 +1,4 @@
-"""Events that come by way of Redis have the same effect as those that are called, once each."""
+"""Events have one effect, or come back with the reason, by way of Redis and by call."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 
 from parley.history.v1 import history_pb2 as pb
 from services.common.clock import SystemClock
 from services.common.errors import ParleyError, Unavailable
-from services.common.outbox import OutboxEvent
+from services.common.outbox import OutboxEvent, Publish
 from services.common.redis.connection import connected
 from services.common.redis.streams import StreamPolicy, StreamPublisher
 from services.common.refusals import EventsRefusedError
+from services.conversation.adapters.history import HistoryPublisher
 from tests.contract.history.conftest import History, Serve, Told
 from tests.redis import empty
 
@@ -44,10 +46,31 @@ async def sender(redis_url: str) -> AsyncIterator[StreamPublisher]:
             await asyncio.wait({hearing})
 
 
+class Calling:
+    """Calls history as the conversation service does."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    async def Ingest(self, request: pb.IngestRequest) -> pb.IngestResponse:
+        return await self._history.ingest(*request.events)
+
+
 @pytest.fixture
 async def history(serve_history: Serve, redis_url: str) -> AsyncIterator[History]:
     async with serve_history(redis_url=redis_url) as found:
         yield found
+
+
+@pytest.fixture(params=["redis", "call"])
+async def publish(
+    request: pytest.FixtureRequest, history: History, redis_url: str
+) -> AsyncIterator[Publish]:
+    if request.param == "call":
+        yield HistoryPublisher(cast("Any", Calling(history))).publish
+        return
+    async with sender(redis_url) as publisher:
+        yield publisher.publish
 
 
 async def said(history: History, told: Told) -> list[str]:
@@ -65,38 +88,35 @@ async def keep_sending(publisher: StreamPublisher, *events: OutboxEvent) -> None
             continue
 
 
-async def test_when_the_sender_goes_on_it_is_stored(history: History, redis_url: str, tell):
+async def test_when_the_sender_goes_on_it_is_stored(history: History, publish: Publish, tell):
     told = tell()
-    async with sender(redis_url) as publisher:
-        await publisher.publish(outboxed(told.started(), told.turn(1, "hello")))
-        assert await said(history, told) == ["hello"]
+    await publish(outboxed(told.started(), told.turn(1, "hello")))
+    assert await said(history, told) == ["hello"]
 
 
 async def test_sent_twice_and_in_any_order_it_has_one_effect(
-    history: History, redis_url: str, tell
+    history: History, publish: Publish, tell
 ):
     told = tell()
     events = outboxed(told.started(), *(told.turn(i, f"turn {i}") for i in range(1, 9)))
     events = [*events, *events]
     random.Random(6).shuffle(events)
-    async with sender(redis_url) as publisher:
-        for each in events:
-            await publisher.publish([each])
+    for each in events:
+        await publish([each])
     assert await said(history, told) == [f"turn {i}" for i in range(1, 9)]
 
 
 async def test_a_poisoned_event_comes_back_with_its_reason_and_the_others_are_stored(
-    history: History, redis_url: str, tell
+    history: History, publish: Publish, tell
 ):
     told = tell()
     good = outboxed(told.started(), told.turn(1, "hello"), told.turn(2, "good bye"))
     garbage = OutboxEvent("c", "told", b"\xff\xff")
     lawless = OutboxEvent("c", "told", pb.ConversationEvent(event_id="?").SerializeToString())
     (taken,) = outboxed(told.turn(1, "another first turn"))
-    async with sender(redis_url) as publisher:
-        await publisher.publish(good[:2])
-        with pytest.raises(EventsRefusedError) as caught:
-            await publisher.publish([garbage, lawless, taken, good[2]])
+    await publish(good[:2])
+    with pytest.raises(EventsRefusedError) as caught:
+        await publish([garbage, lawless, taken, good[2]])
     refusals = caught.value.refusals
     assert list(refusals) == [garbage.event_id, lawless.event_id, taken.event_id]
     reasons = [why.split(":")[0] for why in refusals.values()]
@@ -116,9 +136,3 @@ async def test_emptied_at_any_moment_no_turn_is_lost(history: History, redis_url
                 await asyncio.to_thread(empty, redis_url)
             await sending
     assert await said(history, told) == [f"turn {i}" for i in range(1, 13)]
-
-
-async def test_calls_are_taken_as_well(history: History, tell):
-    told = tell()
-    assert (await history.ingest(told.started(), told.turn(1, "hello"))).stored == 2
-    assert await said(history, told) == ["hello"]
