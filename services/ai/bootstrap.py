@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -18,6 +19,7 @@ from services.ai.adapters.parts import Parts
 from services.ai.adapters.registry import LocalRuntime
 from services.ai.assessment.corrector import Corrector, RewritingCorrector
 from services.ai.assessment.scripted import ScriptedCorrector
+from services.ai.budgets import Budgets, Spent
 from services.ai.capabilities import LanguageModel, ProviderError
 from services.ai.catalogue import Catalogue, EngineEntry
 from services.ai.compute import ComputePool
@@ -42,6 +44,7 @@ from services.ai.metrics import EngineMetrics
 from services.ai.script import Script
 from services.ai.servicer import ACCESS, AiServicer
 from services.ai.settings import AiSettings
+from services.common.clock import SystemClock
 from services.common.service import Application, GrpcService, Runtime
 
 _log = structlog.get_logger(__name__)
@@ -76,7 +79,11 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
             warming = asyncio.create_task(builder.warm_correctors())
             closing.push_async_callback(_stop, warming)
 
-        servicer = AiServicer(catalogue, EngineMetrics(runtime.metrics.registry))
+        daily = Spent(
+            settings.daily_audio_seconds, settings.daily_tokens, settings.daily_characters
+        )
+        budgets = Budgets(daily, settings.data_dir / "budgets", SystemClock())
+        servicer = AiServicer(catalogue, EngineMetrics(runtime.metrics.registry), budgets)
         yield Application(
             services=(
                 GrpcService.of(
@@ -157,6 +164,13 @@ class _Builder:
             return self._scripted()
         part = _BUILT_IN.get(name) or self._file.engines[name]
         entry = EngineEntry(name, self._title(name, part), capacity=self._capacity(part))
+        elsewhere = self._first_elsewhere(part)
+        entry.metered = bool(elsewhere) if part.metered is None else part.metered
+        entry.price = (
+            max((each.usd_per_audio_hour for each in elsewhere), default=0.0),
+            max((each.usd_per_million_tokens for each in elsewhere), default=0.0),
+            max((each.usd_per_million_characters for each in elsewhere), default=0.0),
+        )
         # What it would be made of, where it cannot be made.
         if part.speech_model:
             entry.language_model = part.speech_model[0]
@@ -189,7 +203,10 @@ class _Builder:
             language_model=language_models[0].name,
             synthesizer=synthesizers[0].name,
         )
-        language_model = _one(language_models, FallbackLanguageModel)
+        language_model = _one(
+            language_models,
+            partial(FallbackLanguageModel, hedge_after_s=part.hedge_after_ms / 1000),
+        )
         models = PipelineModels(
             voice_activity=voice_activity,
             turn_detector=turn_detector.provider,
@@ -205,6 +222,11 @@ class _Builder:
         entry.synthesizer = names.synthesizer
         entry.corrector = self._corrector(language_models[0])
         self._to_warm.setdefault(id(language_models[0].provider), engine)
+        if entry.metered:
+            chains = (recognizers, language_models, synthesizers)
+            self._catalogue.metered.update(
+                each.name for chain in chains for each in chain if self._is_elsewhere(each.name)
+            )
         _offer(self._catalogue.recognizers, recognizers)
         _offer(self._catalogue.language_models, language_models)
         _offer(self._catalogue.synthesizers, synthesizers)
@@ -292,6 +314,10 @@ class _Builder:
             file.synthesizers.get(part.synthesizer[0]),
         )
         return [each for each in first if each is not None]
+
+    def _is_elsewhere(self, name: str) -> bool:
+        file = self._file
+        return any(name in of for of in (file.recognizers, file.language_models, file.synthesizers))
 
     def _close_at_the_end(self, model: LanguageModel) -> None:
         # Providers elsewhere are closed with the parts; this frees the local weights.

@@ -29,6 +29,8 @@ class EngineEntry:
     """An engine on offer. ``engine`` is None while it cannot serve; ``problem`` says why.
 
     ``capacity`` is how many live sessions its models and this machine carry; 0: unbounded.
+    ``metered``: learners' daily budgets pay for it. ``price`` is what its first choices cost in US
+    dollars: an hour heard, a million tokens made, a million characters spoken.
     """
 
     name: str
@@ -41,6 +43,8 @@ class EngineEntry:
     language_model: str = ""
     synthesizer: str = ""
     corrector: Corrector | None = None
+    metered: bool = False
+    price: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def description(self) -> EngineDescription | None:
@@ -59,6 +63,8 @@ class Catalogue:
     recognizers: dict[str, Recognizer] = field(default_factory=dict)
     language_models: dict[str, LanguageModel] = field(default_factory=dict)
     synthesizers: dict[str, Synthesizer] = field(default_factory=dict)
+    metered: set[str] = field(default_factory=set)
+    """Names of the single providers for which learners' daily budgets pay."""
 
     def entry(self, name: str) -> EngineEntry:
         """Return the engine ``name``, or the default one where it is empty.
@@ -109,16 +115,16 @@ class Catalogue:
         """Return a language model and its name. Raises ``InvalidArgument``."""
         return _pick(self.language_models, name, "language model")
 
-    def synthesizer_for(self, voice: str) -> Synthesizer:
-        """Return the first synthesizer that has ``voice``, or the default one where it is empty.
+    def synthesizer_for(self, voice: str) -> tuple[str, Synthesizer]:
+        """Return the first synthesizer that has ``voice``, and its name; the default one for none.
 
         Raises ``InvalidArgument`` (UNKNOWN_VOICE).
         """
         if not voice:
-            return _pick(self.synthesizers, "", "synthesizer")[1]
-        for synthesizer in self.synthesizers.values():
+            return _pick(self.synthesizers, "", "synthesizer")
+        for name, synthesizer in self.synthesizers.items():
             if any(known.id == voice for known in synthesizer.capabilities.voices):
-                return synthesizer
+                return name, synthesizer
         raise _no_voice(voice)
 
 

@@ -126,7 +126,8 @@ class Elsewhere(_Part):
     """What every provider elsewhere can be told.
 
     ``first_timeout_s`` is how long an answer may take to begin, ``next_timeout_s`` how long it may
-    stand still then. ``max_sessions`` bounds conversations at once.
+    stand still then. ``max_sessions`` bounds conversations at once. ``price`` is a note; the three
+    prices are what a comparison estimates costs with.
     """
 
     connect_timeout_s: float = Field(3.0, gt=0, le=60)
@@ -134,6 +135,9 @@ class Elsewhere(_Part):
     next_timeout_s: float = Field(5.0, gt=0, le=120)
     max_sessions: int = Field(64, ge=1, le=10_000)
     price: str = Field("", max_length=200)
+    usd_per_audio_hour: float = Field(0.0, ge=0, le=10_000)
+    usd_per_million_tokens: float = Field(0.0, ge=0, le=100_000)
+    usd_per_million_characters: float = Field(0.0, ge=0, le=100_000)
 
 
 class RemotePart(Elsewhere):
@@ -328,7 +332,10 @@ class EnginePart(_Part):
 
     Or a ``speech_model`` that does all three; its ``language_model``, where one is named, then only
     looks for mistakes. ``turn_taking`` is what hears speech and its end. ``capacity`` is how many
-    conversations it carries at once; 0 is what its parts carry.
+    conversations it carries at once; 0 is what its parts carry. ``hedge_after_ms`` is how long the
+    first word may take before the next language model is asked too; 0: it must fail first.
+    ``metered`` is whether learners' daily budgets pay for it; unset: where a first choice is
+    elsewhere.
     """
 
     title: str = Field("", max_length=200)
@@ -337,6 +344,8 @@ class EnginePart(_Part):
     language_model: Chain = (LOCAL,)
     synthesizer: Chain = (LOCAL,)
     speech_model: Names = ()
+    hedge_after_ms: int = Field(0, ge=0, le=60_000)
+    metered: bool | None = None
     capacity: int = Field(0, ge=0, le=10_000)
     price: str = Field("", max_length=200)
 

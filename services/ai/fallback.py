@@ -13,6 +13,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import zip_longest
 from typing import Generic, TypeVar
 
@@ -35,6 +36,7 @@ from services.ai.capabilities import (
     Transcript,
 )
 from services.ai.circuit import Circuit
+from services.ai.hedging import race
 from services.ai.streams import closable
 
 _log = structlog.get_logger(__name__)
@@ -92,8 +94,13 @@ def _switched(switch: Switch) -> None:
 class FallbackLanguageModel:
     """A language model made of several, the first choice first."""
 
-    def __init__(self, models: Sequence[Named[LanguageModel]]) -> None:
+    def __init__(self, models: Sequence[Named[LanguageModel]], hedge_after_s: float = 0.0) -> None:
+        """``hedge_after_s``: how long the first word may take before the next is asked too.
+
+        0: the next is asked only when the one before has failed.
+        """
         self._models = tuple(models)
+        self._hedge_after_s = hedge_after_s
 
     @property
     def writing(self) -> int:
@@ -115,7 +122,7 @@ class FallbackLanguageModel:
 
         The others' places are taken when they are needed.
         """
-        writing = FallbackWriting(self._models)
+        writing = FallbackWriting(self._models, self._hedge_after_s)
         writing.take_place()
         return writing
 
@@ -131,8 +138,9 @@ class FallbackLanguageModel:
 class FallbackWriting:
     """One conversation that moves on when its model fails."""
 
-    def __init__(self, models: Sequence[Named[LanguageModel]]) -> None:
+    def __init__(self, models: Sequence[Named[LanguageModel]], hedge_after_s: float = 0.0) -> None:
         self._models = models
+        self._hedge_after_s = hedge_after_s
         self._open: dict[str, LanguageModelSession] = {}
 
     def take_place(self) -> None:
@@ -168,7 +176,11 @@ class FallbackWriting:
             session = self._session(Named(name, model))
             return session.stream(messages, options)
 
-        written = _first_that_begins(self._models, begin, Capability.LANGUAGE_MODEL)
+        written = (
+            _hedged(self._models, begin, Capability.LANGUAGE_MODEL, self._hedge_after_s)
+            if self._hedge_after_s
+            else _first_that_begins(self._models, begin, Capability.LANGUAGE_MODEL)
+        )
         async with aclosing(closable(written)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -289,6 +301,41 @@ async def _first_that_begins(
             # Also what was cut short by an interruption: it did begin.
             if begun and not failed:
                 each.circuit.succeeded()
+
+
+async def _hedged(
+    providers: Sequence[Named[P]],
+    begin: Callable[[P, str], AsyncIterator[T]],
+    capability: Capability,
+    after_s: float,
+) -> AsyncIterator[T]:
+    """Yield what the first that begins gives, asking the next whenever the last is late."""
+    asked = [each for each, _ in _in_turn(providers, capability)]
+    late: list[int] = []
+
+    def failed(index: int, error: Exception) -> bool:
+        assert isinstance(error, ProviderError)
+        following = asked[index + 1] if index + 1 < len(asked) else None
+        return _moves_on(asked[index], following, error, capability)
+
+    def won(index: int) -> None:
+        asked[index].circuit.succeeded()
+        why = f"no first word within {round(1000 * after_s)} ms"
+        for slow in late:
+            if slow != index:
+                _switched(Switch(capability, asked[slow].name, asked[index].name, why))
+
+    racing = race(
+        [partial(begin, each.provider, each.name) for each in asked],
+        after_s,
+        on_failure=failed,
+        on_late=late.append,
+        on_win=won,
+        failures=ProviderError,
+    )
+    async with aclosing(closable(racing)) as items:
+        async for item in items:
+            yield item
 
 
 def _in_turn(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.ai.engine import EngineOutput, Notice, ReplyAudio, ReplyEnded, TurnCommitted
 
 # From speculation's zero to a loaded machine's ten seconds.
+_REMEMBERED = 50
 _STAGE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 
 
@@ -40,6 +44,17 @@ class EngineMetrics:
             registry=registry,
         )
 
+        # What `parley engines` shows: the last turns of each engine.
+        self._silences: dict[str, deque[float]] = {}
+
+    def seen_latency_ms(self, engine: str) -> int:
+        """Return the median silence before a reply of the last turns; 0 where there was none."""
+        seen = self._silences.get(engine)
+        return round(statistics.median(seen)) if seen else 0
+
+    def _note_silence(self, engine: str, silence_ms: float) -> None:
+        self._silences.setdefault(engine, deque(maxlen=_REMEMBERED)).append(silence_ms)
+
     def session_opened(self, engine: str) -> None:
         """Count a session that begins."""
         self._sessions.labels(engine).inc()
@@ -52,6 +67,8 @@ class EngineMetrics:
         """Count what ``output`` tells of."""
         match output:
             case ReplyAudio(stages=stages):
+                if stages:
+                    self._note_silence(engine, sum(stage.duration_ms for stage in stages))
                 for stage in stages:
                     self._stages.labels(engine, stage.kind.value).observe(stage.duration_ms / 1000)
             case TurnCommitted(source=source):

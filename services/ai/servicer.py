@@ -12,6 +12,7 @@ from parley.ai.v1 import ai_pb2
 from parley.ai.v1.ai_pb2_grpc import AiServiceServicer
 from services.ai import translate
 from services.ai.audio import ms_of_samples
+from services.ai.budgets import Budgets, Spent
 from services.ai.capabilities import (
     GenerationOptions,
     Message,
@@ -27,6 +28,7 @@ from services.ai.servicers.assessing import assess
 from services.ai.servicers.live import converse
 from services.ai.servicers.transcribing import transcribe
 from services.common.access import Access, service, user_or_service
+from services.common.call_context import caller_or_none
 from services.common.errors import InvalidArgument, ResourceExhausted, Unavailable
 
 ACCESS: dict[str, Access] = {
@@ -59,22 +61,24 @@ _RETRY_AFTER_S = 2.0
 class AiServicer(AiServiceServicer):
     """Engines as live sessions, and their parts one by one."""
 
-    def __init__(self, catalogue: Catalogue, metrics: EngineMetrics) -> None:
+    def __init__(self, catalogue: Catalogue, metrics: EngineMetrics, budgets: Budgets) -> None:
         self._catalogue = catalogue
         self._metrics = metrics
+        self._budgets = budgets
 
     async def Converse(self, request_iterator: object, context: _Context) -> None:
         """Serve one live session."""
-        await converse(self._catalogue, self._metrics, context)
+        await converse(self._catalogue, self._metrics, self._budgets, context)
 
     async def Transcribe(self, request_iterator: object, context: _Context) -> None:
         """Recognise a recording."""
         with _provider_errors(FailureReason.RECOGNIZER):
-            await transcribe(self._catalogue, context)
+            await transcribe(self._catalogue, self._payer, self._budgets, context)
 
     async def Generate(self, request: ai_pb2.GenerateRequest, context: _Context) -> None:
         """Stream text of a language model."""
-        _, model = self._catalogue.language_model(request.model)
+        name, model = self._catalogue.language_model(request.model)
+        user = self._payer(name)
         messages = [Message(_ROLES[each.role], each.text) for each in request.messages]
         if messages[-1].role is Role.ASSISTANT:
             raise InvalidArgument(
@@ -87,19 +91,21 @@ class AiServicer(AiServiceServicer):
             )
         with _provider_errors(FailureReason.LANGUAGE_MODEL):
             session = model.open()
+            pieces = 0
             try:
-                pieces = 0
                 async for piece in session.stream(messages, options):
                     pieces += 1
                     await context.write(ai_pb2.GenerateResponse(text=piece))
             finally:
                 session.close()
+                self._budgets.add(user, Spent(tokens=pieces))
         usage = ai_pb2.Usage(output_tokens=pieces)
         await context.write(ai_pb2.GenerateResponse(usage=usage, final=True))
 
     async def Synthesize(self, request: ai_pb2.SynthesizeRequest, context: _Context) -> None:
         """Stream speech for a text."""
-        synthesizer = self._catalogue.synthesizer_for(request.voice)
+        name, synthesizer = self._catalogue.synthesizer_for(request.voice)
+        self._budgets.add(self._payer(name), Spent(characters=len(request.text)))
         rate_hz = synthesizer.capabilities.sample_rate_hz
         estimated = synthesizer.capabilities.word_timing is not WordTiming.ALIGNED
         speed = request.speech_rate if request.HasField("speech_rate") else _RATE
@@ -124,6 +130,18 @@ class AiServicer(AiServiceServicer):
                         )
                     )
 
+    def _payer(self, provider: str) -> str:
+        """Return the learner whose budget pays for ``provider``; empty where nobody's does.
+
+        Raises ``ResourceExhausted`` (DAILY_BUDGET_SPENT) where nothing is left of it.
+        """
+        learner = caller_or_none()
+        user = learner.user_id if learner is not None else ""
+        if provider not in self._catalogue.metered:
+            return ""
+        self._budgets.check(user)
+        return user
+
     async def Assess(self, request_iterator: object, context: _Context) -> ai_pb2.AssessResponse:
         """Find what to correct in an utterance."""
         with _provider_errors(FailureReason.LANGUAGE_MODEL):
@@ -134,7 +152,7 @@ class AiServicer(AiServiceServicer):
     ) -> ai_pb2.ListEnginesResponse:
         """List the engines, the default first."""
         engines = [
-            _engine_info(entry, default=index == 0)
+            _engine_info(entry, self._metrics.seen_latency_ms(entry.name), default=index == 0)
             for index, entry in enumerate(self._catalogue.engines.values())
         ]
         return ai_pb2.ListEnginesResponse(engines=engines)
@@ -165,7 +183,7 @@ class AiServicer(AiServiceServicer):
         return ai_pb2.ListVoicesResponse(voices=voices.values())
 
 
-def _engine_info(entry: EngineEntry, *, default: bool) -> ai_pb2.EngineInfo:
+def _engine_info(entry: EngineEntry, seen_latency_ms: int, *, default: bool) -> ai_pb2.EngineInfo:
     info = ai_pb2.EngineInfo(
         name=entry.name,
         description=entry.title,
@@ -177,7 +195,12 @@ def _engine_info(entry: EngineEntry, *, default: bool) -> ai_pb2.EngineInfo:
         synthesizer=entry.synthesizer,
         capacity=entry.capacity,
         sessions=entry.sessions,
+        seen_latency_ms=seen_latency_ms,
     )
+    if any(entry.price):
+        info.price.audio_hour, info.price.million_tokens, info.price.million_characters = (
+            entry.price
+        )
     description = entry.description
     if description is not None:
         info.capabilities.CopyFrom(translate.capabilities(description.capabilities))

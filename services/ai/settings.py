@@ -61,6 +61,20 @@ class AiSettings(ServiceSettings):
         description="Look for mistakes in what learners say, after the turn: see engines.md. At a "
         "provider elsewhere that is one more short request for each sentence.",
     )
+    daily_audio_seconds: int = Field(
+        0,
+        ge=0,
+        description="Seconds of speech that a learner may have heard a day by engines that are not "
+        "on this machine; 0: as much as they like. See engines.md.",
+    )
+    daily_tokens: int = Field(
+        0, ge=0, description="Tokens that such engines may write for a learner a day; 0: no limit."
+    )
+    daily_characters: int = Field(
+        0,
+        ge=0,
+        description="Characters that such engines may speak to a learner a day; 0: no limit.",
+    )
     speech_threads: int = Field(
         max(1, _CORES), ge=1, le=64, description="Speech models that may run at the same time."
     )

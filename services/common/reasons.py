@@ -303,6 +303,13 @@ _CONVERSATION = (
         "Retry after the time given.",
     ),
     ReasonEntry(
+        "DAILY_BUDGET_SPENT",
+        Code.RESOURCE_EXHAUSTED,
+        "The learner's budget of speech, tokens or characters for this day is used up, for engines "
+        "that are paid for; `budget` in the metadata says which.",
+        "Talk with an engine of this machine, or come back at the time given.",
+    ),
+    ReasonEntry(
         "NO_LIVE_SESSION",
         Code.NOT_FOUND,
         "No live conversation has this id; it ended, or another instance has it.",

@@ -480,6 +480,7 @@ class LiveSession:
             next_turn=session.turn_number if session else plan.next_turn,
             captions_only=plan.start.captions_only,
             recent_corrections=plan.corrections,
+            user_id=plan.user_id,
         )
         if plan.start.HasField("speech_rate"):
             start.speech_rate = plan.start.speech_rate

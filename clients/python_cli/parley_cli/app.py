@@ -14,7 +14,7 @@ import typer.main
 
 from parley_cli import __version__
 from parley_cli.client.endpoint import DEFAULT_SERVER
-from parley_cli.commands import account, catalog, doctor, history, speech, talk
+from parley_cli.commands import account, catalog, compare, doctor, history, speech, talk
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.state import AppState, print_failure, stderr, stdout
 
@@ -102,6 +102,7 @@ talk.add_to(app)
 account.add_to(app)
 history.add_to(app)
 catalog.add_to(app)
+compare.add_to(app)
 speech.add_to(app)
 doctor.add_to(app)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import google.auth.exceptions
@@ -16,8 +16,9 @@ from google.cloud.speech_v2.services.speech.transports import SpeechGrpcAsyncIOT
 from pydantic import SecretStr
 
 from services.ai.adapters import grpc_channel
+from services.ai.adapters.grpc_channel import exchange, failure
 from services.ai.adapters.streamed_recognition import Result, StreamedRecognizer
-from services.ai.capabilities import LEARNER_RATE_HZ, ProviderRefusedError, Word
+from services.ai.capabilities import LEARNER_RATE_HZ, ProviderRefusedError, Word, WordTiming
 from services.ai.engine_file import GoogleSpeech
 
 _ADDRESS = "speech.googleapis.com"
@@ -28,7 +29,9 @@ def recognizer(name: str, part: GoogleSpeech, key: SecretStr | None) -> Streamed
 
     Raises ``ProviderRefusedError`` where Google's client finds no account.
     """
-    return StreamedRecognizer(name, part, GoogleSpeechWire(name, part, key), part.language)
+    timing = WordTiming.ALIGNED if part.word_times else WordTiming.ESTIMATED
+    wire = GoogleSpeechWire(name, part, key)
+    return StreamedRecognizer(name, part, wire, part.language, timing)
 
 
 class GoogleSpeechWire:
@@ -45,10 +48,10 @@ class GoogleSpeechWire:
     async def recognize(self, audio: AsyncIterator[bytes]) -> AsyncGenerator[Result, None]:
         """Send ``audio``; yield what is recognised."""
         with google_failures(self._name):
-            stream = await self._client.streaming_recognize(
-                self._requests(audio), metadata=self._metadata, timeout=None
-            )
-            async for response in stream:
+            call = await self._client.streaming_recognize(metadata=self._metadata, timeout=None)
+        responses = exchange(self._name, call, self._requests(audio), GOOGLE_IS_OVER)
+        async with aclosing(responses):
+            async for response in responses:
                 for result in response.results:
                     if result.alternatives:
                         yield _read(result)
@@ -121,15 +124,20 @@ def key_metadata(key: SecretStr | None) -> list[tuple[str, str]]:
     return [("x-goog-api-key", key.get_secret_value())] if key is not None else []
 
 
+GOOGLE_IS_OVER: tuple[type[Exception], ...] = (
+    *grpc_channel.CALL_IS_OVER,
+    exceptions.GoogleAPICallError,
+)
+"""What Google's clients raise where a call has ended."""
+
+
 @contextmanager
 def google_failures(who: str) -> Iterator[None]:
-    """Tell of what Google's clients raise as ``ProviderError``."""
+    """Tell of what Google's clients raise before a call has begun as ``ProviderError``."""
     try:
-        with grpc_channel.failures(who):
-            yield
+        yield
     except exceptions.GoogleAPICallError as error:
-        code = error.grpc_status_code or grpc.StatusCode.UNKNOWN
-        raise grpc_channel.failure(who, code) from error
+        raise failure(who, error.grpc_status_code or grpc.StatusCode.UNKNOWN) from error
     except google.auth.exceptions.GoogleAuthError as error:
         raise ProviderRefusedError(
             f"{who} has no Google account: set GOOGLE_APPLICATION_CREDENTIALS, or credentials_file"

@@ -14,7 +14,8 @@ from google.cloud.texttospeech_v1.services.text_to_speech.transports import (
 from pydantic import SecretStr
 
 from services.ai.adapters import grpc_channel
-from services.ai.adapters.google_speech import google_failures, key_metadata
+from services.ai.adapters.google_speech import GOOGLE_IS_OVER, google_failures, key_metadata
+from services.ai.adapters.grpc_channel import exchange
 from services.ai.adapters.http_failures import broke_off, unreadable
 from services.ai.adapters.speech import Pieces, chosen, is_speakable, voices_of
 from services.ai.capabilities import SpeechChunk, SynthesizerCapabilities, WordTiming
@@ -78,10 +79,11 @@ class GoogleSynthesizer:
         pieces = Pieces(self._part.sample_rate_hz)
         said = 0
         with google_failures(self._name):
-            stream = await self._client.streaming_synthesize(
-                self._requests(text, voice, speed), metadata=self._metadata, timeout=None
-            )
-            async for response in stream:
+            call = await self._client.streaming_synthesize(metadata=self._metadata, timeout=None)
+        requests = self._requests(text, voice, speed)
+        responses = exchange(self._name, call, requests, GOOGLE_IS_OVER)
+        async with aclosing(responses):
+            async for response in responses:
                 said += len(response.audio_content)
                 if piece := pieces.add(response.audio_content):
                     yield piece

@@ -12,7 +12,7 @@ from riva.client.proto import riva_asr_pb2, riva_audio_pb2, riva_tts_pb2
 from riva.client.proto.riva_asr_pb2_grpc import RivaSpeechRecognitionStub
 from riva.client.proto.riva_tts_pb2_grpc import RivaSpeechSynthesisStub
 
-from services.ai.adapters.grpc_channel import channel_to, failures
+from services.ai.adapters.grpc_channel import channel_to, exchange
 from services.ai.adapters.http_failures import broke_off, unreadable
 from services.ai.adapters.speech import Pieces, chosen, is_speakable, voices_of
 from services.ai.adapters.streamed_recognition import Result, StreamedRecognizer
@@ -29,7 +29,8 @@ from services.ai.streams import timely
 
 def recognizer(name: str, part: RivaRecognition, key: SecretStr | None) -> StreamedRecognizer:
     """Return the recognizer that ``part`` describes. Opens no connection yet."""
-    return StreamedRecognizer(name, part, RivaWire(name, part, key), part.language)
+    wire = RivaWire(name, part, key)
+    return StreamedRecognizer(name, part, wire, part.language, WordTiming.ALIGNED)
 
 
 def synthesizer(name: str, part: RivaSpeech, key: SecretStr | None) -> RivaSynthesizer:
@@ -59,15 +60,13 @@ class RivaWire:
             # Made here: a channel belongs to the loop that it is made in.
             self._channel = channel_to(self._part.base_url)
         recognize = RivaSpeechRecognitionStub(self._channel).StreamingRecognize
-        with failures(self._name):
-            call = recognize(self._requests(audio), metadata=self._metadata)
-            try:
-                async for response in call:
-                    for result in response.results:
-                        if result.alternatives:
-                            yield _read(result)
-            finally:
-                call.cancel()
+        call = recognize(metadata=self._metadata)
+        responses = exchange(self._name, call, self._requests(audio))
+        async with aclosing(responses):
+            async for response in responses:
+                for result in response.results:
+                    if result.alternatives:
+                        yield _read(result)
 
     async def aclose(self) -> None:
         """Close the channel."""
@@ -170,16 +169,13 @@ class RivaSynthesizer:
         )
         pieces = Pieces(self._part.sample_rate_hz)
         said = 0
-        with failures(self._name):
-            synthesize = RivaSpeechSynthesisStub(self._channel).SynthesizeOnline
-            call = synthesize(_once(request), metadata=self._metadata)
-            try:
-                async for response in call:
-                    said += len(response.audio)
-                    if piece := pieces.add(response.audio):
-                        yield piece
-            finally:
-                call.cancel()
+        call = RivaSpeechSynthesisStub(self._channel).SynthesizeOnline(metadata=self._metadata)
+        responses = exchange(self._name, call, _once(request))
+        async with aclosing(responses):
+            async for response in responses:
+                said += len(response.audio)
+                if piece := pieces.add(response.audio):
+                    yield piece
         if rest := pieces.end():
             yield rest
         if not said:

@@ -22,6 +22,7 @@ from services.ai.capabilities import (
     EMPTY_TRANSCRIPT,
     LEARNER_RATE_HZ,
     Pcm16,
+    ProviderBusyError,
     ProviderError,
     ProviderTimeoutError,
     RecognizerCapabilities,
@@ -72,19 +73,22 @@ class StreamWire(Protocol):
 class StreamedRecognizer:
     """Recognises over streams of one wire."""
 
-    def __init__(self, name: str, part: Elsewhere, wire: StreamWire, language: str) -> None:
+    def __init__(
+        self, name: str, part: Elsewhere, wire: StreamWire, language: str, timing: WordTiming
+    ) -> None:
         self.name = name
         self.part = part
         self.wire = wire
         self._language = language
+        self._timing = timing
 
     @property
     def capabilities(self) -> RecognizerCapabilities:
-        """Captions, and words with times and confidence."""
+        """Captions, and words with times and confidence where they are asked for."""
         return RecognizerCapabilities(
             partials=True,
-            word_timing=WordTiming.ALIGNED,
-            word_confidence=True,
+            word_timing=self._timing,
+            word_confidence=self._timing is WordTiming.ALIGNED,
             languages=(self._language,),
             max_audio_s=MAX_AUDIO_S,
         )
@@ -180,14 +184,15 @@ class StreamedRecognition:
             return self._known[1]
         if self._is_silent:
             return EMPTY_TRANSCRIPT
-        stream = self._running()
-        if stream.error is not None and stream.error.retryable:
-            # It was lost while the learner spoke: nobody has waited for it yet.
-            stream = self._start()
+        before, stream = self._stream, self._running()
         stream.end(samples)
         try:
             async with asyncio.timeout(self._recognizer.part.first_timeout_s):
                 await self._until_over()
+                if stream is before and _was_lost(stream):
+                    # While the learner spoke: nobody has waited for it yet.
+                    self._start().end(samples)
+                    await self._until_over()
         except TimeoutError:
             self._drop()
             name = self._recognizer.name
@@ -267,7 +272,7 @@ class StreamedRecognition:
         except ProviderError as error:
             stream.error = error
             return
-        if stream.until is None or stream.sent < stream.until:
+        if stream.until is None or stream.sent < stream.until or stream.interim is not None:
             stream.error = broke_off(recognizer.name)
 
     async def _sent_to(self, stream: _Stream) -> AsyncIterator[bytes]:
@@ -305,6 +310,12 @@ class StreamedRecognition:
         audio = pcm_from_bytes(bytes(self._audio[: 2 * samples]))
         words = [word for each in self._streams for word in _placed(each, audio)]
         return transcript_of(words, ms_of_samples(samples))
+
+
+def _was_lost(stream: _Stream) -> bool:
+    """Whether another stream may well do."""
+    error = stream.error
+    return error is not None and error.retryable and not isinstance(error, ProviderBusyError)
 
 
 def _placed(stream: _Stream, audio: Pcm16) -> Sequence[Word]:

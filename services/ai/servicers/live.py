@@ -8,10 +8,21 @@ from typing import Any
 import grpc.aio
 import structlog
 
+from parley.ai.v1 import ai_pb2
 from services.ai import translate
+from services.ai.budgets import Budgets, Purse
 from services.ai.capabilities import ProviderError
-from services.ai.catalogue import Catalogue
-from services.ai.engine import EndInput, EngineSession, Notice
+from services.ai.catalogue import Catalogue, EngineEntry
+from services.ai.engine import (
+    Audio,
+    EndInput,
+    EndTurn,
+    EngineSession,
+    Notice,
+    ReplyEnded,
+    RequestReply,
+    TypedText,
+)
 from services.ai.metrics import EngineMetrics
 from services.common.errors import FailedPrecondition, Unavailable
 from services.common.status import to_status
@@ -23,22 +34,31 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 # A session that failed can be opened again at once; this keeps a broken model from being hammered.
 _RETRY_AFTER_S = 1.0
+# What makes a provider work.
+_ASKING = (Audio, TypedText, RequestReply, EndTurn)
 
 
-async def converse(catalogue: Catalogue, metrics: EngineMetrics, context: Context) -> None:
-    """Serve one live session from ``start`` to its end."""
+async def converse(
+    catalogue: Catalogue, metrics: EngineMetrics, budgets: Budgets, context: Context
+) -> None:
+    """Serve one live session from ``start`` to its end.
+
+    Raises ``ResourceExhausted`` (DAILY_BUDGET_SPENT) beside what the catalogue raises.
+    """
     first = await context.read()
     if first is grpc.aio.EOF or first.WhichOneof("message") != "start":
         raise FailedPrecondition("The first message must be `start`.", reason="START_REQUIRED")
     config = translate.session_config(first.start)
     entry = catalogue.entry(first.start.engine)
+    user = first.start.user_id if entry.metered else ""
+    budgets.check(user)
     with catalogue.live_session(entry.name, config) as session:
         description = entry.description
         if description is not None:
             await context.write(translate.ready(entry.name, config.voice, description))
         metrics.session_opened(entry.name)
         try:
-            live = _Live(session, entry.name, entry.recognizer, metrics, context)
+            live = _Live(session, entry, metrics, Purse(budgets, user), context)
             await live.serve()
         finally:
             metrics.session_closed(entry.name)
@@ -50,15 +70,16 @@ class _Live:
     def __init__(
         self,
         session: EngineSession,
-        engine: str,
-        recognizer: str,
+        entry: EngineEntry,
         metrics: EngineMetrics,
+        purse: Purse,
         context: Context,
     ) -> None:
         self._session = session
-        self._engine = engine
-        self._recognizer = recognizer
+        self._engine = entry.name
+        self._recognizer = entry.recognizer or entry.language_model
         self._metrics = metrics
+        self._purse = purse
         self._context = context
 
     async def serve(self) -> None:
@@ -87,7 +108,10 @@ class _Live:
             if request is grpc.aio.EOF:
                 self._session.handle(EndInput())
                 return
-            self._session.handle(translate.engine_input(request))
+            event = translate.engine_input(request)
+            # Nothing more is asked of anybody who has to be paid; what is under way goes on.
+            if self._purse.refusal is None or not isinstance(event, _ASKING):
+                self._session.handle(event)
 
     async def _write(self) -> None:
         while (output := await self._session.output()) is not None:
@@ -96,6 +120,13 @@ class _Live:
             if isinstance(output, Notice):
                 message.notice.status.CopyFrom(notice_status(output))
             await self._context.write(message)
+            if isinstance(output, ReplyEnded) and self._purse.pay(output.usage):
+                await self._context.write(self._told_spent())
+
+    def _told_spent(self) -> ai_pb2.ConverseResponse:
+        assert self._purse.refusal is not None
+        notice = ai_pb2.EngineNotice(status=to_status(self._purse.refusal))
+        return ai_pb2.ConverseResponse(notice=notice)
 
 
 def notice_status(notice: Notice) -> Any:

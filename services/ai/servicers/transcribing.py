@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -10,6 +11,7 @@ from parley.ai.v1 import ai_pb2
 from parley.types.v1 import audio_pb2
 from services.ai import translate
 from services.ai.audio import ms_of_samples, pcm_from_bytes
+from services.ai.budgets import Budgets, Spent
 from services.ai.capabilities import (
     LEARNER_RATE_HZ,
     Pcm16,
@@ -28,8 +30,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _PARTIAL_EVERY = LEARNER_RATE_HZ
 
 
-async def transcribe(catalogue: Catalogue, context: Context) -> None:
-    """Serve one recording.
+async def transcribe(
+    catalogue: Catalogue, payer: Callable[[str], str], budgets: Budgets, context: Context
+) -> None:
+    """Serve one recording. ``payer`` returns whose budget pays for a recognizer.
 
     Raises ``InvalidArgument``: AUDIO_FORMAT_UNSUPPORTED, AUDIO_FRAME_INVALID (no audio, or half a
     sample), AUDIO_TOO_LONG. A recording in which nobody speaks has an empty transcript.
@@ -39,10 +43,14 @@ async def transcribe(catalogue: Catalogue, context: Context) -> None:
         raise FailedPrecondition("The first message must be `config`.", reason="START_REQUIRED")
     config = first.config
     name, recognizer = catalogue.recognizer(config.recognizer)
+    user = payer(name)
     session = recognizer.open()
     try:
         recording = _Recording(session, recognizer, name, config, context)
-        await recording.serve()
+        try:
+            await recording.serve()
+        finally:
+            budgets.add(user, Spent(audio_s=recording.samples / LEARNER_RATE_HZ))
     finally:
         session.close()
 
@@ -62,7 +70,7 @@ class _Recording:
         self._resampler = Resampler(_rate_of(config.format))
         self._max_samples = int(recognizer.capabilities.max_audio_s * LEARNER_RATE_HZ)
         self._partials = config.partials and recognizer.capabilities.partials
-        self._samples = 0
+        self.samples = 0
         self._next_partial = _PARTIAL_EVERY
 
     async def serve(self) -> None:
@@ -71,17 +79,17 @@ class _Recording:
                 raise InvalidArgument("`config` comes once.", reason="INVALID_REQUEST")
             pcm = pcm_from_bytes(translate.whole_samples(request.pcm, "pcm"))
             self._take(self._resampler.feed(pcm))
-            if self._partials and self._samples >= self._next_partial:
-                self._next_partial = self._samples + _PARTIAL_EVERY
+            if self._partials and self.samples >= self._next_partial:
+                self._next_partial = self.samples + _PARTIAL_EVERY
                 await self._send_partial()
         self._take(self._resampler.flush())
-        if not self._samples:
+        if not self.samples:
             raise InvalidArgument("No audio came.", reason="AUDIO_FRAME_INVALID")
         await self._send(await self._session.final(), final=True)
 
     def _take(self, audio: Pcm16) -> None:
-        self._samples += len(audio)
-        if self._samples > self._max_samples:
+        self.samples += len(audio)
+        if self.samples > self._max_samples:
             raise InvalidArgument(
                 f"A recording may last {self._max_samples // LEARNER_RATE_HZ} s.",
                 reason="AUDIO_TOO_LONG",
@@ -98,7 +106,7 @@ class _Recording:
         response = ai_pb2.TranscribeResponse(
             transcript=translate.transcript(heard, self._name),
             final=final,
-            audio_ms=ms_of_samples(self._samples),
+            audio_ms=ms_of_samples(self.samples),
         )
         await self._context.write(response)
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from parley_models import ModelsError, ModelStore, default_models_dir
-from services.ai.adapters import openai_transcription
+from services.ai.adapters import google_speech, openai_transcription, riva_speech
 from services.ai.adapters.moonshine import TINY_PIECE_S, MoonshineRecognizer
 from services.ai.adapters.moonshine_model import MergedMoonshine
 from services.ai.adapters.scripted import ScriptedRecognizer
@@ -27,8 +27,10 @@ from services.ai.capabilities import (
     WordTiming,
 )
 from services.ai.compute import ComputePool
-from services.ai.engine_file import OpenAiTranscription
+from services.ai.engine_file import GoogleSpeech, OpenAiTranscription, RivaRecognition
 from services.ai.script import Script
+from tests.contract.vendors import google_server as google_vendor
+from tests.contract.vendors import riva_server as riva_vendor
 from tests.contract.vendors.faults import Break, Broken, Refusal
 from tests.contract.vendors.openai_server import KEY, MODEL, openai_server
 
@@ -74,7 +76,49 @@ async def whisper(**settings: object) -> AsyncIterator[Subject]:
         yield made
 
 
-REMOTE: dict[str, Make] = {"openai": openai_compatible, "openai, word times": whisper}
+@asynccontextmanager
+async def google(**settings: object) -> AsyncIterator[Subject]:
+    async with google_vendor.google_server() as vendor:
+        vendor.reply = HEARD
+        part = GoogleSpeech.model_validate(
+            {"adapter": "google", "base_url": vendor.base_url, "project": google_vendor.PROJECT}
+            | settings
+        )
+        recognizer = google_speech.recognizer("the-ear", part, SecretStr(google_vendor.KEY))
+        try:
+            yield Subject(recognizer, vendor, HEARD)
+        finally:
+            await recognizer.aclose()
+        await vendor.until_connected(0)
+
+
+@asynccontextmanager
+async def google_without_times(**settings: object) -> AsyncIterator[Subject]:
+    async with google(word_times=False, vocabulary=["Zoë"], **settings) as made:
+        yield made
+
+
+@asynccontextmanager
+async def riva(**settings: object) -> AsyncIterator[Subject]:
+    async with riva_vendor.riva_server() as vendor:
+        vendor.reply = HEARD
+        part = RivaRecognition.model_validate(
+            {"adapter": "riva", "base_url": vendor.base_url, "vocabulary": ["Zoë"], **settings}
+        )
+        recognizer = riva_speech.recognizer("the-ear", part, SecretStr(riva_vendor.KEY))
+        try:
+            yield Subject(recognizer, vendor, HEARD)
+        finally:
+            await recognizer.aclose()
+        await vendor.until_connected(0)
+
+
+STREAMED: dict[str, Make] = {
+    "google": google, "google, no word times": google_without_times, "riva": riva
+}  # fmt: skip
+REMOTE: dict[str, Make] = {
+    "openai": openai_compatible, "openai, word times": whisper, **STREAMED
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +149,12 @@ def every_recognizer(request: pytest.FixtureRequest, moonshine: Recognizer | Non
 def quick_recognizer(request: pytest.FixtureRequest) -> Make:
     """Those that five minutes of sound cost no minutes of work."""
     return {"scripted": scripted, **REMOTE}[request.param]
+
+
+@pytest.fixture(params=STREAMED)
+def streamed_recognizer(request: pytest.FixtureRequest) -> Make:
+    """Those that hear what is said while it is said."""
+    return STREAMED[request.param]
 
 
 @pytest.fixture(params=REMOTE)
@@ -145,7 +195,10 @@ async def test_five_minutes_are_taken_and_no_more(quick_recognizer: Make):
         session.close()
         assert transcript.verbatim
         if subject.vendor:
-            assert subject.vendor.heard_s == [subject.recognizer.capabilities.max_audio_s]
+            # What takes more hears all of it, and no stream is longer than Google's five minutes.
+            most = min(360, subject.recognizer.capabilities.max_audio_s)
+            assert sum(subject.vendor.heard_s) == most
+            assert max(subject.vendor.heard_s) <= 300
 
 
 # --- transcripts ------------------------------------------------------------------------------
@@ -178,6 +231,59 @@ async def test_a_partial_is_words_or_nothing(every_recognizer: Make):
         session.close()
         if not subject.recognizer.capabilities.partials:
             assert partial is None
+
+
+async def test_captions_grow_while_somebody_speaks(streamed_recognizer: Make):
+    async with streamed_recognizer() as subject:
+        session = subject.recognizer.open()
+        seen: list[str] = []
+        async with asyncio.timeout(10):
+            while not seen or seen[-1] != HEARD:
+                session.feed(tone(0.2))
+                await asyncio.sleep(0.01)
+                caption = await session.partial()
+                if caption and caption not in seen:
+                    seen.append(caption)
+        final = await session.final()
+        session.close()
+        assert all(HEARD.startswith(caption) for caption in seen)
+        assert len(seen) > 1
+        assert final.verbatim == HEARD
+        # One stream heard it all, as it was said.
+        assert len(subject.vendor.heard_s) == 1
+
+
+async def test_a_stream_that_is_lost_while_somebody_speaks_is_replaced(streamed_recognizer: Make):
+    async with streamed_recognizer() as subject:
+        session = subject.recognizer.open()
+        session.feed(tone(0.5))
+        subject.vendor.fault = Refusal(503)
+        await session.partial()
+        await subject.vendor.until_asked(1)
+        await subject.vendor.until_connected(0)
+        subject.vendor.fault = None
+        session.feed(tone(0.5))
+        transcript = await session.final()
+        session.close()
+        assert transcript.verbatim == HEARD
+        assert subject.vendor.heard_s[-1] == 1.0
+
+
+async def test_after_a_pause_a_long_utterance_is_not_heard_from_its_beginning(
+    streamed_recognizer: Make,
+):
+    async with streamed_recognizer() as subject:
+        session = subject.recognizer.open()
+        session.feed(tone(20))
+        first = await session.final()
+        session.feed(tone(2))
+        second = await session.final()
+        session.close()
+        assert subject.vendor.heard_s == [20.0, 2.0]
+        assert second.verbatim == f"{HEARD} {HEARD}"
+        assert first.audio_ms == 20_000
+        later = [word.start_ms for word in second.words[len(first.words) :]]
+        assert all(20_000 <= start <= 22_000 for start in later)
 
 
 async def test_after_more_audio_everything_is_recognised_again(every_recognizer: Make):

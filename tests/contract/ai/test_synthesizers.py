@@ -13,7 +13,7 @@ import pytest
 from edge_tts import communicate
 from pydantic import SecretStr
 
-from services.ai.adapters import openai_speech
+from services.ai.adapters import google_tts, openai_speech, riva_speech
 from services.ai.adapters.edge_speech import EdgeSynthesizer
 from services.ai.adapters.hibari import HibariSynthesizer
 from services.ai.adapters.scripted import ScriptedSynthesizer
@@ -27,10 +27,12 @@ from services.ai.capabilities import (
     WordTiming,
 )
 from services.ai.compute import ComputePool
-from services.ai.engine_file import EdgeSpeech, OpenAiSpeech
+from services.ai.engine_file import EdgeSpeech, GoogleTts, OpenAiSpeech, RivaSpeech
 from services.ai.script import Script
 from services.ai.streams import closable
 from tests.contract.vendors import edge_server as edge_vendor
+from tests.contract.vendors import google_server as google_vendor
+from tests.contract.vendors import riva_server as riva_vendor
 from tests.contract.vendors.certificates import certificate
 from tests.contract.vendors.faults import Break, Broken, Refusal
 from tests.contract.vendors.openai_server import KEY, MODEL, SPEECH_S, openai_server
@@ -70,6 +72,37 @@ async def openai_compatible(**settings: object) -> AsyncIterator[Subject]:
         await vendor.http.until_connected(0)
 
 
+@asynccontextmanager
+async def google(**settings: object) -> AsyncIterator[Subject]:
+    async with google_vendor.google_server() as vendor:
+        part = GoogleTts.model_validate(
+            {"adapter": "google", "base_url": vendor.base_url, **settings}
+        )
+        synthesizer = google_tts.synthesizer("the-voice", part, SecretStr(google_vendor.KEY))
+        try:
+            yield Subject(synthesizer, vendor, vendor.until_connected, SPEECH_S)
+        finally:
+            await synthesizer.aclose()
+        await vendor.until_connected(0)
+
+
+@asynccontextmanager
+async def riva(**settings: object) -> AsyncIterator[Subject]:
+    async with riva_vendor.riva_server() as vendor:
+        part = RivaSpeech.model_validate(
+            {"adapter": "riva", "base_url": vendor.base_url, **settings}
+        )
+        synthesizer = riva_speech.synthesizer("the-voice", part, SecretStr(riva_vendor.KEY))
+        try:
+            yield Subject(synthesizer, vendor, vendor.until_connected, SPEECH_S)
+        finally:
+            await synthesizer.aclose()
+        await vendor.until_connected(0)
+
+
+REMOTE: dict[str, Make] = {"openai": openai_compatible, "google": google, "riva": riva}
+
+
 @pytest.fixture(scope="module")
 def edge_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for Edge's name, which the client trusts from now on."""
@@ -99,19 +132,19 @@ def edge(edge_certificate: Path) -> Make:
     return make
 
 
-@pytest.fixture(params=["scripted", "local", "openai", "edge"])
+@pytest.fixture(params=["scripted", "local", "edge", *REMOTE])
 def every_synthesizer(request: pytest.FixtureRequest, hibari: Synthesizer, edge: Make) -> Make:
     @asynccontextmanager
     async def local() -> AsyncIterator[Subject]:
         yield Subject(hibari)
 
-    makers: dict[str, Make] = {"scripted": scripted, "local": local, "openai": openai_compatible}
-    return {**makers, "edge": edge}[request.param]
+    makers: dict[str, Make] = {"scripted": scripted, "local": local, "edge": edge, **REMOTE}
+    return makers[request.param]
 
 
-@pytest.fixture(params=["openai", "edge"])
+@pytest.fixture(params=["edge", *REMOTE])
 def remote_synthesizer(request: pytest.FixtureRequest, edge: Make) -> Make:
-    return {"openai": openai_compatible, "edge": edge}[request.param]
+    return {"edge": edge, **REMOTE}[request.param]
 
 
 async def spoken(
@@ -185,6 +218,14 @@ async def test_every_voice_speaks_and_the_speed_is_passed_on(remote_synthesizer:
             # The client writes the name out: "… Voice (en-AU, NatashaNeural)".
             assert voice.removeprefix("en-AU-") in subject.vendor.asked[-1]
             assert "rate='+50%'" in subject.vendor.asked[-1]
+        elif isinstance(subject.vendor, google_vendor.GoogleServer):
+            config = subject.vendor.requests[-1].streaming_config
+            assert config.voice.name == voice
+            assert config.streaming_audio_config.speaking_rate == 1.5
+        elif isinstance(subject.vendor, riva_vendor.RivaServer):
+            asked = subject.vendor.requests[-1]
+            assert asked.voice_name == voice
+            assert asked.text.startswith('<speak><prosody rate="150%">Nice to meet you, Zoë')
         else:
             asked = subject.vendor.http.requests[-1].json()
             assert (asked["voice"], asked["speed"]) == (voice, 1.5)

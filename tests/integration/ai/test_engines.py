@@ -10,9 +10,11 @@ import pytest
 
 from parley.ai.v1 import ai_pb2
 from services.ai.settings import AiSettings
+from services.common.status import from_rpc_error
 from tests.contract.vendors import openai_server as openai_vendor
+from tests.contract.vendors import realtime_server as realtime_vendor
 from tests.contract.vendors.anthropic_server import KEY, anthropic_server
-from tests.contract.vendors.faults import Refusal
+from tests.contract.vendors.faults import Break, Broken, Refusal
 from tests.integration.ai.messages import Start, frames, silence, speech, start
 
 ENGINE = """
@@ -158,3 +160,121 @@ def test_a_wrong_file_or_an_unknown_engine_is_refused_with_the_other_settings(tm
         AiSettings(data_dir=tmp_path)
     with pytest.raises(ValueError, match="there is no engine 'nosuch'"):
         AiSettings(data_dir=tmp_path / "else", engines=("nosuch",))
+
+
+# --- budgets and prices -----------------------------------------------------------------------
+
+METERED = """
+[engines.paid]
+turn_taking = "scripted"
+recognizer = "scripted"
+language_model = "scripted"
+synthesizer = "scripted"
+metered = true
+"""
+ANA, BEN = "01900000-0000-7000-8000-00000000000a", "01900000-0000-7000-8000-00000000000b"
+
+
+async def typed_turn(call) -> list[ai_pb2.ConverseResponse]:
+    """Type something; return what comes up to the end of the reply."""
+    await call.write(ai_pb2.ConverseRequest(text=ai_pb2.EngineText(text="I like soup.")))
+    seen: list[ai_pb2.ConverseResponse] = []
+    while not seen or seen[-1].WhichOneof("message") != "reply_ended":
+        seen.append(await call.read())
+    return seen
+
+
+async def test_a_learner_whose_budget_is_used_up_is_told_and_the_next_talk_is_refused(
+    ai: Start, tmp_path: Path
+):
+    path = tmp_path / "ours.toml"
+    path.write_text(METERED)
+    async with ai(engines_file=path, daily_characters=30) as stub:
+        call = stub.Converse()
+        await call.write(start(engine="paid", user_id=ANA))
+        first = await typed_turn(call)
+        notice = await call.read()
+        assert isinstance(notice, ai_pb2.ConverseResponse)
+        assert first[-1].reply_ended.usage.characters >= 30
+        status = notice.notice.status
+        assert "budget" in status.message
+        # What is asked now is asked of nobody.
+        await call.write(ai_pb2.ConverseRequest(text=ai_pb2.EngineText(text="Hello?")))
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        refused = stub.Converse()
+        await refused.write(start(engine="paid", user_id=ANA))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            while await refused.read() is not grpc.aio.EOF:
+                pass
+        error = from_rpc_error(caught.value)
+        assert error.reason == "DAILY_BUDGET_SPENT"
+        assert error.retry_after
+        assert error.metadata["budget"] == "characters"
+        for other in (start(engine="paid", user_id=BEN), start(engine="scripted", user_id=ANA)):
+            call = stub.Converse()
+            await call.write(other)
+            assert await typed_turn(call)
+            call.cancel()
+
+
+async def test_prices_and_the_silence_that_was_seen_are_listed(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", KEY)
+    text = ENGINE.replace("price =", "usd_per_million_tokens = 2.5\nprice =")
+    async with anthropic_server() as vendor:
+        path = tmp_path / "ours.toml"
+        path.write_text(text.format(url=vendor.base_url))
+        async with ai(engines_file=path) as stub:
+            before = (await listed(stub))["mixed"]
+            await one_turn(stub, "mixed")
+            after = (await listed(stub))["mixed"]
+    assert before.price.million_tokens == 2.5
+    assert before.seen_latency_ms == 0
+    assert after.seen_latency_ms > 0
+
+
+async def test_a_second_model_is_asked_where_the_first_is_slow_and_the_stages_say_so(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", KEY)
+    text = ENGINE.replace('title = "Ours"', "hedge_after_ms = 20")
+    async with anthropic_server() as vendor:
+        vendor.fault = Broken(Break.SILENT)
+        path = tmp_path / "ours.toml"
+        path.write_text(text.format(url=vendor.base_url))
+        async with ai(engines_file=path) as stub:
+            responses = await one_turn(stub, "mixed")
+            await vendor.http.until_connected(0)
+    stages = next(each.reply_audio.stages for each in responses if each.reply_audio.stages)
+    told = next(stage for stage in stages if stage.note)
+    assert told.provider == "scripted"
+    assert told.note == "stand-in failed: no first word within 20 ms"
+
+
+# --- engines that hear and speak by themselves ------------------------------------------------
+
+
+async def test_a_model_that_hears_and_speaks_by_itself_is_an_engine_like_any(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", realtime_vendor.KEY)
+    path = tmp_path / "ours.toml"
+    async with realtime_vendor.realtime_server() as vendor:
+        path.write_text(
+            "[speech_models.talker]\nadapter = 'openai'\napi_key_env = 'STAND_IN_KEY'\n"
+            f"base_url = '{vendor.base_url}'\nmodel = '{realtime_vendor.MODEL}'\n"
+            f"voices = {list(realtime_vendor.VOICES)}\n"
+            "[engines.talking]\nturn_taking = 'scripted'\nspeech_model = 'talker'\n"
+        )
+        async with ai(engines_file=path) as stub:
+            info = (await listed(stub))["talking"]
+            responses = await one_turn(stub, "talking")
+            await vendor.until_connected(0)
+    assert info.available
+    assert info.capabilities.speech_to_speech
+    assert (info.recognizer, info.language_model, info.synthesizer) == ("", "talker", "")
+    turn = next(each.turn_committed for each in responses if each.HasField("turn_committed"))
+    assert turn.transcript.verbatim == "Hello, my name is Ana."
+    assert reply_text(responses) == "Nice to meet you! What do you like?"

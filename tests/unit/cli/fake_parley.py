@@ -114,6 +114,7 @@ class FakeParley:
 
     Attributes:
         users: name to password.
+        engines: what `ListEngines` tells.
         access_lifetime_s: of new tokens.
         valid_tokens, expired_tokens: access tokens.
         refresh_tokens: that still work; each once.
@@ -126,6 +127,16 @@ class FakeParley:
     """
 
     users: dict[str, str] = field(default_factory=dict)
+    engines: list[ai_pb2.EngineInfo] = field(
+        default_factory=lambda: [
+            ai_pb2.EngineInfo(
+                name="local", description="On this machine.", available=True, default=True
+            ),
+            ai_pb2.EngineInfo(
+                name="cloud", description="Far away.", unavailable_reason="No key is set."
+            ),
+        ]
+    )
     access_lifetime_s: float = 600.0
     valid_tokens: set[str] = field(default_factory=set)
     refresh_tokens: set[str] = field(default_factory=set)
@@ -564,16 +575,7 @@ class FakeAiService(ai_pb2_grpc.AiServiceServicer):
 
     def ListEngines(self, request: Any, context: Any) -> Any:
         self._fake.check(context)
-        return ai_pb2.ListEnginesResponse(
-            engines=[
-                ai_pb2.EngineInfo(
-                    name="local", description="On this machine.", available=True, default=True
-                ),
-                ai_pb2.EngineInfo(
-                    name="cloud", description="Far away.", unavailable_reason="No key is set."
-                ),
-            ]
-        )
+        return ai_pb2.ListEnginesResponse(engines=self._fake.engines)
 
     def ListVoices(self, request: Any, context: Any) -> Any:
         self._fake.check(context)

@@ -54,6 +54,8 @@ def scenarios(context: typer.Context, as_json: Json = False) -> None:
 def engines(context: typer.Context, as_json: Json = False) -> None:
     """List what can listen and answer, and what keeps an engine from serving.
 
+    The silence is the median before the replies of each engine's last 50 turns.
+
     Example:  parley engines  and then  parley talk --engine NAME
     """
     found: ai_pb2.ListEnginesResponse = _ask(
@@ -62,7 +64,7 @@ def engines(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json_lines(found.engines)
         return
-    table = _table("", "name", "what it is", "hears, thinks, speaks with", "sessions")
+    table = _table("", "name", "what it is", "hears, thinks, speaks with", "silence", "sessions")
     for engine in found.engines:
         parts = [engine.recognizer, engine.language_model, engine.synthesizer]
         about = engine.description
@@ -74,6 +76,7 @@ def engines(context: typer.Context, as_json: Json = False) -> None:
             engine.name + (" [dim](default)[/]" if engine.default else ""),
             about,
             "\n".join(part for part in parts if part),
+            f"{engine.seen_latency_ms} ms" if engine.seen_latency_ms else "",
             f"{engine.sessions}/{capacity}",
         )
     stdout().print(table)

@@ -236,6 +236,7 @@ class StartEngine(_message.Message):
     NEXT_TURN_FIELD_NUMBER: _builtins.int
     FIRST_SAMPLE_FIELD_NUMBER: _builtins.int
     CAPTIONS_ONLY_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """The conversation it belongs to."""
     engine: _builtins.str
@@ -252,6 +253,8 @@ class StartEngine(_message.Message):
     """Position of the first sample of `audio` on the session's time line, in samples."""
     captions_only: _builtins.bool
     """True: no audio is made, only text."""
+    user_id: _builtins.str
+    """The learner, whose daily budget is used; empty: nobody's is."""
     @_builtins.property
     def input_format(self) -> _audio_pb2.AudioFormat:
         """What `audio` holds: PCM_S16LE, 1 channel; unset means 16000 Hz."""
@@ -293,10 +296,11 @@ class StartEngine(_message.Message):
         next_turn: _builtins.int = ...,
         first_sample: _builtins.int = ...,
         captions_only: _builtins.bool = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "input_format", b"input_format", "profile", b"profile", "scenario", b"scenario", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "captions_only", b"captions_only", "conversation_id", b"conversation_id", "engine", b"engine", "first_sample", b"first_sample", "history", b"history", "input_format", b"input_format", "last_generation", b"last_generation", "next_turn", b"next_turn", "profile", b"profile", "recent_corrections", b"recent_corrections", "scenario", b"scenario", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate", "captions_only", b"captions_only", "conversation_id", b"conversation_id", "engine", b"engine", "first_sample", b"first_sample", "history", b"history", "input_format", b"input_format", "last_generation", b"last_generation", "next_turn", b"next_turn", "profile", b"profile", "recent_corrections", b"recent_corrections", "scenario", b"scenario", "speech_rate", b"speech_rate", "turn_taking", b"turn_taking", "user_id", b"user_id", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__speech_rate: _TypeAlias = _typing.Literal["speech_rate"]  # noqa: Y015
     _WhichOneofArgType__speech_rate: _TypeAlias = _typing.Literal["_speech_rate", b"_speech_rate"]  # noqa: Y015
@@ -1452,6 +1456,8 @@ class EngineInfo(_message.Message):
     DEFAULT_VOICE_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    SEEN_LATENCY_MS_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, for `start`."""
     description: _builtins.str
@@ -1474,9 +1480,15 @@ class EngineInfo(_message.Message):
     """Live sessions that it carries at once; 0 means unbounded."""
     sessions: _builtins.int
     """Live sessions now."""
+    seen_latency_ms: _builtins.int
+    """The median silence before a reply of the last turns, in milliseconds; 0: none was seen yet."""
     @_builtins.property
     def capabilities(self) -> Global___EngineCapabilities:
         """What it can do."""
+
+    @_builtins.property
+    def price(self) -> Global___EnginePrice:
+        """What its first choices cost; unset: nothing, or it is not known."""
 
     def __init__(
         self,
@@ -1493,14 +1505,46 @@ class EngineInfo(_message.Message):
         default_voice: _builtins.str = ...,
         capacity: _builtins.int = ...,
         sessions: _builtins.int = ...,
+        seen_latency_ms: _builtins.int = ...,
+        price: Global___EnginePrice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capabilities", b"capabilities", "capacity", b"capacity", "default", b"default", "default_voice", b"default_voice", "description", b"description", "language_model", b"language_model", "name", b"name", "recognizer", b"recognizer", "sessions", b"sessions", "synthesizer", b"synthesizer", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capabilities", b"capabilities", "capacity", b"capacity", "default", b"default", "default_voice", b"default_voice", "description", b"description", "language_model", b"language_model", "name", b"name", "price", b"price", "recognizer", b"recognizer", "seen_latency_ms", b"seen_latency_ms", "sessions", b"sessions", "synthesizer", b"synthesizer", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineInfo: _TypeAlias = EngineInfo  # noqa: Y015
+
+@_typing.final
+class EnginePrice(_message.Message):
+    """What an engine's providers ask for, in US dollars, as its host wrote it down."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIO_HOUR_FIELD_NUMBER: _builtins.int
+    MILLION_TOKENS_FIELD_NUMBER: _builtins.int
+    MILLION_CHARACTERS_FIELD_NUMBER: _builtins.int
+    audio_hour: _builtins.float
+    """An hour of the learner's speech."""
+    million_tokens: _builtins.float
+    """A million tokens that are made."""
+    million_characters: _builtins.float
+    """A million characters that are spoken."""
+    def __init__(
+        self,
+        *,
+        audio_hour: _builtins.float = ...,
+        million_tokens: _builtins.float = ...,
+        million_characters: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_hour", b"audio_hour", "million_characters", b"million_characters", "million_tokens", b"million_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnginePrice: _TypeAlias = EnginePrice  # noqa: Y015
 
 @_typing.final
 class ListEnginesResponse(_message.Message):

@@ -78,8 +78,8 @@ class AiServiceServicer:
 
     def Converse(self, request_iterator, context):
         """One live engine session, for the conversation service only. The first request is `start`.
-        INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY) with
-        RetryInfo; UNAVAILABLE when a provider is down and no other serves.
+        INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY,
+        DAILY_BUDGET_SPENT) with RetryInfo; UNAVAILABLE when a provider is down and no other serves.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

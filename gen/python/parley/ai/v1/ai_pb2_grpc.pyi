@@ -35,8 +35,8 @@ class AiServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AiServiceAsyncStub: ...
     Converse: _grpc.StreamStreamMultiCallable[_ai_pb2.ConverseRequest, _ai_pb2.ConverseResponse]
     """One live engine session, for the conversation service only. The first request is `start`.
-    INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY) with
-    RetryInfo; UNAVAILABLE when a provider is down and no other serves.
+    INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY,
+    DAILY_BUDGET_SPENT) with RetryInfo; UNAVAILABLE when a provider is down and no other serves.
     """
     Transcribe: _grpc.StreamStreamMultiCallable[_ai_pb2.TranscribeRequest, _ai_pb2.TranscribeResponse]
     """Recognises a recording that comes in pieces. The first request is `config`.
@@ -64,8 +64,8 @@ class AiServiceAsyncStub(AiServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Converse: _aio.StreamStreamMultiCallable[_ai_pb2.ConverseRequest, _ai_pb2.ConverseResponse]  # type: ignore[assignment]
     """One live engine session, for the conversation service only. The first request is `start`.
-    INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY) with
-    RetryInfo; UNAVAILABLE when a provider is down and no other serves.
+    INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY,
+    DAILY_BUDGET_SPENT) with RetryInfo; UNAVAILABLE when a provider is down and no other serves.
     """
     Transcribe: _aio.StreamStreamMultiCallable[_ai_pb2.TranscribeRequest, _ai_pb2.TranscribeResponse]  # type: ignore[assignment]
     """Recognises a recording that comes in pieces. The first request is `config`.
@@ -96,8 +96,8 @@ class AiServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_ai_pb2.ConverseResponse], _abc.AsyncIterator[_ai_pb2.ConverseResponse], _abc.Awaitable[None]]:
         """One live engine session, for the conversation service only. The first request is `start`.
-        INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY) with
-        RetryInfo; UNAVAILABLE when a provider is down and no other serves.
+        INVALID_ARGUMENT (UNKNOWN_ENGINE, UNKNOWN_VOICE); RESOURCE_EXHAUSTED (AT_CAPACITY,
+        DAILY_BUDGET_SPENT) with RetryInfo; UNAVAILABLE when a provider is down and no other serves.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,1 @@
+"""`parley compare`: the same recordings through several engines, side by side."""
