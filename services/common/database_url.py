@@ -12,6 +12,16 @@ SQLITE = "sqlite"
 _POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SEARCH_PATH = "-csearch_path="
 
+# Of a server that is gone without a word the system knows after hours by itself: whoever waits for
+# it, a turn that is to be stored, would wait for so long.
+_PATIENCE = {
+    "connect_timeout": "5",
+    "tcp_user_timeout": "10000",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+}
+
 
 class DatabaseUrlError(ValueError):
     """A URL that Parley cannot use. The message says why, and never holds the password."""
@@ -52,6 +62,9 @@ def postgresql_url(written: str, service: str) -> str:
         [*([given] if isinstance(given, str) else given), _SEARCH_PATH + _schema(service)]
     )
     url = url.set(drivername="postgresql+psycopg").update_query_dict({"options": options.strip()})
+    url = url.update_query_dict(
+        {name: value for name, value in _PATIENCE.items() if name not in url.query}
+    )
     return url.render_as_string(hide_password=False)
 
 

@@ -24,6 +24,14 @@ def test_options_of_the_host_are_kept():
     assert url.query["options"] == "-cstatement_timeout=9s -csearch_path=parley_media"
 
 
+def test_a_server_that_is_gone_without_a_word_is_given_up_in_seconds():
+    """A host may say otherwise."""
+    url = make_url(postgresql_url("postgresql://db/parley?connect_timeout=60", "user"))
+    assert url.query["tcp_user_timeout"] == "10000"
+    assert url.query["keepalives_idle"] == "10"
+    assert url.query["connect_timeout"] == "60"
+
+
 def test_another_database_has_no_schema():
     assert schema_of(make_url("sqlite+aiosqlite:///x.sqlite3")) is None
 

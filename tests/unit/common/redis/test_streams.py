@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from services.common.clock import SystemClock
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.outbox import OutboxEvent
+from services.common.redis import connection
 from services.common.redis.connection import Redis, connected
 from services.common.redis.laid_aside import laid_aside, replay
 from services.common.redis.streams import (
@@ -24,6 +26,7 @@ from services.common.redis.streams import (
     stream_of,
 )
 from services.common.refusals import EventsRefusedError
+from tests.fault.line import line
 from tests.redis import RedisServer, empty
 
 QUICK = StreamPolicy(
@@ -246,6 +249,27 @@ async def test_a_redis_that_is_not_there_is_gone_around(absent, receiver):
     async with beside(sender.run):
         await sender.publish(events(b"1"))
     assert receiver.stored == [b"1"]
+
+
+async def test_a_redis_that_only_seems_to_be_there_is_gone_around(
+    redis_url, receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """Half-open connections: what is sent is taken, and nothing comes back."""
+    monkeypatch.setattr(connection, "_ANSWER_SECONDS", 0.1)
+
+    async def directly(events: Sequence[OutboxEvent]) -> None:
+        await receiver.store([each.payload for each in events])
+
+    far = urlsplit(redis_url).port or 6379
+    async with line(far) as (cable, port), connected(f"redis://127.0.0.1:{port}/0") as redis:
+        sender = publisher(redis, directly=directly)
+        async with beside(sender.run, consumer(redis, receiver).run):
+            await sender.publish(events(b"1"))
+            cable.vanish()
+            await sender.publish(events(b"2"))
+            cable.mend()
+            await sender.publish(events(b"3"))
+    assert receiver.stored == [b"1", b"2", b"3"]
 
 
 async def test_a_redis_that_dies_and_comes_back_is_used_again(receiver):
