@@ -18,9 +18,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import Update, func, make_url, select, update
 from sqlalchemy.orm import Session
 
 from services.common.clock import Clock, SystemClock
@@ -126,12 +127,22 @@ def main(
         parser.error("name those to send again, or say --all")
     try:
         settings = settings_class.load()
+        _check_there_is_data(settings)
         if chosen.action == "list":
             return asyncio.run(_list(settings, table))
         return asyncio.run(_replay(settings, table, None if chosen.all else chosen.ids))
     except (SettingsError, ParleyError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_WRONG
+
+
+def _check_there_is_data(settings: ServiceSettings) -> None:
+    # Opening it would make some, in a folder that nobody uses.
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        raise FileNotFoundError(
+            f"No data in {url.database}: is PARLEY_DATA_DIR the running Parley's?"
+        )
 
 
 @asynccontextmanager

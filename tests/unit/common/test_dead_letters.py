@@ -169,6 +169,14 @@ def test_a_command_that_says_nothing_clear_is_refused(arguments, data_dir):
     assert caught.value.code == 2
 
 
+def test_in_a_folder_that_nobody_uses_the_command_says_so_and_makes_nothing(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["list"], Settings, Row) == 2
+    assert "is PARLEY_DATA_DIR the running Parley's?" in capsys.readouterr().err
+    assert list(data_dir.iterdir()) == []
+
+
 def test_the_command_shows_them_without_what_they_hold_and_replays_them(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ):
