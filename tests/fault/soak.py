@@ -194,7 +194,7 @@ def figures(stack: Stack, program: str) -> dict[str, float]:
 
 def table(samples: Samples) -> bool:
     """Print what each figure came to; return whether all stayed where they were."""
-    print("| program | figure | after the warm-up | at the end | may grow by | |")
+    print("| program | figure, at its lowest | after the warm-up | at the end | may grow by | |")
     print("|---|---|---|---|---|---|")
     steady = True
     for (program, figure), values in samples.items():

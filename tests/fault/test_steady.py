@@ -16,6 +16,12 @@ def test_what_goes_up_and_down_is_steady():
     assert judge([100 + random.uniform(-20, 20) for _ in range(400)], ALLOWED).is_steady
 
 
+def test_garbage_that_waits_for_its_collector_is_no_leak():
+    assert judge([150.0 + each % 80 / 2 for each in range(240)], ALLOWED).is_steady
+    leaking = [150 + each % 80 / 2 + each * 0.1 for each in range(240)]
+    assert not judge(leaking, ALLOWED).is_steady
+
+
 def test_warming_up_is_no_leak():
     samples = [min(each, 30) + 70.0 for each in range(120)]
     assert judge(samples, ALLOWED).is_steady
