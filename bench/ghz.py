@@ -176,13 +176,25 @@ def show(results: Mapping[str, Mapping[str, Any]]) -> None:
         ("", "rate", "of bare", "CPU ms", "by CPU", "p50 ms", "p99 ms"),
         rows,
     )
+    missed = misses(results)
     for case in (*READS, *WRITES):
         if case in results:
             fields = results[case]
             typer.echo(
                 f"{case}: {fields['ratio_direct']:.2f} of the bare server's rate, "
-                f"{fields['cpu_ratio_direct']:.2f} by CPU time; the budget is {BUDGET:g}"
+                f"{fields['cpu_ratio_direct']:.2f} by CPU time; the budget of {BUDGET:g} is "
+                f"{'MISSED' if case in missed else 'met'}"
+                + (" (each call commits durably)" if case in WRITES else "")
             )
+
+
+def misses(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the unary calls that have less of the bare server's rate than the budget."""
+    return [
+        case
+        for case in (*READS, *WRITES)
+        if case in results and results[case]["ratio_direct"] < BUDGET
+    ]
 
 
 def main(
@@ -223,9 +235,15 @@ def main(
             "pinned": cores.servers is not None,
             "cached": not uncached,
             "budget": BUDGET,
+            "missed": misses(results),
             **results,
         },
     )
+    # Writes wait for the disk, which the bare server's one row does not show; and without the
+    # memory of accounts reads are known to miss: that run only says by how much.
+    late_reads = [case for case in misses(results) if case in READS and not uncached]
+    if late_reads:
+        raise SystemExit(f"bench-ghz: below the budget: {', '.join(late_reads)}")
 
 
 if __name__ == "__main__":

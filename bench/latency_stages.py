@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.live import Answer
-from parley_cli.stages import PLAYED, RECEIVED, split_silence, stage_views
+from parley_cli.stages import PLAYED, RECEIVED, UNACCOUNTED, split_silence, stage_views
 from parley_cli.stages import STAGES as ALL_STAGES
+
+RECONCILED_MS = 30.0
+"""What of a wait its parts may leave unexplained: a frame of the microphone's, and some network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,20 +20,18 @@ class MeasuredTurn:
     voice_to_voice_ms: float
     stages: dict[str, float]
 
-    def fields(self) -> dict[str, object]:
-        """Return it as JSON fields."""
-        return {
-            "recording": self.recording,
-            "voice_to_voice_ms": round(self.voice_to_voice_ms, 1),
-            "stages": {name: round(value, 1) for name, value in self.stages.items()},
-        }
+    @property
+    def is_reconciled(self) -> bool:
+        """Whether the parts that were measured explain the wait, to `RECONCILED_MS`."""
+        return abs(self.stages.get(UNACCOUNTED, 0.0)) <= RECONCILED_MS
 
 
 def stages_of(answer: Answer) -> dict[str, float]:
     """Split the wait into its parts, as `parley talk` does.
 
     `received` is what this side sees alone: the reply's own lead-in before its first audible
-    sample. Nothing is played here.
+    sample. The way there and back is not measured, so it is in `unaccounted`; nothing is played
+    here.
 
     Raises:
         ValueError: the recording was not answered.

@@ -31,6 +31,8 @@ _HEARD_EVERY_S = 0.2
 _LEAD_IN_SAMPLES = RATE_HZ // 2
 # A voice activity detector and the level of the sound see the end of a word this much apart.
 _END_TOLERANCE_MS = 250
+REST_S = 15.0
+"""Waited for an answer to the whole recording where its first part was answered."""
 # A session that was asked to end has a turn to store and a summary to send.
 _FINISH_S = 30.0
 
@@ -63,7 +65,10 @@ class Reply:
 
 @dataclass(slots=True)
 class Turn:
-    """A turn of the learner's as the server saw it; `end_ms` is 0 where it does not say."""
+    """A turn of the learner's as the server saw it.
+
+    `end_ms` is where its speech ended on the session's time line, at the latest; 0: nobody says.
+    """
 
     number: int
     text: str
@@ -84,11 +89,36 @@ class Answer:
 
     @property
     def reply(self) -> Reply | None:
-        """The reply that answers the whole recording: the last that sounded after its end."""
+        """The reply that answers the whole recording.
+
+        It sounded after the recording's end, the last where there are several, and its turn ends
+        there too: one to a first part that was taken for all answers other words, and is early.
+        """
+        early = {turn.number for turn in self.turns if self._ended_early(turn)}
         for reply in reversed(self.replies):
-            if reply.sounding_at is not None and reply.sounding_at > self.speech_ended_at:
+            sounded = reply.sounding_at is not None and reply.sounding_at > self.speech_ended_at
+            if sounded and reply.turn not in early:
                 return reply
         return None
+
+    @property
+    def unanswered(self) -> str:
+        """Why the whole recording has no answer; empty where it has one."""
+        if self.reply is not None:
+            return ""
+        if not self.turns:
+            return "nothing was recognised"
+        if any(reply.sounding_at is not None for reply in self.replies):
+            return "only its first part was answered"
+        return "no reply was heard"
+
+    def is_given_up(self, now: float, timeout_s: float) -> bool:
+        """Whether nothing more is waited for, `timeout_s` after the recording's end.
+
+        A learner whose first words were answered is not answered again much later.
+        """
+        partly = self.replies and all(reply.ended for reply in self.replies) and not self.reply
+        return now > self.speech_ended_at + (min(REST_S, timeout_s) if partly else timeout_s)
 
     @property
     def silence_ms(self) -> float | None:
@@ -105,11 +135,11 @@ class Answer:
             reply.sounding_at is not None and reply.sounding_at < self.speech_ended_at
             for reply in self.replies
         )
-        # Committed before the end of speech: what was said after it is not in the turn.
-        early = early or any(
-            0 < turn.end_ms < self.speech_end_ms - _END_TOLERANCE_MS for turn in self.turns
-        )
-        return len(self.turns) > 1 or early
+        return len(self.turns) > 1 or early or any(map(self._ended_early, self.turns))
+
+    def _ended_early(self, turn: Turn) -> bool:
+        """Whether words were said after the turn's end: they are not in it."""
+        return 0 < turn.end_ms < self.speech_end_ms - _END_TOLERANCE_MS
 
     @property
     def transcript(self) -> str:
@@ -231,7 +261,6 @@ class _Talk:
         before = (set(self._turns), set(self._replies), set(self._saved))
         self._audio.append(recording)
         answer = Answer(self._instant(first + end), (first + end) * 1000 / RATE_HZ)
-        deadline = self._instant(first + len(recording)) + timeout_s
         while True:
             answer.turns = [t for n, t in self._turns.items() if n not in before[0]]
             # A hint answers nothing, and what answers an earlier recording is not this one's.
@@ -243,7 +272,7 @@ class _Talk:
             whole = answer.reply
             if whole is not None and whole.ended and answer.saved:
                 return answer
-            if time.monotonic() > deadline:
+            if answer.is_given_up(time.monotonic(), timeout_s):
                 return answer
             if self._ended:
                 raise ConversationFailedError("the session ended early")

@@ -28,6 +28,7 @@ from bench.turn_models import TurnModels, load_turn_models
 from bench.turns_cases import LONGEST_PAUSE_S, Case, build_cases, is_held_out
 from bench.turns_parley import HeardCase, Reader, hear
 from parley_models import ModelsError, ModelStore, default_models_dir
+from services.ai.settings import AiSettings
 
 PATIENCE = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0)
 _SEED = 20_260_101
@@ -145,8 +146,8 @@ def beaten(points: Sequence[Point]) -> bool:
     )
 
 
-def report(cases: Sequence[Case], systems: Mapping[str, Endings], longest_pause_s: float) -> None:
-    """Print the tables, write the result and draw the plot."""
+def report(cases: Sequence[Case], systems: Mapping[str, Endings], longest_pause_s: float) -> bool:
+    """Print the tables, write the result, draw the plot; return whether Pipecat is beaten."""
     held_out = [case for case in cases if is_held_out(case.recording)]
     points = points_of(cases, systems)
     show(f"Turn-taking on {len(cases)} cases, {_paused(cases)} of them with pauses cut in", points)
@@ -170,6 +171,7 @@ def report(cases: Sequence[Case], systems: Mapping[str, Endings], longest_pause_
         },
     )
     plot(points, RESULTS / "turns.png")
+    return beaten(points)
 
 
 def _paused(cases: Sequence[Case]) -> int:
@@ -232,13 +234,15 @@ def main(
     """Print and write who cuts off and who waits, on the recordings of DATA."""
     models_dir = default_models_dir()
     try:
-        models = load_turn_models(ModelStore(models_dir), preset, with_language=True)
+        threads = AiSettings().language_model_threads
+        models = load_turn_models(ModelStore(models_dir), preset, language_threads=threads)
         utterances = read_utterances(data)
         cases = build_cases(utterances, paused, _SEED, models.voice_end, longest_pause)
         systems = {_PIPECAT: pipecat_endings(cases, models_dir, preset)} if peer else {}
     except (OSError, ValueError, ModelsError, PeersUnavailableError) as error:
         raise SystemExit(f"bench-turns: {error}") from error
-    report(cases, {**systems, _PARLEY: parley_endings(models, cases)}, longest_pause)
+    if not report(cases, {**systems, _PARLEY: parley_endings(models, cases)}, longest_pause):
+        raise SystemExit("bench-turns: no setting of Parley's has both numbers below Pipecat's")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ cases everywhere.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.live import RATE_HZ
-from bench.speech import Utterance
+from bench.speech import Utterance, VoiceEnd, with_certain_end
 from parley_cli.audio.files import Samples
-from parley_cli.audio.speech_end import speech_end_sample
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.3, 2.5
 # A microphone is open before anybody talks.
@@ -59,21 +58,12 @@ class Case:
         return len(self.audio) / RATE_HZ
 
 
-# A recording is taken only where energy and a voice detector agree on its end this closely: a
-# breath or a knock after the words would else pass for speech, and waiting for it for patience.
-_AGREEMENT = RATE_HZ // 4
-
-
 def is_held_out(recording: str) -> bool:
     """Whether a recording is of the half on which no weight of Parley's turn-taking was fitted.
 
     Its name decides, so that nobody chooses.
     """
     return zlib.crc32(recording.encode()) % 2 == 1
-
-
-VoiceEnd = Callable[[Samples], int | None]
-"""Where a voice detector hears the last voice of a recording, in samples; None: nowhere."""
 
 
 def build_cases(
@@ -89,7 +79,7 @@ def build_cases(
     not at all.
     """
     cases = []
-    for index, (utterance, end) in _certain(utterances, voice_end):
+    for index, utterance, end in with_certain_end(utterances, voice_end):
         random = np.random.default_rng((seed, index))
         cases.append(_case(utterance, (), end, random))
         gaps = word_gaps(utterance.samples, end)
@@ -107,23 +97,12 @@ def cases_of_every_gap(
 ) -> list[Case]:
     """Return each recording as it is, and once for each of its gaps with a pause there."""
     cases = []
-    for index, (utterance, end) in _certain(utterances, voice_end):
+    for index, utterance, end in with_certain_end(utterances, voice_end):
         random = np.random.default_rng((seed, index))
         gaps = word_gaps(utterance.samples, end)
         cuts: list[tuple[tuple[int, float], ...]] = [(), *(((gap, pause_s),) for gap in gaps)]
         cases += [_case(utterance, cut, end, random) for cut in cuts]
     return cases
-
-
-def _certain(
-    utterances: Sequence[Utterance], voice_end: VoiceEnd
-) -> Iterator[tuple[int, tuple[Utterance, int]]]:
-    """Yield the recordings whose end is certain, each with its number and that end in samples."""
-    for index, utterance in enumerate(utterances):
-        end = speech_end_sample(utterance.samples, RATE_HZ)
-        voice = voice_end(utterance.samples)
-        if end is not None and voice is not None and abs(end - voice) <= _AGREEMENT:
-            yield index, (utterance, end)
 
 
 def word_gaps(samples: Samples, speech_end: int) -> list[int]:

@@ -27,6 +27,7 @@ from services.ai.audio import ms_of_samples
 from services.ai.endpointing import evidence_terms
 from services.ai.engine import TurnTakingPreferences
 from services.ai.engines.utterance import Utterance
+from services.ai.settings import AiSettings
 from services.ai.turn_taking import (
     IN_DOUBT,
     Effect,
@@ -167,7 +168,8 @@ def report(moments: Sequence[Moment]) -> None:
 
 async def hear_all(cases: Sequence[Case], models_dir: Path, preset: str) -> list[Moment]:
     """Hear every case with the models of `preset`. Raises `parley_models.ModelsError`."""
-    models = load_turn_models(ModelStore(models_dir), preset, with_language=True)
+    threads = AiSettings().language_model_threads
+    models = load_turn_models(ModelStore(models_dir), preset, language_threads=threads)
     reader = Reader(models)
     return [
         moment for case in cases for moment in await moments_of(HeardCase(models, case, reader))

@@ -23,6 +23,8 @@ from parley_cli.audio.speech_end import first_sounding_sample, speech_end_sample
 _FRAME_SAMPLES = RATE_HZ // 50
 _LEAD_IN_SAMPLES = RATE_HZ // 2
 _SILENCE = np.zeros(_FRAME_SAMPLES, np.int16)
+# So long its voice activity detector hears silence before anything is asked (its VAD_STOP_SECS).
+_VAD_STOP_MS = 200
 
 
 class _Talk:
@@ -35,6 +37,8 @@ class _Talk:
         self._queued = np.zeros(_LEAD_IN_SAMPLES, np.int16)
         self._replies: list[Reply] = []
         self._turns: list[Turn] = []
+        # When the turn under way was over for it, in milliseconds of the session; None: it is not.
+        self._turn_over_ms: float | None = None
         # Until when what has arrived will sound, on a player that never waits.
         self._played_until = 0.0
 
@@ -62,7 +66,7 @@ class _Talk:
                     self._end_reply(turn_pb2.REPLY_END_REASON_INTERRUPTED)
                     self._played_until = now
                 case ClientMessage(kind, data):
-                    self._on_message(kind, data)
+                    self._on_message(kind, data, now)
 
     def _on_audio(self, pcm: bytes, rate_hz: int, now: float) -> None:
         samples = np.frombuffer(pcm, np.int16)
@@ -81,10 +85,18 @@ class _Talk:
         if reply.sounding_at is None and index is not None:
             reply.sounding_at = begins + index / rate_hz
 
-    def _on_message(self, kind: str, data: dict[str, object]) -> None:
-        if kind == "user-llm-text":
-            # The whole utterance as the language model got it.
-            self._turns.append(Turn(len(self._turns) + 1, str(data.get("text", "")), 0, 0))
+    def _on_message(self, kind: str, data: dict[str, object], now: float) -> None:
+        now_ms = (now - self._started_at) * 1000
+        if kind == "user-started-speaking":
+            self._turn_over_ms = None
+        elif kind == "user-stopped-speaking":
+            self._turn_over_ms = now_ms
+        elif kind == "user-llm-text":
+            # The whole utterance as the language model got it. Pipecat does not say where it ended,
+            # only when its turn was over: so long after its last voice at the least.
+            over_ms = now_ms if self._turn_over_ms is None else self._turn_over_ms
+            text, end_ms = str(data.get("text", "")), int(over_ms) - _VAD_STOP_MS
+            self._turns.append(Turn(len(self._turns) + 1, text, 0, max(1, end_ms)))
         elif kind == "bot-stopped-speaking":
             self._end_reply(turn_pb2.REPLY_END_REASON_COMPLETED)
 
@@ -101,8 +113,7 @@ class _Talk:
         turns, replies = len(self._turns), len(self._replies)
         self._queued = np.concatenate([self._queued, recording])
         answer = Answer(self._instant(first + end), (first + end) * 1000 / RATE_HZ)
-        deadline = self._instant(first + len(recording)) + timeout_s
-        while time.monotonic() < deadline:
+        while not answer.is_given_up(time.monotonic(), timeout_s):
             answer.turns = self._turns[turns:]
             answer.replies = self._replies[replies:]
             whole = answer.reply

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from bench.ghz import BUDGET, misses
 from bench.ghz_load import Outcome
 from bench.ghz_measure import Case, Cores, Round, Target, measure, result_of
 from bench.report import Spread
@@ -98,3 +99,14 @@ def test_targets_take_turns_in_an_order_that_turns_about():
         ("direct", 3.0),
     ]
     assert [len(rounds) for rounds in measured.values()] == [2, 2]
+
+
+def test_calls_below_the_budget_are_named_reads_and_writes_alike_and_others_have_none():
+    results = {
+        "get_profile": {"ratio_direct": BUDGET - 0.01},
+        "list_sessions": {"ratio_direct": BUDGET},
+        "refresh": {"ratio_direct": 0.3},
+        "converse": {"ratio_direct": 0.1},
+        "login": {},
+    }
+    assert misses(results) == ["get_profile", "refresh"]
