@@ -5,8 +5,9 @@
          +-------- list "parley:replies:<sender>" <- stored, or refused and why --+
 
 An event is in the stream only until the receiver has stored it: then it is taken out, and the
-sender told. A sender that is not told in time sends it again, whatever became of the stream: its
-outbox is where the event is kept. So an event may come twice, and a receiver knows it by its id.
+sender told. A sender that is not told in time calls the receiver instead, whatever became of the
+stream, and tries both again while that fails: its outbox is where the event is kept. So an event
+may come twice, and a receiver knows it by its id.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def dead_letters_of(service: str) -> str:
 class StreamPublisher:
     """Sends events to a service. `run` must run beside `publish`, for it hears what became of them.
 
-    directly: another way, taken while Redis does not answer.
+    directly: another way, for what Redis does not carry.
     """
 
     def __init__(
@@ -106,29 +107,31 @@ class StreamPublisher:
     async def publish(self, events: Sequence[OutboxEvent]) -> None:
         """Send `events`; returning means that the receiver has stored them all.
 
+        What nothing is heard of in time, or Redis does not take, goes the other way: it may have
+        been lost with all that Redis had, or nobody reads there.
+
         Raises:
             EventsRefusedError: it never will store some; it has stored the others.
-            Unavailable: it was not heard of in time.
+            ParleyError: what the other way fails with; the events are to be sent again.
         """
         loop = asyncio.get_running_loop()
         answers = {event.event_id: loop.create_future() for event in events}
         self._waiting |= answers
         try:
-            try:
+            with suppress(Unavailable):
                 await self._add(events)
-            except Unavailable:
-                await self._directly(events)
-                return
-            async with asyncio.timeout(self._policy.stored_seconds):
-                await asyncio.wait(answers.values())
-        except TimeoutError as error:
-            raise Unavailable("No word of the events.", reason="PEER_UNAVAILABLE") from error
+                await asyncio.wait(answers.values(), timeout=self._policy.stored_seconds)
         finally:
             for event_id in answers:
                 self._waiting.pop(event_id, None)
-        refusals = {
-            event_id: answer.result() for event_id, answer in answers.items() if answer.result()
-        }
+        heard = {event_id: each.result() for event_id, each in answers.items() if each.done()}
+        refusals = {event_id: why for event_id, why in heard.items() if why}
+        unheard = [event for event in events if event.event_id not in heard]
+        if unheard:
+            try:
+                await self._directly(unheard)
+            except EventsRefusedError as error:
+                refusals |= error.refusals
         if refusals:
             raise EventsRefusedError(refusals)
 

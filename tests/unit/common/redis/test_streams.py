@@ -25,7 +25,7 @@ from services.common.redis.streams import (
     dead_letters_of,
     stream_of,
 )
-from services.common.refusals import EventsRefusedError
+from services.common.refusals import EventsRefusedError, send_each
 from tests.fault.line import line
 from tests.redis import RedisServer, empty
 
@@ -239,6 +239,24 @@ async def test_emptied_again_and_again_nothing_is_lost(redis, redis_url, receive
                 await asyncio.to_thread(empty, redis_url)
             await sending
     assert receiver.stored == [b"%d" % number for number in range(30)]
+
+
+async def test_what_nobody_reads_there_goes_the_other_way(redis, receiver):
+    """The receiver may not have been told of this Redis."""
+    receiver.refused = {b"2"}
+
+    async def directly(events: Sequence[OutboxEvent]) -> None:
+        refusals = await send_each([each.payload for each in events], receiver.store)
+        if refusals:
+            raise EventsRefusedError({events[at].event_id: why for at, why in refusals.items()})
+
+    sender = publisher(redis, IMPATIENT, directly)
+    sent = events(b"1", b"2", b"3")
+    async with beside(sender.run):
+        with pytest.raises(EventsRefusedError) as caught:
+            await sender.publish(sent)
+    assert list(caught.value.refusals) == [sent[1].event_id]
+    assert receiver.stored == [b"1", b"3"]
 
 
 async def test_a_redis_that_is_not_there_is_gone_around(absent, receiver):
