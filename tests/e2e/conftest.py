@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.vendors.town import KEYS, SHIPPED, town
 from tests.stack import Stack
 
 SPEECH = Path(__file__).parents[1] / "data" / "speech"
@@ -33,9 +34,19 @@ def scripted_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Parley on the real models of the preset `test`."""
-    with Stack(tmp_path_factory.mktemp("l") / "d", engine="local") as stack:
-        yield stack
+    """Parley on the real models of the preset `test`, with stand-ins for providers elsewhere."""
+    folder = tmp_path_factory.mktemp("l")
+    file = folder / "engines.toml"
+    with town() as vendors:
+        file.write_text(vendors.engine_file(), encoding="utf-8")
+        settings = {
+            **KEYS,
+            "SSL_CERT_FILE": str(vendors.authority),
+            "PARLEY_AI_ENGINES": json.dumps(["local", *SHIPPED]),
+            "PARLEY_AI_ENGINES_FILE": str(file),
+        }
+        with Stack(folder / "d", engine="local", settings=settings) as stack:
+            yield stack
 
 
 @dataclass(frozen=True, slots=True)

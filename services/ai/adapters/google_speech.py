@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
-import google.auth.exceptions
-import grpc
-import grpc.aio
-from google.api_core import exceptions
-from google.api_core.client_options import ClientOptions
 from google.cloud import speech_v2
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcAsyncIOTransport
 from pydantic import SecretStr
 
-from services.ai.adapters import grpc_channel
-from services.ai.adapters.grpc_channel import exchange, failure
+from services.ai.adapters.google_account import GOOGLE_IS_OVER, GoogleClient, google_failures
+from services.ai.adapters.grpc_channel import exchange
 from services.ai.adapters.streamed_recognition import Result, StreamedRecognizer
-from services.ai.capabilities import LEARNER_RATE_HZ, ProviderRefusedError, Word, WordTiming
+from services.ai.capabilities import LEARNER_RATE_HZ, Word, WordTiming
 from services.ai.engine_file import GoogleSpeech
 
 _ADDRESS = "speech.googleapis.com"
@@ -40,15 +35,22 @@ class GoogleSpeechWire:
     def __init__(self, name: str, part: GoogleSpeech, key: SecretStr | None) -> None:
         self._name = name
         self._part = part
-        self._channel: grpc.aio.Channel | None = None
-        self._metadata = key_metadata(key) if part.base_url else []
-        with google_failures(name):
-            self._client = self._make_client(key)
+        address = _ADDRESS if part.location == "global" else f"{part.location}-{_ADDRESS}"
+        self._client = GoogleClient(
+            name,
+            part,
+            key,
+            client=speech_v2.SpeechAsyncClient,
+            transport=SpeechGrpcAsyncIOTransport,
+            address=address,
+        )
 
     async def recognize(self, audio: AsyncIterator[bytes]) -> AsyncGenerator[Result, None]:
         """Send ``audio``; yield what is recognised."""
         with google_failures(self._name):
-            call = await self._client.streaming_recognize(metadata=self._metadata, timeout=None)
+            call = await self._client.get().streaming_recognize(
+                metadata=self._client.metadata, timeout=None
+            )
         responses = exchange(self._name, call, self._requests(audio), GOOGLE_IS_OVER)
         async with aclosing(responses):
             async for response in responses:
@@ -58,8 +60,7 @@ class GoogleSpeechWire:
 
     async def aclose(self) -> None:
         """Close the channel."""
-        close: Callable[[], Awaitable[None]] = self._client.transport.close
-        await close()
+        await self._client.aclose()
 
     async def _requests(
         self, audio: AsyncIterator[bytes]
@@ -95,55 +96,9 @@ class GoogleSpeechWire:
         async for piece in audio:
             yield speech_v2.StreamingRecognizeRequest(audio=piece)
 
-    def _make_client(self, key: SecretStr | None) -> speech_v2.SpeechAsyncClient:
-        part = self._part
-        if part.base_url:
-            self._channel = grpc_channel.channel_to(part.base_url)
-            transport = SpeechGrpcAsyncIOTransport(channel=self._channel)
-            return speech_v2.SpeechAsyncClient(transport=transport)
-        address = _ADDRESS if part.location == "global" else f"{part.location}-{_ADDRESS}"
-        options = ClientOptions(api_endpoint=address)
-        if key is not None:
-            options.api_key = key.get_secret_value()
-        elif part.credentials_file is not None:
-            path = str(part.credentials_file.expanduser())
-            client: speech_v2.SpeechAsyncClient
-            client = speech_v2.SpeechAsyncClient.from_service_account_file(
-                path, client_options=options
-            )
-            return client
-        return speech_v2.SpeechAsyncClient(client_options=options)
-
 
 # Of Google's 0 to 20: noticeable, and not so much that words are heard which were not said.
 _BOOST = 10.0
-
-
-def key_metadata(key: SecretStr | None) -> list[tuple[str, str]]:
-    """Return the header with an API key, for channels to which the client adds none."""
-    return [("x-goog-api-key", key.get_secret_value())] if key is not None else []
-
-
-GOOGLE_IS_OVER: tuple[type[Exception], ...] = (
-    *grpc_channel.CALL_IS_OVER,
-    exceptions.GoogleAPICallError,
-)
-"""What Google's clients raise where a call has ended."""
-
-
-@contextmanager
-def google_failures(who: str) -> Iterator[None]:
-    """Tell of what Google's clients raise before a call has begun as ``ProviderError``."""
-    try:
-        yield
-    except exceptions.GoogleAPICallError as error:
-        raise failure(who, error.grpc_status_code or grpc.StatusCode.UNKNOWN) from error
-    except google.auth.exceptions.GoogleAuthError as error:
-        raise ProviderRefusedError(
-            f"{who} has no Google account: set GOOGLE_APPLICATION_CREDENTIALS, or credentials_file"
-        ) from error
-    except OSError as error:
-        raise ProviderRefusedError(f"{who}: the credentials_file cannot be read") from error
 
 
 def _read(result: speech_v2.StreamingRecognitionResult) -> Result:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-import grpc.aio
-from google.api_core.client_options import ClientOptions
 from google.cloud import texttospeech_v1
 from google.cloud.texttospeech_v1.services.text_to_speech.transports import (
     TextToSpeechGrpcAsyncIOTransport,
 )
 from pydantic import SecretStr
 
-from services.ai.adapters import grpc_channel
-from services.ai.adapters.google_speech import GOOGLE_IS_OVER, google_failures, key_metadata
+from services.ai.adapters.google_account import GOOGLE_IS_OVER, GoogleClient, google_failures
 from services.ai.adapters.grpc_channel import exchange
 from services.ai.adapters.http_failures import broke_off, unreadable
 from services.ai.adapters.speech import Pieces, chosen, is_speakable, voices_of
@@ -40,15 +37,19 @@ class GoogleSynthesizer:
     def __init__(self, name: str, part: GoogleTts, key: SecretStr | None) -> None:
         self._name = name
         self._part = part
-        self._channel: grpc.aio.Channel | None = None
-        self._metadata = key_metadata(key) if part.base_url else []
         self._capabilities = SynthesizerCapabilities(
             sample_rate_hz=part.sample_rate_hz,
             word_timing=WordTiming.NONE,
             voices=voices_of(part.voices, part.sample_rate_hz, name),
         )
-        with google_failures(name):
-            self._client = self._make_client(key)
+        self._client = GoogleClient(
+            name,
+            part,
+            key,
+            client=texttospeech_v1.TextToSpeechAsyncClient,
+            transport=TextToSpeechGrpcAsyncIOTransport,
+            address=_ADDRESS,
+        )
 
     @property
     def capabilities(self) -> SynthesizerCapabilities:
@@ -72,14 +73,15 @@ class GoogleSynthesizer:
 
     async def aclose(self) -> None:
         """Close the channel."""
-        close: Callable[[], Awaitable[None]] = self._client.transport.close
-        await close()
+        await self._client.aclose()
 
     async def _speech(self, text: str, voice: str, speed: float) -> AsyncGenerator[bytes, None]:
         pieces = Pieces(self._part.sample_rate_hz)
         said = 0
         with google_failures(self._name):
-            call = await self._client.streaming_synthesize(metadata=self._metadata, timeout=None)
+            call = await self._client.get().streaming_synthesize(
+                metadata=self._client.metadata, timeout=None
+            )
         requests = self._requests(text, voice, speed)
         responses = exchange(self._name, call, requests, GOOGLE_IS_OVER)
         async with aclosing(responses):
@@ -111,21 +113,3 @@ class GoogleSynthesizer:
         yield texttospeech_v1.StreamingSynthesizeRequest(
             input=texttospeech_v1.StreamingSynthesisInput(text=text)
         )
-
-    def _make_client(self, key: SecretStr | None) -> texttospeech_v1.TextToSpeechAsyncClient:
-        part = self._part
-        if part.base_url:
-            self._channel = grpc_channel.channel_to(part.base_url)
-            transport = TextToSpeechGrpcAsyncIOTransport(channel=self._channel)
-            return texttospeech_v1.TextToSpeechAsyncClient(transport=transport)
-        options = ClientOptions(api_endpoint=_ADDRESS)
-        if key is not None:
-            options.api_key = key.get_secret_value()
-        elif part.credentials_file is not None:
-            path = str(part.credentials_file.expanduser())
-            client: texttospeech_v1.TextToSpeechAsyncClient
-            client = texttospeech_v1.TextToSpeechAsyncClient.from_service_account_file(
-                path, client_options=options
-            )
-            return client
-        return texttospeech_v1.TextToSpeechAsyncClient(client_options=options)

@@ -115,7 +115,7 @@ def test_a_model_that_hears_and_speaks_by_itself_takes_no_other_parts(tmp_path: 
 
 def test_what_parley_ships_is_right():
     shipped = EngineFile.read(None)
-    names = "claude openai openai-all edge ollama vllm llama-server realtime gemini".split()
+    names = "claude openai openai-all edge ollama vllm llama-server riva realtime gemini".split()
     assert set(shipped.engines) == set(names)
     assert not shipped.own
     assert all(engine.needs_local_models for engine in shipped.engines.values())

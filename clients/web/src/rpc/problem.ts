@@ -95,6 +95,11 @@ const WORDS: Readonly<Record<string, Words>> = {
     "A place is often free again within a minute.",
     "retry",
   ],
+  DAILY_BUDGET_SPENT: [
+    "You have used up today's time with this tutor.",
+    "Choose another tutor, or come back tomorrow.",
+    "none",
+  ],
   TOO_MANY_CONVERSATIONS: [
     "You already have conversations running.",
     "End the talk in your other tab or device, then try again.",
