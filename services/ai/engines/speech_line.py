@@ -117,6 +117,7 @@ class SpeechLine:
         self._connection: _Connection | None = None
         self._lost: ProviderError | None = None
         self._replace = False
+        self._misinformed = False
         self._reply: int | None = None
         self._begun = False
         self._tried: set[str] = set()
@@ -166,6 +167,9 @@ class SpeechLine:
             self._replace = self._replace or self._sent > 0
         elif self._connection is not None:
             self._controls.append(_Stop(generation, heard_ms))
+        else:
+            # A connection that is being made was told of it as if all of it had been heard.
+            self._misinformed = True
         self._trim(generation)
         self._wake.set()
 
@@ -215,7 +219,7 @@ class SpeechLine:
         elif len(self._tried) == len(self._models):
             return
         connection = self._connection or await self._connect()
-        of_no_use = False
+        of_no_use = self._misinformed
         while self._controls:
             control = self._controls.popleft()
             if isinstance(control, _Forget):
@@ -249,7 +253,7 @@ class SpeechLine:
     async def _connect(self) -> _Connection:
         model = self._choose()
         capabilities = model.provider.capabilities
-        self._replace = False
+        self._replace = self._misinformed = False
         self._controls.clear()
         self._sent = 0
         try:

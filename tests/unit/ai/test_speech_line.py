@@ -72,6 +72,7 @@ class FakeModel:
     refuses: ProviderError | None = None
     links: list[FakeLink] = field(default_factory=list)
     asked: int = 0
+    slowly: asyncio.Event | None = None
 
     @property
     def capabilities(self) -> SpeechModelCapabilities:
@@ -81,6 +82,8 @@ class FakeModel:
 
     async def connect(self, briefing: Briefing) -> FakeLink:
         self.asked += 1
+        if self.slowly is not None:
+            await self.slowly.wait()
         if self.refuses is not None:
             raise self.refuses
         self.links.append(FakeLink(self.forgets))
@@ -209,6 +212,20 @@ async def test_a_model_that_cannot_forget_is_told_anew():
         assert model.links[0].closed
         assert model.told == []
         assert len(model.links) == 2
+
+
+async def test_a_connection_that_was_told_what_nobody_heard_is_made_anew():
+    model = FakeModel()
+    model.slowly = asyncio.Event()
+    async with running(model) as seen:
+        seen.line.stop(3, 200)
+        model.slowly.set()
+        await settle()
+        assert len(model.links) == 2
+        assert model.links[0].closed
+        seen.line.hear(SOUND)
+        await settle()
+        assert model.told == ["hear"]
 
 
 async def test_what_was_never_sent_needs_not_be_forgotten():
