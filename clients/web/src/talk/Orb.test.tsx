@@ -9,7 +9,14 @@ import { talk } from "./talk";
 import { useTalkKeys } from "./talk-keys";
 import { IDLE, type TalkState } from "./talk-state";
 
-const PLAIN = { muted: false, pushToTalk: false, holding: false, hears: true, sounding: false };
+const PLAIN = {
+  muted: false,
+  pushToTalk: false,
+  holding: false,
+  hears: true,
+  asking: false,
+  sounding: false,
+};
 
 test.each<[Floor, Partial<typeof PLAIN>, string]>([
   ["listening", {}, "mute"],
@@ -20,6 +27,9 @@ test.each<[Floor, Partial<typeof PLAIN>, string]>([
   ["thinking", {}, "interrupt"],
   ["tutor", { muted: true }, "interrupt"],
   ["listening", { hears: false }, "listen-again"],
+  // Pressed again while the browser asks, it would ask twice.
+  ["listening", { hears: false, asking: true }, "none"],
+  ["tutor", { hears: false, asking: true }, "interrupt"],
   ["listening", { pushToTalk: true }, "hold"],
   ["tutor", { pushToTalk: true }, "hold"],
   ["learner", { pushToTalk: true, holding: true }, "hold"],

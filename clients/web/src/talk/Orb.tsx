@@ -26,12 +26,15 @@ export function orbRole(
     pushToTalk,
     holding,
     hears,
+    asking,
     sounding,
   }: {
     readonly muted: boolean;
     readonly pushToTalk: boolean;
     readonly holding: boolean;
     readonly hears: boolean;
+    /** Whether the browser is being asked for the microphone. */
+    readonly asking: boolean;
     /** Whether the tutor can be heard. */
     readonly sounding: boolean;
   },
@@ -53,6 +56,9 @@ export function orbRole(
   }
   if (floor === "thinking") {
     return { look: "thinking", icon: "stop", label: "Stop the answer", press: "interrupt" };
+  }
+  if (asking) {
+    return { look: "off", icon: "mic", label: "Waiting for the microphone", press: "none" };
   }
   if (!hears) {
     return { look: "off", icon: "mic-off", label: "Use the microphone", press: "listen-again" };
@@ -77,7 +83,8 @@ export function Orb() {
   const { pushToTalk } = usePreferences();
   const sounding = useTalk((state) => state.sounding);
   const hears = listening === "on";
-  const role = orbRole(floor, { muted, pushToTalk, holding, hears, sounding });
+  const asking = listening === "asking";
+  const role = orbRole(floor, { muted, pushToTalk, holding, hears, asking, sounding });
   const ref = useRef<HTMLButtonElement>(null);
   useEffect(() => {
     let frame = 0;

@@ -110,6 +110,8 @@ export class Call {
       session.changeSettings({ turnTaking: create(TurnTakingPreferencesSchema, this.#turnTaking) });
       store.change({ holding: false });
     }
+    // A learner who writes has asked for no microphone: the wish is for another time.
+    if (store.state.listening === "typed-only") return;
     if (more.microphoneId !== undefined || more.rawMicrophone !== undefined) {
       void this.hearing.listenAgain();
     }

@@ -41,10 +41,10 @@ export class Hearing {
     return this.#voice.label;
   }
 
-  /** Opens the microphone that is wished for. Rejects as `Microphone.open`. */
-  async listen(frameMs: number): Promise<void> {
+  /** Opens the microphone that is wished for. Answers and rejects as `LearnerVoice.listen`. */
+  async listen(frameMs: number): Promise<boolean> {
     const { microphoneId, rawMicrophone } = preferences();
-    await this.#voice.listen({ frameMs, deviceId: microphoneId, processed: !rawMicrophone });
+    return this.#voice.listen({ frameMs, deviceId: microphoneId, processed: !rawMicrophone });
   }
 
   /** Tries to get it again, in the middle of a talk. */
@@ -53,8 +53,7 @@ export class Hearing {
     if (!session) return;
     store.change({ listening: "asking", microphoneProblem: null });
     try {
-      await this.listen(session.frameMs);
-      store.change({ listening: "on" });
+      if (await this.listen(session.frameMs)) store.change({ listening: "on" });
     } catch (error) {
       store.change({ listening: "lost", microphoneProblem: problemOf(error) });
     }
@@ -67,7 +66,7 @@ export class Hearing {
 
   /** Stops for good. */
   close(): void {
-    this.#voice.close();
+    this.#voice.stop();
   }
 
   #captured(frame: Captured): void {

@@ -29,7 +29,8 @@ export interface LearnerVoiceEvents {
 /** The learner's voice in one talk. */
 export class LearnerVoice {
   #microphone: Microphone | null = null;
-  #closed = false;
+  /** How often a microphone was asked for or given up: only the last asking counts. */
+  #asked = 0;
   readonly #line = new TimeLine(CAPTURE_RATE_HZ);
 
   constructor(
@@ -55,27 +56,39 @@ export class LearnerVoice {
   /**
    * Opens a microphone in the place of the one before.
    *
-   * Rejects as `Microphone.open`: the error says why there is none.
+   * False where another was asked for meanwhile, or it was given up: it is closed again, and nothing
+   * is told of it. Rejects as `Microphone.open`: the error says why there is none.
    */
-  async listen({ frameMs, deviceId, processed }: Listening): Promise<void> {
+  async listen({ frameMs, deviceId, processed }: Listening): Promise<boolean> {
     this.stop();
     this.#line.changed();
-    const opened = await Microphone.open(this.context, {
-      frameMs,
-      deviceId,
-      processed,
-      onFrame: (frame) => this.events.onFrame(frame),
-      onLost: () => {
-        this.stop();
-        this.events.onLost();
-      },
-      onSilenced: (silenced) => {
-        if (this.listening) this.events.onSilenced(silenced);
-      },
-    });
-    // It may have been given up while the learner was being asked.
-    if (this.#closed) opened.close();
-    else this.#microphone = opened;
+    const asked = this.#asked;
+    const counts = () => asked === this.#asked;
+    let opened: Microphone;
+    try {
+      opened = await Microphone.open(this.context, {
+        frameMs,
+        deviceId,
+        processed,
+        onFrame: (frame) => {
+          if (counts()) this.events.onFrame(frame);
+        },
+        onLost: () => {
+          if (!counts()) return;
+          this.stop();
+          this.events.onLost();
+        },
+        onSilenced: (silenced) => {
+          if (counts() && this.listening) this.events.onSilenced(silenced);
+        },
+      });
+    } catch (error) {
+      if (counts()) throw error;
+      return false;
+    }
+    if (counts()) this.#microphone = opened;
+    else opened.close();
+    return counts();
   }
 
   /** The session has the samples before this one already. */
@@ -88,15 +101,10 @@ export class LearnerVoice {
     return this.#line.place(firstSample, pcm.length / 2, at);
   }
 
-  /** Stops listening; `listen` begins again. */
+  /** Stops listening, and gives up what is being asked for; `listen` begins again. */
   stop(): void {
+    this.#asked += 1;
     this.#microphone?.close();
     this.#microphone = null;
-  }
-
-  /** Stops for good. */
-  close(): void {
-    this.#closed = true;
-    this.stop();
   }
 }

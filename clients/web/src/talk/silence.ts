@@ -39,11 +39,6 @@ export class SilenceMeter {
     this.#origin = this.#origin === null ? origin : Math.min(this.#origin, origin);
   }
 
-  /** The time line begins anew: another microphone. */
-  restarted(): void {
-    this.#origin = null;
-  }
-
   /** A typed utterance was sent: waiting begins now. */
   typed(at: number): void {
     this.#typedAt = at;

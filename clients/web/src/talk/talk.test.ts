@@ -24,6 +24,10 @@ const world = vi.hoisted(() => ({
   link: null as LinkEvents | null,
   sent: [] as ConverseRequest[],
   microphone: null as MicrophoneOptions | null,
+  /** How many are open. */
+  microphones: 0,
+  /** Where it is set, whoever asks for a microphone waits for its answer. */
+  asked: null as Promise<void> | null,
   refuseMicrophone: null as Error | null,
   loudspeaker: null as LoudspeakerEvents | null,
   commands: [] as string[],
@@ -60,10 +64,12 @@ vi.mock("@/transports/push", () => ({
 vi.mock("@/audio/microphone", async (original) => ({
   ...(await original<object>()),
   Microphone: {
-    open: (_context: unknown, options: MicrophoneOptions) => {
-      if (world.refuseMicrophone) return Promise.reject(world.refuseMicrophone);
+    open: async (_context: unknown, options: MicrophoneOptions) => {
+      await world.asked;
+      if (world.refuseMicrophone) throw world.refuseMicrophone;
       world.microphone = options;
-      return Promise.resolve({ label: "a microphone", close: () => undefined });
+      world.microphones += 1;
+      return { label: "a microphone", close: () => void (world.microphones -= 1) };
     },
   },
 }));
@@ -162,6 +168,8 @@ beforeEach(() => {
   Object.assign(world, { link: null, sent: [], microphone: null, loudspeaker: null, commands: [] });
   world.farewells = [];
   world.starts = [];
+  world.microphones = 0;
+  world.asked = null;
   forgetLeft();
   world.refuseMicrophone = null;
   seq = 0n;
@@ -348,6 +356,62 @@ describe("the microphone", () => {
   });
 });
 
+describe("a talk that is written", () => {
+  async function beginTyped(): Promise<void> {
+    await talk.start({ typedOnly: true });
+    server({ case: "started", value: { conversationId: "c" } });
+  }
+
+  test.each([{ rawMicrophone: true }, { microphoneId: "the desk's" }])(
+    "opens no microphone for the wish %o",
+    async (wish) => {
+      await beginTyped();
+      talk.prefer(wish);
+      await Promise.resolve();
+      expect(talk.state.listening).toBe("typed-only");
+      expect(world.microphones).toBe(0);
+    },
+  );
+
+  test("asked for the microphone twice opens one, and closes that with its end", async () => {
+    await beginTyped();
+    let answer!: () => void;
+    world.asked = new Promise((resolve) => (answer = resolve));
+    const asked = [talk.listenAgain(), talk.listenAgain()];
+    expect(talk.state.listening).toBe("asking");
+    answer();
+    await Promise.all(asked);
+    expect(world.microphones).toBe(1);
+    expect(talk.state.listening).toBe("on");
+    talk.finish();
+    server({ case: "ended", value: {} });
+    expect(world.microphones).toBe(0);
+  });
+
+  test("that ends while the browser asks leaves no microphone open", async () => {
+    await beginTyped();
+    let answer!: () => void;
+    world.asked = new Promise((resolve) => (answer = resolve));
+    const asked = talk.listenAgain();
+    talk.drop();
+    answer();
+    await asked;
+    expect(world.microphones).toBe(0);
+    expect(talk.state).toMatchObject({ phase: "idle", listening: "off" });
+  });
+
+  test("says nothing before it is open or once it is being ended, and tells so", async () => {
+    await talk.start({ typedOnly: true });
+    expect(talk.say("I was early.")).toBe(false);
+    server({ case: "started", value: { conversationId: "c" } });
+    expect(talk.say("Just in time.")).toBe(true);
+    talk.finish();
+    expect(talk.say("I was late.")).toBe(false);
+    expect(sent()).toEqual(["text", "finish"]);
+    expect(talk.state.view.turns).toHaveLength(1);
+  });
+});
+
 test("a microphone that is unplugged while a talk begins is told, and the talk begins", async () => {
   await talk.start();
   world.microphone?.onLost();
@@ -365,6 +429,19 @@ test("a sound system that stops is told, and a tap starts it", async () => {
   if (world.context) world.context.state = "running";
   talk.wakeSound();
   await vi.waitFor(() => expect(talk.state.soundStopped).toBe(false));
+});
+
+test("a server that will go away is told of until the talk goes on elsewhere", async () => {
+  await begin();
+  server({ case: "goAway", value: { timeLeftMs: 30_000 } });
+  expect(talk.state).toMatchObject({ phase: "live", view: { timeLeftMs: 30_000 } });
+  speak();
+  expect(sent()).toEqual(["audio"]);
+  world.link?.onEnd(refusal(Code.Unavailable, "", "SERVICE_STOPPING"));
+  expect(talk.state.view.floor).toBe("reconnecting");
+  talk.hurry();
+  server({ case: "started", value: { conversationId: "c", resumed: true } });
+  expect(talk.state).toMatchObject({ phase: "live", view: { timeLeftMs: null } });
 });
 
 test("what is queued is stopped without a connection, and the server is told later", async () => {

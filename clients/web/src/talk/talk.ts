@@ -123,16 +123,17 @@ export class Talk {
 
   // --- while it goes on ------------------------------------------------------------------------
 
-  /** Sends a typed utterance. */
-  say(text: string): void {
+  /** Sends a typed utterance. False where nothing was said: there is no talk yet, or no more. */
+  say(text: string): boolean {
     const said = text.trim();
     const call = this.#call;
-    if (!said || !call?.session) return;
+    if (!said || !call?.session || this.state.phase !== "live") return false;
     call.speaking.stopRepeating();
     call.speaking.written();
     call.speaking.quiet();
     call.session.sendText(said);
     this.#store.dispatch({ kind: "typed", text: said });
+    return true;
   }
 
   /** Stops the tutor where it is. */

@@ -1,6 +1,6 @@
-import { expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 
-import { type Surroundings, chooseTransport } from "./choose";
+import { type Surroundings, chooseTransport, pageProtocol, sharesConnection } from "./choose";
 
 const CHROMIUM: Surroundings = { requestStreams: true, protocol: "h2", preferred: "auto" };
 
@@ -17,4 +17,49 @@ test.each<[string, Partial<Surroundings>, string]>([
   const { name, why } = chooseTransport({ ...CHROMIUM, ...found });
   expect(name).toBe(wanted);
   expect(why).not.toBe("");
+});
+
+describe("the protocol of the page", () => {
+  const here = `${location.origin}/parley.user.v1.UserService/Refresh`;
+
+  /** What the browser has noted down of how things were loaded: address and protocol. */
+  function loaded(navigation: string, resources: [string, string][] = []): void {
+    const entry = ([name, nextHopProtocol]: [string, string]) => ({ name, nextHopProtocol });
+    const entries: Record<string, object[]> = {
+      navigation: [entry([location.href, navigation])],
+      resource: resources.map(entry),
+    };
+    vi.stubGlobal("performance", { getEntriesByType: (type: string) => entries[type] ?? [] });
+  }
+
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  test.each<[string, string, [string, string][], string]>([
+    ["is the one that it was loaded over", "h2", [[here, "http/1.1"]], "h2"],
+    [
+      "is its calls', where the service worker kept the page",
+      "",
+      [
+        [here, ""],
+        [here, "h2"],
+      ],
+      "h2",
+    ],
+    ["is not another server's", "", [["https://elsewhere.invalid/", "h2"]], ""],
+    ["is unknown before the first call", "", [], ""],
+  ])("%s", (_promise, navigation, resources, protocol) => {
+    loaded(navigation, resources);
+    expect(pageProtocol()).toBe(protocol);
+  });
+
+  test.each([
+    ["h2", true],
+    ["h3", true],
+    ["http/1.1", false],
+    ["", false],
+  ])("of %j shares a connection: %s", (protocol, shares) => {
+    expect(sharesConnection(protocol)).toBe(shares);
+  });
 });

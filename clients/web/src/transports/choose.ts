@@ -6,7 +6,7 @@ import type { TransportName } from "./link";
 export interface Surroundings {
   /** The browser can stream a request's body (Chromium; others send it whole or not at all). */
   readonly requestStreams: boolean;
-  /** How the page itself was loaded, as `nextHopProtocol` says it: "h2", "http/1.1", "" unknown. */
+  /** How page and server talk, as `nextHopProtocol` says it: "h2", "http/1.1", "" unknown. */
   readonly protocol: string;
   /** What the learner chose in the diagnostics panel. */
   readonly preferred: TransportName | "auto";
@@ -20,12 +20,17 @@ export interface Choice {
   readonly why: string;
 }
 
+/** Whether many requests share one connection; of an unknown protocol it is not believed. */
+export function sharesConnection(protocol: string): boolean {
+  return protocol === "h2" || protocol === "h3";
+}
+
 /** Chooses. Pure. */
 export function chooseTransport(found: Surroundings): Choice {
   const { preferred, protocol, requestStreams, failed } = found;
   if (preferred === "websocket" || preferred === "push")
     return { name: preferred, why: "You chose it." };
-  const h2 = protocol === "h2" || protocol === "h3";
+  const h2 = sharesConnection(protocol);
   if (preferred === "upload" && requestStreams && h2)
     return { name: "upload", why: "You chose it." };
   if (failed === "upload") {
@@ -62,8 +67,24 @@ export function hasRequestStreams(): boolean {
   }
 }
 
-/** How the page itself was loaded. */
+/**
+ * How this page and its server talk: "h2", "http/1.1"; empty where nothing tells.
+ *
+ * A page that the service worker kept was loaded over nothing at all. What it has asked the server
+ * for since, and the worker let pass, tells.
+ */
 export function pageProtocol(): string {
-  const [navigation] = performance.getEntriesByType("navigation");
-  return navigation instanceof PerformanceNavigationTiming ? navigation.nextHopProtocol : "";
+  for (const entry of performance.getEntriesByType("navigation")) {
+    const protocol = protocolOf(entry);
+    if (protocol) return protocol;
+  }
+  for (const entry of performance.getEntriesByType("resource")) {
+    const protocol = protocolOf(entry);
+    if (protocol && new URL(entry.name).origin === location.origin) return protocol;
+  }
+  return "";
+}
+
+function protocolOf(entry: PerformanceEntry): string {
+  return "nextHopProtocol" in entry ? String(entry.nextHopProtocol) : "";
 }

@@ -14,7 +14,10 @@ import { Push } from "./push";
 
 const calls = vi.hoisted(() => ({ subscribe: vi.fn(), push: vi.fn() }));
 vi.mock("@/rpc/clients", () => ({ conversations: calls }));
-vi.mock("./choose", () => ({ pageProtocol: () => "h2" }));
+vi.mock("./choose", async (original) => ({
+  ...(await original<object>()),
+  pageProtocol: () => "h2",
+}));
 
 const STOPPING = refusal(Code.Unavailable, "The service stops.", "SERVICE_STOPPING");
 

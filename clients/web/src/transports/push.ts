@@ -9,7 +9,7 @@ import type {
 import { conversations } from "@/rpc/clients";
 import { type Refusal, connectionLost, refusal, refusalFromError } from "@/rpc/refusal";
 
-import { pageProtocol } from "./choose";
+import { pageProtocol, sharesConnection } from "./choose";
 import { farewell } from "./farewell";
 import {
   CLOSE_WITHIN_MS,
@@ -64,7 +64,7 @@ class PushLink implements Link {
     private readonly controller: AbortController,
     private readonly events: LinkEvents,
   ) {
-    const inFlight = pageProtocol() === "http/1.1" ? IN_FLIGHT_H1 : IN_FLIGHT_H2;
+    const inFlight = sharesConnection(pageProtocol()) ? IN_FLIGHT_H2 : IN_FLIGHT_H1;
     this.#queue = new PushQueue(inFlight, count);
   }
 
