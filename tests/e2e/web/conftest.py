@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.e2e.web.chromium import chromium
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
+from tests.e2e.web.looks import forget_the_last_run
 from tests.e2e.web.microphone import Microphone
 from tests.e2e.web.taps import tap
 from tests.e2e.web.web_stack import web_stack as make_web_stack
@@ -34,6 +36,16 @@ KEEP_WISHES = """
 if (location.origin !== "null" && !localStorage.getItem("parley.talk"))
   localStorage.setItem("parley.talk", JSON.stringify(%s));
 """
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Forget the pictures of the last run where every page's picture will be taken anew."""
+    options = config.option
+    part = options.keyword or options.collectonly or any("::" in each for each in config.args)
+    chosen = {each.path for each in items}
+    if not part and chosen >= set(Path(__file__).parent.glob("test_*.py")):
+        forget_the_last_run()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """How a page looks: pictures in both themes and both widths, and what axe finds wrong with it.
 
 The pictures are the tests' output, in `test-output/web` (git ignores it): look at them. They show
-pages from top to foot, and those of the last run alone.
+pages from top to foot. A run of some of the tests makes its own anew and leaves the others.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.async_api import Page
+from playwright.async_api import FloatRect, Locator, Page
 
 ROOT = Path(__file__).parents[3]
 PICTURES = ROOT / "test-output" / "web"
@@ -60,7 +60,6 @@ async def look_at(
 
     The page is left wide and light.
     """
-    _forget_the_last_run()
     wrong: list[str] = []
     for width, (wide, high) in windows.items():
         await page.set_viewport_size({"width": wide, "height": high})
@@ -111,11 +110,24 @@ async def _findings(page: Page, rules: list[str] | None) -> list[str]:
     ]
 
 
-@functools.cache
-def _forget_the_last_run() -> None:
-    """Empty the folder, once: a picture of what is gone would look like one of today."""
+def forget_the_last_run() -> None:
+    """Empty the folder: a picture of what is gone would look like one of today."""
     for picture in PICTURES.glob("*.png"):
-        picture.unlink()
+        picture.unlink(missing_ok=True)
+
+
+async def box_of(what: Locator) -> FloatRect:
+    """Return where it lies in the window."""
+    box = await what.bounding_box()
+    assert box is not None, f"{what} is not in sight"
+    return box
+
+
+def overlap(one: FloatRect, other: FloatRect) -> bool:
+    """Tell whether one lies over the other."""
+    across = one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
+    down = one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"]
+    return across and down
 
 
 @functools.cache

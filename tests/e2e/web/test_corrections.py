@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import FloatRect, Locator, expect
+from playwright.async_api import expect
 
 from tests.e2e.web.learner import WebLearner
-from tests.e2e.web.looks import WIDTHS, look_at
+from tests.e2e.web.looks import WIDTHS, box_of, look_at, overlap
 from tests.e2e.web.taps import tapped
 from tests.e2e.web.web_stack import REPLIES, sounding_s
 
@@ -51,15 +51,3 @@ async def test_a_correction_stands_beside_its_turn_and_over_nothing(learner: Web
     await page.get_by_role("link", name="Read and listen again").click()
     await expect(page.get_by_role("list", name="What was said")).to_contain_text("Yesterday I went")
     assert await look_at(page, "history-7-corrected") == []
-
-
-async def box_of(what: Locator) -> FloatRect:
-    box = await what.bounding_box()
-    assert box is not None, f"{what} is not in sight"
-    return box
-
-
-def overlap(one: FloatRect, other: FloatRect) -> bool:
-    across = one["x"] < other["x"] + other["width"] and other["x"] < one["x"] + one["width"]
-    down = one["y"] < other["y"] + other["height"] and other["y"] < one["y"] + one["height"]
-    return across and down

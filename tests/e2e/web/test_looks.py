@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from tests.e2e.web.conftest import OpenPage, Talker
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
-from tests.e2e.web.looks import SIDEWAYS, look_at
+from tests.e2e.web.looks import SIDEWAYS, WIDTHS, box_of, look_at, overlap
 from tests.e2e.web.microphone import Microphone, tone
 from tests.e2e.web.web_stack import REPLIES
 from tests.stack import Stack
@@ -44,6 +44,7 @@ async def test_a_talk_from_choosing_to_looking_back(talker: Talker, microphone: 
     page = learner.page
     wrong = []
     await expect(page.get_by_role("radio").first).to_be_visible()
+    await nothing_lies_under_the_start(learner)
     wrong += await look_at(page, "talk-1-lobby")
     await page.get_by_text("Tutor, voice and how you talk").click()
     await expect(page.get_by_role("switch", name="Hold to talk")).to_be_in_viewport()
@@ -67,6 +68,18 @@ async def test_a_talk_from_choosing_to_looking_back(talker: Talker, microphone: 
     await learner.end_talk()
     wrong += await look_at(page, "talk-6-summary")
     assert wrong == []
+
+
+async def nothing_lies_under_the_start(learner: WebLearner) -> None:
+    """Scroll to the page's end at every width: what stands last there stands clear."""
+    page = learner.page
+    for name, (wide, high) in (WIDTHS | {"between": (768, 600)}).items():
+        await page.set_viewport_size({"width": wide, "height": high})
+        await page.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+        choices = await box_of(page.locator(".lobby-choices"))
+        for each in (page.locator(".start"), page.get_by_role("button", name="Type instead")):
+            assert not overlap(choices, await box_of(each)), f"{name}: {each} lies over the choices"
+    await page.set_viewport_size({"width": 1280, "height": 800})
 
 
 async def everything_is_in_sight_sideways(learner: WebLearner) -> None:

@@ -6,6 +6,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.e2e.web.learner import WebLearner
+from tests.e2e.web.taps import tapped
+from tests.e2e.web.web_stack import LOW_HZ, REPLIES
 
 pytestmark = [
     pytest.mark.e2e,
@@ -42,6 +44,21 @@ async def test_what_the_tutor_is_told_of_somebody_is_kept(learner: WebLearner) -
     await expect(page.get_by_label("Your first language")).to_have_value("es")
     goals = page.get_by_role("list", name="What you want to reach")
     await expect(goals).to_contain_text("Pass my interview in May")
+
+
+async def test_the_voice_of_the_account_is_the_one_that_answers(learner: WebLearner) -> None:
+    page = learner.page
+    await learner.is_signed_in()
+    await page.goto("/settings/voice")
+    await page.get_by_label("Voice", exact=True).select_option("tone-low")
+    await expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+    await learner.go_to("Talk")
+    await learner.start_typing()
+    await learner.write("I would rather write this.")
+    await expect(learner.answers).to_have_text([REPLIES[0]])
+    await expect(learner.floor).to_have_text("Your turn")
+    (said,) = await tapped(page, "loudspeaker")
+    assert said.pitch_hz() == pytest.approx(LOW_HZ, abs=4)
 
 
 async def test_the_situation_that_was_chosen_is_the_one_talked_about(learner: WebLearner) -> None:

@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
+from parley.conversation.v1 import conversation_pb2
 from tests.e2e.conftest import SPEECH
 from tests.e2e.web.conftest import Talker
 from tests.e2e.web.learner import WebLearner
@@ -71,9 +72,11 @@ async def test_the_best_way_is_chosen_by_itself(talker: Talker, microphone: Micr
 async def test_speaking_over_the_tutor_silences_the_loudspeaker_over_every_way(
     talker: Talker, microphone: Microphone
 ) -> None:
-    learners = [await talker(transport=way) for way in WAYS]
+    learners = {way: await talker(transport=way) for way in WAYS}
+    told = heard_reports(learners["websocket"].page)
     microphone.will_say(0.5, tone(1.0), 1.7, tone(1.2))
-    await asyncio.gather(*(speaks_over_the_tutor(learner) for learner in learners))
+    await asyncio.gather(*(speaks_over_the_tutor(learner) for learner in learners.values()))
+    await the_server_was_told_what_was_heard(learners["websocket"], told)
 
 
 async def speaks_over_the_tutor(learner: WebLearner) -> None:
@@ -82,6 +85,7 @@ async def speaks_over_the_tutor(learner: WebLearner) -> None:
     await expect(learner.answers).to_have_count(2)
     # What is kept of the first answer is what was heard of it.
     kept = (await learner.answers.first.inner_text()).partition("—")[0].strip()
+    assert kept, "nothing of it is said to have been heard"
     assert REPLIES[0].startswith(kept)
     assert kept != REPLIES[0]
     # On the page's own clock: the learner's second utterance, and the tutor's next silence.
@@ -93,6 +97,33 @@ async def speaks_over_the_tutor(learner: WebLearner) -> None:
     assert np.any((sounds > began - 500) & (sounds < began)), "the tutor was not speaking"
     stopped = sounds[(sounds > began) & (sounds < began + 1000)]
     assert len(stopped) == 0 or stopped[-1] - began < 700
+
+
+async def the_server_was_told_what_was_heard(
+    learner: WebLearner, told: list[tuple[int, int]]
+) -> None:
+    """Compare what the page reported of its first answer with what the loudspeaker gave out."""
+    sounds = (await played(learner)).loud_at()
+    first = sounds[: np.flatnonzero(np.diff(sounds) > 500)[0] + 1]
+    answer = min(generation for generation, _ in told)
+    heard_ms = [audio_ms for generation, audio_ms in told if generation == answer]
+    assert len(heard_ms) > 2
+    assert heard_ms == sorted(heard_ms)
+    assert heard_ms[-1] == pytest.approx(first[-1] - first[0], abs=150)
+
+
+def heard_reports(page: Page) -> list[tuple[int, int]]:
+    """Return what the page will have reported: of which reply, and how many milliseconds of it."""
+    reports: list[tuple[int, int]] = []
+
+    def read(payload: str | bytes) -> None:
+        assert isinstance(payload, bytes)
+        request = conversation_pb2.ConverseRequest.FromString(payload)
+        if request.HasField("heard"):
+            reports.append((request.heard.generation, request.heard.audio_ms))
+
+    page.on("websocket", lambda socket: socket.on("framesent", read))
+    return reports
 
 
 async def test_the_stop_button_silences_the_loudspeaker(

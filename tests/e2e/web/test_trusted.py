@@ -54,6 +54,9 @@ async def test_who_trusts_the_authority_talks_over_the_best_way_without_a_warnin
     await learner.is_signed_in()
     # A service worker is allowed nowhere but where the browser is sure of the server.
     await learner.page.evaluate("navigator.serviceWorker.ready")
+    # From the second visit on the page itself comes from the worker, over no protocol at all.
+    await learner.reload_signed_in()
+    assert await learner.page.evaluate("navigator.serviceWorker.controller !== null")
     microphone.will_say(6.0, tone(1.0))
     await learner.page.get_by_role("button", name="Start talking").click()
     await expect(learner.answers).to_have_count(2)
