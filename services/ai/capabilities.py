@@ -231,7 +231,8 @@ class GenerationOptions:
     """How to sample. ``stop`` ends the text before the first of these strings.
 
     ``not_first`` are words that the text should not begin with: a wish, which models that are
-    reached over a network do not know.
+    reached over a network do not know. So is ``not_without``: a text that would end before it holds
+    this goes on, once.
     """
 
     temperature: float = 0.6
@@ -240,6 +241,7 @@ class GenerationOptions:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     not_first: tuple[str, ...] = ()
+    not_without: str = ""
 
 
 @dataclass(frozen=True, slots=True)

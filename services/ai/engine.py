@@ -233,7 +233,10 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
-    """The utterance is a turn now; a reply with ``generation`` follows."""
+    """The utterance is a turn now; a reply with ``generation`` follows.
+
+    ``speculations`` were made for it, of which ``speculations_discarded`` in vain.
+    """
 
     turn: int
     generation: int
@@ -242,6 +245,8 @@ class TurnCommitted:
     start_ms: int
     end_ms: int
     typical_pause_ms: int
+    speculations: int = 0
+    speculations_discarded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,9 +317,13 @@ class LongSilence:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceDropped:
-    """The utterance was nothing and is forgotten: "noise", "empty" or "dismissed"."""
+    """The utterance was nothing and is forgotten: "noise", "empty" or "dismissed".
+
+    ``speculations`` were made for it, all in vain.
+    """
 
     reason: str
+    speculations: int = 0
 
 
 EngineOutput: TypeAlias = (

@@ -7,7 +7,13 @@ from collections import deque
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.ai.engine import EngineOutput, Notice, ReplyAudio, ReplyEnded, TurnCommitted
+from services.ai.engine import (
+    EngineOutput,
+    Notice,
+    ReplyAudio,
+    TurnCommitted,
+    UtteranceDropped,
+)
 
 # From speculation's zero to a loaded machine's ten seconds.
 _REMEMBERED = 50
@@ -71,12 +77,13 @@ class EngineMetrics:
                     self._note_silence(engine, sum(stage.duration_ms for stage in stages))
                 for stage in stages:
                     self._stages.labels(engine, stage.kind.value).observe(stage.duration_ms / 1000)
-            case TurnCommitted(source=source):
+            case TurnCommitted(source=source, speculations=made, speculations_discarded=discarded):
                 self._turns.labels(engine, source.value).inc()
-            case ReplyEnded(usage=usage):
-                kept = usage.speculations - usage.speculations_discarded
-                self._speculations.labels(engine, "used").inc(kept)
-                self._speculations.labels(engine, "discarded").inc(usage.speculations_discarded)
+                # Not at the reply's end: one that is interrupted has none.
+                self._speculations.labels(engine, "used").inc(made - discarded)
+                self._speculations.labels(engine, "discarded").inc(discarded)
+            case UtteranceDropped(speculations=made):
+                self._speculations.labels(engine, "discarded").inc(made)
             case Notice(reason=reason):
                 self._failures.labels(engine, reason.value).inc()
             case _:

@@ -315,7 +315,7 @@ def engine_output(output: e.EngineOutput, recognizer: str) -> ai_pb2.ConverseRes
             )
         case e.LongSilence(silence_ms):
             return ai_pb2.ConverseResponse(long_silence=ai_pb2.LongSilence(silence_ms=silence_ms))
-        case e.UtteranceDropped(reason):
+        case e.UtteranceDropped(reason=reason):
             return ai_pb2.ConverseResponse(utterance_dropped=ai_pb2.UtteranceDropped(reason=reason))
 
 

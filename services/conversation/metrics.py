@@ -11,7 +11,6 @@ from services.conversation.events import (
     Effect,
     EngineLost,
     Event,
-    FromEngine,
     SaveTurn,
     Send,
 )
@@ -61,12 +60,6 @@ class ConversationMetrics:
             ["meaning"],
             registry=registry,
         )
-        self._speculations = Counter(
-            "parley_conversation_speculations_total",
-            "Replies that engines prepared ahead of their turn, by what became of them.",
-            ["outcome"],
-            registry=registry,
-        )
         self._engines_lost = Counter(
             "parley_conversation_engines_lost_total",
             "Engines that live sessions lost.",
@@ -86,11 +79,6 @@ class ConversationMetrics:
     def happened(self, event: Event) -> None:
         """Count what a machine was told."""
         match event:
-            case FromEngine(response) if response.HasField("reply_ended"):
-                usage = response.reply_ended.usage
-                kept = max(0, usage.speculations - usage.speculations_discarded)
-                self._speculations.labels("used").inc(kept)
-                self._speculations.labels("discarded").inc(usage.speculations_discarded)
             case EngineLost():
                 self._engines_lost.inc()
             case _:

@@ -61,8 +61,8 @@ def with_playing(
 
 
 def silence_of(stages: Sequence[turn_pb2.Stage]) -> float:
-    """Return the silence that the stages add up to, in milliseconds."""
-    return sum(stage.duration_ms for stage in stages)
+    """Return the silence that the stages are of, in milliseconds: where the last of them ends."""
+    return max((stage.at_ms for stage in stages), default=0.0)
 
 
 def without_playing(stages: Sequence[turn_pb2.Stage]) -> list[turn_pb2.Stage]:

@@ -65,17 +65,22 @@ def split_silence(
         server: the server's parts, in its order.
         end_late_ms: how far behind the true end of speech the server took it to be; negative where
             before. Deciding that the learner has finished begins when the learner has finished: a
-            voice activity detector that hears the end late has not made the wait shorter.
+            voice activity detector that hears the end late has not made the wait shorter, and what
+            was done while the learner still spoke is no part of the silence.
         own_ms: the parts that were measured here, by name, in their order.
     """
-    stages = [_from_true_end(stage, end_late_ms) for stage in server if stage.name not in _OWN]
+    stages = _from_true_end([each for each in server if each.name not in _OWN], end_late_ms)
     stages += [StageView(name, duration_ms) for name, duration_ms in own_ms.items()]
     rest_ms = silence_ms - sum(stage.duration_ms for stage in stages)
     return (*stages, StageView(UNACCOUNTED, rest_ms))
 
 
-def _from_true_end(stage: StageView, end_late_ms: float) -> StageView:
-    duration_ms = stage.duration_ms + end_late_ms
-    if stage.name != ENDPOINT or duration_ms < 0:
-        return stage
-    return replace(stage, duration_ms=duration_ms)
+def _from_true_end(server: Iterable[StageView], end_late_ms: float) -> list[StageView]:
+    late_ms, early_ms = max(end_late_ms, 0.0), max(-end_late_ms, 0.0)
+    stages = []
+    for stage in server:
+        duration_ms = stage.duration_ms + (late_ms if stage.name == ENDPOINT else 0.0)
+        before_ms = min(duration_ms, early_ms)
+        early_ms -= before_ms
+        stages.append(replace(stage, duration_ms=duration_ms - before_ms))
+    return stages

@@ -250,7 +250,9 @@ class LlamaLanguageModel:
             options.seed,
             self._format.beginnings(options.not_first),
         )
-        writing = Writing(sampler, options.max_tokens, TextJoiner(options.stop))
+        writing = Writing(
+            sampler, options.max_tokens, TextJoiner(options.stop), options.not_without
+        )
         asked = self._asked(messages, prompt, pieces) if tell_end is not None else None
         place = self._scheduler.spare if idle else None
         job = Job(

@@ -274,8 +274,9 @@ class PipelineSession:
             case Committed(_, speech_end, pause):
                 self._on_committed(speech_end, pause)
             case Dropped(reason):
+                speculations = self._utterance.speculations if self._utterance is not None else 0
                 self._forget_utterance()
-                self._outbox.put(UtteranceDropped(reason.value))
+                self._outbox.put(UtteranceDropped(reason.value, speculations))
             case SilentLong(silence):
                 self._outbox.put(LongSilence(ms_of_samples(silence)))
 
@@ -394,7 +395,7 @@ class PipelineSession:
         if not transcript.clean:
             self._answering.discard(pause)
             self._tell(FloorChanged(Floor.LEARNER))
-            self._outbox.put(UtteranceDropped("empty"))
+            self._outbox.put(UtteranceDropped("empty", utterance.speculations))
             return
         marks.transcript = time.monotonic()
         marks.switches += utterance.switches
@@ -411,6 +412,7 @@ class PipelineSession:
             transcript,
             ms_of_samples(utterance.audio_start),
             ms_of_samples(utterance.speech_end),
+            usage,
         )
         self._answering.speak(self._next_turn - 1, usage)
 
@@ -430,7 +432,7 @@ class PipelineSession:
     ) -> None:
         self._tell(FloorChanged(Floor.TUTOR))
         now_ms = ms_of_samples(self._microphone.position)
-        self._announce(generation, source, transcript, now_ms, now_ms)
+        self._announce(generation, source, transcript, now_ms, now_ms, Usage())
         self._answering.speak(self._next_turn - 1, Usage())
 
     def _announce(
@@ -440,6 +442,7 @@ class PipelineSession:
         transcript: Transcript,
         start_ms: int,
         end_ms: int,
+        usage: Usage,
     ) -> None:
         self._outbox.put(
             TurnCommitted(
@@ -450,6 +453,8 @@ class PipelineSession:
                 start_ms=start_ms,
                 end_ms=end_ms,
                 typical_pause_ms=self._turns.typical_pause_ms,
+                speculations=usage.speculations,
+                speculations_discarded=usage.speculations_discarded,
             )
         )
         self._next_turn += 1

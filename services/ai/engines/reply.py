@@ -55,6 +55,8 @@ TUTOR_OPTIONS = GenerationOptions(
     top_p=0.9,
     max_tokens=70,
     stop=("\nLearner:", "\nParley:", "Learner:", "```", "\n\n"),
+    # The rules ask for a question; a learner who gets none does not know how to go on.
+    not_without="?",
 )
 
 

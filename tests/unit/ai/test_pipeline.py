@@ -176,6 +176,8 @@ async def test_nothing_of_a_discarded_speculation_is_ever_said():
     assert {each.generation for each in replies} == {committed.generation}
     assert committed.generation == 2
     assert t.of(ReplyEnded)[0].usage.speculations_discarded == 1
+    # Told with the turn as well: a reply that is interrupted has no end.
+    assert (committed.speculations, committed.speculations_discarded) == (2, 1)
 
 
 async def test_a_speculation_that_holds_has_its_work_done_before_the_decision():

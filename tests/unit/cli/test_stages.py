@@ -26,9 +26,10 @@ def test_a_late_end_of_speech_belongs_to_the_endpoint() -> None:
     assert split == {"endpoint": 250.0, "sent": 5.0, "received": 10.0, "unaccounted": 35.0}
 
 
-def test_no_part_of_the_servers_becomes_negative() -> None:
-    split = parts(split_silence(10.0, (StageView("endpoint", 5.0),), end_late_ms=-30.0, own_ms={}))
-    assert split == {"endpoint": 5.0, "unaccounted": 5.0}
+def test_what_was_done_while_the_learner_still_spoke_is_no_part_of_the_silence() -> None:
+    server = (StageView("endpoint", 5.0), StageView("transcript", 40.0), StageView("sent", 3.0))
+    split = parts(split_silence(20.0, server, end_late_ms=-30.0, own_ms={}))
+    assert split == {"endpoint": 0.0, "transcript": 15.0, "sent": 3.0, "unaccounted": 2.0}
 
 
 def test_what_only_this_side_can_see_is_not_taken_from_the_server() -> None:

@@ -58,15 +58,6 @@ def test_the_silence_and_its_stages_are_measured_once_a_turn():
     assert drive.value("stage_seconds_sum", stage="endpoint") == 0.4
 
 
-def test_speculations_are_counted_from_what_the_engine_used():
-    drive = Measured()
-    drive.commit()
-    usage = {"speculations": 2, "speculations_discarded": 1}
-    drive.engine(1, reply_ended={"text": "Hm", "usage": usage})
-    assert drive.value("speculations_total", outcome="used") == 1
-    assert drive.value("speculations_total", outcome="discarded") == 1
-
-
 def test_lost_engines_and_resumed_clients_are_counted():
     drive = Measured()
     drive.lose_engine(problems.engine_unavailable())

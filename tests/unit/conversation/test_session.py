@@ -561,7 +561,7 @@ class TestAccountedAudio:
 
     def test_the_summary_of_a_resumed_session_counts_what_was_stored_before(self):
         """Three turns were told though four had been saved."""
-        stage = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_UNACCOUNTED, duration_ms=800)
+        stage = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_UNACCOUNTED, duration_ms=800, at_ms=800)
         played = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_PLAYED, duration_ms=100)
         past = turn_pb2.Turn(
             number=1,

@@ -72,15 +72,16 @@ def stage_bar(stages: tuple[StageView, ...], silence_ms: float | None, width: in
     text = Text()
     if silence_ms is not None:
         text.append(f"{silence_ms:.0f} ms", style="bold")
-    shown = [s for s in stages if s.duration_ms >= 1.0]
-    total = sum(s.duration_ms for s in shown)
+    # Parts may explain more than there was: that is told in the legend, and no bar can show it.
+    shown = [s for s in stages if abs(s.duration_ms) >= 1.0]
+    total = sum(s.duration_ms for s in shown if s.duration_ms > 0)
     if not shown or total <= 0:
         return text
     text.append("  ")
     bar = max(8, min(24, width // 5))
     for stage in shown:
         letter, style = _STAGES.get(stage.name, ("·", "white"))
-        columns = round(bar * stage.duration_ms / total)
+        columns = max(0, round(bar * stage.duration_ms / total))
         if columns == 0 and stage.duration_ms >= _WORTH_A_COLUMN_MS:
             columns = 1
         text.append(letter * columns, style=style)

@@ -15,6 +15,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from services.ai.adapters.llama_cpp.runtime import Outcome, Slice
 from services.ai.adapters.llama_cpp.sampling import REPEAT_LAST_TOKENS, Logits, Sampler
 from services.ai.adapters.llama_cpp.text import TextJoiner
@@ -55,13 +57,23 @@ class Runtime(Protocol):
 
 @dataclass(slots=True)
 class Writing:
-    """How a reply is written. ``max_tokens`` is at least 1."""
+    """How a reply is written. ``max_tokens`` is at least 1.
+
+    The first end that the model comes to before the reply holds ``not_without`` is passed over.
+    """
 
     sampler: Sampler
     max_tokens: int
     joiner: TextJoiner
+    not_without: str = ""
     written: int = 0
     next_token: int | None = None
+    text: str = ""
+
+    def passes_over_end(self) -> bool:
+        """Whether the reply goes on where it would end; true at most once."""
+        wanted, self.not_without = self.not_without, ""
+        return bool(wanted) and wanted not in self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +325,18 @@ class Scheduler:
         if logits_index is None:
             return
         recent = held[-REPEAT_LAST_TOKENS:]
-        token = writing.sampler.choose(self._runtime.logits(logits_index), recent)
+        logits = self._runtime.logits(logits_index)
+        token = writing.sampler.choose(logits, recent)
+        if self._runtime.is_end(token) and writing.passes_over_end():
+            logits[token] = -np.inf
+            token = writing.sampler.choose(logits, recent)
         writing.written += 1
         if self._runtime.is_end(token):
             self._finish_text(job, writing)
             return
-        self._tell(job, writing.joiner.add(self._runtime.piece(token)))
+        text = writing.joiner.add(self._runtime.piece(token))
+        writing.text += text
+        self._tell(job, text)
         is_full = len(held) + 1 >= self._context_tokens
         if writing.joiner.stopped or writing.written >= writing.max_tokens or is_full:
             self._finish_text(job, writing)

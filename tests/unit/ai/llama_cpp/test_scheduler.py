@@ -49,9 +49,16 @@ class Bench:
         self.scheduler = Scheduler(self.runtime, 3, CONTEXT)
         self.told: dict[Job, Told] = {}
 
-    def reply(self, owner: str, prompt: list[int], tokens: int = 3, stop: str = "") -> Job:
+    def reply(
+        self,
+        owner: str,
+        prompt: list[int],
+        tokens: int = 3,
+        stop: str = "",
+        not_without: str = "",
+    ) -> Job:
         sampler = Sampler(0.0, 1.0, random.Random(1))
-        writing = Writing(sampler, tokens, TextJoiner((stop,) if stop else ()))
+        writing = Writing(sampler, tokens, TextJoiner((stop,) if stop else ()), not_without)
         return self._submit(owner, prompt, writing)
 
     def ahead(self, owner: str, prompt: list[int], sequence: int | None = None) -> Job:
@@ -119,6 +126,21 @@ def test_the_models_own_end_ends_a_reply(bench: Bench):
     job = bench.reply("ann", [END - 2], tokens=50)
     bench.run()
     assert bench.told[job].text == f"<{END - 1}>"
+
+
+def test_an_end_before_what_is_wanted_is_passed_over_once(bench: Bench):
+    lacking = bench.reply("ann", [END - 2], tokens=4, not_without="<1>")
+    holding = bench.reply("bob", [END - 2], tokens=4, not_without=f"<{END - 1}>")
+    bench.run()
+    assert bench.told[lacking].text == f"<{END - 1}><0><1><2>"
+    assert bench.told[holding].text == f"<{END - 1}>"
+
+
+def test_a_second_end_ends_whatever_is_wanted(bench: Bench):
+    job = bench.reply("ann", [END - 2], tokens=200, not_without="never")
+    bench.run()
+    assert bench.told[job].text.endswith(f"<{END - 1}>")
+    assert bench.told[job].text.count(f"<{END - 1}>") == 2
 
 
 def test_a_stop_string_ends_a_reply_without_any_part_of_it(bench: Bench):
