@@ -97,7 +97,7 @@ tested: dev
 
 .PHONY: prove
 prove: dev ## the long proofs: 10,000 event sequences a machine, 30 breaks, 200 interruptions
-	@SESSION_SEQUENCES=10000 RESUME_BREAKS=30 $(BIN)/pytest --timeout 1800 tests/unit/ai/test_turn_taking.py \
+	@SESSION_SEQUENCES=10000 RESUME_BREAKS=30 $(BIN)/pytest --timeout 1800 tests/unit/ai/test_turn_taking_properties.py \
 	  tests/unit/conversation/test_session_properties.py tests/e2e/test_resume.py
 	@$(PYTHON) -m bench.interruptions
 

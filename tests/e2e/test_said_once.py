@@ -18,8 +18,8 @@ from parley_cli.client.converse import ConverseStream
 from parley_cli.client.endpoint import parse_endpoint
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.failures import CliFailure
-from tests.fault.line import line
 from tests.e2e.steady_learner import SteadyLearner
+from tests.fault.line import line
 from tests.stack import Stack
 
 pytestmark = [

@@ -1,5 +1,6 @@
 """A session machine driven by hand, on a clock of its own."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,8 +75,15 @@ class Drive:
         )
         return self.generation
 
-    def speak(self, text: str, generation: int | None = None, *, end: bool = True) -> None:
-        """Say `text`, a word every 300 ms; all of it comes at once."""
+    def speak(
+        self,
+        text: str,
+        generation: int | None = None,
+        *,
+        end: bool = True,
+        stages: Sequence[turn_pb2.Stage] = (),
+    ) -> None:
+        """Say `text`, a word every 300 ms; all comes at once, the first audio with `stages`."""
         generation = generation or self.generation
         for index, word in enumerate(text.split()):
             at = index * WORD_MS
@@ -89,7 +97,11 @@ class Drive:
             )
             for part in range(3):
                 pcm = bytes(RATE_HZ // 10 * 2)
-                self.engine(generation, reply_audio={"pcm": pcm, "offset_ms": at + part * 100})
+                told = stages if index == part == 0 else ()
+                self.engine(
+                    generation,
+                    reply_audio={"pcm": pcm, "offset_ms": at + part * 100, "stages": told},
+                )
         if end:
             self.end(text, generation)
 

@@ -5,6 +5,7 @@
     SESSION_SEQUENCES=10000 make test ARGS="-k whatever_happens tests/unit"
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -47,7 +48,44 @@ CUT_OFF = turn_pb2.Turn(
     reply_end_reason=turn_pb2.REPLY_END_REASON_FAILED,
     reply_words=[speech_pb2.Word(text="one"), speech_pb2.Word(text="two")],
 )
+# What engines say of the silence, in milliseconds: nothing, all, more than there was; and a part
+# that only others can know.
+STAGES = [(), (300.0,), (300.0, 150.0, 200.5, 50.0, 40.0), (5_000.0, 250.0)]
+NOT_THE_ENGINES = turn_pb2.Stage(kind=turn_pb2.STAGE_KIND_PLAYED, duration_ms=70, at_ms=70)
+# The learner's audio is not sent here, so a place in it came when it would have.
+UTTERANCE_END_S = 0.9
 WORDS = ["", "mhm", "yeah", "wait", "no I mean", "tea", "really good", "one two three"]
+
+
+def engine_stages(durations: Sequence[float], *, foreign: bool) -> list[turn_pb2.Stage]:
+    stages, at_ms = [], 0.0
+    for kind, duration_ms in enumerate(durations, start=turn_pb2.STAGE_KIND_ENDPOINT):
+        at_ms += duration_ms
+        stages.append(
+            turn_pb2.Stage(
+                kind=turn_pb2.StageKind.ValueType(kind), duration_ms=duration_ms, at_ms=at_ms
+            )
+        )
+    return [*stages, NOT_THE_ENGINES] if foreign else stages
+
+
+class TimedDrive(Drive):
+    """Knows as well when each effect came, and when each turn was committed."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.begun_at = self.now
+        self.times: list[float] = []
+        self.committed_at: dict[int, float] = {}
+
+    def give(self, event: events.Event) -> list[Effect]:
+        effects = super().give(event)
+        self.times += [self.now] * len(effects)
+        return effects
+
+    def commit(self, text: str = "I like tea", source: Any = None) -> int:
+        self.committed_at[self.generation + 1] = self.now
+        return super().commit(text, source)
 
 
 class SessionPromises(RuleBasedStateMachine):
@@ -71,7 +109,7 @@ class SessionPromises(RuleBasedStateMachine):
         # One that goes on may begin by closing the turn in which its process died.
         broken_off = events.SaveTurn(CUT_OFF) if cut_off and next_turn > 1 else None
         self.first_turn = CUT_OFF.number if broken_off else next_turn
-        self.drive = Drive(
+        self.drive = TimedDrive(
             captions_only=captions_only,
             tutor_opens=tutor_opens,
             next_turn=next_turn,
@@ -98,6 +136,7 @@ class SessionPromises(RuleBasedStateMachine):
         self.back_seq = 0
         self.typed: list[int] = []
         self.heard_of: dict[int, str] = {}
+        self.sounded_at: dict[int, float] = {}
         self.drive.give(events.Opened())
 
     # --- what may happen ----------------------------------------------------------------------
@@ -117,10 +156,46 @@ class SessionPromises(RuleBasedStateMachine):
             self.drive.generation = max(self.drive.generation, self.drive.session.generation)
             self.drive.commit(texts[-1].text, TEXT)
 
-    @rule(text=st.sampled_from(["Yes", "That is very good", "one two three four five six seven"]))
+    @rule(
+        text=st.sampled_from(["Yes", "That is very good", "one two three four five six seven"]),
+        durations=st.sampled_from(STAGES),
+        foreign=st.booleans(),
+    )
     @precondition(lambda self: self.engine_up)
-    def speak(self, text: str) -> None:
-        self.drive.speak(text, end=False)
+    def speak(self, text: str, durations: Sequence[float], foreign: bool) -> None:
+        stages = engine_stages(durations, foreign=foreign)
+        self.drive.speak(text, end=False, stages=stages)
+
+    @rule(
+        source=st.sampled_from([SPEECH, SPEECH, TEXT]),
+        before_s=st.sampled_from([0.0, 0.3, 1.2]),
+        durations=st.sampled_from(STAGES),
+        foreign=st.booleans(),
+        ends=st.booleans(),
+        after_s=st.sampled_from([0.0, 0.4, 4.0]),
+    )
+    @precondition(lambda self: self.engine_up)
+    def take_a_turn(
+        self,
+        source: Any,
+        before_s: float,
+        durations: Sequence[float],
+        foreign: bool,
+        ends: bool,
+        after_s: float,
+    ) -> None:
+        """What most turns are: words, an answer some time later, and some of it is heard."""
+        self.drive.learner_begins(0)
+        self.drive.learner_stops()
+        self.drive.generation = max(self.drive.generation, self.drive.session.generation)
+        if source == TEXT:
+            self.text()
+        self.drive.advance(before_s / 2)
+        self.drive.commit(source=source)
+        self.drive.advance(before_s)
+        stages = engine_stages(durations, foreign=foreign)
+        self.drive.speak("That is very good", end=ends, stages=stages)
+        self.drive.advance(after_s)
 
     @rule(late=st.integers(0, 3))
     @precondition(lambda self: self.engine_up)
@@ -269,18 +344,20 @@ class SessionPromises(RuleBasedStateMachine):
     def promises(self) -> None:
         if not hasattr(self, "drive"):
             return
-        new = self.drive.effects[self.checked :]
+        new = zip(self.drive.effects[self.checked :], self.drive.times[self.checked :], strict=True)
         self.checked = len(self.drive.effects)
-        for effect in new:
-            self._check(effect)
+        for effect, at in new:
+            self._check(effect, at)
         # A tick never asks for another at the same moment for ever: `advance` counts them.
         state = self.drive.session.state
         assert (self.drive.session.deadline() is None) == (state is State.ENDED)
         assert self.drive.session.unsaved_turns == len(self.unstored)
 
-    def _check(self, effect: Effect) -> None:
+    def _check(self, effect: Effect, at: float) -> None:
         match effect:
             case events.Send(response):
+                if response.HasField("reply_audio"):
+                    self.sounded_at.setdefault(response.generation, at)
                 self._check_response(response)
             case events.SaveTurn(turn, accounted_ms, _, accounted_seq):
                 self._check_turn(turn)
@@ -331,9 +408,37 @@ class SessionPromises(RuleBasedStateMachine):
             whole = " ".join(word.text for word in turn.reply_words)
             assert whole.startswith(turn.heard_text)
         assert turn.started_at.ToNanoseconds() <= turn.ended_at.ToNanoseconds()
-        total = sum(stage.duration_ms for stage in turn.stages)
-        assert total >= 0
+        self._check_stages(turn)
         self.unstored.append(turn)
+
+    def _check_stages(self, turn: turn_pb2.Turn) -> None:
+        """The parts add up to the silence; what they do not explain is told, and so is too much."""
+        if turn.generation not in self.sounded_at or turn.source == NONE:
+            assert not turn.stages, "nobody waited for it, or nothing was sent"
+            return
+        parts = [stage for stage in turn.stages if stage.kind != turn_pb2.STAGE_KIND_PLAYED]
+        kinds = [stage.kind for stage in parts]
+        assert kinds == sorted(set(kinds)), "each part once, in their order"
+        assert list(turn.stages[: len(parts)]) == parts, "what the client reported comes last"
+        assert len(turn.stages) <= len(parts) + 1
+        if turn.source != SPEECH and not parts:
+            return  # Taken up without having been typed here.
+        *measured, rest = parts
+        assert rest.kind == turn_pb2.STAGE_KIND_UNACCOUNTED
+        assert all(stage.duration_ms >= 0 for stage in turn.stages)
+        silence_ms = rest.at_ms
+        if turn.source == SPEECH:
+            ended_at = min(
+                self.drive.committed_at[turn.generation], self.drive.begun_at + UTTERANCE_END_S
+            )
+            waited_s = self.sounded_at[turn.generation] - ended_at
+            assert silence_ms == pytest.approx(1000 * waited_s, abs=0.01)
+        excess_ms = sum(stage.duration_ms for stage in measured) - silence_ms
+        if excess_ms > 0.05:
+            assert rest.duration_ms == 0
+            assert f"{excess_ms:.1f} ms" in rest.note
+        else:
+            assert rest.duration_ms == pytest.approx(-excess_ms, abs=0.05)
 
 
 # A sequence takes some 15 ms; finding the shortest one that fails takes minutes.
