@@ -92,10 +92,9 @@ class UserApplication:
         name = parse_username(username)
         check_new_password(password, name.key, "password")
         self._registrations.admit(self._clock.monotonic())
-        if request_id:
-            earlier = await self._store.write(lambda work: work.account_by_registration(request_id))
-            if earlier is not None:
-                return await self._registered(earlier, name.key, password, device_name)
+        earlier = await self._made_with(request_id)
+        if earlier is not None:
+            return await self._registered(earlier, name.key, password, device_name)
         account = Account(
             user_id=new_id(),
             username=name,
@@ -112,6 +111,10 @@ class UserApplication:
         try:
             tokens = await self._store.write(add)
         except UsernameTakenError as error:
+            # Hashing took long enough for the first try of this one to have made it.
+            earlier = await self._made_with(request_id)
+            if earlier is not None:
+                return await self._registered(earlier, name.key, password, device_name)
             raise AlreadyExists(
                 "This username is taken; choose another.", reason="USERNAME_TAKEN"
             ) from error
@@ -324,6 +327,11 @@ class UserApplication:
         now = self._clock.now()
         return admitted(await self._store.signed_in(caller.user_id, now), caller, now)
 
+    async def _made_with(self, request_id: str) -> Account | None:
+        if not request_id:
+            return None
+        return await self._store.write(lambda work: work.account_by_registration(request_id))
+
     async def _registered(
         self, account: Account, key: str, password: str, device_name: str
     ) -> tuple[Account, Tokens]:
@@ -335,15 +343,22 @@ class UserApplication:
         async def stored() -> bytes:
             return account.password_hash
 
+        def sign_in(work: Transaction) -> tuple[Account, Tokens] | None:
+            # Asked again, as in `login`: the password may have changed while it was checked.
+            now = work.account_by_registration(account.registration_id)
+            if now is None or now.password_hash != account.password_hash:
+                return None
+            return now, self._open_session(work, now, device_name)
+
         same = await self._proofs.at_the_door(own, password, stored)
-        if not (recent and same and own == key):
+        again = None
+        if recent and same and own == key:
+            again = await self._store.write(sign_in)
+        if again is None:
             raise AlreadyExists(
                 "This request id belongs to another registration.", reason="REQUEST_ID_REUSED"
             )
-        tokens = await self._store.write(
-            lambda work: self._open_session(work, account, device_name)
-        )
-        return account, tokens
+        return again
 
     def _open_session(self, work: Transaction, account: Account, device_name: str) -> Tokens:
         now = self._clock.now()

@@ -90,7 +90,8 @@ class Transaction(Protocol):
     def refresh_token(self, digest: bytes) -> KnownRefreshToken | None:
         """Return the refresh token and its session, ended or not.
 
-        The token is locked against other writers until the end.
+        The account is locked against other writers until the end, as by all that write of it: who
+        forgets the tokens of a session must not miss the one that is being made.
         """
         ...
 

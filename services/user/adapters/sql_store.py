@@ -42,9 +42,10 @@ class SqlStore:
     async def write(self, work: Callable[[SqlTransaction], T]) -> T:
         """Do a unit of work. See `store.Store`."""
         touched: set[str] = set()
+        locks = not self._database.is_sqlite
         try:
             return await self._database.write_jointly(
-                lambda session: work(SqlTransaction(session, touched))
+                lambda session: work(SqlTransaction(session, touched, locks=locks))
             )
         finally:
             # However it ended: a commit that failed may have been done all the same.
@@ -72,11 +73,13 @@ class SqlTransaction:
     """`services.user.store.Transaction` over one session; see there for what each promises.
 
     touched: gets the ids of the users of whom anything was written.
+    locks: whether others write at the same time. On SQLite nobody does.
     """
 
-    def __init__(self, session: SqlSession, touched: set[str]) -> None:
+    def __init__(self, session: SqlSession, touched: set[str], *, locks: bool) -> None:
         self._session = session
         self._touched = touched
+        self._locks = locks
 
     def signed_in(self, user_id: str, now: datetime) -> SignedInAccount | None:
         """Return the account, locked, with its live sessions."""
@@ -175,8 +178,11 @@ class SqlTransaction:
         return pruned
 
     def refresh_token(self, digest: bytes) -> KnownRefreshToken | None:
-        """Return the refresh token, locked, and its session."""
-        found = self._session.execute(statements.REFRESH_TOKEN, {"this_digest": digest})
+        """Return the refresh token and its session, the account locked."""
+        parameters = {"this_digest": digest}
+        if self._locks:
+            self._session.execute(statements.LOCK_ACCOUNT_OF_REFRESH_TOKEN, parameters)
+        found = self._session.execute(statements.REFRESH_TOKEN, parameters)
         row: Sequence[Any] | None = found.one_or_none()
         if row is None:
             return None

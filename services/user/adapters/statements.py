@@ -103,12 +103,23 @@ END_SESSIONS = (
 )
 
 ADD_REFRESH_TOKEN = insert(REFRESH_TOKENS)
+_USER_OF_REFRESH_TOKEN = (
+    select(SESSIONS.c.user_id)
+    .join_from(REFRESH_TOKENS, SESSIONS)
+    .where(REFRESH_TOKENS.c.digest == bindparam("this_digest"))
+)
+LOCK_ACCOUNT_OF_REFRESH_TOKEN = (
+    select(ACCOUNTS.c.user_id)
+    .where(ACCOUNTS.c.user_id == _USER_OF_REFRESH_TOKEN.scalar_subquery())
+    .with_for_update()
+)
+# After the lock, in a statement of its own: in one statement PostgreSQL would show the token as it
+# was before the lock was waited for.
 REFRESH_TOKEN = (
     select(*TOKEN_COLUMNS, *SESSION_COLUMNS, ACCOUNTS.c.username_key)
     .join_from(REFRESH_TOKENS, SESSIONS)
     .join(ACCOUNTS)
     .where(REFRESH_TOKENS.c.digest == bindparam("this_digest"))
-    .with_for_update(of=REFRESH_TOKENS)
 )
 USE_REFRESH_TOKEN = (
     update(REFRESH_TOKENS)
