@@ -23,7 +23,11 @@ def keep_pages(built: Path, kept: Path) -> Path:
     if not built.is_dir():
         return built
     try:
-        shutil.copytree(built, kept)
+        shutil.copytree(built, kept, copy_function=shutil.copyfile)
+        # Like all in the data folder nobody else's to read; a copied folder has the modes of its
+        # original.
+        for each in (kept, *kept.rglob("*")):
+            each.chmod(0o700 if each.is_dir() else 0o600)
     except OSError as error:
         raise LauncherError(
             f"The built web client in {built} cannot be copied to {kept}: {error}. "

@@ -46,3 +46,12 @@ def test_what_cannot_be_copied_is_told(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LauncherError, match="cannot be copied"):
         keep_pages(built(tmp_path / "dist", one="1"), tmp_path / "file" / "pages")
+
+
+def test_the_copy_is_its_owners_alone(tmp_path: Path):
+    built = tmp_path / "dist"
+    (built / "assets").mkdir(parents=True, mode=0o755)
+    (built / "assets" / "page.js").write_text("1")
+    (built / "assets" / "page.js").chmod(0o644)
+    kept = keep_pages(built, tmp_path / "run")
+    assert not any(each.stat().st_mode & 0o077 for each in (kept, *kept.rglob("*")))
