@@ -71,22 +71,32 @@ _HIDDEN = "from Core"
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the messages: how many calls ended how, and which ended wrongly."""
+    """What became of the messages: how many calls ended how, and which ended wrongly.
+
+    sent: malformed or mutated ones.
+    good: those beside them that keep the rules: openings of streams, and drawn ones left as they
+        were.
+    """
 
     sent: int = 0
+    good: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return one line."""
         ends = ", ".join(f"{name} {count:,}" for name, count in self.ends.most_common())
-        return f"{self.sent:,} messages in {self.ends.total():,} calls: {ends}"
+        return (
+            f"{self.sent:,} malformed or mutated messages and {self.good:,} good ones "
+            f"in {self.ends.total():,} calls: {ends}"
+        )
 
 
 async def fuzz(target: Target, service: str, messages: int, seed: str) -> Outcome:
-    """Send `messages` messages to the methods of `service`, each in its turn.
+    """Send `messages` malformed or mutated messages to the methods of `service`, each in its turn.
 
-    The same seed sends the same bytes in the same calls; in which order they arrive is chance.
+    Good ones, which open a stream or come among the drawn, are sent on top. The same seed sends
+    the same bytes in the same calls; in which order they arrive is chance.
     """
     outcome = Outcome()
     names = [f"{service}.{method.name}" for method in SERVICES[service].methods]
@@ -113,32 +123,39 @@ async def _call(target: Target, learner: Learner, name: str, outcome: Outcome) -
     mutator = Mutator(name, learner.hints)
     if method_name == WEBSOCKET:
         request = conversation_pb2.ConverseRequest.DESCRIPTOR
-        sent = _messages(mutator, name, request, streams=True)
+        made = _messages(mutator, name, request, streams=True)
+        sent = [data for data, _ in made]
         end = await frames(target.websocket, learner.metadata, sent)
     else:
         method = SERVICES[service].methods_by_name[rpc]
-        sent = _messages(mutator, name, method.input_type, streams=method.client_streaming)
+        made = _messages(mutator, name, method.input_type, streams=method.client_streaming)
+        sent = [data for data, _ in made]
         metadata = learner.metadata
         if method_name in BETWEEN_SERVICES:
             metadata = target.service(BETWEEN_SERVICES[method_name], service)
         end = await _rpc(target.channels[service], method, metadata, sent)
     if end == "OK" and method_name in _ENDS_A_SIGN_IN:
         await target.renew(learner)
-    outcome.sent += len(sent)
+    changed = sum(broken for _, broken in made)
+    outcome.sent += changed
+    outcome.good += len(made) - changed
     outcome.ends[end.split(":")[0]] += 1
     if end.split(":")[0] in {_HUNG, *(code.name for code in _WRONG)}:
         said = " ".join(each.hex() or "(empty)" for each in sent)
         outcome.wrong.append(f"{name} ended with {end}\n{said[:4000]}")
 
 
-def _messages(mutator: Mutator, name: str, request: Any, *, streams: bool) -> list[bytes]:
+def _messages(
+    mutator: Mutator, name: str, request: Any, *, streams: bool
+) -> list[tuple[bytes, bool]]:
+    """Return what one call sends, and of each message whether it is other than a good one."""
     if not streams:
         return [mutator.message(request)]
     random = Random(f"{name} stream")
     count = random.randint(1, _MESSAGES_A_STREAM)
     rest = [mutator.message(request) for _ in range(count)]
     if random.random() < _GOOD_START:
-        return [mutator.opening(request), *rest]
+        return [(mutator.opening(request), False), *rest]
     return rest
 
 

@@ -36,7 +36,7 @@ def beginnings(part: Callable[[bytes], None], folder: Path) -> Iterator[bytes]:
     for number in range(40):
         mutator = Mutator(f"{part.__name__} {number}", HINTS)
         if message is not None:
-            yield mutator.message(message)
+            yield mutator.message(message)[0]
         elif part is parts.talk:
             kinds = bytes([0, 2, 3, 1, 5, 0, 4, 4])
             yield in_pieces(bytes([each]) + mutator.valid(request)[:200] for each in kinds)
@@ -44,7 +44,7 @@ def beginnings(part: Callable[[bytes], None], folder: Path) -> Iterator[bytes]:
             yield b"\x1f\x40" + in_pieces(bytes([each]) * 150 for each in range(5))
         elif part is parts.reordering:
             pushed = conversation_pb2.PushRequest.DESCRIPTOR
-            yield b"\0\0" + in_pieces([b"\1\3\2", b"\2\4", mutator.message(pushed)[:250]])
+            yield b"\0\0" + in_pieces([b"\1\3\2", b"\2\4", mutator.message(pushed)[0][:250]])
         elif part is parts.websocket_frames:
             yield _masked(0x82, mutator.valid(request)) + _masked(0x89, b"") + _masked(0x88, b"")
         elif part is parts.session:

@@ -94,8 +94,8 @@ def fuzz(name: str, folder: Path, seconds: int) -> int:
             return bytes(atheris.Mutate(data, most))
         mutator = Mutator(str(seed), beginnings.HINTS)
         if message is not None:
-            return mutator.message(message)[:most]
-        return _with_another(data, mutator.message(piece), Random(seed))[:most]
+            return mutator.message(message)[0][:most]
+        return _with_another(data, mutator.message(piece)[0], Random(seed))[:most]
 
     atheris.Setup(arguments, lambda data: parts.run(part, data), custom_mutator=mutated)
     atheris.Fuzz()

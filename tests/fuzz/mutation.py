@@ -71,15 +71,23 @@ class Mutator:
             self._generator.fill(made, field)
         return bytes(made.SerializeToString())
 
-    def message(self, descriptor: Descriptor) -> bytes:
-        """Return a message: valid one time in eight, blind bytes one in eight, else mutated."""
-        data = self.valid(descriptor)
+    def message(self, descriptor: Descriptor) -> tuple[bytes, bool]:
+        """Return a message, and whether it is other than a good one.
+
+        One time in eight it is good, one in eight blind bytes, else mutated; a mutation may have
+        nothing to change, or put back what was there.
+        """
+        good = self.valid(descriptor)
+        data = self._broken(good, descriptor)
+        return data, data != good
+
+    def _broken(self, good: bytes, descriptor: Descriptor) -> bytes:
         match self._random.randrange(8):
             case 0:
-                return data
+                return good
             case 1:
-                return self._blind(data)
-        nodes = taken_apart(data, descriptor)
+                return self._blind(good)
+        nodes = taken_apart(good, descriptor)
         for _ in range(self._random.randint(1, _MOST_AT_ONCE)):
             nodes = self._random.choice(self._changes)(nodes, descriptor)
         return put_together(nodes)

@@ -78,8 +78,11 @@ class Target:
 
 
 @asynccontextmanager
-async def in_process(folder: Path) -> AsyncIterator[Target]:
-    """Run the five services here, on the scripted engine."""
+async def in_process(folder: Path, postgresql_url: str = "") -> AsyncIterator[Target]:
+    """Run the five services here, on the scripted engine.
+
+    postgresql_url: where they keep what they are told; empty: in files.
+    """
     from services.ai.bootstrap import bootstrap as ai
     from services.ai.settings import AiSettings
     from services.conversation.bootstrap import bootstrap as conversation
@@ -96,6 +99,8 @@ async def in_process(folder: Path) -> AsyncIterator[Target]:
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
     common: dict[str, Any] = {f"{name}_address": each for name, each in addresses.items()}
     common |= {"data_dir": folder, "metrics_port": 0, "rate_limits": False, "drain_seconds": 1}
+    if postgresql_url:
+        common["postgresql_url"] = postgresql_url
     port = dict(zip(names, ports, strict=True))
     async with AsyncExitStack() as stack:
         for name, settings, bootstrap in (
