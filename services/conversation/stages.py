@@ -16,6 +16,9 @@ _ENGINE_STAGES = frozenset(
     }
 )
 
+# Parts are differences of one clock: what is less than this is noise of their numbers.
+_ROUNDING_MS = 0.05
+
 
 def join_stages(
     engine: Sequence[turn_pb2.Stage], *, sent_ms: float, silence_ms: float
@@ -40,7 +43,7 @@ def join_stages(
     unaccounted = turn_pb2.Stage(
         kind=turn_pb2.STAGE_KIND_UNACCOUNTED, duration_ms=max(0.0, rest), at_ms=silence_ms
     )
-    if rest < 0:
+    if rest < -_ROUNDING_MS:
         unaccounted.note = f"the parts exceed the silence by {-rest:.1f} ms"
     stages.append(unaccounted)
     return stages
