@@ -22,11 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -36,7 +37,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, sessionmaker
 
-from services.common.errors import Unavailable
+from services.common.errors import InvalidArgument, Unavailable
 from services.common.joint_writes import JointWrites
 
 # A writer waits this long for another process's transaction (a migration, a backup) to end.
@@ -53,6 +54,9 @@ _SERVER_POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10, "pool_pre
 
 # Threads that work in SQLite by themselves: the one writer, and one that reads beside it.
 _SQLITE_WORKERS = 2
+
+# For the statement that a cut connection is in.
+_STOPPED_WITHIN_S = 1.0
 
 _BEGIN_OPTION = "parley_begin"
 
@@ -91,6 +95,7 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE, when it does not answer.
         """
         engine = create_engine(url)
+        opened = _Opened(engine)
         database: Self | None = None
         try:
             with _typed_failures():
@@ -102,7 +107,7 @@ class Database:
             if database is not None and database._threads is not None:
                 database._threads.close()
             # Shielded: a cancelled shutdown must still close the SQLite threads.
-            await asyncio.shield(engine.dispose())
+            await asyncio.shield(opened.close())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -200,6 +205,38 @@ class Database:
         """
         async with self.snapshot() as session:
             await session.execute(text("SELECT 1"))
+
+
+class _Opened:
+    """The connections of an engine, to close those as well that its pool does not hold.
+
+    Work that is cut twice, or that ends after the engine was disposed of, gives its connection to
+    nobody: SQLite's would keep its file open, and its thread running.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connections: WeakSet[Any] = WeakSet()
+        if engine.dialect.name == "sqlite":
+            event.listen(engine.sync_engine, "connect", self._add)
+
+    def _add(self, connection: Any, _record: object) -> None:
+        self._connections.add(connection.driver_connection)
+
+    async def close(self) -> None:
+        """Dispose of the engine, then stop what is left."""
+        await self._engine.dispose()
+        stopping = {each.stop() for each in self._connections if _is_open(each)}
+        if stopping:
+            # One that was about to stop by itself never says that it has.
+            await asyncio.wait(stopping, timeout=_STOPPED_WITHIN_S)
+
+
+def _is_open(connection: Any) -> bool:
+    try:
+        return connection.in_transaction is not None
+    except ValueError:
+        return False
 
 
 class _SqliteThreads:
@@ -321,7 +358,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 class _typed_failures:  # noqa: N801 - used as a context manager, like contextlib's own
-    """Turns a database that cannot answer into `Unavailable`; constraint errors pass."""
+    """Turns a database that cannot answer into `Unavailable`; constraint errors pass.
+
+    A value that it cannot hold at all is the fault of whoever sent it. Requests are held against
+    their rules before; this is for what no rule has thought of.
+    """
 
     def __enter__(self) -> None:
         return None
@@ -331,4 +372,8 @@ class _typed_failures:  # noqa: N801 - used as a context manager, like contextli
         if lost or isinstance(error, OperationalError | InterfaceError | PoolTimeout):
             raise Unavailable(
                 "The database does not answer.", reason="DATABASE_UNAVAILABLE", retry_after=1.0
+            ) from error
+        if isinstance(error, DataError):
+            raise InvalidArgument(
+                "The request holds something that cannot be stored.", reason="INVALID_REQUEST"
             ) from error

@@ -95,7 +95,8 @@ class Pipeline:
         decode = handler.request_deserializer
         if decode is not None:
             wrap = checked if handler.request_streaming else checked_unary
-            decode = wrap(decode, rule.max_message_bytes)
+            from_people = rule.access.public or rule.access.user
+            decode = wrap(decode, rule.max_message_bytes, from_people=from_people)
         inner, build = _kind(handler)
         if handler.response_streaming and isasyncgenfunction(inner):
             inner = _writing(inner)

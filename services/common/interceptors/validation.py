@@ -8,13 +8,15 @@ quick way past it (`quick_pass`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NoReturn
 
 import protovalidate
 from google.protobuf.message import DecodeError, Message
 
 from services.common.errors import FieldViolation, InvalidArgument, ParleyError, ResourceExhausted
+from services.common.interceptors.characters import fits, unfit
 from services.common.interceptors.quick_pass import quick_pass
 
 # One for the process: it keeps the compiled rules.
@@ -50,8 +52,11 @@ Judge = Callable[[Any], None]
 """Raises `InvalidArgument` for a message that breaks its rules."""
 
 
-def checked(decode: Decode, max_bytes: int) -> Decode:
+def checked(decode: Decode, max_bytes: int, *, from_people: bool = True) -> Decode:
     """Return a decoder for a stream's messages; `context.read()` raises what is wrong with one.
+
+    from_people: whether the characters of its texts are looked at as well (see `characters`). What
+    services tell each other holds what models wrote; whoever stores that cleans it.
 
     When the message has a `seq`, the error names it in its metadata, and the stream can go on.
     """
@@ -68,16 +73,16 @@ def checked(decode: Decode, max_bytes: int) -> Decode:
         except DecodeError as error:
             raise malformed() from error
         if judge is None:
-            judge = _judge_of(message)
+            judge = _judge_of(message, from_people=from_people)
         judge(message)
         return message
 
     return checked_decode
 
 
-def checked_unary(decode: Decode, max_bytes: int) -> Decode:
+def checked_unary(decode: Decode, max_bytes: int, *, from_people: bool = True) -> Decode:
     """Return a decoder for a unary request; what is wrong comes back as `Rejected`."""
-    check = checked(decode, max_bytes)
+    check = checked(decode, max_bytes, from_people=from_people)
 
     def checked_decode(data: bytes) -> Any:
         try:
@@ -94,33 +99,45 @@ def validate(message: Message) -> None:
     Raises:
         InvalidArgument: INVALID_REQUEST, naming every field at fault.
     """
-    _judge_of(message)(message)
+    _judge_of(message, from_people=False)(message)
 
 
-def _judge_of(example: Message) -> Judge:
+def _judge_of(example: Message, *, from_people: bool) -> Judge:
     """Return how messages of the type of `example` are held against their rules."""
     if not example.DESCRIPTOR.fields:
         return lambda _message: None
+    judge = _judge_of_people if from_people else _judge
     quick = quick_pass(example.DESCRIPTOR)
     if quick is None:
-        return _judge
+        return judge
     is_valid = quick
 
     def judge_what_is_not_plainly_valid(message: Any) -> None:
         if not is_valid(message):
-            _judge(message)
+            judge(message)
 
     return judge_what_is_not_plainly_valid
 
 
 def _judge(message: Any) -> None:
     violations = _validator.collect_violations(message)
-    if not violations:
-        return
-    fields = [
-        FieldViolation(_path(each.proto), each.proto.message or each.proto.rule_id)
-        for each in violations[:_MAX_VIOLATIONS]
-    ]
+    if violations:
+        _refuse(
+            message,
+            [
+                FieldViolation(_path(each.proto), each.proto.message or each.proto.rule_id)
+                for each in violations[:_MAX_VIOLATIONS]
+            ],
+        )
+
+
+def _judge_of_people(message: Any) -> None:
+    _judge(message)
+    if not fits(message):
+        _refuse(message, list(islice(unfit(message), _MAX_VIOLATIONS)))
+
+
+def _refuse(message: Any, fields: Sequence[FieldViolation]) -> NoReturn:
     seq = getattr(message, "seq", 0)
     raise InvalidArgument(
         "; ".join(f"{each.field}: {each.description}" for each in fields) + ".",

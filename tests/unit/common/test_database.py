@@ -11,8 +11,9 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from services.common.database import Database
-from services.common.errors import Unavailable
+from services.common.errors import InvalidArgument, Unavailable
 from services.common.timestamps import UtcDateTime, from_timestamp, to_timestamp
+from tests.postgres import empty_database
 
 
 class Base(DeclarativeBase):
@@ -237,3 +238,16 @@ async def test_work_that_the_database_cannot_do_fails_as_unavailable(database):
     with pytest.raises(Unavailable) as raised:
         await database.write(lambda session: session.execute(text("SELECT * FROM missing")))
     assert raised.value.reason == "DATABASE_UNAVAILABLE"
+
+
+async def test_what_postgresql_cannot_hold_is_the_senders_fault(postgres_url: str):
+    """No request gets so far; if one does, it is no crash of ours."""
+    with empty_database(postgres_url) as url:
+        async with Database.open(url) as database:
+            with pytest.raises(InvalidArgument) as caught:
+                await database.write(
+                    lambda session: session.execute(select(Thing).where(Thing.name == "a\0b")).all()
+                )
+            assert caught.value.reason == "INVALID_REQUEST"
+            # The connection is none the worse for it.
+            assert await database.write(lambda session: session.scalar(text("SELECT 1"))) == 1
