@@ -104,10 +104,9 @@ def running_gateway(bare: Target, stack: Stack, folder: Path) -> Iterator[Target
     Raises:
         LoadError: it did not get ready.
     """
-    port, admin_port = free_ports(2)
+    (port,) = free_ports(1)
     settings = GatewaySettings(
         port=port,
-        admin_port=admin_port,
         user_addresses=(bare.address,),
         conversation_addresses=(bare.address,),
         # It checks the same tokens with the same keys.

@@ -37,13 +37,12 @@ def plain_door(stack: Stack, folder: Path) -> Iterator[int]:
     Raises:
         DoorError: it did not get ready.
     """
-    port, admin_port = free_ports(2)
+    (port,) = free_ports(1)
     addresses: dict[str, Any] = {
         f"{name}_addresses": (f"127.0.0.1:{stack.service_ports[name]}",) for name in SERVICES
     }
     settings = GatewaySettings(
         port=port,
-        admin_port=admin_port,
         conversation_websocket_addresses=(f"127.0.0.1:{stack.websocket_port}",),
         jwks_address=f"127.0.0.1:{stack.environment['PARLEY_USER_METRICS_PORT']}",
         web_dir=Path(stack.environment["PARLEY_GATEWAY_WEB_DIR"]),

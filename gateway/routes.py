@@ -97,7 +97,6 @@ METHODS: Final[tuple[Route, ...]] = (
     *_of(
         "conversation",
         "ConversationService",
-        public="ListScenarios",
         idempotent="ListScenarios GetConversationState",
         # Push is deduplicated by sequence number, but late retries would reach a session that
         # has moved on; its client decides.

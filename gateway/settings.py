@@ -62,11 +62,18 @@ class GatewaySettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the gateway listens on.")
     port: int = Field(8080, ge=1, le=65535, description="The one port of Parley.")
-    admin_port: int = Field(
-        9901,
+    admin_socket: Path | None = Field(
+        None,
+        description="Unix socket of Envoy's own administration, of at most 103 bytes, in a folder "
+        "of its owner alone: whoever reaches it can stop the gateway. `make run` has it in `run` "
+        "of the data folder; unset elsewhere: there is none.",
+    )
+    metrics_port: int | None = Field(
+        None,
         ge=1,
         le=65535,
-        description="Port of Envoy's own administration, always on 127.0.0.1.",
+        description="Port on 127.0.0.1 where GET /metrics gives the gateway's metrics, and nothing "
+        "else of its administration, which must be there; unset: none.",
     )
     workers: int = Field(
         1,
@@ -89,7 +96,8 @@ class GatewaySettings(BaseSettings):
     jwks_address: Annotated[str, AfterValidator(_checked_address)] = Field(
         "127.0.0.1:51051",
         description="Where GET /jwks.json gives the keys that verify access tokens: the user "
-        "service's metrics port.",
+        "service's metrics port. That is plain HTTP on 127.0.0.1 alone: a gateway on another "
+        "machine reaches it through a tunnel, or a TLS proxy on each side.",
     )
     jwks_refresh_seconds: int = Field(
         60,
@@ -216,6 +224,8 @@ class GatewaySettings(BaseSettings):
                 "service_tls_certificate, service_tls_key and service_tls_authority are set "
                 "together or not at all"
             )
+        if self.metrics_port is not None and self.admin_socket is None:
+            raise ValueError("metrics_port is answered by administration: set admin_socket as well")
         if self.hsts_seconds and self.tls_authority is not None:
             raise ValueError(
                 "hsts_seconds is for a certificate that browsers trust by themselves: it cannot "

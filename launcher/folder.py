@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from launcher.errors import AlreadyRunningError, LauncherError
 
 # Unix sockets have addresses of at most 104 bytes on macOS and 108 on Linux, with a closing zero.
-_SOCKET_PATH_BYTES = 103
+SOCKET_PATH_BYTES: Final = 103
+"""The longest path of a socket that every system takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Folder:
 
     @property
     def run(self) -> Path:
-        """What exists only while Parley runs: rendered configurations, the socket, the lock."""
+        """What exists only while Parley runs: rendered configurations, the sockets, the lock."""
         return self.root / "run"
 
     @property
@@ -54,6 +56,11 @@ class Folder:
         return self.run / "supervisor.sock"
 
     @property
+    def gateway_socket(self) -> Path:
+        """Where the gateway's administration takes orders."""
+        return self.run / "gateway.sock"
+
+    @property
     def lock_file(self) -> Path:
         """Locked by the launcher for as long as it lives."""
         return self.run / "launcher.lock"
@@ -78,7 +85,8 @@ class Folder:
         Raises:
             LauncherError: they cannot be made, or the path is too long for a socket.
         """
-        if len(os.fsencode(self.socket)) > _SOCKET_PATH_BYTES:
+        longest = max(len(os.fsencode(each)) for each in (self.socket, self.gateway_socket))
+        if longest > SOCKET_PATH_BYTES:
             raise LauncherError(
                 f"The path of the data folder is too long for a Unix socket below it:\n"
                 f"  {self.root}\nChoose a shorter one with PARLEY_DATA_DIR."

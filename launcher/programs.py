@@ -154,7 +154,7 @@ def plan(environment: Mapping[str, str] = os.environ) -> Plan:
         for name, service in services.items()
         for each in instances(service, settings.session_processes if name == SPREAD else 1)
     )
-    gateway = _gateway_settings(services, processes, certificates, environment)
+    gateway = _gateway_settings(services, processes, certificates, folder, environment)
     # The pages that may call the gateway may open a WebSocket through it.
     environment.setdefault("PARLEY_CONVERSATION_WEB_ORIGINS", json.dumps(gateway.cors_origins))
     envoy = _envoy_program(folder, gateway, environment)
@@ -215,6 +215,7 @@ def _gateway_settings(
     services: Mapping[str, ServiceSettings],
     processes: Sequence[Instance],
     certificates: Certificates | None,
+    folder: Folder,
     environment: Mapping[str, str],
 ) -> GatewaySettings:
     found: dict[str, Any] = {
@@ -234,6 +235,7 @@ def _gateway_settings(
         found["tls_certificate"] = certificates.certificate
         found["tls_key"] = certificates.key
         found["tls_authority"] = certificates.authority
+    found["admin_socket"] = folder.gateway_socket
     found["jwks_address"] = f"127.0.0.1:{services['user'].effective_metrics_port}"
     for each in _SERVICE_TLS_FIELDS:
         # What all services are told holds for the gateway as well, unless it is told otherwise.
@@ -290,15 +292,11 @@ def _envoy_program(
 
 
 def _gateway_ports(gateway: GatewaySettings) -> tuple[Port, ...]:
-    return (
-        Port("the gateway", gateway.host, gateway.port, "PARLEY_GATEWAY_PORT"),
-        Port(
-            "the gateway's administration",
-            "127.0.0.1",
-            gateway.admin_port,
-            "PARLEY_GATEWAY_ADMIN_PORT",
-        ),
-    )
+    own = Port("the gateway", gateway.host, gateway.port, "PARLEY_GATEWAY_PORT")
+    if gateway.metrics_port is None:
+        return (own,)
+    variable = "PARLEY_GATEWAY_METRICS_PORT"
+    return own, Port("metrics of the gateway", "127.0.0.1", gateway.metrics_port, variable)
 
 
 def _ports(process: Instance) -> tuple[Port, ...]:

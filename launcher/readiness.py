@@ -18,6 +18,8 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway import administration
+from gateway.administration import AdministrationError
 from launcher.errors import NotReadyError
 from launcher.programs import GATEWAY, Plan, Program
 from launcher.supervision import START_ATTEMPTS, State, Status, Supervision
@@ -160,7 +162,7 @@ async def _reached(plan: Plan, gateway: Program) -> bool:
     if plan.gateway.tls_certificate is not None and plan.certificates is None:
         # A certificate that somebody else made, for a name that we may not have here: what can be
         # known is that Envoy took it.
-        return await asyncio.to_thread(_accepts, plan.gateway.admin_port)
+        return await asyncio.to_thread(_accepts, plan.gateway.admin_socket)
     authority = plan.certificates.authority if plan.certificates else None
     services = {each.service or each.name for each in plan.programs if each is not gateway}
     asked = (healthy(gateway.address, name, authority) for name in services)
@@ -185,12 +187,14 @@ def _takes_websockets(address: str, authority: Path | None) -> bool:
     return False
 
 
-def _accepts(admin_port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{admin_port}/ready", timeout=_CHECK_SECONDS):
-            return True
-    except OSError:
+def _accepts(admin_socket: Path | None) -> bool:
+    if admin_socket is None:
         return False
+    try:
+        administration.ask(admin_socket, "/ready", seconds=_CHECK_SECONDS)
+    except AdministrationError:
+        return False
+    return True
 
 
 def _judge(plan: Plan, supervision: Supervision, statuses: Mapping[str, Status]) -> None:

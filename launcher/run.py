@@ -9,9 +9,9 @@ import time
 from collections.abc import Coroutine, Mapping
 from contextlib import ExitStack
 from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
+from gateway import administration
+from gateway.administration import AdministrationError
 from gateway.binary import InvalidConfigurationError, validate
 from gateway.pages import PageTooLargeError
 from gateway.render import render as render_gateway
@@ -30,7 +30,6 @@ from services.common.key_files import KeyFileError
 # How often the running programs are looked at, and how long a given-up one is left alone.
 _WATCH_SECONDS = 1.0
 _RETRY_SECONDS = 10.0
-_ADMIN_SECONDS = 2.0
 
 # For everything that this process and its programs write: tables, recordings, logs, sockets. A
 # data folder may lie in one that others can enter, or be copied without its own mode.
@@ -177,10 +176,10 @@ async def _stop(chosen: Plan, supervision: Supervision) -> None:
 
 
 def _drain_gateway(chosen: Plan) -> None:
-    url = f"http://127.0.0.1:{chosen.gateway.admin_port}/drain_listeners"
+    if chosen.gateway.admin_socket is None:
+        return
     try:
-        with urlopen(Request(url, method="POST"), timeout=_ADMIN_SECONDS):
-            return
-    except (URLError, OSError):
+        administration.ask(chosen.gateway.admin_socket, "/drain_listeners", method="POST")
+    except AdministrationError:
         # The gateway is down already; there is nothing to drain.
         return

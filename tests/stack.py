@@ -70,8 +70,8 @@ class Stack:
         settings = settings or {}
         # Further processes of the conversation service have theirs above the first one's.
         further = range(1, int(settings.get("PARLEY_SESSION_PROCESSES", "1")))
-        self.port, self.admin_port, self.websocket_port, *ports = free_ports(
-            3 + 2 * len(SERVICES), [_PORTS_APART * each for each in further]
+        self.port, self.websocket_port, *ports = free_ports(
+            2 + 2 * len(SERVICES), [_PORTS_APART * each for each in further]
         )
         self.service_ports = dict(zip(SERVICES, ports[::2], strict=True))
         self.environment = {
@@ -83,7 +83,6 @@ class Stack:
             "PARLEY_DRAIN_SECONDS": "5",
             "PARLEY_READY_SECONDS": str(START_SECONDS),
             "PARLEY_GATEWAY_PORT": str(self.port),
-            "PARLEY_GATEWAY_ADMIN_PORT": str(self.admin_port),
             "PARLEY_CONVERSATION_WEBSOCKET_PORT": str(self.websocket_port),
         }
         for name, metrics_port in zip(SERVICES, ports[1::2], strict=True):

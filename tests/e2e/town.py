@@ -11,13 +11,12 @@ service has the small limits, and each set of them its own Envoy: the others are
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import httpx
 
 from gateway.settings import GatewaySettings
 from services.ai.bootstrap import bootstrap as ai
@@ -33,8 +32,9 @@ from services.media.settings import MediaSettings
 from services.user.bootstrap import bootstrap as user
 from services.user.settings import UserSettings
 from tests.e2e.caller import BOUND_S, Caller
-from tests.integration.gateway.conftest import built_pages, envoy, ready
+from tests.integration.gateway.conftest import administration, built_pages, envoy, ready
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 _SHARED = ("user", "ai", "history", "media")
 
@@ -114,7 +114,7 @@ class Town:
     @asynccontextmanager
     async def parley(self, small: Small) -> AsyncIterator[Parley]:
         """Run a conversation service with such limits, and a gateway in front of it all."""
-        port, websocket_port, gateway_port, admin_port = free_ports(4)
+        port, websocket_port, gateway_port = free_ports(3)
         self._opened += 1
         folder = self._folder / f"gateway-{self._opened}"
         folder.mkdir()
@@ -131,7 +131,7 @@ class Town:
         edge = GatewaySettings(
             web_dir=built_pages(folder / "dist"),
             port=gateway_port,
-            admin_port=admin_port,
+            admin_socket=free_socket(),
             jwks_address=f"127.0.0.1:{self._jwks_port}",
             conversation_addresses=(f"127.0.0.1:{port}",),
             conversation_websocket_addresses=(f"127.0.0.1:{websocket_port}",),
@@ -142,7 +142,7 @@ class Town:
         async with running("conversation", settings, conversation, limits=limits):
             with envoy(edge, folder) as log:
                 await ready(edge, log)
-                await _all_healthy(admin_port)
+                await _all_healthy(edge)
                 yield Parley(f"127.0.0.1:{gateway_port}", self)
 
 
@@ -155,12 +155,12 @@ async def town(folder: Path) -> AsyncIterator[Town]:
         yield found
 
 
-async def _all_healthy(admin_port: int) -> None:
+async def _all_healthy(edge: GatewaySettings) -> None:
     """Wait until the gateway holds every service for healthy."""
-    url = f"http://127.0.0.1:{admin_port}/clusters?format=json"
-    async with httpx.AsyncClient() as client, asyncio.timeout(BOUND_S):
+    async with asyncio.timeout(BOUND_S):
         while True:
-            clusters = (await client.get(url)).json()["cluster_statuses"]
+            told = await administration(edge, "/clusters?format=json")
+            clusters = json.loads(told)["cluster_statuses"]
             hosts = [host for each in clusters for host in each.get("host_statuses", ())]
             # The flags of what is wrong; of a healthy host only the resolver's verdict is left.
             if not any(set(host["health_status"]) - {"eds_health_status"} for host in hosts):

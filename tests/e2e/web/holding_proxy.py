@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
+from gateway.administration import AdministrationError, ask
 from gateway.binary import envoy_path
 from launcher.certificates import Certificates
 from tests.ports import free_ports
+from tests.sockets import free_socket
 from tests.stack import Stack
 
 _READY_WITHIN_S = 20.0
@@ -33,35 +33,35 @@ _HTTP_OPTIONS = f"{_EXTENSIONS}.upstreams.http.v3.HttpProtocolOptions"
 @contextmanager
 def holding_proxy(stack: Stack, folder: Path) -> Iterator[str]:
     """Yield the address (`https://...`) of a proxy before `stack`, which speaks TLS."""
-    port, admin_port = free_ports(2)
+    (port,), admin_socket = free_ports(1), free_socket()
     path, log = folder / "holding.json", folder / "holding.log"
-    path.write_text(json.dumps(_configuration(stack, port, admin_port)), "utf-8")
+    path.write_text(json.dumps(_configuration(stack, port, admin_socket)), "utf-8")
     command = [str(envoy_path()), "-c", str(path), "--concurrency", "1", "--disable-hot-restart"]
     with log.open("w") as output:
         process = subprocess.Popen(
             [*command, "--log-level", "warning"], stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            _wait_until_ready(admin_port, process, log)
+            _wait_until_ready(admin_socket, process, log)
             yield f"https://localhost:{port}"
         finally:
             process.terminate()
             process.wait()
 
 
-def _wait_until_ready(admin_port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(admin_socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _READY_WITHIN_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            urlopen(f"http://127.0.0.1:{admin_port}/ready", timeout=1).close()
-        except (URLError, OSError):
+            ask(admin_socket, "/ready")
+        except AdministrationError:
             time.sleep(_POLL_S)
         else:
             return
     raise AssertionError(f"the proxy did not start:\n{log.read_text('utf-8')}")
 
 
-def _configuration(stack: Stack, port: int, admin_port: int) -> dict[str, Any]:
+def _configuration(stack: Stack, port: int, admin_socket: Path) -> dict[str, Any]:
     own = Certificates(stack.folder.tls)
     certificate = {
         "certificate_chain": {"filename": str(own.certificate)},
@@ -95,7 +95,7 @@ def _configuration(stack: Stack, port: int, admin_port: int) -> dict[str, Any]:
         ],
     }
     return {
-        "admin": {"address": _at(admin_port)},
+        "admin": {"address": {"pipe": {"path": str(admin_socket), "mode": 0o600}}},
         "static_resources": {
             "listeners": [
                 {

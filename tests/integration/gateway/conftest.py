@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,10 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import httpx
 import pytest
 import pytest_asyncio
 
+from gateway.administration import AdministrationError, ask
 from gateway.binary import envoy_path
 from gateway.render import render
 from gateway.routes import SERVICES
@@ -23,6 +24,7 @@ from gateway.settings import GatewaySettings
 from tests.integration.gateway.tokens import Tokens
 from tests.integration.gateway.upstreams import JwksEndpoint, Upstream, Wire, upstreams
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 
 @dataclass
@@ -55,10 +57,10 @@ class Edge:
 
     async def until(self, service: str, health: str) -> None:
         """Wait until the gateway holds `service` for "healthy" or not."""
-        async with httpx.AsyncClient() as client, asyncio.timeout(20):
+        async with asyncio.timeout(20):
             while True:
-                url = f"http://127.0.0.1:{self.settings.admin_port}/clusters?format=json"
-                clusters = (await client.get(url)).json()["cluster_statuses"]
+                told = await administration(self.settings, "/clusters?format=json")
+                clusters = json.loads(told)["cluster_statuses"]
                 hosts = next(c for c in clusters if c["name"] == service)["host_statuses"]
                 # The flags of what is wrong; of a healthy host only the resolver's verdict is left.
                 failing = any(set(host["health_status"]) - {"eds_health_status"} for host in hosts)
@@ -89,7 +91,8 @@ def envoy(settings: GatewaySettings, folder: Path) -> Iterator[Path]:
     config, log = folder / "envoy.yaml", folder / "envoy.log"
     config.write_text(render(settings))
     command = [str(envoy_path()), "-c", str(config), "--disable-hot-restart", "--concurrency", "1"]
-    with log.open("wb") as out:
+    # Appended to: Envoy opens it once more for its access log, and writes through both.
+    with log.open("ab") as out:
         options = ["--file-flush-interval-msec", "50", "-l", "warning"]
         process = subprocess.Popen([*command, *options], stdout=out, stderr=out)
         try:
@@ -99,16 +102,21 @@ def envoy(settings: GatewaySettings, folder: Path) -> Iterator[Path]:
             process.wait(10)
 
 
+async def administration(settings: GatewaySettings, what: str) -> bytes:
+    """Return what the administration of the gateway with these settings answers to `what`."""
+    assert settings.admin_socket is not None
+    return await asyncio.to_thread(ask, settings.admin_socket, what)
+
+
 async def ready(settings: GatewaySettings, log: Path) -> None:
-    async with httpx.AsyncClient() as client, asyncio.timeout(20):
+    async with asyncio.timeout(20):
         while True:
             try:
-                answer = await client.get(f"http://127.0.0.1:{settings.admin_port}/ready")
-                if answer.status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
+                await administration(settings, "/ready")
+            except AdministrationError:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
@@ -116,9 +124,9 @@ async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     folder = tmp_path_factory.mktemp("gateway")
     tokens = Tokens()
     jwks = JwksEndpoint(tokens.jwks())
-    ports = free_ports(9)
+    ports = free_ports(8)
     service_ports = dict(zip(SERVICES, ports, strict=False))
-    wire = Wire(ports[8], service_ports["conversation"])
+    wire = Wire(ports[7], service_ports["conversation"])
     addresses: dict[str, Any] = {
         f"{name}_addresses": f"127.0.0.1:{port}"
         for name, port in service_ports.items()
@@ -127,15 +135,15 @@ async def edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
     settings = GatewaySettings(
         web_dir=built_pages(folder / "dist"),
         port=ports[5],
-        admin_port=ports[6],
-        jwks_address=f"127.0.0.1:{ports[7]}",
+        admin_socket=free_socket(),
+        jwks_address=f"127.0.0.1:{ports[6]}",
         conversation_addresses=f"127.0.0.1:{wire.port}",
         jwks_refresh_seconds=1,
         unary_timeout_seconds=2,
         cors_origins=("https://learn.example",),
         **addresses,
     )
-    async with jwks.serve(ports[7]), wire.open(), upstreams(service_ports) as running:
+    async with jwks.serve(ports[6]), wire.open(), upstreams(service_ports) as running:
         with envoy(settings, folder) as log:
             await ready(settings, log)
             edge = Edge(settings, running, tokens, jwks, wire, log)

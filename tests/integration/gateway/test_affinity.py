@@ -33,6 +33,7 @@ from tests.integration.gateway.upstreams import (
     grpc_web_parts,
 )
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,11 +71,11 @@ async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     folder = tmp_path_factory.mktemp("pair")
     tokens = Tokens()
     jwks = JwksEndpoint(tokens.jwks())
-    port, admin, jwks_port, *ports = free_ports(7)
+    port, jwks_port, *ports = free_ports(6)
     settings = GatewaySettings(
         web_dir=built_pages(folder / "dist"),
         port=port,
-        admin_port=admin,
+        admin_socket=free_socket(),
         jwks_address=f"127.0.0.1:{jwks_port}",
         conversation_addresses=tuple(f"127.0.0.1:{each}" for each in ports[:2]),
         conversation_websocket_addresses=tuple(f"127.0.0.1:{each}" for each in ports[2:]),

@@ -14,6 +14,7 @@ from parley.user.v1.user_pb2_grpc import UserServiceStub
 from services.common.interceptors.pace import CLIENT_ADDRESS_KEY, address_in
 from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -51,9 +52,9 @@ async def test_behind_proxies_it_is_what_the_outermost_of_them_saw(
     edge: Edge, tmp_path: Path, hops: int, said: str | None, address: str
 ):
     """Through a proxy on this machine everybody had this machine's address, and no limits."""
-    port, admin_port = free_ports(2)
+    (port,) = free_ports(1)
     settings = edge.settings.model_copy(
-        update={"port": port, "admin_port": admin_port, "trusted_hops": hops}
+        update={"port": port, "admin_socket": free_socket(), "trusted_hops": hops}
     )
     forwarded = (("x-forwarded-for", said),) if said else ()
     with envoy(settings, tmp_path) as log:

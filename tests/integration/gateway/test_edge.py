@@ -21,6 +21,7 @@ from services.common.status import from_rpc_error
 from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.integration.gateway.test_tls import write_certificate
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -162,9 +163,9 @@ async def test_who_says_nothing_or_a_byte_at_a_time_is_sent_away(
     edge: Edge, tmp_path: Path, tls: bool
 ):
     """Ten thousand such connections are all that there may be: they kept everybody else out."""
-    port, admin_port = free_ports(2)
+    (port,) = free_ports(1)
     hurried: dict[str, Any] = {"slow_client_seconds": 0.5, "connection_idle_seconds": 0.5}
-    hurried |= {"port": port, "admin_port": admin_port}
+    hurried |= {"port": port, "admin_socket": free_socket()}
     context = None
     if tls:
         certificate, key = write_certificate(tmp_path)
@@ -211,9 +212,14 @@ def begun_login() -> bytes:
 
 
 async def test_strangers_who_fill_their_places_keep_no_learner_out(edge: Edge, tmp_path: Path):
-    port, admin_port = free_ports(2)
+    (port,) = free_ports(1)
     # One place for who brings no token.
-    few = {"port": port, "admin_port": admin_port, "max_streams": 4, "unary_timeout_seconds": 30}
+    few = {
+        "port": port,
+        "admin_socket": free_socket(),
+        "max_streams": 4,
+        "unary_timeout_seconds": 30,
+    }
     settings = edge.settings.model_copy(update=few)
     login = user_pb2.LoginRequest(username="ana", password="secret")
     with envoy(settings, tmp_path) as log:
@@ -261,8 +267,8 @@ async def test_a_call_whose_request_comes_a_byte_at_a_time_ends(edge: Edge):
 
 
 async def test_more_connections_than_there_may_be_are_closed_at_once(edge: Edge, tmp_path: Path):
-    port, admin_port = free_ports(2)
-    few = {"port": port, "admin_port": admin_port, "max_connections": 3}
+    (port,) = free_ports(1)
+    few = {"port": port, "admin_socket": free_socket(), "max_connections": 3}
     settings = edge.settings.model_copy(update=few)
 
     def connection() -> socket.socket:

@@ -20,6 +20,7 @@ from parley.user.v1 import user_pb2
 from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.integration.gateway.upstreams import grpc_web_frame, grpc_web_parts
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -192,9 +193,9 @@ class TestOtherOrigins:
     async def test_by_default_no_other_may_and_what_a_proxy_of_ours_hands_on_is_answered(
         self, edge: Edge, tmp_path: Path
     ):
-        port, admin_port = free_ports(2)
+        (port,) = free_ports(1)
         origins = GatewaySettings.model_fields["cors_origins"].default
-        own = {"port": port, "admin_port": admin_port, "cors_origins": origins}
+        own = {"port": port, "admin_socket": free_socket(), "cors_origins": origins}
         settings = edge.settings.model_copy(update=own)
         vite = {"origin": "http://localhost:5173"}
         url = f"http://127.0.0.1:{port}{USER}/GetProfile"

@@ -125,9 +125,12 @@ class TestTokens:
     async def test_an_expired_token_does_not_hinder_what_needs_none(self, edge: Edge):
         expired = edge.metadata(exp=int(time.time()) - 60)
         async with edge.channel() as channel:
-            await conversation_pb2_grpc.ConversationServiceStub(channel).ListScenarios(
-                conversation_pb2.ListScenariosRequest(), metadata=expired, timeout=5
+            response = await user_pb2_grpc.UserServiceStub(channel).Login(
+                user_pb2.LoginRequest(username="ana", password="secret"),
+                metadata=expired,
+                timeout=5,
             )
+        assert response.account.username == "ana"
 
 
 class TestHeaders:

@@ -22,6 +22,7 @@ from gateway.settings import GatewaySettings
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from tests.integration.gateway.conftest import Edge, envoy, ready
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -51,11 +52,11 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 
 async def test_with_a_certificate_the_port_speaks_tls_and_nothing_else(edge: Edge, tmp_path: Path):
     certificate, key = write_certificate(tmp_path)
-    port, admin_port = free_ports(2)
+    (port,) = free_ports(1)
     settings = edge.settings.model_copy(
         update={
             "port": port,
-            "admin_port": admin_port,
+            "admin_socket": free_socket(),
             "tls_certificate": certificate,
             "tls_key": key,
             "hsts_seconds": 31_536_000,

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import grpc.aio
-import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
@@ -19,8 +18,9 @@ from gateway.settings import GatewaySettings
 from launcher import service_certificates
 from launcher.service_certificates import ServiceCertificates
 from services.common.peer_tls import PeerTls
-from tests.integration.gateway.conftest import Edge, envoy, ready
+from tests.integration.gateway.conftest import Edge, administration, envoy, ready
 from tests.ports import free_ports
+from tests.sockets import free_socket
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -52,12 +52,12 @@ async def healthy_service(port: int, tls: PeerTls | None) -> AsyncIterator[None]
         await server.stop(0)
 
 
-async def counted(admin_port: int, name: str) -> None:
+async def counted(settings: GatewaySettings, name: str) -> None:
     """Wait until Envoy has counted one of `name`."""
-    async with httpx.AsyncClient() as client, asyncio.timeout(20):
+    async with asyncio.timeout(20):
         while True:
-            url = f"http://127.0.0.1:{admin_port}/stats?filter=^{name}$"
-            if int((await client.get(url)).text.rpartition(" ")[2] or 0):
+            told = await administration(settings, f"/stats?filter=^{name}$")
+            if int(told.rpartition(b" ")[2] or 0):
                 return
             await asyncio.sleep(0.05)
 
@@ -65,11 +65,11 @@ async def counted(admin_port: int, name: str) -> None:
 async def test_only_the_service_itself_is_taken_for_it(edge: Edge, tmp_path: Path):
     made, others = certificates(tmp_path / "tls"), certificates(tmp_path / "others")
     own = made.tls("gateway")
-    port, admin_port, user, ai, history, media = free_ports(6)
+    port, user, ai, history, media = free_ports(5)
     settings = edge.settings.model_copy(
         update={
             "port": port,
-            "admin_port": admin_port,
+            "admin_socket": free_socket(),
             "user_addresses": (f"127.0.0.1:{user}",),
             "ai_addresses": (f"127.0.0.1:{ai}",),
             "history_addresses": (f"127.0.0.1:{history}",),
@@ -90,10 +90,10 @@ async def test_only_the_service_itself_is_taken_for_it(edge: Edge, tmp_path: Pat
             await stack.enter_async_context(healthy_service(each, shown))
         log = stack.enter_context(envoy(settings, tmp_path))
         await ready(settings, log)
-        await counted(admin_port, "cluster.user.health_check.success")
-        await counted(admin_port, "cluster.ai.ssl.fail_verify_san")
-        await counted(admin_port, "cluster.history.ssl.fail_verify_error")
-        await counted(admin_port, "cluster.media.health_check.failure")
+        await counted(settings, "cluster.user.health_check.success")
+        await counted(settings, "cluster.ai.ssl.fail_verify_san")
+        await counted(settings, "cluster.history.ssl.fail_verify_error")
+        await counted(settings, "cluster.media.health_check.failure")
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         stub: Any = health_pb2_grpc.HealthStub(await stack.enter_async_context(channel))
         found = {}

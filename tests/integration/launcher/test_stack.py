@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.administration import ask
 from parley.user.v1 import user_pb2, user_pb2_grpc
 from tests.ports import free_ports
 from tests.stack import Stack
@@ -97,6 +99,17 @@ def test_nothing_below_its_folder_can_be_read_by_others(stack: Stack):
     assert stack.open_to_others() == []
 
 
+def test_no_page_and_no_other_user_reaches_the_gateways_administration(stack: Stack):
+    """On a port of loopback any page that is open in a browser could end Parley."""
+    sockets = psutil.Process(stack.pid("gateway")).net_connections("tcp")
+    listened_at = {each.laddr.port for each in sockets if each.status == psutil.CONN_LISTEN}
+    assert listened_at == {stack.port}
+    path = stack.folder.gateway_socket
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert ask(path, "/ready") == b"LIVE\n"
+
+
 def test_status_lists_what_runs(stack: Stack):
     done = launcher(stack, "status")
     assert done.returncode == 0
@@ -163,7 +176,7 @@ def test_stopping_leaves_no_process_and_no_port(tmp_path: Path):
         assert stack.stop() == 0
         assert not [each for each in below if each.is_running()]
         assert stack.processes() == []
-        for port in (stack.port, stack.admin_port, *stack.service_ports.values()):
+        for port in (stack.port, *stack.service_ports.values()):
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", port)) != 0
         assert stack.said().rstrip().endswith("Stopped.")

@@ -51,6 +51,8 @@ SETTINGS: list[dict[str, Any]] = [
     {"user_addresses": "user.parley.svc:50051", "conversation_addresses": "10.0.0.1:1,10.0.0.2:1"},
     {"host": "::1", "jwks_address": "user:51051"},
     {"trusted_hops": 2, "hsts_seconds": 60},
+    {"admin_socket": "/run/parley/gateway.sock"},
+    {"admin_socket": '/run/parley/a b": {}.sock', "metrics_port": 9080},
 ]
 
 
@@ -74,7 +76,7 @@ def test_a_value_cannot_break_out_of_its_place():
     policy = connection_manager(rendered)["route_config"]["virtual_hosts"][0]
     cors = policy["typed_per_filter_config"]["envoy.filters.http.cors"]
     assert cors["allow_origin_string_match"] == [{"exact": evil}]
-    assert rendered["admin"] == configuration()["admin"]
+    assert "admin" not in rendered
 
 
 def test_by_default_no_other_origins_page_may_call():
@@ -99,11 +101,31 @@ def test_the_filters_stand_in_the_order_that_works():
     ]
 
 
-def test_the_default_listens_on_this_machine_only_and_administration_always_does():
-    rendered = configuration(host="0.0.0.0")
-    assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+def test_the_default_listens_on_this_machine_only():
     listener = configuration()["static_resources"]["listeners"][0]
     assert listener["address"]["socket_address"]["address"] == "127.0.0.1"
+
+
+def test_administration_is_a_file_of_its_owner_alone_or_not_at_all():
+    """A page of any site can send to a port on loopback, and Envoy asks nobody who they are."""
+    assert "admin" not in configuration()
+    path = "/run/parley/gateway.sock"
+    rendered = configuration(admin_socket=path)
+    assert rendered["admin"]["address"] == {"pipe": {"path": path, "mode": 0o600}}
+    assert "pipe" not in str(rendered["static_resources"]), "routed to by nothing"
+
+
+def test_of_administration_a_port_gives_metrics_only_and_only_by_this_machines_names():
+    rendered = configuration(admin_socket="/run/gateway.sock", metrics_port=9080, host="0.0.0.0")
+    listener = rendered["static_resources"]["listeners"][1]
+    assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 9080}
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    assert host["domains"] == ["127.0.0.1", "localhost"]
+    (route,) = host["routes"]
+    assert route["match"]["path"] == "/metrics"
+    assert route["match"]["headers"] == [{"name": ":method", "string_match": {"exact": "GET"}}]
+    assert route["route"]["prefix_rewrite"] == "/stats/prometheus"
 
 
 def test_a_conversation_is_not_cut_after_fifteen_seconds():
@@ -241,7 +263,7 @@ def test_only_behind_a_proxy_a_wrong_message_leaves_the_connection():
 
 def test_the_edge_is_set_up_as_an_edge():
     """Envoy's defaults are for inside a cluster; its own list for the edge, point by point."""
-    rendered = configuration()
+    rendered = configuration(admin_socket="/run/parley/gateway.sock")
     manager = connection_manager(rendered)
     listener = rendered["static_resources"]["listeners"][0]
     overload = rendered["overload_manager"]
@@ -249,7 +271,7 @@ def test_the_edge_is_set_up_as_an_edge():
     actions = {each["name"].rpartition(".")[2] for each in overload["actions"]}
     assert monitors == {"fixed_heap", "global_downstream_max_connections"}
     assert actions == {"shrink_heap", "reduce_timeouts", "stop_accepting_requests"}
-    assert rendered["admin"]["address"]["socket_address"]["address"] == "127.0.0.1"
+    assert set(rendered["admin"]["address"]) == {"pipe"}
     assert listener["per_connection_buffer_limit_bytes"] <= 256 * 1024
     assert all(
         each["per_connection_buffer_limit_bytes"] <= 256 * 1024

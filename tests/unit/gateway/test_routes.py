@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 
@@ -49,7 +51,16 @@ def test_only_what_must_work_without_a_token_is_public():
         "Refresh",
         "Logout",
         "GetJwks",
-        "ListScenarios",
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_gateway_lets_in_without_a_token_whom_the_service_does(service: str):
+    """What only one of the two holds for open is refused by the other, or by neither."""
+    access = importlib.import_module(f"services.{service}.servicer").ACCESS
+    routed = {each.path.rpartition("/")[2]: each for each in METHODS if each.cluster == service}
+    assert {name for name, route in routed.items() if route.public} == {
+        name for name, rule in access.items() if rule.public
     }
 
 

@@ -36,6 +36,8 @@ def test_an_address_is_split(address: str, parts: tuple[str, int]):
         ("PARLEY_GATEWAY_TLS_KEY", "key.pem"),
         ("PARLEY_GATEWAY_TRUSTED_HOPS", "-1"),
         ("PARLEY_GATEWAY_HSTS_SECONDS", "-1"),
+        # Nothing would answer there.
+        ("PARLEY_GATEWAY_METRICS_PORT", "9080"),
     ],
 )
 def test_a_wrong_setting_is_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str):

@@ -45,7 +45,7 @@ def make_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePlan:
             folder=folder,
             settings=LauncherSettings(data_dir=folder.root, ready_seconds=ready_seconds),
             # Nobody listens there: stopping must not drain some other Parley on this machine.
-            gateway=GatewaySettings(admin_port=free_ports(1)[0]),
+            gateway=GatewaySettings(admin_socket=folder.gateway_socket),
             programs=programs,
             ports=(),
             environment={**os.environ, MARK: str(folder.root)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import AlreadyRunningError, LauncherError
-from launcher.folder import Folder, Holder, holder_of, locked
+from launcher.folder import SOCKET_PATH_BYTES, Folder, Holder, holder_of, locked
 
 
 @pytest.fixture
@@ -31,6 +32,18 @@ def test_a_path_too_long_for_a_socket_is_told_before_anything_is_made(tmp_path: 
     with pytest.raises(LauncherError, match="too long"):
         long.create()
     assert not long.root.exists()
+
+
+def test_every_socket_below_a_path_that_is_just_short_enough_can_be_made(tmp_path: Path):
+    """However long the names of the sockets are: what is let through must work."""
+    root = tmp_path / "x"
+    while len(os.fsencode(Folder(root).socket)) < SOCKET_PATH_BYTES:
+        root = root.with_name(root.name + "x")
+    folder = Folder(root)
+    folder.create()
+    for path in (folder.socket, folder.gateway_socket):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
 
 
 def test_only_its_owner_can_look_into_it(folder: Folder):

@@ -89,7 +89,6 @@ def test_each_port_names_the_setting_that_moves_it():
     ports = {port.number: port.setting for port in plan({}).ports}
     assert ports == {
         8080: "PARLEY_GATEWAY_PORT",
-        9901: "PARLEY_GATEWAY_ADMIN_PORT",
         50051: "PARLEY_USER_PORT",
         51051: "PARLEY_USER_METRICS_PORT",
         50052: "PARLEY_CONVERSATION_PORT",

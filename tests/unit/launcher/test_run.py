@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -17,6 +18,7 @@ from launcher import run as run_module
 from launcher.errors import LauncherError, NotReadyError
 from launcher.programs import Plan
 from launcher.supervision import State, statuses_now
+from tests.sockets import answering
 from tests.unit.launcher.conftest import MakePlan
 
 
@@ -66,6 +68,15 @@ async def test_ctrl_c_ends_the_sessions_before_what_they_need(
     told = capsys.readouterr().out
     assert "Parley is ready at" in told
     assert told.rstrip().endswith("Stopped.")
+
+
+def test_the_gateway_is_drained_over_its_socket(make_plan: MakePlan):
+    plan = make_plan(gateway="serve")
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nOK\n"
+    with answering(said) as (path, heard):
+        gateway = plan.gateway.model_copy(update={"admin_socket": path})
+        run_module._drain_gateway(replace(plan, gateway=gateway))
+    assert heard[0].startswith(b"POST /drain_listeners HTTP/1.1\r\n")
 
 
 async def test_a_second_ctrl_c_ends_everything_at_once(make_plan: MakePlan):
