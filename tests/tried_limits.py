@@ -93,6 +93,14 @@ TRIED: dict[str, Row] = {
             "its handshake's headers are as any request's",
         ),
     },
+    "max_service_token_characters": {
+        **alike(
+            _BETWEEN,
+            "tests.unit.common.test_service_identity:"
+            "test_a_token_has_so_many_characters_and_no_more",
+        ),
+        **dict.fromkeys(("grpc-web", "websocket"), Cell(note=_BETWEEN)),
+    },
     "max_token_characters": alike(
         _DOOR, "tests.unit.common.test_auth:test_a_token_has_so_many_characters_and_no_more"
     ),
@@ -184,6 +192,32 @@ TRIED: dict[str, Row] = {
     "max_username_characters": alike_of_calls(
         "looked at where the account is made, whoever sent it",
         "tests.unit.user.test_usernames:test_a_name_has_so_many_characters_and_no_more",
+    ),
+    "min_username_characters": alike_of_calls(
+        "looked at where the account is made, whoever sent it",
+        "tests.unit.user.test_usernames:test_a_name_has_at_least_so_many_characters",
+    ),
+    "max_email_characters": alike_of_calls(
+        "looked at where the account is made, whoever sent it",
+        "tests.unit.user.test_usernames:test_an_address_has_so_many_characters_and_no_more",
+    ),
+    "max_email_local_characters": alike_of_calls(
+        "looked at where the account is made, whoever sent it",
+        "tests.unit.user.test_usernames:test_an_address_has_so_many_characters_and_no_more",
+    ),
+    "max_marks_on_a_letter": alike_of_calls(
+        "looked at where the account is made, whoever sent it",
+        "tests.unit.user.test_usernames:test_a_letter_has_so_many_marks_and_no_more",
+    ),
+    "min_password_characters": alike_of_calls(
+        _PASSWORDS,
+        "tests.unit.user.test_password_rules:"
+        "test_a_password_has_so_many_characters_and_no_fewer_or_more",
+    ),
+    "max_password_characters": alike_of_calls(
+        _PASSWORDS,
+        "tests.unit.user.test_password_rules:"
+        "test_a_password_has_so_many_characters_and_no_fewer_or_more",
     ),
     "password_share": alike_of_calls(
         _PASSWORDS,

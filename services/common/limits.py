@@ -61,6 +61,12 @@ class Limits:
         "ours have about 500; what is longer is not taken apart",
         "TOKEN_INVALID",
     )
+    max_service_token_characters: int = _limit(
+        1_024,
+        "characters",
+        "of a service's own token, which has 300; what is longer is not taken apart",
+        "SERVICE_IDENTITY_INVALID",
+    )
     max_audio_message_ms: int = _limit(
         200,
         "ms",
@@ -184,6 +190,42 @@ class Limits:
         64,
         "characters",
         "of a name that is no email address, which may have 254",
+        "INVALID_REQUEST",
+    )
+    min_username_characters: int = _limit(
+        3,
+        "characters",
+        "at least: there are few shorter ones, and the first to come would have them all",
+        "INVALID_REQUEST",
+    )
+    max_email_characters: int = _limit(
+        254,
+        "characters",
+        "of an email address: what mail itself allows (RFC 5321, 4.5.3.1)",
+        "INVALID_REQUEST",
+    )
+    max_email_local_characters: int = _limit(
+        64,
+        "characters",
+        "of it before the @, by the same rule; a name between its dots has 63 (RFC 1035, 2.3.4)",
+        "INVALID_REQUEST",
+    )
+    max_marks_on_a_letter: int = _limit(
+        4,
+        "marks",
+        "in a username: more pile up over other lines (UTS #39, 5.4)",
+        "INVALID_REQUEST",
+    )
+    min_password_characters: int = _limit(
+        8,
+        "characters",
+        "at least, of a new one: NIST SP 800-63B, where no other rule is made of it",
+        "INVALID_REQUEST",
+    )
+    max_password_characters: int = _limit(
+        256,
+        "characters",
+        "of a password: more than anybody types, and little to hash",
         "INVALID_REQUEST",
     )
     password_share: float = _limit(

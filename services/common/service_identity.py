@@ -23,14 +23,15 @@ from services.common.key_files import (
     load_public_key,
     publish_public_key,
 )
+from services.common.limits import DEFAULT_LIMITS
 
 METADATA_KEY = "x-parley-service-authorization"
 _TYPE = "svc+jwt"
 _ALGORITHM = "EdDSA"
 _HEADER = {"alg": _ALGORITHM, "typ": _TYPE}
 _SERVICE_NAME = re.compile("[a-z]{1,32}")
-# Ours have 300; parsing a longer one would be free work for the sender.
-_MAX_TOKEN_CHARACTERS = 1024
+# Parsing a longer one would be free work for the sender.
+_MAX_TOKEN_CHARACTERS = DEFAULT_LIMITS.max_service_token_characters
 
 # Long enough for clocks a little apart, short enough that a leaked token is soon worthless.
 _LIFETIME_SECONDS = 60

@@ -14,9 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from services.common.errors import FieldViolation, InvalidArgument
+from services.common.limits import DEFAULT_LIMITS
 
-MIN_CHARACTERS = 8
-MAX_CHARACTERS = 256
+MIN_CHARACTERS = DEFAULT_LIMITS.min_password_characters
+MAX_CHARACTERS = DEFAULT_LIMITS.max_password_characters
 
 _COMMON = Path(__file__).parent / "common_passwords.txt.gz"
 # "abcabcabc" is as easy as "abc".

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from services.common.errors import FieldViolation, InvalidArgument
 from services.common.limits import DEFAULT_LIMITS
 
-_MIN_CHARACTERS = 3
+_MIN_CHARACTERS = DEFAULT_LIMITS.min_username_characters
 _MAX_CHARACTERS = DEFAULT_LIMITS.max_username_characters
-# An email address has at most 254 characters, 64 of them before the @ (RFC 5321, 4.5.3.1).
-_MAX_EMAIL_CHARACTERS = 254
-_MAX_LOCAL_CHARACTERS = 64
+_MAX_EMAIL_CHARACTERS = DEFAULT_LIMITS.max_email_characters
+_MAX_LOCAL_CHARACTERS = DEFAULT_LIMITS.max_email_local_characters
+# A part of the form of an address, like its dots (RFC 1035, 2.3.4).
 _MAX_LABEL_CHARACTERS = 63
 _MARKS = frozenset("._-+")
 # What an address may have beside those and letters and digits (`atext`, RFC 5322, 3.2.3).
 _ADDRESS_MARKS = frozenset("!#$%&'*/=?^`{|}~") | _MARKS
-# More marks on one letter pile up over other lines (UTS #39, 5.4).
-_MAX_MARKS_ON_A_LETTER = 4
+_MAX_MARKS_ON_A_LETTER = DEFAULT_LIMITS.max_marks_on_a_letter
 # Letters and marks without a shape (Default_Ignorable_Code_Point): names would look the same.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"

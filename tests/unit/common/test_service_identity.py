@@ -18,6 +18,7 @@ from services.common.key_files import (
     load_public_key,
     publish_public_key,
 )
+from services.common.limits import DEFAULT_LIMITS
 from services.common.service_identity import ServiceSigner, ServiceVerifier
 
 
@@ -110,6 +111,19 @@ def test_a_token_with_every_claim_of_ours_is_taken(tmp_path, signer, verifier, c
     key = load_or_create_private_key(tmp_path / "conversation.pem")
     now = int(clock.now().timestamp())
     assert verifier.verify(forged(clock, key, nbf=now)) == "conversation"
+
+
+def test_a_token_has_so_many_characters_and_no_more(tmp_path, signer, verifier, clock):
+    key = load_or_create_private_key(tmp_path / "conversation.pem")
+    most = DEFAULT_LIMITS.max_service_token_characters
+    # A character of a claim takes one or two of the token.
+    tokens = [forged(clock, key, jti="x" * length) for length in range(most)]
+    longest = max((each for each in tokens if len(each) <= most), key=len)
+    longer = min((each for each in tokens if len(each) > most), key=len)
+    assert len(longer) - len(longest) <= 2
+    assert verifier.verify(longest) == "conversation"
+    with pytest.raises(Unauthenticated, match="too long"):
+        verifier.verify(longer)
 
 
 def test_another_key_is_refused(signer, verifier, clock):

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 from services.common.errors import InvalidArgument
+from services.common.limits import DEFAULT_LIMITS
 from services.user.password_rules import check_new_password, common_passwords
 
 
@@ -34,6 +35,15 @@ def refusal(password: str, username: str = "somebody") -> str:
 )
 def test_what_guessers_try_first_is_refused(password):
     assert refusal(password) == "PASSWORD_TOO_COMMON"
+
+
+def test_a_password_has_so_many_characters_and_no_fewer_or_more():
+    least, most = DEFAULT_LIMITS.min_password_characters, DEFAULT_LIMITS.max_password_characters
+    letters = "kqzvxjwmfp" * most
+    for length in (least, most):
+        check_new_password(letters[:length], "somebody", "password")
+    for length in (least - 1, most + 1):
+        assert refusal(letters[:length]) == "INVALID_REQUEST"
 
 
 @pytest.mark.parametrize("username", ["ada.lovelace", "ada.lovelace@example.org"])

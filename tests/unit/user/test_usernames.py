@@ -24,6 +24,29 @@ def test_a_name_has_so_many_characters_and_no_more():
     assert parsed("a1" * (most // 2) + "b") is None
 
 
+def test_a_name_has_at_least_so_many_characters():
+    least = DEFAULT_LIMITS.min_username_characters
+    assert parsed("abcdef"[:least]) is not None
+    assert parsed("abcdef"[: least - 1]) is None
+
+
+def test_an_address_has_so_many_characters_and_no_more():
+    most, local = DEFAULT_LIMITS.max_email_characters, DEFAULT_LIMITS.max_email_local_characters
+    before = "a" * local + "@"
+    labels = ".".join(("b" * 63, "c" * 63, "d" * (most - len(before) - 128)))
+    assert len(before + labels) == most
+    assert parsed(before + labels) is not None
+    assert parsed(f"{before}{labels}d") is None
+    assert parsed(f"{before}example.org") is not None
+    assert parsed(f"a{before}example.org") is None
+
+
+def test_a_letter_has_so_many_marks_and_no_more():
+    marks = "\u0301" * DEFAULT_LIMITS.max_marks_on_a_letter
+    assert parsed(f"aab{marks}") is not None
+    assert parsed(f"aab{marks}\u0301") is None
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_a_name_or_a_typed_refusal(text):
     name = parsed(text)
