@@ -18,11 +18,13 @@ class Cell:
     """What tries a limit by one kind of client.
 
     test: `module:function`; empty where no such client can come to the limit.
-    note: why that, or why another client's test does for it.
+    note: why that, or what the kinds of clients have in common that the limit lies behind.
+    common: one test is for all the clients that have this cell, and none of them is in it.
     """
 
     test: str = ""
     note: str = ""
+    common: bool = False
 
 
 Row = Mapping[str, Cell]
@@ -30,9 +32,9 @@ Row = Mapping[str, Cell]
 SMALL = "tests.e2e.test_small_limits:test_a_client_comes_to_a_limit_and_not_past_it"
 
 _EVERY = "tests.e2e.test_every_limit"
+_EDGE = "tests.integration.gateway.test_edge"
 _SESSION = "what judges a session's messages is the same whatever way they came"
 _TURNS = "counted in the audio of a turn, whatever way it came"
-_DOOR = "counted before it is known what the call is"
 _PASSWORDS = "counted where the password is looked at, whoever sent it"
 _SIGN_IN = "a WebSocket carries a session alone, which nobody signs in or out with"
 _NO_CALL = "a WebSocket carries a session alone"
@@ -53,7 +55,7 @@ def of_calls(test: str, *, websocket: str = _NO_CALL) -> Row:
 
 def alike(why: str, test: str) -> Row:
     """One test is for all three, for the reason given."""
-    return dict.fromkeys(CLIENTS, Cell(test, why))
+    return dict.fromkeys(CLIENTS, Cell(test, why, common=True))
 
 
 def alike_of_calls(why: str, test: str) -> Row:
@@ -61,9 +63,9 @@ def alike_of_calls(why: str, test: str) -> Row:
     return {**alike(why, test), "websocket": Cell(note=_SIGN_IN)}
 
 
-def native(test: str, why: str = _STREAMED) -> Row:
+def native(test: str, page: str = _STREAMED, websocket: str = _NO_CALL) -> Row:
     """Only a native client comes to it."""
-    return {"native": Cell(test), "grpc-web": Cell(note=why), "websocket": Cell(note=_NO_CALL)}
+    return {"native": Cell(test), "grpc-web": Cell(note=page), "websocket": Cell(note=websocket)}
 
 
 _CONVERSATION = "tests.unit.conversation"
@@ -85,14 +87,16 @@ TRIED: dict[str, Row] = {
             "tests.unit.common.test_transport_limits:"
             "test_so_much_metadata_is_taken_and_a_byte_more_is_not"
         ),
-        "grpc-web": Cell(
-            "tests.integration.gateway.test_edge:test_so_many_headers_are_taken_and_more_are_not"
-        ),
-        "websocket": Cell(
-            "tests.integration.gateway.test_edge:test_so_many_headers_are_taken_and_more_are_not",
-            "its handshake's headers are as any request's",
+        **dict.fromkeys(
+            ("grpc-web", "websocket"),
+            Cell(
+                f"{_EDGE}:test_so_many_headers_are_taken_and_more_are_not",
+                "a page's call and a handshake have the head of any request of HTTP/1.1",
+                common=True,
+            ),
         ),
     },
+    "max_token_characters": every(SMALL),
     "max_service_token_characters": {
         **alike(
             _BETWEEN,
@@ -101,9 +105,6 @@ TRIED: dict[str, Row] = {
         ),
         **dict.fromkeys(("grpc-web", "websocket"), Cell(note=_BETWEEN)),
     },
-    "max_token_characters": alike(
-        _DOOR, "tests.unit.common.test_auth:test_a_token_has_so_many_characters_and_no_more"
-    ),
     "concurrent_calls": every(SMALL),
     "calls_per_user_per_second": every(SMALL),
     "calls_per_address_per_second": every(SMALL),
@@ -119,6 +120,7 @@ TRIED: dict[str, Row] = {
             "tests.unit.common.test_channel:"
             "test_a_unary_call_without_a_deadline_gets_the_peers_own",
             _BETWEEN,
+            common=True,
         ),
         "grpc-web": Cell(note=_BETWEEN),
         "websocket": Cell(note=_BETWEEN),
@@ -149,16 +151,10 @@ TRIED: dict[str, Row] = {
     "conversation_idle_seconds": every(SMALL),
     "conversation_max_seconds": every(SMALL),
     "start_timeout_seconds": every(SMALL),
-    "closing_seconds": alike(
-        _SESSION,
-        f"{_CONVERSATION}.test_session:"
-        "TestEnds.test_a_client_that_has_closed_its_side_is_answered_for_so_long_and_no_longer",
+    "closing_seconds": native(
+        SMALL, "a page says `finish`; it has no side to close", "a close of 1000 says `finish`"
     ),
-    "unheard_seconds": alike(
-        _SESSION,
-        f"{_CONVERSATION}.test_session:"
-        "TestEnds.test_a_client_that_never_said_anything_is_not_waited_for_long",
-    ),
+    "unheard_seconds": every(SMALL),
     "engine_away_seconds": alike(
         _SESSION,
         "tests.integration.conversation.test_failures:"
@@ -174,19 +170,9 @@ TRIED: dict[str, Row] = {
     ),
     "conversations_per_user": every(f"{_EVERY}:test_a_learner_has_n_talks_and_one_more_is_refused"),
     "resume_buffer_messages": every(SMALL),
-    "resume_buffer_bytes": alike(
-        _SESSION,
-        f"{_CONVERSATION}.test_responses:"
-        "test_so_many_bytes_are_kept_and_one_more_is_the_oldest_gone",
-    ),
-    "waiting_responses": alike(
-        _SESSION,
-        f"{_CONVERSATION}.test_responses:test_too_much_waiting_is_noticed_and_can_be_shelved",
-    ),
-    "waiting_response_bytes": alike(
-        _SESSION,
-        f"{_CONVERSATION}.test_responses:test_so_many_bytes_may_wait_and_one_more_is_too_much",
-    ),
+    "resume_buffer_bytes": every(SMALL),
+    "waiting_responses": every(SMALL),
+    "waiting_response_bytes": every(SMALL),
     # Accounts, files, models.
     "sessions_per_user": of_calls(SMALL, websocket=_SIGN_IN),
     "max_username_characters": alike_of_calls(
@@ -261,18 +247,9 @@ OF_SETTINGS: dict[str, Row] = {
         "tests.integration.conversation.test_bad_input:"
         "test_a_full_engine_is_told_with_a_time_to_retry",
     ),
-    "PARLEY_CONVERSATION_RESUME_SECONDS": alike(
-        _SESSION,
-        f"{_CONVERSATION}.test_session:"
-        "TestEnds.test_a_client_that_is_cut_off_may_come_back_for_so_long_and_no_longer",
-    ),
-    "PARLEY_USER_LOGIN_ATTEMPTS": alike_of_calls(
-        _PASSWORDS, "tests.unit.user.test_throttle:test_so_many_failures_then_a_wait"
-    ),
-    "PARLEY_USER_REGISTRATIONS_PER_HOUR": alike_of_calls(
-        "counted where the account is made, whoever sent it",
-        "tests.contract.user.test_throttling:test_one_address_makes_so_many_accounts_an_hour",
-    ),
+    "PARLEY_CONVERSATION_RESUME_SECONDS": every(SMALL),
+    "PARLEY_USER_LOGIN_ATTEMPTS": of_calls(SMALL, websocket=_SIGN_IN),
+    "PARLEY_USER_REGISTRATIONS_PER_HOUR": of_calls(SMALL, websocket=_SIGN_IN),
     "PARLEY_USER_PASSWORD_QUEUE": alike_of_calls(
         _PASSWORDS,
         "tests.unit.user.test_passwords:test_more_than_may_wait_are_refused_with_a_time",
@@ -286,33 +263,59 @@ OF_SETTINGS: dict[str, Row] = {
     "PARLEY_MEDIA_MAX_RECORDING_SECONDS": native(
         "tests.contract.media.test_upload:test_a_file_beyond_the_limits_is_refused"
     ),
-    "PARLEY_GATEWAY_MAX_STREAMS": of_calls(
-        "tests.integration.gateway.test_edge:"
-        "test_strangers_who_fill_their_places_keep_no_learner_out"
-    ),
+    "PARLEY_GATEWAY_MAX_STREAMS": every(SMALL),
     "PARLEY_GATEWAY_MAX_CONNECTIONS": alike(
         _GATEWAY,
-        "tests.integration.gateway.test_edge:"
-        "test_more_connections_than_there_may_be_are_closed_at_once",
+        f"{_EDGE}:test_more_connections_than_there_may_be_are_closed_at_once",
     ),
     "PARLEY_GATEWAY_SLOW_CLIENT_SECONDS": alike(
         _GATEWAY,
-        "tests.integration.gateway.test_edge:"
-        "test_who_says_nothing_or_a_byte_at_a_time_is_sent_away",
+        f"{_EDGE}:test_who_says_nothing_or_a_byte_at_a_time_is_sent_away",
     ),
-    "PARLEY_GATEWAY_UNARY_TIMEOUT_SECONDS": of_calls(
-        "tests.integration.gateway.test_edge:test_a_call_whose_request_comes_a_byte_at_a_time_ends"
-    ),
+    "PARLEY_GATEWAY_UNARY_TIMEOUT_SECONDS": {
+        **alike(
+            "the gateway times a call, whatever protocol it came by",
+            f"{_EDGE}:test_a_call_whose_request_comes_a_byte_at_a_time_ends",
+        ),
+        "websocket": Cell(note=_NO_CALL),
+    },
 }
 """The same of the settings that `services.common.limits_page` names."""
+
+OF_EDGE: dict[str, Row] = {
+    "the head of a request": alike(
+        "every client's call begins with one",
+        f"{_EDGE}:test_so_many_headers_are_taken_and_more_are_not",
+    ),
+    "streams of a connection": {
+        "native": Cell(
+            f"{_EDGE}:test_a_connection_is_told_how_many_streams_it_may_have",
+            "told to every client of HTTP/2, whose library keeps to it",
+            common=True,
+        ),
+        "grpc-web": Cell(
+            f"{_EDGE}:test_a_connection_is_told_how_many_streams_it_may_have",
+            "told to every client of HTTP/2, whose library keeps to it",
+            common=True,
+        ),
+        "websocket": Cell(note="a WebSocket is a connection"),
+    },
+    "requests that wait for a connection": alike(
+        "a service that answers has connections: what is tried is that there is a bound",
+        f"{_EVERY}:test_the_gateway_has_the_bounds_that_the_page_names",
+    ),
+}
+"""The same of what is no setting and stands in the gateway's configuration alone."""
 
 
 _TITLE = """
 ## What tries them
 
-Each at N and at N + 1, or not before N and then, by every kind of client that can come to it; `make
-test` runs it all. A limit without a row here is a failed test. Those of the contract are tried one
-by one, made from the rules in `protos/`, in
+Each at N and at N + 1, or not before N and then; `make test` runs it all. Where a row names
+clients, its test calls as each of them does. Where it says that one test is for all, the limit lies
+behind what those clients have in common, and is tried there. A limit without a row is a failed
+test, and so is a row with a client that its test is not. Those of the contract are tried by every
+client that comes to them, made from the rules in `protos/`, in
 [test_every_limit.py](../tests/e2e/test_every_limit.py).
 
 | limit | client | tried by |
@@ -323,7 +326,7 @@ by one, made from the rules in `protos/`, in
 def render_tried() -> str:
     """Return the section of `docs/limits.md` that says what tries each limit."""
     lines = []
-    for name, row in {**TRIED, **OF_SETTINGS}.items():
+    for name, row in {**TRIED, **OF_SETTINGS, **OF_EDGE}.items():
         for cell in dict.fromkeys(row.values()):
             clients = [client for client, each in row.items() if each == cell]
             who = "every" if len(clients) == len(CLIENTS) else ", ".join(clients)
@@ -336,4 +339,7 @@ def _shown(cell: Cell) -> str:
         return f"does not come to it: {cell.note}"
     module, _, test = cell.test.partition(":")
     link = f"[{test.rpartition('.')[2]}](../{module.replace('.', '/')}.py)"
+    if cell.common:
+        level = module.split(".")[1]
+        return f"one {level} test for all: {link}; {cell.note}"
     return f"{link}; {cell.note}" if cell.note else link

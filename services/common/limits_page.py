@@ -86,12 +86,31 @@ OF_SETTINGS = {
     "PARLEY_MEDIA_MAX_UPLOAD_BYTES": "FILE_TOO_LARGE",
     "PARLEY_MEDIA_MAX_UPLOADS_BYTES": "FILE_TOO_LARGE",
     "PARLEY_MEDIA_MAX_RECORDING_SECONDS": "FILE_TOO_LARGE",
-    "PARLEY_GATEWAY_MAX_STREAMS": "TOO_MANY_CALLS",
+    "PARLEY_GATEWAY_MAX_STREAMS": "TOO_MANY_CALLS; a WebSocket's handshake gets HTTP 503",
     "PARLEY_GATEWAY_MAX_CONNECTIONS": "the connection is closed",
     "PARLEY_GATEWAY_SLOW_CLIENT_SECONDS": "the connection is closed",
     "PARLEY_GATEWAY_UNARY_TIMEOUT_SECONDS": "DEADLINE_EXCEEDED",
 }
 """The settings that a client can come to, and what it gets."""
+
+OF_EDGE = {
+    "the head of a request": ("16 KiB and 100 headers", "HTTP 431"),
+    "streams of a connection": ("1,000", "the client's library waits for one to end"),
+    "requests that wait for a connection": (
+        "256, to one service",
+        "TOO_MANY_CALLS; a WebSocket's handshake gets HTTP 503",
+    ),
+}
+"""Bounds of the gateway that are no settings: how much, and what crossing one gives."""
+
+_EDGE_HEADER = """
+## Of the gateway
+
+These are the same everywhere: they stand in `gateway/envoy.yaml.j2`.
+
+| limit | value | crossing it gives |
+|---|---|---|
+"""
 
 
 def render_limits(tried: str, limits: Limits = DEFAULT_LIMITS) -> str:
@@ -104,5 +123,7 @@ def render_limits(tried: str, limits: Limits = DEFAULT_LIMITS) -> str:
     requests = (method.input_type for service in SERVICES for method in service.methods)
     contract = (f"| `{each.name}` | {each.told} |\n" for each in limits_below(requests).values())
     set_here = (f"| `{name}` | {crossing} |\n" for name, crossing in OF_SETTINGS.items())
-    tables = _HEADER, *rows, _TRANSPORT, _CONTRACT_HEADER, *contract, _FOOTER, *set_here
-    return "".join(tables) + tried
+    edge = (f"| {name} | {most} | {crossing} |\n" for name, (most, crossing) in OF_EDGE.items())
+    of_services = _HEADER, *rows, _TRANSPORT, _CONTRACT_HEADER, *contract
+    of_installations = _FOOTER, *set_here, _EDGE_HEADER, *edge
+    return "".join((*of_services, *of_installations, tried))

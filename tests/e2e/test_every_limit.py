@@ -10,8 +10,8 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ from tests.e2e.web_talk import UploadTalk, WebTalk, frame
 from tests.fuzz.wire import LENGTH, Node, put_together
 from tests.requests_at_limits import Place, places
 from tests.stack import Stack
-from tests.tried_limits import CLIENTS, OF_SETTINGS, SMALL, TRIED
+from tests.tried_limits import CLIENTS, OF_EDGE, OF_SETTINGS, SMALL, TRIED
 
 pytestmark = [
     pytest.mark.e2e,
@@ -295,6 +295,20 @@ async def test_a_batch_may_lie_so_far_ahead_and_no_farther(one: Caller, client: 
 def test_every_limit_of_the_services_has_its_row():
     assert set(TRIED) == {each.name for each in fields(Limits)}
     assert set(OF_SETTINGS) == set(limits_page.OF_SETTINGS)
+    assert set(OF_EDGE) == set(limits_page.OF_EDGE)
+
+
+def test_the_gateway_has_the_bounds_that_the_page_names():
+    configured = (Path(__file__).parents[2] / "gateway" / "envoy.yaml.j2").read_text("utf-8")
+    bounds = {
+        "the head of a request": ("max_request_headers_kb", {16}),
+        "streams of a connection": ("max_concurrent_streams", {1_000}),
+        "requests that wait for a connection": ("max_pending_requests", {256}),
+    }
+    assert set(bounds) == set(OF_EDGE)
+    for name, (key, values) in bounds.items():
+        assert {int(each) for each in re.findall(rf"{key}: (\d+)", configured)} == values
+        assert f"{min(values):,}" in limits_page.OF_EDGE[name][0]
 
 
 def test_every_setting_that_is_a_limit_is_one_that_there_is():
@@ -302,24 +316,48 @@ def test_every_setting_that_is_a_limit_is_one_that_there_is():
     assert [name for name in OF_SETTINGS if f"`{name}`" not in settings] == []
 
 
-@pytest.mark.parametrize("name", [*TRIED, *OF_SETTINGS])
-def test_every_row_names_tests_that_there_are_and_says_why_where_there_is_none(name: str):
-    row = {**TRIED, **OF_SETTINGS}[name]
+ALL = {**TRIED, **OF_SETTINGS, **OF_EDGE}
+
+
+def tried_by(test: Any) -> set[str]:
+    """Return the clients that a test is, one after the other.
+
+    One that is not parametrised with them calls as every test does, by native gRPC.
+    """
+    for mark in getattr(test, "pytestmark", ()):
+        names, values = mark.args[:2] if mark.name == "parametrize" else ("", ())
+        names = names.split(",") if isinstance(names, str) else list(names)
+        if "client" in names:
+            at = names.index("client")
+            rows = [getattr(each, "values", each) for each in values]
+            return {row if isinstance(row, str) else row[at] for row in rows}
+    return {"native"}
+
+
+def test_who_tries_a_limit_is_read_from_the_test_itself():
+    assert tried_by(test_a_learner_has_n_talks_and_one_more_is_refused) == set(CLIENTS)
+    assert tried_by(test_a_batch_may_lie_so_far_ahead_and_no_farther) == {"native", "grpc-web"}
+    assert tried_by(test_a_piece_of_a_file_may_have_so_many_bytes_and_no_more) == {"native"}
+    assert tried_by(resolve_name(SMALL)) == set(CLIENTS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_row_names_tests_of_its_clients_and_says_why_where_there_is_none(name: str):
+    row = ALL[name]
     assert tuple(row) == CLIENTS
     assert any(cell.test for cell in row.values())
-    for cell in row.values():
+    for client, cell in row.items():
         assert cell.test or cell.note
         if cell.test:
-            module, _, path = cell.test.partition(":")
-            found: Any = import_module(module)
-            for part in path.split("."):
-                found = getattr(found, part)
+            found: Any = resolve_name(cell.test)
             assert callable(found), cell.test
+            # One test for all says what they have in common; another has been each of them.
+            assert cell.note if cell.common else client in tried_by(found), (client, cell.test)
 
 
 def test_the_small_limits_are_tried_by_the_clients_that_the_rows_say():
     said = {
         name: tuple(client for client, cell in row.items() if cell.test == SMALL)
-        for name, row in {**TRIED, **OF_SETTINGS}.items()
+        for name, row in ALL.items()
     }
     assert {name: clients for name, clients in said.items() if clients} == SMALL_TRIED

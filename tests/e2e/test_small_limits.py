@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.small_limits import elsewhere, messages, places, times
+from tests.e2e.small_limits import doors, elsewhere, leaving, messages, places, times, unread
 from tests.e2e.small_limits.table import ROWS, SMALL, Row
 from tests.e2e.town import Parley, Town, town
 
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.leaves_behind("a running Parley that the tests share"),
 ]
 
-TABLES = (times, messages, places, elsewhere)
+TABLES = (times, messages, unread, leaving, places, doors, elsewhere)
 """Whatever they try is in `ROWS` once they are here."""
 
 

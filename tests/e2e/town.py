@@ -16,7 +16,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
+from unittest.mock import patch
 
 from gateway.settings import GatewaySettings
 from services.ai.bootstrap import bootstrap as ai
@@ -44,6 +46,9 @@ SESSIONS = 2
 LOGIN_ATTEMPTS = 2
 """Failures of one name at one address, there."""
 
+REGISTRATIONS = 3
+"""Accounts that one address makes in an hour, there."""
+
 
 @dataclass(frozen=True)
 class Small:
@@ -51,11 +56,15 @@ class Small:
 
     from_elsewhere: the gateway believes what its clients say of their addresses, so that they
         count as clients on other machines.
+    edge: settings of its gateway.
+    constants: what modules made of limits when they were imported, by `module:NAME`.
     """
 
     limits: Mapping[str, float]
     settings: Mapping[str, Any] = field(default_factory=dict)
     from_elsewhere: bool = False
+    edge: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,12 @@ class Town:
     async def open(self) -> AsyncIterator[None]:
         """Run the shared services."""
         common, ports = {"metrics_port": 0, **self._common}, self._ports
-        users = {**common, "metrics_port": self._jwks_port, "login_attempts": LOGIN_ATTEMPTS}
+        users = {
+            **common,
+            "metrics_port": self._jwks_port,
+            "login_attempts": LOGIN_ATTEMPTS,
+            "registrations_per_hour": REGISTRATIONS,
+        }
         few = replace(DEFAULT_LIMITS, sessions_per_user=SESSIONS)
         async with AsyncExitStack() as stack:
             for name, settings, bootstrap in (
@@ -137,9 +151,16 @@ class Town:
             conversation_websocket_addresses=(f"127.0.0.1:{websocket_port}",),
             trusted_hops=1 if small.from_elsewhere else 0,
             **addresses,
+            **small.edge,
         )
         limits = replace(DEFAULT_LIMITS, **small.limits)
-        async with running("conversation", settings, conversation, limits=limits):
+        async with AsyncExitStack() as stack:
+            for name, value in small.constants.items():
+                module, _, constant = name.partition(":")
+                stack.enter_context(patch.object(resolve_name(module), constant, value))
+            await stack.enter_async_context(
+                running("conversation", settings, conversation, limits=limits)
+            )
             with envoy(edge, folder) as log:
                 await ready(edge, log)
                 await _all_healthy(edge)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from parley.conversation.v1 import conversation_pb2
@@ -17,7 +18,7 @@ from tests.e2e.web_talk import WAYS, PushTalk, WebTalk
 AHEAD_MS = 400
 HELD_BACK_S = 0.3
 MESSAGES_A_SECOND, BURST_S = 2, 4
-KEPT = 6
+KEPT, KEPT_BYTES = 6, 200
 
 MESSAGES = small(
     "messages",
@@ -25,6 +26,9 @@ MESSAGES = small(
 )
 AUDIO = small(
     "audio", Small({"max_audio_ahead_ms": AHEAD_MS, "audio_held_back_seconds": HELD_BACK_S})
+)
+FEW_BYTES = small(
+    "few bytes", Small({}, constants={"services.conversation.responses:MAX_KEPT_BYTES": KEPT_BYTES})
 )
 
 OVER = (ParleyError, StatusHiddenError, EOFError)
@@ -108,29 +112,39 @@ async def so_much_audio_is_taken_ahead_and_more_is_held_back(parley: Parley, cli
 START = conversation_pb2.StartSession(engine="scripted", no_recording=True)
 
 
-async def came_back(one: Caller, client: str, handle: str) -> list[int]:
-    """Resume as one who has nothing; return the numbers of what is sent again."""
-    seen: list[int] = []
-    start = conversation_pb2.StartSession(resume_handle=handle)
+@asynccontextmanager
+async def begun(
+    one: Caller, client: str, start: conversation_pb2.StartSession = START
+) -> AsyncIterator[tuple[RawTalk | WebTalk, conversation_pb2.SessionStarted]]:
+    """Yield a talk that is cut at the end, not finished, with what it began with."""
     async with AsyncExitStack() as stack:
         talk: RawTalk | WebTalk
         if client == "native":
             talk = RawTalk(one)
             stack.callback(talk.call.cancel)
-            await talk.open(start=start)
+            yield talk, (await talk.open(start=start)).started
         else:
-            way = WAYS["push" if client == "grpc-web" else client]
-            talk = await stack.enter_async_context(way(one))
+            talk = await stack.enter_async_context(
+                WAYS["push" if client == "grpc-web" else client](one)
+            )
             talk.number()
             await talk.open(start)
-            await talk.until("started")
+            yield talk, (await talk.until("started")).started
+
+
+async def came_back(
+    one: Caller, client: str, handle: str
+) -> list[conversation_pb2.ConverseResponse]:
+    """Resume as one who has nothing; return what is sent again."""
+    seen: list[conversation_pb2.ConverseResponse] = []
+    start = conversation_pb2.StartSession(resume_handle=handle)
+    async with begun(one, client, start) as (talk, started):
+        assert started.resumed
         await talk.send(ping={"nonce": 99})
         async with asyncio.timeout(BOUND_S):
-            while True:
-                response = await talk.read()
-                if response.pong.nonce == 99:
-                    return seen
-                seen.append(response.seq)
+            while (response := await talk.read()).pong.nonce != 99:
+                seen.append(response)
+    return seen
 
 
 @tries(MESSAGES, "resume_buffer_messages")
@@ -138,19 +152,29 @@ async def so_many_messages_are_kept_and_one_more_is_the_oldest_gone(
     parley: Parley, client: str
 ) -> None:
     for more in (0, 1):
-        async with parley.caller() as one, AsyncExitStack() as stack:
-            talk: RawTalk | WebTalk
-            if client == "native":
-                talk = RawTalk(one)
-                stack.callback(talk.call.cancel)
-                first = await talk.open(start=START)
-                handle = first.started.resume_handle
-            else:
-                way = WAYS["push" if client == "grpc-web" else client]
-                talk = await stack.enter_async_context(way(one))
-                handle = (await talk.start(no_recording=True)).resume_handle
-            # `started` is the first that is kept.
-            for _ in range(KEPT - 1 + more):
+        async with parley.caller() as one:
+            async with begun(one, client) as (talk, started):
+                # `started` is the first that is kept.
+                for _ in range(KEPT - 1 + more):
+                    await talk.send(ping={"nonce": 1})
+                    await talk.until("pong")
+            again = await came_back(one, client, started.resume_handle)
+            assert [each.seq for each in again] == list(range(1 + more, KEPT + 1 + more))
+
+
+@tries(FEW_BYTES, "resume_buffer_bytes")
+async def so_many_bytes_are_kept_and_what_is_older_is_gone(parley: Parley, client: str) -> None:
+    async with parley.caller() as one:
+        async with begun(one, client) as (talk, started):
+            came = []
+            for _ in range(20):
                 await talk.send(ping={"nonce": 1})
-                await talk.until("pong")
-            assert await came_back(one, client, handle) == list(range(1 + more, KEPT + 1 + more))
+                came.append(await talk.until("pong"))
+        # As many of the last as fit, to the byte.
+        kept: list[conversation_pb2.ConverseResponse] = []
+        for each in reversed(came):
+            if sum(one.ByteSize() for one in (*kept, each)) > KEPT_BYTES:
+                break
+            kept.insert(0, each)
+        assert 0 < len(kept) < len(came)
+        assert await came_back(one, client, started.resume_handle) == kept

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import String, func, select, text
@@ -251,3 +252,24 @@ async def test_what_postgresql_cannot_hold_is_the_senders_fault(postgres_url: st
             assert caught.value.reason == "INVALID_REQUEST"
             # The connection is none the worse for it.
             assert await database.write(lambda session: session.scalar(text("SELECT 1"))) == 1
+
+
+async def test_work_that_outlives_the_database_leaves_no_connection_open(tmp_path: Path):
+    """Its file would stay open and its thread running, for the pool has forgotten it."""
+    began, goes_on = asyncio.Event(), asyncio.Event()
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/late.sqlite3") as database:
+        drivers: list[Any] = []
+
+        async def work() -> None:
+            async with database.snapshot() as session:
+                raw = await (await session.connection()).get_raw_connection()
+                drivers.append(raw.driver_connection)
+                began.set()
+                await goes_on.wait()
+
+        late = asyncio.create_task(work())
+        await began.wait()
+    with pytest.raises(ValueError, match="no active connection"):
+        drivers[0].in_transaction  # noqa: B018 - it asks whether there is one
+    goes_on.set()
+    await asyncio.gather(late, return_exceptions=True)
