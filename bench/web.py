@@ -159,8 +159,8 @@ async def _round_trips(
     kept.update({name: [] for name in ways})
     assert doors.stack.authority is not None
     with ExitStack() as lines:
-        line = lines.enter_context(delayed_line("127.0.0.1", doors.stack.port, delay_ms))
-        plain = lines.enter_context(delayed_line("127.0.0.1", doors.plain_port, delay_ms))
+        line = lines.enter_context(delayed_line(doors.stack.port, delay_ms))
+        plain = lines.enter_context(delayed_line(doors.plain_port, delay_ms))
         for number in range(_TRIP_ROUNDS):
             for name in in_turn(ways, number):
                 if name == TERMINAL:

@@ -204,13 +204,16 @@ async def line(to_port: int) -> AsyncIterator[tuple[Line, int]]:
 
 
 @contextlib.contextmanager
-def line_beside(to_port: int) -> Iterator[tuple[LineBeside, int]]:
-    """Yield the same in a thread of its own, for tests whose loops come and go."""
+def line_beside(to_port: int, latency_s: float = 0.0) -> Iterator[tuple[LineBeside, int]]:
+    """Yield the same in a thread of its own: for tests whose loops come and go, and for measures
+    that are not to wait for it.
+    """
     ready: Future[tuple[LineBeside, int]] = Future()
 
     async def run() -> None:
         over = asyncio.Event()
         async with line(to_port) as (one, port):
+            one.latency_s = latency_s
             ready.set_result((LineBeside(one, asyncio.get_running_loop(), over), port))
             await over.wait()
 

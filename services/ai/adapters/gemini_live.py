@@ -20,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from services.ai.adapters.http_failures import status_failure, unreachable, unreadable
-from services.ai.adapters.speech import chosen, voices_of
+from services.ai.adapters.speech import chosen, speech_model_capabilities
 from services.ai.capabilities import (
     LEARNER_RATE_HZ,
     Pcm16,
@@ -77,17 +77,7 @@ class GeminiLiveModel:
             api_key=key.get_secret_value() if key else _NO_KEY,
             http_options=types.HttpOptions(base_url=part.base_url, api_version="v1beta"),
         )
-        self._capabilities = SpeechModelCapabilities(
-            output_rate_hz=_RATE_HZ,
-            voices=voices_of(part.voices, _RATE_HZ, name),
-            languages=(part.language,),
-            partials=True,
-            session_s=part.session_s,
-            context_tokens=part.context_tokens,
-            max_sessions=part.max_sessions,
-            first_s=part.first_timeout_s,
-            next_s=part.next_timeout_s,
-        )
+        self._capabilities = speech_model_capabilities(name, part, _RATE_HZ, partials=True)
 
     @property
     def capabilities(self) -> SpeechModelCapabilities:

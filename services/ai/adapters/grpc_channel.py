@@ -53,6 +53,25 @@ def channel_to(base_url: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(target, options=_OPTIONS)
 
 
+class LateChannel:
+    """A channel that is made when it is first asked for: it belongs to the loop it is made in."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._channel: grpc.aio.Channel | None = None
+
+    def get(self) -> grpc.aio.Channel:
+        """Return the channel."""
+        if self._channel is None:
+            self._channel = channel_to(self._base_url)
+        return self._channel
+
+    async def aclose(self) -> None:
+        """Close it where it was made."""
+        if self._channel is not None:
+            await self._channel.close()
+
+
 async def exchange(
     who: str,
     call: Any,

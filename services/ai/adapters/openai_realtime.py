@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from services.ai.adapters.http_failures import status_failure, unreachable, unreadable
 from services.ai.adapters.openai_client import client_for, failures
-from services.ai.adapters.speech import chosen, voices_of
+from services.ai.adapters.speech import chosen, speech_model_capabilities
 from services.ai.capabilities import (
     LEARNER_RATE_HZ,
     Pcm16,
@@ -91,17 +91,7 @@ class OpenAiRealtimeModel:
         self._name = name
         self._part = part
         self._client = client_for(part, key)
-        self._capabilities = SpeechModelCapabilities(
-            output_rate_hz=_RATE_HZ,
-            voices=voices_of(part.voices, _RATE_HZ, name),
-            languages=(part.language,),
-            partials=False,
-            session_s=part.session_s,
-            context_tokens=part.context_tokens,
-            max_sessions=part.max_sessions,
-            first_s=part.first_timeout_s,
-            next_s=part.next_timeout_s,
-        )
+        self._capabilities = speech_model_capabilities(name, part, _RATE_HZ, partials=False)
 
     @property
     def capabilities(self) -> SpeechModelCapabilities:

@@ -6,25 +6,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from xml.sax.saxutils import escape
 
-import grpc.aio
 from pydantic import SecretStr
 from riva.client.proto import riva_asr_pb2, riva_audio_pb2, riva_tts_pb2
 from riva.client.proto.riva_asr_pb2_grpc import RivaSpeechRecognitionStub
 from riva.client.proto.riva_tts_pb2_grpc import RivaSpeechSynthesisStub
 
-from services.ai.adapters.grpc_channel import channel_to, exchange
-from services.ai.adapters.http_failures import broke_off, unreadable
-from services.ai.adapters.speech import Pieces, chosen, is_speakable, voices_of
+from services.ai.adapters.grpc_channel import LateChannel, exchange
 from services.ai.adapters.streamed_recognition import Result, StreamedRecognizer
-from services.ai.capabilities import (
-    LEARNER_RATE_HZ,
-    SpeechChunk,
-    SynthesizerCapabilities,
-    Word,
-    WordTiming,
-)
+from services.ai.adapters.streamed_speech import StreamedSynthesizer
+from services.ai.capabilities import LEARNER_RATE_HZ, Word, WordTiming
 from services.ai.engine_file import RivaPart, RivaRecognition, RivaSpeech
-from services.ai.streams import timely
 
 
 def recognizer(name: str, part: RivaRecognition, key: SecretStr | None) -> StreamedRecognizer:
@@ -33,9 +24,9 @@ def recognizer(name: str, part: RivaRecognition, key: SecretStr | None) -> Strea
     return StreamedRecognizer(name, part, wire, part.language, WordTiming.ALIGNED)
 
 
-def synthesizer(name: str, part: RivaSpeech, key: SecretStr | None) -> RivaSynthesizer:
+def synthesizer(name: str, part: RivaSpeech, key: SecretStr | None) -> StreamedSynthesizer:
     """Return the synthesizer that ``part`` describes. Opens no connection yet."""
-    return RivaSynthesizer(name, part, key)
+    return StreamedSynthesizer(name, part, RivaSpeechWire(name, part, key))
 
 
 def _metadata(part: RivaPart, key: SecretStr | None) -> Sequence[tuple[str, str]]:
@@ -52,14 +43,11 @@ class RivaWire:
         self._name = name
         self._part = part
         self._metadata = _metadata(part, key)
-        self._channel: grpc.aio.Channel | None = None
+        self._channel = LateChannel(part.base_url)
 
     async def recognize(self, audio: AsyncIterator[bytes]) -> AsyncGenerator[Result, None]:
         """Send ``audio``; yield what is recognised."""
-        if self._channel is None:
-            # Made here: a channel belongs to the loop that it is made in.
-            self._channel = channel_to(self._part.base_url)
-        recognize = RivaSpeechRecognitionStub(self._channel).StreamingRecognize
+        recognize = RivaSpeechRecognitionStub(self._channel.get()).StreamingRecognize
         call = recognize(metadata=self._metadata)
         responses = exchange(self._name, call, self._requests(audio))
         async with aclosing(responses):
@@ -70,8 +58,7 @@ class RivaWire:
 
     async def aclose(self) -> None:
         """Close the channel."""
-        if self._channel is not None:
-            await self._channel.close()
+        await self._channel.aclose()
 
     async def _requests(
         self, audio: AsyncIterator[bytes]
@@ -118,48 +105,19 @@ def _probability(confidence: float) -> float:
     return confidence if 0.0 < confidence <= 1.0 else 1.0
 
 
-class RivaSynthesizer:
+class RivaSpeechWire:
     """Speaks over one channel."""
+
+    whole_samples = True
 
     def __init__(self, name: str, part: RivaSpeech, key: SecretStr | None) -> None:
         self._name = name
         self._part = part
         self._metadata = _metadata(part, key)
-        self._channel: grpc.aio.Channel | None = None
-        self._capabilities = SynthesizerCapabilities(
-            sample_rate_hz=part.sample_rate_hz,
-            word_timing=WordTiming.NONE,
-            voices=voices_of(part.voices, part.sample_rate_hz, name),
-        )
+        self._channel = LateChannel(part.base_url)
 
-    @property
-    def capabilities(self) -> SynthesizerCapabilities:
-        """What the settings say of it."""
-        return self._capabilities
-
-    async def stream(self, text: str, voice: str, speed: float) -> AsyncIterator[SpeechChunk]:
-        """Yield the speech of ``text``."""
-        who = chosen(voice, self._capabilities.voices, self._name)
-        if not is_speakable(text):
-            return
-        speech = timely(
-            self._speech(text, who, speed),
-            first_s=self._part.first_timeout_s,
-            next_s=self._part.next_timeout_s,
-            who=self._name,
-        )
-        async with aclosing(speech) as chunks:
-            async for pcm in chunks:
-                yield SpeechChunk(pcm)
-
-    async def aclose(self) -> None:
-        """Close the channel."""
-        if self._channel is not None:
-            await self._channel.close()
-
-    async def _speech(self, text: str, voice: str, speed: float) -> AsyncGenerator[bytes, None]:
-        if self._channel is None:
-            self._channel = channel_to(self._part.base_url)
+    async def speak(self, text: str, voice: str, speed: float) -> AsyncGenerator[bytes, None]:
+        """Yield the audio of the responses."""
         request = riva_tts_pb2.SynthesizeSpeechRequest(
             text=_spoken(text, speed),
             language_code=self._part.language,
@@ -167,21 +125,16 @@ class RivaSynthesizer:
             sample_rate_hz=self._part.sample_rate_hz,
             voice_name=voice,
         )
-        pieces = Pieces(self._part.sample_rate_hz)
-        said = 0
-        call = RivaSpeechSynthesisStub(self._channel).SynthesizeOnline(metadata=self._metadata)
+        speaking = RivaSpeechSynthesisStub(self._channel.get()).SynthesizeOnline
+        call = speaking(metadata=self._metadata)
         responses = exchange(self._name, call, _once(request))
         async with aclosing(responses):
             async for response in responses:
-                said += len(response.audio)
-                if piece := pieces.add(response.audio):
-                    yield piece
-        if rest := pieces.end():
-            yield rest
-        if not said:
-            raise broke_off(self._name)
-        if said % 2:
-            raise unreadable(self._name)
+                yield response.audio
+
+    async def aclose(self) -> None:
+        """Close the channel."""
+        await self._channel.aclose()
 
 
 async def _once(

@@ -1,8 +1,10 @@
-"""What synthesizers elsewhere have in common: voices, and audio in pieces of a good size."""
+"""What speakers elsewhere have in common: voices, and audio in pieces of a good size."""
 
 from __future__ import annotations
 
 from services.ai.capabilities import ProviderError, Voice
+from services.ai.engine_file import GeminiLive, OpenAiRealtime
+from services.ai.speech_model import SpeechModelCapabilities
 
 # The first piece is what the learner waits for; later ones each cost a message of their own.
 _FIRST_MS = 80
@@ -35,6 +37,23 @@ class Pieces:
 def voices_of(names: tuple[str, ...], rate_hz: int, who: str) -> tuple[Voice, ...]:
     """Return voices by their names, whose beginning may be a language: "en-GB-SoniaNeural"."""
     return tuple(Voice(name, _language(name), f"{name} ({who})", "", rate_hz) for name in names)
+
+
+def speech_model_capabilities(
+    name: str, part: OpenAiRealtime | GeminiLive, rate_hz: int, *, partials: bool
+) -> SpeechModelCapabilities:
+    """Return what the settings say of a speech-to-speech model."""
+    return SpeechModelCapabilities(
+        output_rate_hz=rate_hz,
+        voices=voices_of(part.voices, rate_hz, name),
+        languages=(part.language,),
+        partials=partials,
+        session_s=part.session_s,
+        context_tokens=part.context_tokens,
+        max_sessions=part.max_sessions,
+        first_s=part.first_timeout_s,
+        next_s=part.next_timeout_s,
+    )
 
 
 def chosen(voice: str, voices: tuple[Voice, ...], who: str) -> str:

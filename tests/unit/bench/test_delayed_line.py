@@ -27,7 +27,7 @@ async def echo() -> AsyncIterator[int]:
 
 async def test_a_round_trip_takes_twice_the_delay_and_bytes_keep_their_order():
     async with echo() as port:
-        with delayed_line("127.0.0.1", port, 30) as near:
+        with delayed_line(port, 30) as near:
             reader, writer = await asyncio.open_connection("127.0.0.1", near)
             begun = time.monotonic()
             for part in (b"one ", b"two ", b"three"):
@@ -42,7 +42,7 @@ async def test_a_round_trip_takes_twice_the_delay_and_bytes_keep_their_order():
 async def test_what_is_far_away_is_no_narrower():
     """Pieces travel beside each other: many do not take many delays."""
     async with echo() as port:
-        with delayed_line("127.0.0.1", port, 50) as near:
+        with delayed_line(port, 50) as near:
             reader, writer = await asyncio.open_connection("127.0.0.1", near)
             begun = time.monotonic()
             size = 4 * 2**20
@@ -55,7 +55,7 @@ async def test_what_is_far_away_is_no_narrower():
 
 async def test_the_end_of_one_side_ends_the_other():
     async with echo() as port:
-        with delayed_line("127.0.0.1", port, 5) as near:
+        with delayed_line(port, 5) as near:
             reader, writer = await asyncio.open_connection("127.0.0.1", near)
             writer.write_eof()
             assert await reader.read() == b""
@@ -66,7 +66,7 @@ async def test_the_end_of_one_side_ends_the_other():
 async def test_nobody_at_the_far_end_is_a_closed_connection():
     async with echo() as port:
         pass
-    with delayed_line("127.0.0.1", port, 5) as near:
+    with delayed_line(port, 5) as near:
         reader, writer = await asyncio.open_connection("127.0.0.1", near)
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
@@ -78,7 +78,7 @@ async def test_nobody_at_the_far_end_is_a_closed_connection():
 @pytest.mark.parametrize("delay_ms", [0, 1])
 async def test_it_stops_with_connections_open(delay_ms):
     async with echo() as port:
-        with delayed_line("127.0.0.1", port, delay_ms) as near:
+        with delayed_line(port, delay_ms) as near:
             reader, writer = await asyncio.open_connection("127.0.0.1", near)
             writer.write(b"x")
             assert await reader.readexactly(1) == b"x"
