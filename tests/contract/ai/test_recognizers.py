@@ -237,13 +237,17 @@ async def test_captions_grow_while_somebody_speaks(streamed_recognizer: Make):
     async with streamed_recognizer() as subject:
         session = subject.recognizer.open()
         seen: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not seen or seen[-1] != HEARD:
                 session.feed(tone(0.2))
-                await asyncio.sleep(0.01)
-                caption = await session.partial()
-                if caption and caption not in seen:
-                    seen.append(caption)
+                # Its words come when they come: on a busy machine all of them at once, if what is
+                # said next does not wait for them.
+                for _ in range(100):
+                    await asyncio.sleep(0.01)
+                    caption = await session.partial()
+                    if caption and caption not in seen:
+                        seen.append(caption)
+                        break
         final = await session.final()
         session.close()
         assert all(HEARD.startswith(caption) for caption in seen)
