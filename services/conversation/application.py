@@ -37,6 +37,8 @@ _SECRET_BYTES = 24
 # A session ends within a second; what it leaves for its recording goes on beside it.
 _ENDING_S = 3.0
 _LOOK_S = 0.05
+# How long who resumes waits for what another connection said last to be written.
+_UNWRITTEN_S = 3.0
 
 # Generations that a process may have begun after the last turn it stored. A session that is
 # resumed elsewhere goes on above them.
@@ -244,6 +246,14 @@ class Conversations:
     ) -> LiveSession:
         """Go on with a session that another process held, from what is stored of it."""
         self._directory.check_room(caller.user_id)
+        if self._directory.is_over_for_good(conversation_id):
+            raise problems.bad_handle()
+        try:
+            # What is not written yet would be missing: the last turn, or that it has ended.
+            async with asyncio.timeout(_UNWRITTEN_S):
+                await self._around.journal.settled(conversation_id)
+        except TimeoutError:
+            raise problems.not_stored_yet() from None
         stored = await self._store.find_open(conversation_id)
         proof = hashlib.sha256(secret).digest()
         if (

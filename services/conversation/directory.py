@@ -65,6 +65,11 @@ class Directory:
             raise problems.stopping() if leaving else problems.no_live_session()
         return live
 
+    def is_over_for_good(self, conversation_id: str) -> bool:
+        """Whether it was held here until its end, which may not be stored yet."""
+        live = self._sessions.get(conversation_id)
+        return live is not None and live.over_for_good
+
     def check_room(self, user_id: str) -> None:
         """Make sure that one more session of the user's fits.
 

@@ -138,6 +138,11 @@ class LiveSession:
         """Whether the session has ended."""
         return self._ending is not None
 
+    @property
+    def over_for_good(self) -> bool:
+        """Whether it has ended and nobody may go on with it, stored or not yet."""
+        return isinstance(self._ending, End)
+
     def attach(self, back: ClientBack | None = None, *, last_seq: int = 0) -> Connection:
         """Connect a client; one that was connected before is disconnected (TAKEN_OVER).
 

@@ -146,6 +146,15 @@ def storage_gone() -> ParleyError:
     )
 
 
+def not_stored_yet() -> ParleyError:
+    """What there is to go on from is not written yet."""
+    return Unavailable(
+        "The end of what was said is not stored yet. It is kept; resume in a moment.",
+        reason="STORAGE_UNAVAILABLE",
+        retry_after=1.0,
+    )
+
+
 def recording_failing() -> ParleyError:
     """The sound is not recorded."""
     return Unavailable(

@@ -117,6 +117,33 @@ async def test_a_client_that_stays_away_ends_its_session(empty_world: World):
     assert world.ai.live == 0
 
 
+async def test_an_ended_session_is_over_though_its_end_is_not_stored_yet(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("services.conversation.live._SETTLE_S", 0.01)
+    monkeypatch.setattr("services.conversation.application._UNWRITTEN_S", 0.05)
+    talk = world.talk()
+    started = await talk.start(no_recording=True)
+    await world.history.wait_for(started.conversation_id, "started", 1)
+    file = world.data_dir / "db" / "conversation.sqlite3"
+    with closing(sqlite3.connect(file, isolation_level=None)) as busy:
+        busy.execute("BEGIN IMMEDIATE")
+        await talk.send(finish={})
+        await talk.until("ended")
+        refused = grpc.StatusCode.INVALID_ARGUMENT
+        while refused is grpc.StatusCode.INVALID_ARGUMENT:
+            # The process still knows; once it has let go, only storage could.
+            early = await resume(world, started.resume_handle, 0)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await early.to_end()
+            refused = caught.value.code()
+        assert refused is grpc.StatusCode.UNAVAILABLE
+        busy.execute("ROLLBACK")
+    await world.history.wait_for(started.conversation_id, "ended")
+    late = await resume(world, started.resume_handle, 0)
+    await fails(late, grpc.StatusCode.INVALID_ARGUMENT, "RESUME_HANDLE_INVALID")
+
+
 async def test_after_a_restart_the_session_goes_on_from_what_was_saved(world: World):
     first = world.talk()
     started = await first.start(scenario_id="restaurant")
