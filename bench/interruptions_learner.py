@@ -1,8 +1,7 @@
 """A learner who interrupts: speaks at random moments of a reply, and notes what becomes of it.
 
 The microphone is a clock, as in `bench.live`: a frame leaves when its last sample has been spoken.
-Speech is a tone, so its first sample is known; how loud it is tells the scripted recognizer whether
-it says words or "mhm" (`services.ai.script`).
+What is said begins with what can be heard, so its first instant is known.
 """
 
 from __future__ import annotations
@@ -10,48 +9,49 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import numpy as np
 
 from bench.interruptions_player import Player
+from bench.interruptions_sounds import RATE_HZ, Sound, Sounds
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import turn_pb2
 from parley_cli.audio.files import Samples
 from parley_cli.client.converse import ConverseStream
 
-RATE_HZ = 16_000
+REPLY_HZ = 24_000
 _FRAME_SAMPLES = RATE_HZ // 50
 _REPORT_EVERY_S = 0.1
-
-WORDS_PEAK, BACKCHANNEL_PEAK = 4_000, 26_000
-WORDS_MS, BACKCHANNEL_MS = 1_200, 350
-MS_PER_WORD = 300
-"""How the script of `bench.interruptions` speaks."""
 
 # An event may come from the reply's first moments to shortly before its end: the server does not
 # stop a reply for its last 300 ms, and speech needs some of that to be noticed.
 _EARLIEST_MS, _LAST_MS = 200, 1_500
 # Nothing that is waited for takes longer, unless it never comes.
-_PATIENCE_S = 10.0
+_PATIENCE_S = 20.0
+# A sound that nobody took for speech was no interruption; later than this nobody will.
+_UNNOTICED_S = 1.5
 
 
 @dataclass(slots=True)
 class Interruption:
     """One time that the learner spoke over a reply. Times are seconds of one clock.
 
-    words: real words, else a backchannel. at_ms: where in the reply's audio it was to begin.
+    kind: what was said (`Sound.kind`). words: real words, else something that takes no floor.
+    at_ms: where in the reply's audio it was to begin.
     stale: messages with the reply's text or audio that came after it had been told to stop, and
         before it was told to go on; after its end, ever.
     late_ms: how late this side's microphone was at worst until the learner was told: the machine's
         own part of it, or more.
     misplaced: audio that does not join what came before it: lost or repeated by the stop.
-    played, heard: the words that the loudspeaker played, and those that the server says were
-        heard; both empty for a reply that went on.
+    text, heard: of a reply that was ended, its words, and those that the server says were heard.
+    played_ms, sound: of the same, how much of it was played, and that, as PCM at 24 kHz.
+    words_off: how many words `heard` has more or fewer than were played; who listens says.
     """
 
+    kind: str
     words: bool
     at_ms: float
     onset_at: float
@@ -61,22 +61,16 @@ class Interruption:
     late_ms: float = 0.0
     stale: int = 0
     misplaced: int = 0
-    played: str = ""
+    text: str = ""
     heard: str = ""
+    played_ms: float = 0.0
+    sound: bytes = field(default=b"", repr=False)
+    words_off: int = 0
 
     @property
     def told_ms(self) -> float | None:
         """From the first sample of speech until the client was told to stop."""
         return None if self.told_at is None else (self.told_at - self.onset_at) * 1000
-
-    @property
-    def words_off(self) -> int:
-        """How many words one of `played` and `heard` has more; all, where they differ before."""
-        played, heard = self.played.split(), self.heard.split()
-        common = min(len(played), len(heard))
-        if played[:common] != heard[:common]:
-            return max(len(played), len(heard))
-        return max(len(played), len(heard)) - common
 
 
 class Reply:
@@ -89,16 +83,18 @@ class Reply:
         self.reason: int | None = None
         self.text = ""
         self.heard_text = ""
+        self.pcm = bytearray()
         self.stale = 0
         self.misplaced = 0
-        self.next_ms = 0
+        self.next_ms = 0.0
 
 
 class Learner:
     """One conversation. Enter `run`, then `interrupt` again and again."""
 
-    def __init__(self, stream: ConverseStream, random: Random) -> None:
+    def __init__(self, stream: ConverseStream, sounds: Sounds, random: Random) -> None:
         self._stream = stream
+        self._sounds = sounds
         self._random = random
         self._sample = 0
         self._began_at = time.monotonic()
@@ -165,8 +161,10 @@ class Learner:
             reply.text += response.reply_text.text
         elif kind == "reply_audio":
             audio = response.reply_audio
-            reply.misplaced += audio.offset_ms != reply.next_ms
-            lasts_ms = len(audio.pcm) // 2 * 1000 // 24_000
+            # Places are told in whole milliseconds.
+            reply.misplaced += abs(audio.offset_ms - reply.next_ms) > 1
+            reply.pcm += audio.pcm
+            lasts_ms = len(audio.pcm) / 2 * 1000 / REPLY_HZ
             reply.next_ms = audio.offset_ms + lasts_ms
             reply.player.came(lasts_ms, now)
         elif kind == "reply_paused":
@@ -185,7 +183,7 @@ class Learner:
 
     # --- what it does on purpose ----------------------------------------------------------------
 
-    async def interrupt(self, *, words: bool, reply_ms: int) -> Interruption | None:
+    async def interrupt(self, words: bool, reply_ms: int) -> Interruption | None:
         """Speak over a reply (`reply_ms` long) at a random moment; say something first if needed.
 
         None: the reply was over before the moment came.
@@ -200,21 +198,27 @@ class Learner:
         stale, misplaced = reply.stale, reply.misplaced
         told_before = len(self._told[reply.generation])
         self._latest_ms = 0.0
-        found = Interruption(words, place_ms, self._say(words=words))
+        sound = self._sounds.words(self._random) if words else self._another(reply)
+        found = Interruption(sound.kind, words, place_ms, self._say(sound))
 
         def told(*kinds: str) -> float | None:
             new = self._told[reply.generation][told_before:]
             return next((at for kind, at in new if kind in kinds), None)
 
-        await self._until(lambda: told("reply_paused", "reply_ended") is not None)
+        unnoticed_s = _PATIENCE_S if words else len(sound.samples) / RATE_HZ + _UNNOTICED_S
+        await self._until(lambda: told("reply_paused", "reply_ended") is not None, unnoticed_s)
         found.late_ms = self._latest_ms
-        await self._until(lambda: told("reply_resumed", "reply_ended") is not None)
+        if told("reply_paused") is not None:
+            await self._until(lambda: told("reply_resumed", "reply_ended") is not None)
+        if _was_over(reply, place_ms):
+            return None
         found.told_at = told("reply_paused", "reply_ended")
         found.resumed_at = told("reply_resumed")
         found.ended = reply.reason == turn_pb2.REPLY_END_REASON_INTERRUPTED
-        if reply.reason is not None:
-            found.played = " ".join(reply.text.split()[: _words_played(_played(reply))])
-            found.heard = reply.heard_text
+        if found.ended:
+            found.text, found.heard = reply.text, reply.heard_text
+            found.played_ms = _played(reply)
+            found.sound = bytes(reply.pcm[: int(found.played_ms * REPLY_HZ / 1000) * 2])
         if words:
             # The words are a turn: whatever of the old reply still comes, comes before its answer.
             await self._next(reply)
@@ -222,13 +226,17 @@ class Learner:
         found.misplaced = reply.misplaced - misplaced
         return found
 
+    def _another(self, reply: Reply) -> Sound:
+        played = int(_played(reply) * REPLY_HZ / 1000) * 2
+        return self._sounds.other(self._random, bytes(reply.pcm[played:]))
+
     async def _a_reply(self, reply_ms: int) -> Reply:
         """Return a reply that sounds and has enough left; ask for one where there is none."""
         reply = self._newest()
         if reply is not None and _played(reply) > reply_ms - _LAST_MS:
             await self._over(reply)
         while reply is None or reply.reason is not None:
-            self._say(words=True)
+            self._say(self._sounds.words(self._random))
             reply = await self._next(reply)
         await self._sounding(reply)
         return reply
@@ -244,15 +252,12 @@ class Learner:
         await self._until(lambda: self._is_newer(before))
         return self._newest()
 
-    def _say(self, *, words: bool) -> float:
-        """Queue speech that begins anywhere in a frame; return when its first sample is spoken."""
-        length_ms, peak = (WORDS_MS, WORDS_PEAK) if words else (BACKCHANNEL_MS, BACKCHANNEL_PEAK)
+    def _say(self, sound: Sound) -> float:
+        """Queue what begins anywhere in a frame; return when its first sample is spoken."""
         lead = self._random.randrange(_FRAME_SAMPLES)
-        tone = np.arange(length_ms * RATE_HZ // 1000) * (2 * np.pi * 200 / RATE_HZ)
-        # A cosine: the first sample is as loud as any.
-        speech = np.concatenate([np.zeros(lead), peak * np.cos(tone)]).astype(np.int16)
-        speech = np.pad(speech, (0, -len(speech) % _FRAME_SAMPLES))
-        self._to_say.extend(np.split(speech, len(speech) // _FRAME_SAMPLES))
+        samples = np.pad(sound.samples, (lead, 0))
+        samples = np.pad(samples, (0, -len(samples) % _FRAME_SAMPLES))
+        self._to_say.extend(np.split(samples, len(samples) // _FRAME_SAMPLES))
         # The frame that is being spoken now is silent; this begins with the next.
         return self._began_at + (self._sample + lead) / RATE_HZ
 
@@ -263,9 +268,9 @@ class Learner:
         newest = self._newest()
         return newest is not None and (than is None or newest.generation > than.generation)
 
-    async def _until(self, true: Callable[[], Any]) -> None:
+    async def _until(self, true: Callable[[], Any], patience_s: float = _PATIENCE_S) -> None:
         """Wait until something has become so, looking again at every message and 10 ms."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not true() and time.monotonic() < deadline:
             self._changed.clear()
             try:
@@ -279,6 +284,7 @@ def _played(reply: Reply) -> float:
     return reply.player.played_ms(time.monotonic())
 
 
-def _words_played(played_ms: float) -> int:
-    """A word counts when at least half of it was played."""
-    return int(played_ms / MS_PER_WORD + 0.5)
+def _was_over(reply: Reply, place_ms: float) -> bool:
+    """Whether it ended by itself so soon after ``place_ms`` that nobody had to stop it."""
+    completed = reply.reason == turn_pb2.REPLY_END_REASON_COMPLETED
+    return completed and reply.player.buffered_ms - place_ms < _LAST_MS
