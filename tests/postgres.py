@@ -10,16 +10,18 @@ of somebody who may create databases.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from uuid import uuid4
 
 import psutil
@@ -119,12 +121,12 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
-            [_programs(self.folder) / program, *arguments],
+            [*_as_whom(), _programs(self.folder) / program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             check=False,
-            **_identity(),
+            cwd="/",
         )
         if done.returncode:
             said = done.stderr.decode(errors="replace")
@@ -176,8 +178,18 @@ def _open_to_all(path: Path) -> bool:
     return all(each.stat().st_mode & 0o001 for each in (path, *path.parents))
 
 
-def _identity() -> dict[str, Any]:
-    """Return as whom to run: PostgreSQL refuses root."""
+def _as_whom() -> list[str]:
+    """Return the command that runs another as nobody: PostgreSQL refuses root.
+
+    `subprocess` could do it itself, but forks for it, and gRPC's handlers in the fork of a process
+    that has called it may end the child before it becomes a program.
+    """
     if os.geteuid() != 0:
-        return {}
-    return {"user": _UNPRIVILEGED, "group": "nogroup", "extra_groups": [], "cwd": "/"}
+        return []
+    nobody = pwd.getpwnam(_UNPRIVILEGED)
+    become = (
+        "import os, sys; os.setgroups([]);"
+        f" os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid});"
+        " os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    return [sys.executable, "-I", "-S", "-c", become]
