@@ -211,14 +211,14 @@ class _Opened:
     """The connections of an engine, to close those as well that its pool does not hold.
 
     Work that is cut twice, or that ends after the engine was disposed of, gives its connection to
-    nobody: SQLite's would keep its file open, and its thread running.
+    nobody: SQLite's would keep its file open, and its thread running; PostgreSQL's its session.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
         self._connections: WeakSet[Any] = WeakSet()
-        if engine.dialect.name == "sqlite":
-            event.listen(engine.sync_engine, "connect", self._add)
+        event.listen(engine.sync_engine, "connect", self._add)
 
     def _add(self, connection: Any, _record: object) -> None:
         self._connections.add(connection.driver_connection)
@@ -226,6 +226,10 @@ class _Opened:
     async def close(self) -> None:
         """Dispose of the engine, then stop what is left."""
         await self._engine.dispose()
+        if not self._is_sqlite:
+            for each in self._connections:
+                await each.close()  # nothing, where it is closed
+            return
         stopping = {each.stop() for each in self._connections if _is_open(each)}
         if stopping:
             # One that was about to stop by itself never says that it has.

@@ -273,3 +273,23 @@ async def test_work_that_outlives_the_database_leaves_no_connection_open(tmp_pat
         drivers[0].in_transaction  # noqa: B018 - it asks whether there is one
     goes_on.set()
     await asyncio.gather(late, return_exceptions=True)
+
+
+async def test_work_that_outlives_the_database_leaves_no_session_on_the_server(postgres_url: str):
+    began, goes_on = asyncio.Event(), asyncio.Event()
+    with empty_database(postgres_url) as url:
+        async with Database.open(url) as database:
+            drivers: list[Any] = []
+
+            async def work() -> None:
+                async with database.snapshot() as session:
+                    raw = await (await session.connection()).get_raw_connection()
+                    drivers.append(raw.driver_connection)
+                    began.set()
+                    await goes_on.wait()
+
+            late = asyncio.create_task(work())
+            await began.wait()
+        assert drivers[0].closed
+        goes_on.set()
+        await asyncio.gather(late, return_exceptions=True)
