@@ -46,11 +46,14 @@ _SQLITE_BUSY_TIMEOUT_MS = 10_000
 # How long nobody writes while readers are waited for, who stand in the way of a scrub.
 _SCRUB_TIMEOUT_MS = 100
 
+# Work waits this long for a connection to become free.
+_POOL_TIMEOUT_S = 10
+
 # SQLite runs a thread per connection; one writes at a time, so a few more for readers suffice.
-_SQLITE_POOL = {"pool_size": 5, "max_overflow": 0, "pool_timeout": 10}
+_SQLITE_POOL = {"pool_size": 5, "max_overflow": 0, "pool_timeout": _POOL_TIMEOUT_S}
 
 # PostgreSQL allows 100 connections by default: five services with two instances each fit.
-_SERVER_POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10, "pool_pre_ping": True}
+SERVER_CONNECTIONS = 10
 
 # Threads that work in SQLite by themselves: the one writer, and one that reads beside it.
 _SQLITE_WORKERS = 2
@@ -86,15 +89,17 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator[Self]:
+    async def open(cls, url: str, *, connections: int = SERVER_CONNECTIONS) -> AsyncIterator[Self]:
         """Open the database at `url` (async SQLAlchemy form) until the block is left.
 
         A SQLite file and its folder are created when they are missing.
 
+        connections: the most that there are to a server at once; half of them are kept.
+
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, when it does not answer.
         """
-        engine = create_engine(url)
+        engine = create_engine(url, connections)
         opened = _Opened(engine)
         database: Self | None = None
         try:
@@ -305,12 +310,23 @@ class _SqliteThreads:
         self._engine.dispose()
 
 
-def create_engine(url: str) -> AsyncEngine:
-    """Return an async engine for `url`, tuned for its dialect. The caller disposes of it."""
+def create_engine(url: str, connections: int = SERVER_CONNECTIONS) -> AsyncEngine:
+    """Return an async engine for `url`, tuned for its dialect. The caller disposes of it.
+
+    connections: the most that there are to a server at once; SQLite has its own number.
+    """
     parsed = make_url(url)
     # Parameters are speech and hashes: they must not stand in an exception's message.
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, hide_parameters=True, **_SERVER_POOL)
+        kept = (connections + 1) // 2
+        return create_async_engine(
+            parsed,
+            hide_parameters=True,
+            pool_size=kept,
+            max_overflow=connections - kept,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_pre_ping=True,
+        )
     prepare_sqlite_folder(parsed)
     pool: dict[str, Any] = {} if in_memory(parsed) else dict(_SQLITE_POOL)
     engine = create_async_engine(parsed, hide_parameters=True, **pool)

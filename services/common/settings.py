@@ -87,6 +87,14 @@ class ServiceSettings(DeclaredSettings):
         "keeps its tables in a schema of its own, parley_<service>. Unset: SQLite files below the "
         "data folder.",
     )
+    postgresql_connections: int = shared(
+        10,
+        "Most connections that a process of a service has to PostgreSQL at once. Half of them are "
+        "kept; work beyond them waits for ten seconds, then is refused. The server allows 100 in "
+        "all unless its max_connections says otherwise.",
+        ge=1,
+        le=1000,
+    )
     redis_url: SecretStr | None = shared(
         None,
         "Redis-compatible server for all services, redis://user:password@host:port/0 (rediss: over "

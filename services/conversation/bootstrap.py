@@ -63,7 +63,9 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
     url = settings.database_url
     await migrate(url, MIGRATIONS)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database.open(url))
+        database = await stack.enter_async_context(
+            Database.open(url, connections=settings.postgresql_connections)
+        )
         clock, limits = runtime.clock, runtime.limits
         outbox = Outbox(OutboxRow, clock)
         publish, listening = _to_history(runtime)

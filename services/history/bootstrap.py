@@ -31,7 +31,7 @@ async def bootstrap(settings: HistorySettings, runtime: Runtime) -> AsyncIterato
     """Bring the schema up to date and yield the application."""
     url = settings.database_url
     await migrate(url, MIGRATIONS)
-    async with Database.open(url) as database:
+    async with Database.open(url, connections=settings.postgresql_connections) as database:
         outbox = Outbox(OutboxRow, runtime.clock)
         deleter = RecordingDeleter(runtime.peers.channel("media"))
         relay = OutboxRelay(database, outbox, deleter.publish, runtime.clock)

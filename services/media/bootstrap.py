@@ -48,7 +48,9 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
     clock = runtime.clock
     audit = AuditTrail(settings.audit_dir, clock, settings.audit_days)
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database.open(url))
+        database = await stack.enter_async_context(
+            Database.open(url, connections=settings.postgresql_connections)
+        )
         completing = await stack.enter_async_context(
             Workers.open("complete", settings.workers, _WAITING_ORIGINALS)
         )

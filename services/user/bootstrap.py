@@ -48,7 +48,10 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
     hashing = PasswordHasher.open(
         settings.bcrypt_cost, settings.password_workers, settings.password_queue
     )
-    async with Database.open(url) as database, hashing as passwords:
+    async with (
+        Database.open(url, connections=settings.postgresql_connections) as database,
+        hashing as passwords,
+    ):
         store = SqlStore(database, AccountCache(runtime.clock, settings.account_cache_seconds))
         tokens_live = timedelta(seconds=settings.access_token_seconds)
         tokens = TokenIssuer(ring, runtime.clock, tokens_live)

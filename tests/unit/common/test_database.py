@@ -293,3 +293,19 @@ async def test_work_that_outlives_the_database_leaves_no_session_on_the_server(p
         assert drivers[0].closed
         goes_on.set()
         await asyncio.gather(late, return_exceptions=True)
+
+
+async def test_a_server_is_given_no_more_connections_than_allowed(postgres_url: str):
+    """The third waits for one of the two; nobody's work is lost by it."""
+    with empty_database(postgres_url) as url:
+        async with Database.open(url, connections=2) as database:
+            pairs = asyncio.Barrier(2)
+            there = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+
+            async def work() -> int:
+                async with database.snapshot() as session:
+                    await session.execute(text("SELECT 1"))
+                    await pairs.wait()
+                    return (await session.execute(there)).scalar_one()
+
+            assert max(await asyncio.gather(*(work() for _ in range(8)))) == 2
