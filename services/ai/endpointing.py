@@ -124,14 +124,10 @@ class Evidence:
 # The ends and the middle of the patience setting, from `make bench-turns`. The middle's 160 ms is
 # the first silent frame and the models' answers.
 _IMPATIENT = PausePolicy(sure_ms=160, sure_odds=-0.75, unsure_ms=1400, holding_ms=2000)
-_MIDDLE = PausePolicy(sure_ms=160, sure_odds=0.4, unsure_ms=2400, holding_ms=3000)
+_MIDDLE = PausePolicy(sure_ms=160, sure_odds=0.5, unsure_ms=2400, holding_ms=3000)
 _PATIENT = PausePolicy(sure_ms=500, sure_odds=1.25, unsure_ms=3500, holding_ms=5000)
 # The wait grows with the doubt, and is whole this far below the bar.
 _WHOLE_DOUBT = 0.5
-# Until the language model has read the words, or the detector was asked twice, the bar is this much
-# higher. Where the reply is being prepared the opinion costs no time: the model has to read the
-# words before it can answer them.
-_UNREAD_MARGIN = 0.5
 # The waits are right for a learner four in five of whose pauses are shorter than this; one whose
 # pauses are known waits in proportion. At most this much longer or shorter than the setting's own,
 # since an estimate is made of few pauses and moods change.
@@ -190,9 +186,7 @@ def wait_ms(policy: PausePolicy, evidence: Evidence, typical_pause_ms: int) -> i
     odds = finished_odds(evidence)
     if odds is None:
         return unsure
-    is_read = evidence.sentence_end is not None or len(evidence.scores) > 1
-    bar = policy.sure_odds + (0.0 if is_read else _UNREAD_MARGIN)
-    doubt = min(max((bar - odds) / _WHOLE_DOUBT, 0.0), 1.0)
+    doubt = min(max((policy.sure_odds - odds) / _WHOLE_DOUBT, 0.0), 1.0)
     return round(_between(policy.sure_ms, unsure, doubt))
 
 

@@ -219,7 +219,7 @@ async def test_the_models_opinion_of_the_words_ends_a_turn_in_doubt(
     model: type[Watched], not_by_ms: int, by_ms: int
 ):
     script = {
-        "turn_detector": {"score": 0.3},
+        "turn_detector": {"score": 0.35},
         "recognizer": {"texts": ["Jack likes the science class"]},
     }
     async with talk(script, model_type=model) as t:
