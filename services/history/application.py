@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from services.common.audit import AuditTrail
 from services.common.errors import (
@@ -12,6 +14,7 @@ from services.common.errors import (
     FieldViolation,
     InvalidArgument,
     NotFound,
+    ParleyError,
 )
 from services.common.limits import DEFAULT_LIMITS
 from services.history import page_tokens
@@ -27,6 +30,8 @@ from services.history.events import (
 from services.history.ports import (
     ConversationFilter,
     ListPosition,
+    MatchPosition,
+    MistakePosition,
     Notify,
     Reading,
     Store,
@@ -46,10 +51,37 @@ PAGE_BYTES = DEFAULT_LIMITS.turns_page_bytes
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """How many events were new, and how many changed nothing."""
+    """How many events were new, and how many changed nothing.
+
+    times: when what was new happened.
+    """
 
     stored: int
     known: int
+    times: tuple[datetime, ...] = ()
+
+
+class IngestWatch(Protocol):
+    """Watches what comes in."""
+
+    def took(self, ingested: Ingested) -> None:
+        """Note that events were taken."""
+        ...
+
+    def refused(self, reason: str) -> None:
+        """Note that a batch of events was not."""
+        ...
+
+
+class _NobodyWatches:
+    def took(self, ingested: Ingested) -> None:
+        return None
+
+    def refused(self, reason: str) -> None:
+        return None
+
+
+_NOBODY_WATCHES = _NobodyWatches()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +124,17 @@ class History:
     What of it leaves, what is deleted, and who asked for another's is noted in `audit`.
     """
 
-    def __init__(self, store: Store, notify_relay: Notify, audit: AuditTrail) -> None:
+    def __init__(
+        self,
+        store: Store,
+        notify_relay: Notify,
+        audit: AuditTrail,
+        watch: IngestWatch = _NOBODY_WATCHES,
+    ) -> None:
         self._store = store
         self._notify_relay = notify_relay
         self._audit = audit
+        self._watch = watch
 
     async def ingest(self, events: Sequence[Event]) -> Ingested:
         """Store events, all or none; known ones and those of deleted conversations are passed by.
@@ -104,7 +143,12 @@ class History:
             AlreadyExists: EVENT_CONFLICT, when an id was used for another event.
             InvalidArgument: EVENT_INVALID, naming every event that cannot be stored.
         """
-        ingested = await self._store.write(lambda work: _ingest(work, events))
+        try:
+            ingested = await self._store.write(lambda work: _ingest(work, events))
+        except ParleyError as error:
+            self._watch.refused(error.reason)
+            raise
+        self._watch.took(ingested)
         if any(isinstance(event, RecordingStored) for event in events):
             # Nothing else has a recording deleted, which is all that this relay tells of.
             self._notify_relay()
@@ -170,14 +214,18 @@ class History:
         """
         query = parse_query(text)
         asked = page_tokens.question("search", user_id, query.terms)
-        offset = _offset(page_tokens.decode(page_token, asked, int))
+        after = _match_position(page_tokens.decode(page_token, asked, int, int, str, int))
         size = page_size or MATCHES_PER_PAGE
         async with self._store.reading() as state:
-            found = await state.search(user_id, query, offset, size + 1)
-        token = page_tokens.encode(asked, offset + size) if len(found) > size else ""
+            found = await state.search(user_id, query, after, size + 1)
+        token = ""
+        if len(found) > size:
+            last, _ = found[size - 1]
+            place = (last.newest, last.oldest, last.score.hex(), last.text_id)
+            token = page_tokens.encode(asked, *place)
         # Not for what: that is as private as what was said.
         self._audit.note_once_a_minute(None, "turns_searched", user_id=user_id)
-        return MatchPage(query, tuple(found[:size]), token)
+        return MatchPage(query, tuple(match for _, match in found[:size]), token)
 
     async def delete(self, user_id: str, conversation_id: str) -> None:
         """Delete a conversation of the user's, and have its recording deleted. Idempotent.
@@ -195,7 +243,7 @@ class History:
 
     async def _delete(self, event: str, user_id: str, conversation_id: str) -> None:
         def erase_own(work: Writing) -> Ownership | None:
-            work.claim([conversation_id])
+            work.claim([conversation_id, user_id])
             owner = work.owner(conversation_id)
             if owner is not None and owner.user_id == user_id and not owner.deleted:
                 _erase(work, conversation_id)
@@ -216,7 +264,7 @@ class History:
 
         def some(work: Writing) -> int:
             found = work.some_of(user_id, CONVERSATIONS_PER_PAGE)
-            work.claim(found)
+            work.claim([*found, user_id])
             for conversation_id in found:
                 _erase(work, conversation_id)
             return len(found)
@@ -239,11 +287,15 @@ class History:
             InvalidArgument: PAGE_TOKEN_INVALID.
         """
         asked = page_tokens.question("mistakes", user_id, kind)
-        offset = _offset(page_tokens.decode(page_token, asked, int))
+        after = _mistake_position(page_tokens.decode(page_token, asked, int, str, int))
         size = page_size or MISTAKES_PER_PAGE
         async with self._store.reading() as state:
-            found = await state.mistakes(user_id, kind, offset, size + 1)
-        token = page_tokens.encode(asked, offset + size) if len(found) > size else ""
+            found = await state.mistakes(user_id, kind, after, size + 1)
+        token = ""
+        if len(found) > size:
+            last = found[size - 1]
+            seen_at = last.last_seen_at.isoformat()
+            token = page_tokens.encode(asked, last.count, seen_at, last.row_id)
         return MistakePage(tuple(found[:size]), token)
 
     async def export(
@@ -316,10 +368,12 @@ class History:
 
 
 def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
-    work.claim({event.envelope.conversation_id for event in events})
+    told_of = (event.envelope for event in events)
+    work.claim({each for told in told_of for each in (told.conversation_id, told.user_id)})
     known = work.known({event.envelope.event_id for event in events})
     _refuse_conflicts(events, known)
-    stored, violations = 0, []
+    violations: list[FieldViolation] = []
+    times: list[datetime] = []
     touched: dict[str, None] = {}
     for index, event in enumerate(events):
         envelope = event.envelope
@@ -334,7 +388,7 @@ def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
             continue
         work.apply(event)
         touched[envelope.conversation_id] = None
-        stored += 1
+        times.append(envelope.occurred_at)
     if violations:
         raise InvalidArgument(
             "Some events cannot be stored; none was.",
@@ -343,7 +397,7 @@ def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
         )
     for conversation_id in touched:
         work.summarise(conversation_id)
-    return Ingested(stored, len(events) - stored)
+    return Ingested(len(times), len(events) - len(times), tuple(times))
 
 
 def _erase(work: Writing, conversation_id: str) -> None:
@@ -399,17 +453,40 @@ def _refuse_conflicts(events: Sequence[Event], known: dict[str, Envelope]) -> No
 def _list_position(position: tuple[str | int, ...] | None) -> ListPosition | None:
     if position is None:
         return None
+    return ListPosition(_time(position[0]), str(position[1]))
+
+
+def _match_position(position: tuple[str | int, ...] | None) -> MatchPosition | None:
+    if position is None:
+        return None
+    newest, oldest, score, text_id = position
     try:
-        started_at = datetime.fromisoformat(str(position[0]))
+        worth = float.fromhex(str(score))
+    except (ValueError, OverflowError):
+        worth = math.nan
+    if not math.isfinite(worth):
+        raise page_tokens.invalid()
+    return MatchPosition(_number(newest), _number(oldest), worth, _number(text_id))
+
+
+def _mistake_position(position: tuple[str | int, ...] | None) -> MistakePosition | None:
+    if position is None:
+        return None
+    return MistakePosition(_number(position[0]), _time(position[1]), _number(position[2]))
+
+
+def _time(told: str | int) -> datetime:
+    try:
+        time = datetime.fromisoformat(str(told))
     except ValueError:
-        started_at = None
-    if started_at is None or started_at.tzinfo is None:
+        time = None
+    if time is None or time.tzinfo is None:
         raise page_tokens.invalid()
-    return ListPosition(started_at, str(position[1]))
+    return time
 
 
-def _offset(position: tuple[str | int, ...] | None) -> int:
-    offset = int(position[0]) if position else 0
-    if not 0 <= offset < 2**31:
+def _number(told: str | int) -> int:
+    # More than a database's own numbers would not be refused by each in the same way.
+    if not 0 <= int(told) < 2**63:
         raise page_tokens.invalid()
-    return offset
+    return int(told)

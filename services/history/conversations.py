@@ -13,11 +13,14 @@ PREVIEW_CHARACTERS = 120
 
 @dataclass(frozen=True, slots=True)
 class TurnFigures:
-    """What one turn adds to its conversation's summary."""
+    """What one turn adds to its conversation's summary and to its learner's practice."""
 
+    turn_id: str
     number: int
+    started_at: datetime
     learner_text: str = field(repr=False)
     tutor_text: str = field(repr=False)
+    words: int
     speech_ms: int
     silence_ms: int | None
 
@@ -95,8 +98,9 @@ class FoundText:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedMistake:
-    """A mistake with its latest correction (serialized) and how often it came up."""
+    """A mistake with its latest correction (serialized, stored as `row_id`), and how often."""
 
+    row_id: int
     count: int
     kind: int
     last_seen_at: datetime

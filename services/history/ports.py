@@ -15,6 +15,8 @@ from services.history.conversations import (
     TurnBody,
 )
 from services.history.events import Envelope, Event, Ownership, TurnFinished, TurnPlace
+from services.history.practice import Practice
+from services.history.progress import PracticeDay
 from services.history.search import Query
 
 T = TypeVar("T")
@@ -38,6 +40,31 @@ class ListPosition:
     conversation_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class MistakePosition:
+    """The last mistake of a page, with its latest correction's time and row."""
+
+    count: int
+    last_seen_at: datetime
+    row_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPosition:
+    """Where a match stands among all of a query.
+
+    newest, oldest: the segments of the index (`adapters.search_segments`) whose matches are ranked
+        together with it; matches in older ones come after all of these.
+    score: how well it matches; more is better.
+    text_id: the text that matches.
+    """
+
+    newest: int
+    oldest: int
+    score: float
+    text_id: int
+
+
 class Reading(Protocol):
     """Questions, answered from one consistent state."""
 
@@ -59,26 +86,44 @@ class Reading(Protocol):
         """Return whose and which conversations, not deleted, began before then, oldest first."""
         ...
 
+    async def following(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """Return whose and which conversations, not deleted, have ids after that one, in order."""
+        ...
+
     def turns(self, conversation_id: str, after_number: int) -> AsyncIterator[TurnBody]:
         """Yield the turns of a conversation by number, beginning after `after_number`."""
         ...
 
-    async def search(self, user_id: str, query: Query, offset: int, limit: int) -> list[FoundText]:
+    async def search(
+        self, user_id: str, query: Query, after: MatchPosition | None, limit: int
+    ) -> list[tuple[MatchPosition, FoundText]]:
         """Return the user's texts that hold every term of `query`, best first."""
         ...
 
     async def mistakes(
-        self, user_id: str, kind: int, offset: int, limit: int
+        self, user_id: str, kind: int, after: MistakePosition | None, limit: int
     ) -> list[RepeatedMistake]:
         """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first."""
+        ...
+
+    async def practice(self, user_id: str, begin: int, end: int) -> list[Practice]:
+        """Return the user's practice from the quarter `begin` to before `end`, in any order."""
+        ...
+
+    async def practice_days(self, user_id: str) -> list[PracticeDay]:
+        """Return every UTC day on which the user practised, in any order."""
+        ...
+
+    async def count(self, user_id: str) -> int:
+        """Return how many conversations the user has."""
         ...
 
 
 class Writing(Protocol):
     """A unit of work, done in one go: all of it is stored, or nothing."""
 
-    def claim(self, conversation_ids: Collection[str]) -> None:
-        """Let no other unit of work change these conversations meanwhile. Comes first."""
+    def claim(self, ids: Collection[str]) -> None:
+        """Let no other unit of work change these conversations and users meanwhile. Comes first."""
         ...
 
     def owner(self, conversation_id: str) -> Ownership | None:
@@ -102,7 +147,11 @@ class Writing(Protocol):
         ...
 
     def summarise(self, conversation_id: str) -> None:
-        """Bring the conversation's totals up to date with its turns."""
+        """Bring the conversation's totals, and the practice in it, up to date with its turns."""
+        ...
+
+    def place_texts(self, conversation_id: str) -> None:
+        """Let texts be found that an earlier version wrote while this one was there already."""
         ...
 
     def erase(self, conversation_id: str) -> str:
@@ -133,6 +182,18 @@ class Store(Protocol):
 
     async def scrub(self) -> None:
         """Take what was deleted out of the files as well; it may take its time."""
+        ...
+
+
+class Learners(Protocol):
+    """What is known elsewhere of the learner who calls."""
+
+    async def time_zone(self) -> str:
+        """Return the name of the caller's time zone; empty where none is set.
+
+        Raises:
+            ParleyError: it cannot be had.
+        """
         ...
 
 

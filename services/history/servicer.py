@@ -13,11 +13,12 @@ from parley.history.v1 import history_pb2 as pb
 from parley.history.v1 import history_pb2_grpc
 from services.common.access import USER, service
 from services.common.call_context import caller
-from services.common.errors import FieldViolation, InvalidArgument, Unimplemented
+from services.common.errors import FieldViolation, InvalidArgument
 from services.common.timestamps import from_timestamp
 from services.history import export, translate
 from services.history.application import History
 from services.history.ports import ConversationFilter
+from services.history.reports import Asked, Reports
 
 ACCESS = {
     "Ingest": service("conversation", "media", "ai"),
@@ -38,8 +39,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class HistoryServicer(history_pb2_grpc.HistoryServiceServicer):
     """Every learner's question is asked under the id of the verified token, never another."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, reports: Reports) -> None:
         self._history = history
+        self._reports = reports
 
     async def Ingest(self, request: pb.IngestRequest, context: _Context) -> pb.IngestResponse:
         """Store events."""
@@ -106,8 +108,9 @@ class HistoryServicer(history_pb2_grpc.HistoryServiceServicer):
     async def GetProgress(
         self, request: pb.GetProgressRequest, context: _Context
     ) -> pb.GetProgressResponse:
-        """Days depend on the learner's time zone, which this service does not ask for yet."""
-        raise Unimplemented("Progress is not told yet.", reason="NOT_IMPLEMENTED")
+        """Tell how the caller's practice goes."""
+        asked = Asked(request.from_date, request.to_date, request.time_zone)
+        return translate.from_progress(await self._reports.progress(caller().user_id, asked))
 
     async def ListMistakes(
         self, request: pb.ListMistakesRequest, context: _Context

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from parley.history.v1 import history_pb2 as pb
-from parley.types.v1.feedback_pb2 import Correction, Feedback
+from parley.types.v1.feedback_pb2 import Correction, CorrectionKind, Feedback
 from parley.types.v1.turn_pb2 import Turn, UtteranceSource
 from services.common.errors import FieldViolation, InvalidArgument
 from services.common.timestamps import from_timestamp, to_timestamp
@@ -25,6 +26,8 @@ from services.history.events import (
     Started,
     TurnFinished,
 )
+from services.history.progress import DayOfProgress
+from services.history.reports import Progress
 from services.history.search import Query, snippet, tokens
 
 _MAX_SPEECH_MS = 24 * 3600 * 1000
@@ -101,6 +104,37 @@ def from_mistake(value: RepeatedMistake) -> pb.Mistake:
         last_seen_at=to_timestamp(value.last_seen_at),
         turn_id=value.turn_id,
         conversation_id=value.conversation_id,
+    )
+
+
+def from_progress(value: Progress) -> pb.GetProgressResponse:
+    """Write how practice goes."""
+    return pb.GetProgressResponse(
+        days=[_day(each) for each in value.days],
+        current_streak_days=value.streaks.current,
+        longest_streak_days=value.streaks.longest,
+        total_speech_ms=value.speech_ms,
+        total_conversations=value.conversations,
+        time_zone=value.time_zone,
+        from_date=value.first.isoformat(),
+        to_date=value.last.isoformat(),
+    )
+
+
+def _day(value: DayOfProgress) -> pb.DailyProgress:
+    # What an enum has no name for is a newer sender's kind, and passed on as it came.
+    corrections = [
+        pb.CorrectionCount(kind=cast("CorrectionKind.ValueType", kind), count=count)
+        for kind, count in value.corrections
+    ]
+    return pb.DailyProgress(
+        date=value.day.isoformat(),
+        speech_ms=value.speech_ms,
+        words=value.words,
+        turns=value.turns,
+        rate_wpm=value.rate_wpm,
+        corrections=corrections,
+        median_silence_ms=value.median_silence_ms,
     )
 
 

@@ -38,8 +38,9 @@ ACCESS: dict[str, Access] = {
     "Refresh": PUBLIC,
     "Logout": PUBLIC,
     "GetJwks": PUBLIC,
-    # The conversation service reads the profile on the learner's behalf, with their token.
-    "GetProfile": user_or_service("conversation"),
+    # Read on the learner's behalf, with their token: by conversation for the tutor, by history for
+    # the time zone that their days are of.
+    "GetProfile": user_or_service("conversation", "history"),
     # Ids of sessions in, ids of sessions out: what a live conversation must know to end in time.
     "FindEndedSessions": service("conversation", "ai", "history", "media"),
     "UpdateProfile": USER,

@@ -14,11 +14,18 @@ import typer.main
 
 from parley_cli import __version__
 from parley_cli.client.endpoint import DEFAULT_SERVER
-from parley_cli.commands import account, catalog, compare, doctor, history, speech, talk
+from parley_cli.commands import account, catalog, compare, doctor, history, progress, speech, talk
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.state import AppState, print_failure, stderr, stdout
 
 PLUGIN_GROUP = "parley.commands"
+
+# Commands that other distributions bring, and where those are.
+_ELSEWHERE = {
+    "admin": "the server's own: type it on the machine that keeps its data, in the environment "
+    "that `make run` made (.venv/bin/parley admin there)",
+    "models": "for the machine that Parley runs on, where its models are kept",
+}
 
 _EPILOG = (
     "First steps:  parley register  ·  parley talk  ·  parley history\n\n"
@@ -41,6 +48,8 @@ class ParleyGroup(typer.core.TyperGroup):
         if command is not None:
             return command
         plugin = _plugins().get(cmd_name)
+        if plugin is None and cmd_name in _ELSEWHERE:
+            return _elsewhere(cmd_name)
         return None if plugin is None else _load(plugin)
 
     def invoke(self, ctx: Any) -> Any:
@@ -101,6 +110,7 @@ def root(
 talk.add_to(app)
 account.add_to(app)
 history.add_to(app)
+progress.add_to(app)
 catalog.add_to(app)
 compare.add_to(app)
 speech.add_to(app)
@@ -159,6 +169,20 @@ def _load(plugin: EntryPoint) -> Any:
     command = typer.main.get_command(loaded)
     command.name = plugin.name
     return command
+
+
+def _elsewhere(name: str) -> Any:
+    """Return a command that says where the one of this name can be had."""
+    message = f"`parley {name}` is {_ELSEWHERE[name]}."
+    stand_in = typer.Typer(help=message)
+
+    @stand_in.command(
+        name, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+    )
+    def say() -> None:
+        raise CliFailure(message, exit_code=ExitCode.USAGE)
+
+    return typer.main.get_command(stand_in)
 
 
 def _broken(plugin: EntryPoint, error: Exception) -> typer.Typer:

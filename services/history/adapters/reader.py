@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import case, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.history.adapters import search_index
+from services.history.adapters import practice_rows, search_index
 from services.history.adapters.tables import (
     ConversationRow,
     FeedbackRow,
@@ -24,7 +24,14 @@ from services.history.conversations import (
     TurnBody,
 )
 from services.history.events import Ownership
-from services.history.ports import ConversationFilter, ListPosition
+from services.history.ports import (
+    ConversationFilter,
+    ListPosition,
+    MatchPosition,
+    MistakePosition,
+)
+from services.history.practice import Practice
+from services.history.progress import PracticeDay
 from services.history.search import Query
 
 # Turns read ahead of what a page took: they may be large, and the page may end early.
@@ -76,6 +83,17 @@ class SqlReader:
         )
         return [(user_id, found) for user_id, found in await self._session.execute(query)]
 
+    async def following(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """Return whose and which conversations, not deleted, have ids after that one, in order."""
+        row = ConversationRow
+        query = (
+            select(row.user_id, row.conversation_id)
+            .where(row.deleted_at.is_(None), row.conversation_id > after)
+            .order_by(row.conversation_id)
+            .limit(limit)
+        )
+        return [(user_id, found) for user_id, found in await self._session.execute(query)]
+
     async def turns(self, conversation_id: str, after_number: int) -> AsyncIterator[TurnBody]:
         """Yield the turns of a conversation by number, beginning after `after_number`."""
         while True:
@@ -97,19 +115,31 @@ class SqlReader:
             if len(rows) < _TURNS_AT_ONCE:
                 return
 
-    async def search(self, user_id: str, query: Query, offset: int, limit: int) -> list[FoundText]:
+    async def search(
+        self, user_id: str, query: Query, after: MatchPosition | None, limit: int
+    ) -> list[tuple[MatchPosition, FoundText]]:
         """Return the user's texts that hold every term of `query`, best first."""
-        ids = await search_index.find(self._session, user_id, query, offset, limit)
+        places = await search_index.find(self._session, user_id, query, after, limit)
+        side, turn = SearchTextRow, TurnRow
+        said = case((side.tutor, turn.tutor_text), else_=turn.learner_text)
         rows = await self._session.execute(
-            select(SearchTextRow, TurnRow)
-            .join(TurnRow, TurnRow.turn_id == SearchTextRow.turn_id)
-            .where(SearchTextRow.id.in_(ids))
+            select(
+                side.id,
+                turn.conversation_id,
+                turn.turn_id,
+                turn.number,
+                turn.started_at,
+                side.tutor,
+                said,
+            )
+            .join(turn, turn.turn_id == side.turn_id)
+            .where(side.id.in_([each.text_id for each in places]))
         )
-        found = {side.id: _found(side, turn) for side, turn in rows}
-        return [found[each] for each in ids if each in found]
+        found = {text_id: FoundText(*rest) for text_id, *rest in rows}
+        return [(each, found[each.text_id]) for each in places if each.text_id in found]
 
     async def mistakes(
-        self, user_id: str, kind: int, offset: int, limit: int
+        self, user_id: str, kind: int, after: MistakePosition | None, limit: int
     ) -> list[RepeatedMistake]:
         """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first."""
         row = MistakeRow
@@ -123,16 +153,19 @@ class SqlReader:
         if kind:
             ranked = ranked.where(row.kind == kind)
         counted = ranked.subquery()
-        rows = await self._session.execute(
+        query = (
             select(row, counted.c.times)
             .join(counted, counted.c.id == row.id)
             .where(counted.c.place == 1)
             .order_by(counted.c.times.desc(), *latest_first)
             .limit(limit)
-            .offset(offset)
         )
+        if after is not None:
+            position = tuple_(counted.c.times, row.occurred_at, row.id)
+            query = query.where(position < (after.count, after.last_seen_at, after.row_id))
         return [
             RepeatedMistake(
+                row_id=found.id,
                 count=times,
                 kind=found.kind,
                 last_seen_at=found.occurred_at,
@@ -141,8 +174,22 @@ class SqlReader:
                 key=found.mistake_key,
                 correction=found.body,
             )
-            for found, times in rows
+            for found, times in await self._session.execute(query)
         ]
+
+    async def practice(self, user_id: str, begin: int, end: int) -> list[Practice]:
+        """Return the user's practice from the quarter `begin` to before `end`."""
+        return await practice_rows.between(self._session, user_id, begin, end)
+
+    async def practice_days(self, user_id: str) -> list[PracticeDay]:
+        """Return every UTC day on which the user practised."""
+        return await practice_rows.days(self._session, user_id)
+
+    async def count(self, user_id: str) -> int:
+        """Return how many conversations the user has."""
+        row = ConversationRow
+        query = select(func.count()).where(row.user_id == user_id, row.deleted_at.is_(None))
+        return await self._session.scalar(query) or 0
 
 
 def _conversation(row: ConversationRow) -> Conversation:
@@ -157,15 +204,4 @@ def _conversation(row: ConversationRow) -> Conversation:
         recording_id=row.recording_id,
         totals=Totals(row.turns, row.learner_speech_ms, row.median_silence_ms, row.preview),
         corrections=row.corrections,
-    )
-
-
-def _found(side: SearchTextRow, turn: TurnRow) -> FoundText:
-    return FoundText(
-        conversation_id=turn.conversation_id,
-        turn_id=turn.turn_id,
-        number=turn.number,
-        started_at=turn.started_at,
-        tutor=side.tutor,
-        text=turn.tutor_text if side.tutor else turn.learner_text,
     )

@@ -1,21 +1,33 @@
 """The inverted index over what was said: SQLite's FTS5, or PostgreSQL's GIN over a tsvector.
 
 The index holds words as `services.history.search.tokens` cuts and folds them, letters and digits
-only, so neither database's own idea of a word comes in. Beside a text's words stands whose it is:
-a query names its owner, and so walks only that user's texts whatever others said.
+only, so neither database's own idea of a word comes in. With a text's words stands its segment
+(`search_segments`), and every question names segments: it meets nothing of other learners.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from services.history.adapters import search_segments
+from services.history.ports import MatchPosition
 from services.history.search import Query, tokens
+
+RANKED_TOGETHER = 1000
+"""Matches that are put in order of how well they match before older ones come at all. More would
+take longer than a reader's patience, and nobody turns so many pages."""
+
+# A window holds at most what makes it large enough; a segment may have been filled since.
+_MOST_IN_WINDOW = RANKED_TOGETHER + 2 * search_segments.TEXTS
+
+# PostgreSQL refuses lexemes of 2 KB. Who typed more without a space looks for its beginning.
+_MOST_CHARACTERS = 200
 
 _REMOVE = text("DELETE FROM search_index WHERE rowid IN :ids").bindparams(
     bindparam("ids", expanding=True)
@@ -24,26 +36,20 @@ _MERGE = text("INSERT INTO search_index (search_index) VALUES ('optimize')")
 
 
 @dataclass(frozen=True, slots=True)
-class _Dialect:
-    """How a database is spoken to.
-
-    put, find: the statements. owner: how the index names a user. document: a text's words as they
-    are stored. matching: the part of an expression that is about the words.
-    """
-
-    put: TextClause
-    find: TextClause
-    owner: Callable[[str], str]
-    document: Callable[[list[str]], str]
-    matching: Callable[[Query], str]
+class _Hit:
+    segment: int
+    text_id: int
+    score: float
 
 
-def put(session: Session, row_id: int, user_id: str, said: str) -> None:
-    """Index a text under `row_id`, which must not be in the index."""
-    dialect = _dialect(session)
-    words = dialect.document([token.word for token in tokens(said)])
-    values = {"id": row_id, "owner": dialect.owner(user_id), "words": words}
-    session.execute(dialect.put, values)
+def put(session: Session, row_id: int, segment: int, said: str) -> None:
+    """Index a text of `segment` under `row_id`, which must not be in the index."""
+    words = [token.word[:_MOST_CHARACTERS] for token in tokens(said)]
+    if _on_sqlite(session):
+        values = {"id": row_id, "segment": _fts5_segment(segment), "words": " ".join(words)}
+        session.execute(_PUT_FTS5, values)
+    else:
+        session.execute(_PUT_GIN, {"id": row_id, "words": tsvector(segment, words)})
 
 
 def remove(session: Session, row_ids: Collection[int]) -> None:
@@ -54,76 +60,134 @@ def remove(session: Session, row_ids: Collection[int]) -> None:
 
 async def scrub(session: AsyncSession) -> None:
     """Take the words of removed texts out of the index: until then they are only marked."""
-    if session.get_bind().dialect.name == "sqlite":
+    if _on_sqlite(session):
         # FTS5 drops them where it merges; `secure-delete` would need SQLite 3.42.
         await session.execute(_MERGE)
 
 
 async def find(
-    session: AsyncSession, user_id: str, query: Query, offset: int, limit: int
-) -> list[int]:
-    """Return the ids of the user's texts that hold every term of the query, best first."""
-    dialect = _dialect(session)
-    values = {
-        "owner": dialect.owner(user_id),
-        "words": dialect.matching(query),
-        "limit": limit,
-        "offset": offset,
-    }
-    return [int(row_id) for row_id in await session.scalars(dialect.find, values)]
+    session: AsyncSession, user_id: str, query: Query, after: MatchPosition | None, limit: int
+) -> list[MatchPosition]:
+    """Return where the user's texts stand that hold every term of the query, best first.
+
+    The newest `RANKED_TOGETHER` are ranked by how well they match, then as many older ones. (On
+    SQLite a match's worth depends a little on what else was said: where something is said between
+    two pages, a match may move from one to the other.)
+    """
+    segments = await search_segments.of(session, user_id)
+    look = _look_fts5 if _on_sqlite(session) else _look_gin
+    terms = tuple(tuple(word[:_MOST_CHARACTERS] for word in term) for term in query.terms)
+    found: list[MatchPosition] = []
+    if after is not None:
+        window = [each for each in segments if after.oldest <= each <= after.newest]
+        hits = await look(session, window, terms, _MOST_IN_WINDOW)
+        ranked = _ranked(hits, after.newest, after.oldest)
+        found = [each for each in ranked if _key(each) > _key(after)]
+        segments = [each for each in segments if each < after.oldest]
+    while segments and len(found) < limit:
+        hits = await look(session, segments, terms, RANKED_TOGETHER + search_segments.TEXTS)
+        newest, oldest = segments[0], segments[-1]
+        if len(hits) >= RANKED_TOGETHER + search_segments.TEXTS:
+            # The oldest segment of them may have more.
+            cut = min(hit.segment for hit in hits)
+            hits = [hit for hit in hits if hit.segment > cut]
+            oldest = min((hit.segment for hit in hits), default=cut)
+        found += _ranked(hits, newest, oldest)
+        segments = [each for each in segments if each < oldest]
+    return found[:limit]
 
 
-def _dialect(session: AsyncSession | Session) -> _Dialect:
-    return _SQLITE if session.get_bind().dialect.name == "sqlite" else _POSTGRESQL
+def _ranked(hits: Sequence[_Hit], newest: int, oldest: int) -> list[MatchPosition]:
+    places = (MatchPosition(newest, oldest, hit.score, hit.text_id) for hit in hits)
+    return sorted(places, key=_key)
 
 
-def _fts5_terms(query: Query) -> str:
-    # Words are letters and digits only (`fold` sees to that), so quoting them is safe.
-    return " AND ".join('"' + " ".join(term) + '"' for term in query.terms)
+def _key(position: MatchPosition) -> tuple[float, int]:
+    # Among equals the newest first.
+    return -position.score, -position.text_id
 
 
-# Weight 0 for the owner: that it matches says nothing of how well the words do. Among equals the
-# newest first, here as there.
-_SQLITE = _Dialect(
-    put=text("INSERT INTO search_index (rowid, owner, words) VALUES (:id, :owner, :words)"),
-    find=text(
-        "SELECT rowid FROM search_index "
-        "WHERE search_index MATCH 'owner : \"' || :owner || '\" AND words : (' || :words || ')' "
-        "ORDER BY bm25(search_index, 0.0, 1.0), rowid DESC LIMIT :limit OFFSET :offset"
-    ),
-    owner=lambda user_id: "u" + user_id.replace("-", "").lower(),
-    document=" ".join,
-    matching=_fts5_terms,
+Terms = Sequence[Sequence[str]]
+
+
+def _on_sqlite(session: AsyncSession | Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
+
+
+# --- SQLite -------------------------------------------------------------------------------------
+
+_PUT_FTS5 = text("INSERT INTO search_index (rowid, owner, words) VALUES (:id, :segment, :words)")
+
+# Weight 0 for the segment: that it matches says nothing of how well the words do.
+_FIND_FTS5 = text(
+    "SELECT rowid, -bm25(search_index, 0.0, 1.0) FROM search_index "
+    "WHERE search_index MATCH 'owner : \"' || :segment || '\" AND words : (' || :words || ')' "
+    "LIMIT :limit"
 )
 
 
-def _tsvector(words: list[str]) -> str:
+def _fts5_segment(segment: int) -> str:
+    return f"s{segment}"
+
+
+async def _look_fts5(
+    session: AsyncSession, segments: Sequence[int], terms: Terms, limit: int
+) -> list[_Hit]:
+    """Return what there is in whole segments, in their order, until there are `limit`."""
+    # Words are letters and digits only (`fold` sees to that), so quoting them is safe.
+    words = " AND ".join('"' + " ".join(term) + '"' for term in terms)
+    hits: list[_Hit] = []
+    for segment in segments:
+        values = {
+            "segment": _fts5_segment(segment),
+            "words": words,
+            "limit": limit - len(hits),
+        }
+        for text_id, score in await session.execute(_FIND_FTS5, values):
+            hits.append(_Hit(segment, text_id, score))
+        if len(hits) >= limit:
+            break
+    return hits
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------
+
+_PUT_GIN = text("INSERT INTO search_index (rowid, words) VALUES (:id, CAST(:words AS tsvector))")
+
+# One look into the index a segment, in their order, for as long as more is wanted.
+_FIND_GIN = text(
+    "SELECT segments.segment, found.rowid, found.score "
+    "FROM unnest(CAST(:segments AS bigint[]), CAST(:queries AS tsquery[])) "
+    "WITH ORDINALITY AS segments (segment, query, place) "
+    "CROSS JOIN LATERAL ("
+    "SELECT rowid, ts_rank_cd(words, segments.query) AS score "
+    "FROM search_index WHERE words @@ segments.query"
+    ") AS found ORDER BY segments.place LIMIT :limit"
+)
+
+
+def tsvector(segment: int, words: Sequence[str]) -> str:
+    """Write a text's words, as they are cut and folded, in PostgreSQL's form of an indexed text."""
     places = defaultdict(list)
     for place, word in enumerate(words, 1):
         places[word].append(str(place))
-    return " ".join(f"'{word}':{','.join(at)}" for word, at in places.items())
+    # No word has a period, so none of one segment is taken for one of another.
+    return " ".join(f"'{segment:x}.{word}':{','.join(at)}" for word, at in places.items())
 
 
-def _tsquery(query: Query) -> str:
+def _tsquery(segment: int, terms: Terms) -> str:
     return " & ".join(
-        "(" + " <-> ".join(f"'{word}'" for word in term) + ")" for term in query.terms
+        "(" + " <-> ".join(f"'{segment:x}.{word}'" for word in term) + ")" for term in terms
     )
 
 
-# The owner is a lexeme of the same vector: one index answers both. No word can be taken for it,
-# since none has a hyphen.
-_POSTGRESQL = _Dialect(
-    put=text(
-        "INSERT INTO search_index (rowid, words) "
-        "VALUES (:id, CAST(:owner AS tsvector) || CAST(:words AS tsvector))"
-    ),
-    find=text(
-        "SELECT rowid FROM search_index "
-        "WHERE words @@ (CAST(:owner AS tsquery) && CAST(:words AS tsquery)) "
-        "ORDER BY ts_rank_cd(words, CAST(:words AS tsquery)) DESC, rowid DESC "
-        "LIMIT :limit OFFSET :offset"
-    ),
-    owner=lambda user_id: f"'owner-{user_id.lower()}'",
-    document=_tsvector,
-    matching=_tsquery,
-)
+async def _look_gin(
+    session: AsyncSession, segments: Sequence[int], terms: Terms, limit: int
+) -> list[_Hit]:
+    """Return what there is in whole segments, in their order, until there are `limit`."""
+    values = {
+        "segments": list(segments),
+        "queries": [_tsquery(segment, terms) for segment in segments],
+        "limit": limit,
+    }
+    return [_Hit(*row) for row in await session.execute(_FIND_GIN, values)]

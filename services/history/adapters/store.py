@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Table, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Table, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from services.common.claims import claim_in
 from services.common.clock import Clock
 from services.common.database import Database
 from services.common.outbox import Outbox, OutboxEvent
-from services.history.adapters import search_index
+from services.history.adapters import practice_rows, search_index, search_segments
 from services.history.adapters.reader import SqlReader
 from services.history.adapters.tables import (
     ConversationRow,
@@ -22,6 +23,7 @@ from services.history.adapters.tables import (
     FeedbackRow,
     MistakeRow,
     OutboxRow,
+    PracticeRow,
     SearchTextRow,
     TurnRow,
 )
@@ -38,6 +40,7 @@ from services.history.events import (
     TurnPlace,
 )
 from services.history.ports import Reading, Writing
+from services.history.practice import practice_of
 
 T = TypeVar("T")
 
@@ -80,9 +83,9 @@ class SqlWriter:
         self._outbox = outbox
         self._clock = clock
 
-    def claim(self, conversation_ids: Collection[str]) -> None:
-        """Have no other unit of work change these conversations until this one ends."""
-        claim_in(self._session, *conversation_ids)
+    def claim(self, ids: Collection[str]) -> None:
+        """Have no other unit of work change these conversations and users until this one ends."""
+        claim_in(self._session, *ids)
 
     def owner(self, conversation_id: str) -> Ownership | None:
         """Whose conversation it is; None when it is not known."""
@@ -143,36 +146,52 @@ class SqlWriter:
         self._session.flush()
 
     def summarise(self, conversation_id: str) -> None:
-        """Bring the conversation's totals up to date with its turns."""
-        turns = self._session.execute(
-            select(
-                TurnRow.number,
-                TurnRow.learner_text,
-                TurnRow.tutor_text,
-                TurnRow.speech_ms,
-                TurnRow.silence_ms,
-            ).where(TurnRow.conversation_id == conversation_id)
-        )
-        totals = total([TurnFigures(*turn) for turn in turns])
-        corrections = self._session.scalar(
-            select(func.count()).where(MistakeRow.conversation_id == conversation_id)
-        )
+        """Bring the conversation's totals, and the practice in it, up to date with its turns."""
+        connection, of = self._session.connection(), {"of": conversation_id}
+        turns = [TurnFigures(*turn) for turn in connection.execute(_FIGURES, of)]
+        corrections: dict[str, dict[int, int]] = {}
+        for turn_id, kind, count in connection.execute(_CORRECTIONS, of):
+            corrections.setdefault(turn_id, {})[kind] = count
+        totals = total(turns)
         row = self._session.get_one(ConversationRow, conversation_id)
         row.turns = totals.turns
         row.learner_speech_ms = totals.learner_speech_ms
         row.median_silence_ms = totals.median_silence_ms
         row.preview = totals.preview
-        row.corrections = corrections or 0
+        row.corrections = sum(sum(each.values()) for each in corrections.values())
+        practice = practice_of(turns, corrections)
+        practice_rows.keep(self._session, conversation_id, row.user_id, practice)
+
+    def place_texts(self, conversation_id: str) -> None:
+        """Let texts be found that an earlier version wrote while this one was there already."""
+        said = case((SearchTextRow.tutor, TurnRow.tutor_text), else_=TurnRow.learner_text)
+        texts = self._session.execute(
+            select(SearchTextRow, said)
+            .join(TurnRow, TurnRow.turn_id == SearchTextRow.turn_id)
+            .where(SearchTextRow.conversation_id == conversation_id, SearchTextRow.segment_id == 0)
+            .order_by(SearchTextRow.id)
+        ).all()
+        if not texts:
+            return
+        owner = self._session.get_one(ConversationRow, conversation_id).user_id
+        segment = search_segments.take(self._session, owner, len(texts))
+        search_index.remove(self._session, [side.id for side, _ in texts])
+        for side, text in texts:
+            side.segment_id = segment
+            search_index.put(self._session, side.id, segment, text)
 
     def erase(self, conversation_id: str) -> str:
         """Delete all but the mark that it was deleted; return the recording id."""
         row = self._session.get_one(ConversationRow, conversation_id)
         recording_id = row.recording_id
-        texts = self._session.scalars(
-            select(SearchTextRow.id).where(SearchTextRow.conversation_id == conversation_id)
-        )
-        search_index.remove(self._session, texts.all())
-        for table in (SearchTextRow, MistakeRow, FeedbackRow, TurnRow, EventRow):
+        texts = self._session.execute(
+            select(SearchTextRow.id, SearchTextRow.segment_id).where(
+                SearchTextRow.conversation_id == conversation_id
+            )
+        ).all()
+        search_index.remove(self._session, [text_id for text_id, _ in texts])
+        search_segments.leave(self._session, Counter(segment for _, segment in texts))
+        for table in (SearchTextRow, PracticeRow, MistakeRow, FeedbackRow, TurnRow, EventRow):
             self._session.execute(delete(table).where(table.conversation_id == conversation_id))
         self._session.delete(row)
         self._session.flush()
@@ -222,30 +241,39 @@ class SqlWriter:
             connection.execute(_INSERT_TURN, values)
         else:
             connection.execute(_CHANGE_TURN, {"stored_id": values.pop("turn_id"), **values})
-        for tutor, said in ((False, event.learner_text), (True, event.tutor_text)):
-            self._index(row, event.turn_id, tutor=tutor, said=said, anew=stored is None)
+        sides = {False: event.learner_text, True: event.tutor_text}
+        if stored is None:
+            self._index(row, event.turn_id, sides)
+        else:
+            self._index_again(row, event.turn_id, sides)
 
-    def _index(
-        self, row: ConversationRow, turn_id: str, *, tutor: bool, said: str, anew: bool
-    ) -> None:
-        connection = self._session.connection()
-        side = None
-        if not anew:
-            side = connection.scalar(_SIDE, {"of_turn": turn_id, "of_tutor": tutor})
-        if side is not None:
-            search_index.remove(self._session, [side])
-        if not said.strip():
+    def _index(self, row: ConversationRow, turn_id: str, sides: Mapping[bool, str]) -> None:
+        """Make the sides of a turn (the tutor's under True) findable that are not so yet."""
+        said = {tutor: text for tutor, text in sides.items() if text.strip()}
+        if not said:
             return
-        if side is None:
+        segment = search_segments.take(self._session, row.user_id, len(said))
+        for tutor, text in said.items():
             values = {
                 "turn_id": turn_id,
                 "conversation_id": row.conversation_id,
                 "tutor": tutor,
+                "segment_id": segment,
             }
-            inserted = connection.execute(_INSERT_SIDE, values).inserted_primary_key
-            assert inserted is not None
-            side = inserted[0]
-        search_index.put(self._session, side, row.user_id, said)
+            inserted = self._session.connection().execute(_INSERT_SIDE, values)
+            assert inserted.inserted_primary_key is not None
+            search_index.put(self._session, inserted.inserted_primary_key[0], segment, text)
+
+    def _index_again(self, row: ConversationRow, turn_id: str, sides: Mapping[bool, str]) -> None:
+        """Make the sides of a turn findable that was told in other words before."""
+        known = self._session.connection().execute(_SIDES_OF, {"of_turn": turn_id}).all()
+        search_index.remove(self._session, [each.id for each in known])
+        for each in known:
+            if sides[each.tutor].strip():
+                search_index.put(self._session, each.id, each.segment_id, sides[each.tutor])
+        there = {each.tutor for each in known}
+        new = {tutor: text for tutor, text in sides.items() if tutor not in there}
+        self._index(row, turn_id, new)
 
     def _assessed(self, event: Assessed) -> None:
         envelope = event.envelope
@@ -309,14 +337,30 @@ _PLACES = select(_TURNS.c.turn_id, _TURNS.c.conversation_id, _TURNS.c.number).wh
         & (_TURNS.c.number == bindparam("numbered")),
     )
 )
+_MISTAKES = cast("Table", MistakeRow.__table__)
+_FIGURES = select(
+    _TURNS.c.turn_id,
+    _TURNS.c.number,
+    _TURNS.c.started_at,
+    _TURNS.c.learner_text,
+    _TURNS.c.tutor_text,
+    _TURNS.c.words,
+    _TURNS.c.speech_ms,
+    _TURNS.c.silence_ms,
+).where(_TURNS.c.conversation_id == bindparam("of"))
+_CORRECTIONS = (
+    select(_MISTAKES.c.turn_id, _MISTAKES.c.kind, func.count())
+    .where(_MISTAKES.c.conversation_id == bindparam("of"))
+    .group_by(_MISTAKES.c.turn_id, _MISTAKES.c.kind)
+)
 _INSERT_EVENT = insert(_EVENTS)
 _TURN_FROM = select(_TURNS.c.occurred_at, _TURNS.c.event_id).where(
     _TURNS.c.turn_id == bindparam("stored_id")
 )
 _INSERT_TURN = insert(_TURNS)
 _CHANGE_TURN = update(_TURNS).where(_TURNS.c.turn_id == bindparam("stored_id"))
-_SIDE = select(_SIDES.c.id).where(
-    _SIDES.c.turn_id == bindparam("of_turn"), _SIDES.c.tutor == bindparam("of_tutor")
+_SIDES_OF = select(_SIDES.c.id, _SIDES.c.tutor, _SIDES.c.segment_id).where(
+    _SIDES.c.turn_id == bindparam("of_turn")
 )
 _INSERT_SIDE = insert(_SIDES)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     ForeignKey,
@@ -127,8 +128,48 @@ class MistakeRow(Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class PracticeRow(Base):
+    """What a learner did in one conversation within a quarter hour.
+
+    It can be made again from `turns` and `mistakes`, and always says the same as those.
+
+    quarter: which one, counted from the epoch. spoken_words: those of `words` that were not typed.
+    silences: before the replies, in milliseconds, ascending; 32 bits each, little-endian.
+    corrections: how many of each kind, as [number of the kind, how many].
+    """
+
+    __tablename__ = "practice"
+    __table_args__ = (Index("ix_practice_user", "user_id", "quarter"),)
+
+    conversation_id: Mapped[str] = mapped_column(
+        _ID, ForeignKey("conversations.conversation_id"), primary_key=True
+    )
+    quarter: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    user_id: Mapped[str] = mapped_column(_ID)
+    turns: Mapped[int] = mapped_column(Integer)
+    words: Mapped[int] = mapped_column(Integer)
+    spoken_words: Mapped[int] = mapped_column(Integer)
+    speech_ms: Mapped[int] = mapped_column(BigInteger)
+    silences: Mapped[bytes] = mapped_column(LargeBinary)
+    corrections: Mapped[list[list[int]]] = mapped_column(JSON)
+
+
+class SearchSegmentRow(Base):
+    """A row of a learner's texts that the search index keeps together. `texts`: how many it has."""
+
+    __tablename__ = "search_segments"
+    __table_args__ = (Index("ix_search_segments_user", "user_id", "segment_id"),)
+
+    segment_id: Mapped[int] = mapped_column(_ROWID, primary_key=True, autoincrement=True)
+    user_id: Mapped[str] = mapped_column(_ID)
+    texts: Mapped[int] = mapped_column(Integer)
+
+
 class SearchTextRow(Base):
-    """One side of a turn in the search index, which refers to it by `id`."""
+    """One side of a turn in the search index, which refers to it by `id`.
+
+    segment_id: where in the index it lies; 0 for what an earlier version wrote, until `recount`.
+    """
 
     __tablename__ = "search_texts"
     __table_args__ = (UniqueConstraint("turn_id", "tutor", name="uq_search_texts_side"),)
@@ -139,6 +180,7 @@ class SearchTextRow(Base):
     )
     turn_id: Mapped[str] = mapped_column(_ID, ForeignKey("turns.turn_id"))
     tutor: Mapped[bool] = mapped_column(Boolean)
+    segment_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class OutboxRow(OutboxMixin, Base):

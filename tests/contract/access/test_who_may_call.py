@@ -48,7 +48,7 @@ RULES: dict[str, Rule] = {
     "user.Refresh": ANYBODY,
     "user.Logout": ANYBODY,
     "user.GetJwks": ANYBODY,
-    "user.GetProfile": learner_also_through("conversation"),
+    "user.GetProfile": learner_also_through("conversation", "history"),
     "user.UpdateProfile": LEARNER,
     "user.ChangePassword": LEARNER,
     "user.ListSessions": LEARNER,

@@ -324,8 +324,3 @@ async def test_an_export_of_another_users_conversation_is_refused(
     request = pb.ExportConversationsRequest(conversation_ids=[told.conversation_id])
     error = await history.refused(exported(history, request, new_id()))
     assert (error.code, error.reason) == (Code.NOT_FOUND, "CONVERSATION_NOT_FOUND")
-
-
-async def test_progress_says_that_it_is_not_there_yet(history: History) -> None:
-    error = await history.refused(history.ask("GetProgress", pb.GetProgressRequest()))
-    assert (error.code, error.reason) == (Code.UNIMPLEMENTED, "NOT_IMPLEMENTED")

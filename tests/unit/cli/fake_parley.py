@@ -123,6 +123,8 @@ class FakeParley:
         requests: every other message of conversations, by kind.
         account: the only one there is.
         never_ends: whether `finish` is ignored.
+        progress: what `GetProgress` tells, but for the days that were asked about.
+        progress_asked: every `GetProgress`.
         partings: how each client left that was told `ended`: "closed" or "cancelled".
     """
 
@@ -148,6 +150,10 @@ class FakeParley:
     account: user_pb2.Account = field(default_factory=user_pb2.Account)
     update_masks: list[list[str]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    progress: history_pb2.GetProgressResponse = field(
+        default_factory=history_pb2.GetProgressResponse
+    )
+    progress_asked: list[history_pb2.GetProgressRequest] = field(default_factory=list)
     downloads: list[media_pb2.DownloadRecordingRequest] = field(default_factory=list)
     synthesized: list[ai_pb2.SynthesizeRequest] = field(default_factory=list)
     transcribed_samples: int = 0
@@ -662,6 +668,16 @@ class FakeHistoryService(history_pb2_grpc.HistoryServiceServicer):
             spans=[history_pb2.MatchSpan(start=14, end=20)],
         )
         return history_pb2.SearchTurnsResponse(matches=[match])
+
+    def GetProgress(self, request: Any, context: Any) -> Any:
+        self._fake.check(context)
+        self._fake.progress_asked.append(request)
+        told = history_pb2.GetProgressResponse()
+        told.CopyFrom(self._fake.progress)
+        told.time_zone = request.time_zone or "Europe/Madrid"
+        told.from_date = request.from_date or "2026-10-24"
+        told.to_date = request.to_date or "2026-11-23"
+        return told
 
     def DeleteConversation(self, request: Any, context: Any) -> Any:
         self._fake.check(context)

@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import PASSWORD, Parley, WriteWav
 from tests.unit.cli.fake_parley import HEARD_UTTERANCE, OLD_IDS
 
 COMMANDS = (
-    "register login logout profile talk history show download delete "
+    "register login logout profile talk history show download delete progress "
     "engines voices scenarios say transcribe doctor version"
 ).split()
 
@@ -131,6 +131,7 @@ def test_a_level_that_is_none_is_refused_here(parley: Parley) -> None:
     [
         ["profile"],
         ["history"],
+        ["progress"],
         ["show", "last"],
         ["engines"],
         ["voices"],

@@ -208,6 +208,19 @@ def test_a_broken_plug_in_breaks_nothing_but_itself(
     assert (outcome.code, "could not be loaded" in outcome.err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "words", [("admin",), ("admin", "backup", "x", "--quiet"), ("models", "fetch")]
+)
+def test_a_command_of_the_servers_says_where_it_is_to_be_had(
+    parley: Parley, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(app_module, "_plugins", dict)
+    outcome = parley.run(*words)
+    assert (outcome.code, outcome.out) == (int(ExitCode.USAGE), "")
+    assert f"`parley {words[0]}` is " in outcome.err
+    assert "machine" in outcome.err
+
+
 # -- devices --------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """What the turns of a conversation come to."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import given
@@ -15,7 +16,8 @@ def turn(
     speech_ms: int = 0,
     silence_ms: int | None = None,
 ) -> Any:
-    return TurnFigures(number, learner, tutor, speech_ms, silence_ms)
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    return TurnFigures("turn", number, at, learner, tutor, 1, speech_ms, silence_ms)
 
 
 def test_no_turns_come_to_nothing() -> None:

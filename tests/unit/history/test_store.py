@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
-import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,17 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import make_url
 
 from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
 from services.common.database import Database
+from services.common.errors import InvalidArgument
 from services.common.ids import new_id
 from services.common.migrations import migrate, schema_drift
 from services.common.outbox import Outbox
 from services.history.adapters.store import SqlStore
 from services.history.adapters.tables import Base, OutboxRow
-from services.history.application import History
+from services.history.application import History, Ingested
 from services.history.bootstrap import MIGRATIONS
 from services.history.events import (
     Assessed,
@@ -37,7 +35,7 @@ from services.history.events import (
     TurnFinished,
 )
 from services.history.ports import ConversationFilter
-from tests.postgres import empty_database
+from tests.unit.history.conftest import Copies, opened
 
 BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
 USER, CONVERSATION = new_id(), new_id()
@@ -80,45 +78,6 @@ EVENTS: list[Event] = [
     RecordingStored(envelope("recording", 61), RECORDINGS[1]),
     Ended(envelope("ended", 70)),
 ]
-
-
-Copies = Callable[[], AbstractContextManager[str]]
-"""Makes a database with the service's tables for a block; gives its URL."""
-
-
-@pytest.fixture(params=["sqlite", "postgresql"], scope="module")
-def copies(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Copies:
-    if request.param == "sqlite":
-        model = tmp_path_factory.mktemp("model") / "history.sqlite3"
-        asyncio.run(migrate(f"sqlite+aiosqlite:///{model}", MIGRATIONS))
-
-        @contextmanager
-        def copied() -> Iterator[str]:
-            with TemporaryDirectory() as folder:
-                shutil.copy(model, folder)
-                yield f"sqlite+aiosqlite:///{folder}/{model.name}"
-
-        return copied
-    server = request.getfixturevalue("postgres_url")
-    migrated = request.getfixturevalue("postgres_model")
-    return lambda: empty_database(server, like=migrated)
-
-
-@pytest.fixture(scope="module")
-def postgres_model(postgres_url: str) -> Iterator[str]:
-    with empty_database(postgres_url) as url:
-        asyncio.run(migrate(url, MIGRATIONS))
-        yield str(make_url(url).database)
-
-
-@asynccontextmanager
-async def opened(copies: Copies) -> AsyncIterator[tuple[History, Database]]:
-    with copies() as url, TemporaryDirectory() as folder:
-        async with Database.open(url) as database:
-            clock = ManualClock()
-            store = SqlStore(database, Outbox(OutboxRow, clock), clock)
-            audit = AuditTrail(Path(folder), clock, days=0)
-            yield History(store, lambda: None, audit), database
 
 
 async def state(history: History, database: Database) -> tuple[Any, ...]:
@@ -192,9 +151,9 @@ async def test_after_a_deletion_nothing_comes_back_in_any_order(
         async with database.snapshot() as session:
             rows = (await session.connection()).exec_driver_sql
             deleted = {row[0] for row in (await rows("SELECT aggregate_id FROM outbox")).all()}
-            for table in ("turns", "feedback", "mistakes", "events", "search_texts"):
+            search = ("search_texts", "search_segments", "search_index")
+            for table in ("turns", "feedback", "mistakes", "events", "practice", *search):
                 assert (await rows(f"SELECT count(*) FROM {table}")).scalar() == 0
-            assert (await rows("SELECT count(*) FROM search_index")).scalar() == 0
         assert deleted == set(RECORDINGS)
 
 
@@ -248,3 +207,26 @@ async def test_the_words_of_an_erased_user_are_in_no_file(tmp_path):
         assert files_with(b"canarybird") == ["history.sqlite3"]
         assert await history.erase_user(USER) == 1
         assert files_with(b"canarybird") == []
+
+
+async def test_what_comes_is_watched_with_what_became_of_it(copies: Copies) -> None:
+    watched: list[Any] = []
+
+    class Watch:
+        def took(self, ingested: Ingested) -> None:
+            watched.append((ingested.stored, ingested.known, len(ingested.times)))
+
+        def refused(self, reason: str) -> None:
+            watched.append(reason)
+
+    async with opened(copies) as (_, database):
+        clock = ManualClock()
+        store = SqlStore(database, Outbox(OutboxRow, clock), clock)
+        with TemporaryDirectory() as folder:
+            audit = AuditTrail(Path(folder), clock, days=0)
+            history = History(store, lambda: None, audit, Watch())
+            await history.ingest(EVENTS[:3])
+            await history.ingest(EVENTS[1:4])
+            with pytest.raises(InvalidArgument):
+                await history.ingest([dataclasses.replace(turn(0, 99, "x"), number=7)])
+    assert watched == [(3, 0, 3), (1, 2, 1), "EVENT_INVALID"]

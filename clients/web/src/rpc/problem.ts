@@ -185,12 +185,22 @@ const WORDS: Readonly<Record<string, Words>> = {
     "retry",
   ],
   RECORDING_FAILED: ["The recording could not be kept.", "The words are all here.", "none"],
+  RECORDING_SEALED: [
+    "The recording is locked, and the server has no key to it.",
+    "Tell whoever runs this server; the words are all here.",
+    "none",
+  ],
   RECORDING_TOO_LONG: [
     "The recording has reached its longest time.",
     "What came before is kept, and every word is.",
     "none",
   ],
   BAD_RANGE: ["The recording ends before that.", "Choose an earlier place.", "none"],
+  TRANSCODING_FAILED: [
+    "The recording could not be prepared.",
+    "Try again in a moment; the words are all here.",
+    "retry",
+  ],
   MEDIA_BUSY: ["The server is busy with other recordings.", "Try again in a moment.", "retry"],
   QUERY_INVALID: [
     "That search could not be understood.",

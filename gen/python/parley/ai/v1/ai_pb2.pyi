@@ -570,6 +570,7 @@ class ConverseResponse(_message.Message):
     NOTICE_FIELD_NUMBER: _builtins.int
     LONG_SILENCE_FIELD_NUMBER: _builtins.int
     UTTERANCE_DROPPED_FIELD_NUMBER: _builtins.int
+    TRANSCRIPT_REVISED_FIELD_NUMBER: _builtins.int
     turn: _builtins.int
     """The turn it belongs to; 0 where it belongs to none."""
     generation: _builtins.int
@@ -618,6 +619,10 @@ class ConverseResponse(_message.Message):
     def utterance_dropped(self) -> Global___UtteranceDropped:
         """The utterance was nothing (noise, or empty words) and is forgotten."""
 
+    @_builtins.property
+    def transcript_revised(self) -> Global___TranscriptRevised:
+        """The words of a turn, heard again with more care."""
+
     def __init__(
         self,
         *,
@@ -634,12 +639,13 @@ class ConverseResponse(_message.Message):
         notice: Global___EngineNotice | None = ...,
         long_silence: Global___LongSilence | None = ...,
         utterance_dropped: Global___UtteranceDropped | None = ...,
+        transcript_revised: Global___TranscriptRevised | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["long_silence", b"long_silence", "message", b"message", "notice", b"notice", "ready", b"ready", "reply_audio", b"reply_audio", "reply_ended", b"reply_ended", "reply_text", b"reply_text", "speech_ended", b"speech_ended", "speech_started", b"speech_started", "transcript", b"transcript", "turn_committed", b"turn_committed", "utterance_dropped", b"utterance_dropped"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["long_silence", b"long_silence", "message", b"message", "notice", b"notice", "ready", b"ready", "reply_audio", b"reply_audio", "reply_ended", b"reply_ended", "reply_text", b"reply_text", "speech_ended", b"speech_ended", "speech_started", b"speech_started", "transcript", b"transcript", "transcript_revised", b"transcript_revised", "turn_committed", b"turn_committed", "utterance_dropped", b"utterance_dropped"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "long_silence", b"long_silence", "message", b"message", "notice", b"notice", "ready", b"ready", "reply_audio", b"reply_audio", "reply_ended", b"reply_ended", "reply_text", b"reply_text", "speech_ended", b"speech_ended", "speech_started", b"speech_started", "transcript", b"transcript", "turn", b"turn", "turn_committed", b"turn_committed", "utterance_dropped", b"utterance_dropped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "long_silence", b"long_silence", "message", b"message", "notice", b"notice", "ready", b"ready", "reply_audio", b"reply_audio", "reply_ended", b"reply_ended", "reply_text", b"reply_text", "speech_ended", b"speech_ended", "speech_started", b"speech_started", "transcript", b"transcript", "transcript_revised", b"transcript_revised", "turn", b"turn", "turn_committed", b"turn_committed", "utterance_dropped", b"utterance_dropped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["ready", "speech_started", "speech_ended", "transcript", "turn_committed", "reply_text", "reply_audio", "reply_ended", "notice", "long_silence", "utterance_dropped"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["ready", "speech_started", "speech_ended", "transcript", "turn_committed", "reply_text", "reply_audio", "reply_ended", "notice", "long_silence", "utterance_dropped", "transcript_revised"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -814,6 +820,7 @@ class TurnCommitted(_message.Message):
     START_MS_FIELD_NUMBER: _builtins.int
     END_MS_FIELD_NUMBER: _builtins.int
     TYPICAL_PAUSE_MS_FIELD_NUMBER: _builtins.int
+    WILL_BE_REVISED_FIELD_NUMBER: _builtins.int
     source: _turn_pb2.UtteranceSource.ValueType
     """How it came."""
     start_ms: _builtins.int
@@ -822,6 +829,10 @@ class TurnCommitted(_message.Message):
     """Where speech ended, on the same time line."""
     typical_pause_ms: _builtins.int
     """A running estimate of this learner's pauses inside turns, in milliseconds; 0: not known."""
+    will_be_revised: _builtins.bool
+    """True: the utterance will be heard again once nobody waits for anything, and a
+    `transcript_revised` follows unless there is no time for it.
+    """
     @_builtins.property
     def transcript(self) -> _speech_pb2.Transcript:
         """The final words."""
@@ -834,14 +845,42 @@ class TurnCommitted(_message.Message):
         start_ms: _builtins.int = ...,
         end_ms: _builtins.int = ...,
         typical_pause_ms: _builtins.int = ...,
+        will_be_revised: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["transcript", b"transcript"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_ms", b"end_ms", "source", b"source", "start_ms", b"start_ms", "transcript", b"transcript", "typical_pause_ms", b"typical_pause_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_ms", b"end_ms", "source", b"source", "start_ms", b"start_ms", "transcript", b"transcript", "typical_pause_ms", b"typical_pause_ms", "will_be_revised", b"will_be_revised"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TurnCommitted: _TypeAlias = TurnCommitted  # noqa: Y015
+
+@_typing.final
+class TranscriptRevised(_message.Message):
+    """The utterance of a turn, heard again with more care than a learner who waits has time for. At most
+    one a turn, once its reply is complete. The reply is to the words of `turn_committed`; these are
+    what is kept, searched and corrected.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transcript(self) -> _speech_pb2.Transcript:
+        """The words that take the place of the committed ones."""
+
+    def __init__(
+        self,
+        *,
+        transcript: _speech_pb2.Transcript | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transcript", b"transcript"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transcript", b"transcript"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranscriptRevised: _TypeAlias = TranscriptRevised  # noqa: Y015
 
 @_typing.final
 class EngineReplyText(_message.Message):

@@ -791,7 +791,9 @@ class TranscriptUpdate(_message.Message):
     START_MS_FIELD_NUMBER: _builtins.int
     END_MS_FIELD_NUMBER: _builtins.int
     final: _builtins.bool
-    """True: it will not change any more."""
+    """True: all that was said. Once more, while the turn is under way, a final update may replace it:
+    the same speech, heard again with more care. That is what is stored.
+    """
     start_ms: _builtins.int
     """Where the utterance begins, milliseconds since the session's first sample."""
     end_ms: _builtins.int

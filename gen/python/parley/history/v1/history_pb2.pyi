@@ -684,19 +684,27 @@ class GetProgressRequest(_message.Message):
 
     FROM_DATE_FIELD_NUMBER: _builtins.int
     TO_DATE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     from_date: _builtins.str
-    """First day, as YYYY-MM-DD in the learner's time zone; empty means 30 days ago."""
+    """First day, as YYYY-MM-DD in the time zone; empty means 30 days before the last. At most 366 days
+    are told at once.
+    """
     to_date: _builtins.str
     """Last day; empty means today."""
+    time_zone: _builtins.str
+    """IANA time zone such as "Europe/Madrid", whose days are meant; empty means that of the learner's
+    profile, or UTC where it names none.
+    """
     def __init__(
         self,
         *,
         from_date: _builtins.str = ...,
         to_date: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "to_date", b"to_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_date", b"from_date", "time_zone", b"time_zone", "to_date", b"to_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -742,20 +750,20 @@ class DailyProgress(_message.Message):
     CORRECTIONS_FIELD_NUMBER: _builtins.int
     MEDIAN_SILENCE_MS_FIELD_NUMBER: _builtins.int
     date: _builtins.str
-    """The day, as YYYY-MM-DD in the learner's time zone."""
+    """The day, as YYYY-MM-DD in the time zone. A turn belongs to the day on which it began."""
     speech_ms: _builtins.int
     """How long the learner spoke, in milliseconds."""
     words: _builtins.int
-    """Words said."""
+    """Words said and typed."""
     turns: _builtins.int
-    """Turns taken."""
+    """Turns that the learner took; those of the tutor alone do not count."""
     rate_wpm: _builtins.float
-    """Speaking rate in words a minute; 0 without speech."""
+    """Speaking rate in words a minute, of what was spoken; 0 without speech."""
     median_silence_ms: _builtins.int
-    """The median silence before replies, in milliseconds."""
+    """The median silence before replies, in milliseconds; 0 without a reply."""
     @_builtins.property
     def corrections(self) -> _containers.RepeatedCompositeFieldContainer[Global___CorrectionCount]:
-        """Corrections by kind."""
+        """Corrections by kind, those that came up; each on the day of its turn, however late it came."""
 
     def __init__(
         self,
@@ -787,6 +795,9 @@ class GetProgressResponse(_message.Message):
     LONGEST_STREAK_DAYS_FIELD_NUMBER: _builtins.int
     TOTAL_SPEECH_MS_FIELD_NUMBER: _builtins.int
     TOTAL_CONVERSATIONS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    FROM_DATE_FIELD_NUMBER: _builtins.int
+    TO_DATE_FIELD_NUMBER: _builtins.int
     current_streak_days: _builtins.int
     """Days in a row with practice, up to today or yesterday."""
     longest_streak_days: _builtins.int
@@ -794,7 +805,13 @@ class GetProgressResponse(_message.Message):
     total_speech_ms: _builtins.int
     """Everything before and in the range together, in milliseconds of speech."""
     total_conversations: _builtins.int
-    """Conversations ever."""
+    """Conversations ever. What was deleted counts nowhere."""
+    time_zone: _builtins.str
+    """The time zone of these days."""
+    from_date: _builtins.str
+    """The first day asked about, as YYYY-MM-DD."""
+    to_date: _builtins.str
+    """The last day asked about."""
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DailyProgress]:
         """Day by day, oldest first; days without practice are left out."""
@@ -807,10 +824,13 @@ class GetProgressResponse(_message.Message):
         longest_streak_days: _builtins.int = ...,
         total_speech_ms: _builtins.int = ...,
         total_conversations: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        from_date: _builtins.str = ...,
+        to_date: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_streak_days", b"current_streak_days", "days", b"days", "longest_streak_days", b"longest_streak_days", "total_conversations", b"total_conversations", "total_speech_ms", b"total_speech_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current_streak_days", b"current_streak_days", "days", b"days", "from_date", b"from_date", "longest_streak_days", b"longest_streak_days", "time_zone", b"time_zone", "to_date", b"to_date", "total_conversations", b"total_conversations", "total_speech_ms", b"total_speech_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -124,7 +124,8 @@ class HistoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProgress(self, request, context):
-        """Tells how the caller's practice goes.
+        """Tells how the caller's practice goes, day by day. INVALID_ARGUMENT (INVALID_REQUEST) where the
+        days are none, end before they begin or are too many, and where the time zone is unknown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,9 @@ class HistoryServiceStub:
     DeleteConversation: _grpc.UnaryUnaryMultiCallable[_history_pb2.DeleteConversationRequest, _history_pb2.DeleteConversationResponse]
     """Deletes a conversation. Idempotent for the caller's own; its recording goes too."""
     GetProgress: _grpc.UnaryUnaryMultiCallable[_history_pb2.GetProgressRequest, _history_pb2.GetProgressResponse]
-    """Tells how the caller's practice goes."""
+    """Tells how the caller's practice goes, day by day. INVALID_ARGUMENT (INVALID_REQUEST) where the
+    days are none, end before they begin or are too many, and where the time zone is unknown.
+    """
     ListMistakes: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListMistakesRequest, _history_pb2.ListMistakesResponse]
     """Lists the caller's mistakes, the most frequent first."""
     ExportConversations: _grpc.UnaryStreamMultiCallable[_history_pb2.ExportConversationsRequest, _history_pb2.ExportConversationsResponse]
@@ -78,7 +80,9 @@ class HistoryServiceAsyncStub(HistoryServiceStub):
     DeleteConversation: _aio.UnaryUnaryMultiCallable[_history_pb2.DeleteConversationRequest, _history_pb2.DeleteConversationResponse]  # type: ignore[assignment]
     """Deletes a conversation. Idempotent for the caller's own; its recording goes too."""
     GetProgress: _aio.UnaryUnaryMultiCallable[_history_pb2.GetProgressRequest, _history_pb2.GetProgressResponse]  # type: ignore[assignment]
-    """Tells how the caller's practice goes."""
+    """Tells how the caller's practice goes, day by day. INVALID_ARGUMENT (INVALID_REQUEST) where the
+    days are none, end before they begin or are too many, and where the time zone is unknown.
+    """
     ListMistakes: _aio.UnaryUnaryMultiCallable[_history_pb2.ListMistakesRequest, _history_pb2.ListMistakesResponse]  # type: ignore[assignment]
     """Lists the caller's mistakes, the most frequent first."""
     ExportConversations: _aio.UnaryStreamMultiCallable[_history_pb2.ExportConversationsRequest, _history_pb2.ExportConversationsResponse]  # type: ignore[assignment]
@@ -141,7 +145,9 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.GetProgressRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.GetProgressResponse, _abc.Awaitable[_history_pb2.GetProgressResponse]]:
-        """Tells how the caller's practice goes."""
+        """Tells how the caller's practice goes, day by day. INVALID_ARGUMENT (INVALID_REQUEST) where the
+        days are none, end before they begin or are too many, and where the time zone is unknown.
+        """
 
     @_abc_1.abstractmethod
     def ListMistakes(

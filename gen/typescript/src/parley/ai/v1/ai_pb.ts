@@ -25,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/ai/v1/ai.proto.
  */
 export const file_parley_ai_v1_ai: GenFile = /*@__PURE__*/
-  fileDesc("ChVwYXJsZXkvYWkvdjEvYWkucHJvdG8SDHBhcmxleS5haS52MSKvBAoPQ29udmVyc2VSZXF1ZXN0EioKBXN0YXJ0GAEgASgLMhkucGFybGV5LmFpLnYxLlN0YXJ0RW5naW5lSAASKgoFYXVkaW8YAiABKAsyGS5wYXJsZXkuYWkudjEuRW5naW5lQXVkaW9IABIoCgR0ZXh0GAMgASgLMhgucGFybGV5LmFpLnYxLkVuZ2luZVRleHRIABIuCghlbmRfdHVybhgEIAEoCzIaLnBhcmxleS5haS52MS5FbmRVdHRlcmFuY2VIABIxCglpbnRlcnJ1cHQYBSABKAsyHC5wYXJsZXkuYWkudjEuSW50ZXJydXB0UmVwbHlIABIvCgtyZXBseV9oZWFyZBgGIAEoCzIYLnBhcmxleS5haS52MS5SZXBseUhlYXJkSAASJwoFZmxvb3IYByABKAsyFi5wYXJsZXkuYWkudjEuU2V0Rmxvb3JIABIxCgdyZXNvbHZlGAggASgLMh4ucGFybGV5LmFpLnYxLlJlc29sdmVVdHRlcmFuY2VIABI2CghzZXR0aW5ncxgJIAEoCzIiLnBhcmxleS5haS52MS5DaGFuZ2VFbmdpbmVTZXR0aW5nc0gAEjMKDXJlcXVlc3RfcmVwbHkYCiABKAsyGi5wYXJsZXkuYWkudjEuUmVxdWVzdFJlcGx5SAASKwoJZW5kX2lucHV0GAsgASgLMhYucGFybGV5LmFpLnYxLkVuZElucHV0SABCEAoHbWVzc2FnZRIFukgCCAEiQQoLQ29udGV4dFR1cm4SGQoHbGVhcm5lchgBIAEoCUIIukgFcgMYwD4SFwoFdHV0b3IYAiABKAlCCLpIBXIDGIB9IuIECgtTdGFydEVuZ2luZRIhCg9jb252ZXJzYXRpb25faWQYASABKAlCCLpIBXIDsAEBEhcKBmVuZ2luZRgCIAEoCUIHukgEcgIYZBIWCgV2b2ljZRgDIAEoCUIHukgEcgIYZBIyCgxpbnB1dF9mb3JtYXQYBCABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXQSMAoHcHJvZmlsZRgFIAEoCzIfLnBhcmxleS50eXBlcy52MS5MZWFybmVyUHJvZmlsZRIrCghzY2VuYXJpbxgGIAEoCzIZLnBhcmxleS50eXBlcy52MS5TY2VuYXJpbxI1CgdoaXN0b3J5GAcgAygLMhkucGFybGV5LmFpLnYxLkNvbnRleHRUdXJuQgm6SAaSAQMQyAESQQoScmVjZW50X2NvcnJlY3Rpb25zGAggAygLMhsucGFybGV5LnR5cGVzLnYxLkNvcnJlY3Rpb25CCLpIBZIBAhAUEjsKC3R1cm5fdGFraW5nGAkgASgLMiYucGFybGV5LnR5cGVzLnYxLlR1cm5UYWtpbmdQcmVmZXJlbmNlcxIpCgtzcGVlY2hfcmF0ZRgKIAEoAkIPukgMCgodAAAAQC0AAAA/SACIAQESFwoPbGFzdF9nZW5lcmF0aW9uGAsgASgEEhoKCW5leHRfdHVybhgMIAEoDUIHukgEKgIoARIUCgxmaXJzdF9zYW1wbGUYDSABKAQSFQoNY2FwdGlvbnNfb25seRgOIAEoCBIYCgd1c2VyX2lkGA8gASgJQge6SARyAhgkQg4KDF9zcGVlY2hfcmF0ZSInCgtFbmdpbmVBdWRpbxIYCgNwY20YASABKAxCC7pICHoGEAIYgJYBIiYKCkVuZ2luZVRleHQSGAoEdGV4dBgBIAEoCUIKukgHcgUQARjQDyIOCgxFbmRVdHRlcmFuY2UiVAoOSW50ZXJydXB0UmVwbHkSEgoKZ2VuZXJhdGlvbhgBIAEoBBIcCgpoZWFyZF90ZXh0GAIgASgJQgi6SAVyAxiAfRIQCghoZWFyZF9tcxgDIAEoDSIgCgpSZXBseUhlYXJkEhIKCmdlbmVyYXRpb24YASABKAQiOgoIU2V0Rmxvb3ISLgoFZmxvb3IYASABKA4yEy5wYXJsZXkuYWkudjEuRmxvb3JCCrpIB4IBBBABIAAiIAoQUmVzb2x2ZVV0dGVyYW5jZRIMCgR0YWtlGAEgASgIIuMBChRDaGFuZ2VFbmdpbmVTZXR0aW5ncxI7Cgt0dXJuX3Rha2luZxgBIAEoCzImLnBhcmxleS50eXBlcy52MS5UdXJuVGFraW5nUHJlZmVyZW5jZXMSKQoLc3BlZWNoX3JhdGUYAiABKAJCD7pIDAoKHQAAAEAtAAAAP0gAiAEBEhsKBXZvaWNlGAMgASgJQge6SARyAhhkSAGIAQESGgoNY2FwdGlvbnNfb25seRgEIAEoCEgCiAEBQg4KDF9zcGVlY2hfcmF0ZUIICgZfdm9pY2VCEAoOX2NhcHRpb25zX29ubHkiRwoMUmVxdWVzdFJlcGx5EjcKB3B1cnBvc2UYASABKA4yGi5wYXJsZXkuYWkudjEuUmVwbHlQdXJwb3NlQgq6SAeCAQQQASAAIgoKCEVuZElucHV0IpYFChBDb252ZXJzZVJlc3BvbnNlEgwKBHR1cm4YASABKA0SEgoKZ2VuZXJhdGlvbhgCIAEoBBIqCgVyZWFkeRgDIAEoCzIZLnBhcmxleS5haS52MS5FbmdpbmVSZWFkeUgAEjsKDnNwZWVjaF9zdGFydGVkGAQgASgLMiEucGFybGV5LmFpLnYxLkVuZ2luZVNwZWVjaFN0YXJ0ZWRIABI3CgxzcGVlY2hfZW5kZWQYBSABKAsyHy5wYXJsZXkuYWkudjEuRW5naW5lU3BlZWNoRW5kZWRIABI0Cgp0cmFuc2NyaXB0GAYgASgLMh4ucGFybGV5LmFpLnYxLkVuZ2luZVRyYW5zY3JpcHRIABI1Cg50dXJuX2NvbW1pdHRlZBgHIAEoCzIbLnBhcmxleS5haS52MS5UdXJuQ29tbWl0dGVkSAASMwoKcmVwbHlfdGV4dBgIIAEoCzIdLnBhcmxleS5haS52MS5FbmdpbmVSZXBseVRleHRIABI1CgtyZXBseV9hdWRpbxgJIAEoCzIeLnBhcmxleS5haS52MS5FbmdpbmVSZXBseUF1ZGlvSAASNQoLcmVwbHlfZW5kZWQYCiABKAsyHi5wYXJsZXkuYWkudjEuRW5naW5lUmVwbHlFbmRlZEgAEiwKBm5vdGljZRgLIAEoCzIaLnBhcmxleS5haS52MS5FbmdpbmVOb3RpY2VIABIxCgxsb25nX3NpbGVuY2UYDCABKAsyGS5wYXJsZXkuYWkudjEuTG9uZ1NpbGVuY2VIABI7ChF1dHRlcmFuY2VfZHJvcHBlZBgNIAEoCzIeLnBhcmxleS5haS52MS5VdHRlcmFuY2VEcm9wcGVkSABCEAoHbWVzc2FnZRIFukgCCAEihwEKEkVuZ2luZUNhcGFiaWxpdGllcxIbChNwYXJ0aWFsX3RyYW5zY3JpcHRzGAEgASgIEhIKCndvcmRfdGltZXMYAiABKAgSEwoLc3BlY3VsYXRpb24YAyABKAgSGAoQc3BlZWNoX3RvX3NwZWVjaBgEIAEoCBIRCglsYW5ndWFnZXMYBSADKAkimQEKC0VuZ2luZVJlYWR5Eg4KBmVuZ2luZRgBIAEoCRINCgV2b2ljZRgCIAEoCRIzCg1vdXRwdXRfZm9ybWF0GAMgASgLMhwucGFybGV5LnR5cGVzLnYxLkF1ZGlvRm9ybWF0EjYKDGNhcGFiaWxpdGllcxgEIAEoCzIgLnBhcmxleS5haS52MS5FbmdpbmVDYXBhYmlsaXRpZXMiJAoTRW5naW5lU3BlZWNoU3RhcnRlZBINCgVhdF9tcxgBIAEoBCIiChFFbmdpbmVTcGVlY2hFbmRlZBINCgVhdF9tcxgBIAEoBCJ0ChBFbmdpbmVUcmFuc2NyaXB0Ei8KCnRyYW5zY3JpcHQYASABKAsyGy5wYXJsZXkudHlwZXMudjEuVHJhbnNjcmlwdBINCgVmaW5hbBgCIAEoCBIQCghzdGFydF9tcxgDIAEoBBIOCgZlbmRfbXMYBCABKAQirgEKDVR1cm5Db21taXR0ZWQSMAoGc291cmNlGAEgASgOMiAucGFybGV5LnR5cGVzLnYxLlV0dGVyYW5jZVNvdXJjZRIvCgp0cmFuc2NyaXB0GAIgASgLMhsucGFybGV5LnR5cGVzLnYxLlRyYW5zY3JpcHQSEAoIc3RhcnRfbXMYAyABKAQSDgoGZW5kX21zGAQgASgEEhgKEHR5cGljYWxfcGF1c2VfbXMYBSABKA0iXgoPRW5naW5lUmVwbHlUZXh0EgwKBHRleHQYASABKAkSFwoPYXVkaW9fb2Zmc2V0X21zGAIgASgNEiQKBXdvcmRzGAMgAygLMhUucGFybGV5LnR5cGVzLnYxLldvcmQiWgoQRW5naW5lUmVwbHlBdWRpbxILCgNwY20YASABKAwSEQoJb2Zmc2V0X21zGAIgASgNEiYKBnN0YWdlcxgDIAMoCzIWLnBhcmxleS50eXBlcy52MS5TdGFnZSKHAQoQRW5naW5lUmVwbHlFbmRlZBIvCgZyZWFzb24YASABKA4yHy5wYXJsZXkudHlwZXMudjEuUmVwbHlFbmRSZWFzb24SDAoEdGV4dBgCIAEoCRIQCghhdWRpb19tcxgDIAEoDRIiCgV1c2FnZRgEIAEoCzITLnBhcmxleS5haS52MS5Vc2FnZSKrAQoFVXNhZ2USFQoNcHJvbXB0X3Rva2VucxgBIAEoDRIVCg1jYWNoZWRfdG9rZW5zGAIgASgNEhUKDW91dHB1dF90b2tlbnMYAyABKA0SEgoKY2hhcmFjdGVycxgEIAEoDRITCgthdWRpb19pbl9tcxgFIAEoBBIUCgxzcGVjdWxhdGlvbnMYBiABKA0SHgoWc3BlY3VsYXRpb25zX2Rpc2NhcmRlZBgHIAEoDSIyCgxFbmdpbmVOb3RpY2USIgoGc3RhdHVzGAEgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXMiIQoLTG9uZ1NpbGVuY2USEgoKc2lsZW5jZV9tcxgBIAEoDSIiChBVdHRlcmFuY2VEcm9wcGVkEg4KBnJlYXNvbhgBIAEoCSJzChFUcmFuc2NyaWJlUmVxdWVzdBIwCgZjb25maWcYASABKAsyHi5wYXJsZXkuYWkudjEuVHJhbnNjcmliZUNvbmZpZ0gAEhoKA3BjbRgCIAEoDEILukgIegYQAhiAgARIAEIQCgdtZXNzYWdlEgW6SAIIASKUAQoQVHJhbnNjcmliZUNvbmZpZxIsCgZmb3JtYXQYASABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXQSGwoKcmVjb2duaXplchgCIAEoCUIHukgEcgIYZBIjCgp2b2NhYnVsYXJ5GAMgAygJQg+6SAySAQkQyAEiBHICGDwSEAoIcGFydGlhbHMYBCABKAgiZgoSVHJhbnNjcmliZVJlc3BvbnNlEi8KCnRyYW5zY3JpcHQYASABKAsyGy5wYXJsZXkudHlwZXMudjEuVHJhbnNjcmlwdBINCgVmaW5hbBgCIAEoCBIQCghhdWRpb19tcxgDIAEoBCJVCgtDaGF0TWVzc2FnZRIsCgRyb2xlGAEgASgOMhIucGFybGV5LmFpLnYxLlJvbGVCCrpIB4IBBBABIAASGAoEdGV4dBgCIAEoCUIKukgHcgUQARiAfSK8AQoPR2VuZXJhdGVSZXF1ZXN0EjgKCG1lc3NhZ2VzGAEgAygLMhkucGFybGV5LmFpLnYxLkNoYXRNZXNzYWdlQgu6SAiSAQUIARDIARIWCgVtb2RlbBgCIAEoCUIHukgEcgIYZBIcCgptYXhfdG9rZW5zGAMgASgNQgi6SAUqAxiACBIpCgt0ZW1wZXJhdHVyZRgEIAEoAkIPukgMCgodAAAAQC0AAAAASACIAQFCDgoMX3RlbXBlcmF0dXJlIlMKEEdlbmVyYXRlUmVzcG9uc2USDAoEdGV4dBgBIAEoCRIiCgV1c2FnZRgCIAEoCzITLnBhcmxleS5haS52MS5Vc2FnZRINCgVmaW5hbBgDIAEoCCKAAQoRU3ludGhlc2l6ZVJlcXVlc3QSGAoEdGV4dBgBIAEoCUIKukgHcgUQARigHxIWCgV2b2ljZRgCIAEoCUIHukgEcgIYZBIpCgtzcGVlY2hfcmF0ZRgDIAEoAkIPukgMCgodAAAAQC0AAAA/SACIAQFCDgoMX3NwZWVjaF9yYXRlIogBChJTeW50aGVzaXplUmVzcG9uc2USLAoGZm9ybWF0GAEgASgLMhwucGFybGV5LnR5cGVzLnYxLkF1ZGlvRm9ybWF0EgsKA3BjbRgCIAEoDBIRCglvZmZzZXRfbXMYAyABKA0SJAoFd29yZHMYBCADKAsyFS5wYXJsZXkudHlwZXMudjEuV29yZCJrCg1Bc3Nlc3NSZXF1ZXN0EiwKBmNvbmZpZxgBIAEoCzIaLnBhcmxleS5haS52MS5Bc3Nlc3NDb25maWdIABIaCgNwY20YAiABKAxCC7pICHoGEAIYgIAESABCEAoHbWVzc2FnZRIFukgCCAEi1QEKDEFzc2Vzc0NvbmZpZxIvCgp0cmFuc2NyaXB0GAEgASgLMhsucGFybGV5LnR5cGVzLnYxLlRyYW5zY3JpcHQSLAoGZm9ybWF0GAIgASgLMhwucGFybGV5LnR5cGVzLnYxLkF1ZGlvRm9ybWF0EjAKB3Byb2ZpbGUYAyABKAsyHy5wYXJsZXkudHlwZXMudjEuTGVhcm5lclByb2ZpbGUSGwoJcmVmZXJlbmNlGAQgASgJQgi6SAVyAxjQDxIXCgZlbmdpbmUYBSABKAlCB7pIBHICGGQiPQoOQXNzZXNzUmVzcG9uc2USKwoIZmVlZGJhY2sYASABKAsyGS5wYXJsZXkudHlwZXMudjEuRmVlZGJhY2siFAoSTGlzdEVuZ2luZXNSZXF1ZXN0IuYCCgpFbmdpbmVJbmZvEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSEQoJYXZhaWxhYmxlGAMgASgIEhoKEnVuYXZhaWxhYmxlX3JlYXNvbhgEIAEoCRIPCgdkZWZhdWx0GAUgASgIEhIKCnJlY29nbml6ZXIYBiABKAkSFgoObGFuZ3VhZ2VfbW9kZWwYByABKAkSEwoLc3ludGhlc2l6ZXIYCCABKAkSNgoMY2FwYWJpbGl0aWVzGAkgASgLMiAucGFybGV5LmFpLnYxLkVuZ2luZUNhcGFiaWxpdGllcxIVCg1kZWZhdWx0X3ZvaWNlGAogASgJEhAKCGNhcGFjaXR5GAsgASgNEhAKCHNlc3Npb25zGAwgASgNEhcKD3NlZW5fbGF0ZW5jeV9tcxgNIAEoDRIoCgVwcmljZRgOIAEoCzIZLnBhcmxleS5haS52MS5FbmdpbmVQcmljZSJVCgtFbmdpbmVQcmljZRISCgphdWRpb19ob3VyGAEgASgBEhYKDm1pbGxpb25fdG9rZW5zGAIgASgBEhoKEm1pbGxpb25fY2hhcmFjdGVycxgDIAEoASJAChNMaXN0RW5naW5lc1Jlc3BvbnNlEikKB2VuZ2luZXMYASADKAsyGC5wYXJsZXkuYWkudjEuRW5naW5lSW5mbyIsChFMaXN0Vm9pY2VzUmVxdWVzdBIXCgZlbmdpbmUYASABKAlCB7pIBHICGGQiiwEKBVZvaWNlEgwKBG5hbWUYASABKAkSFAoMZGlzcGxheV9uYW1lGAIgASgJEhAKCGxhbmd1YWdlGAMgASgJEg4KBmdlbmRlchgEIAEoCRITCgtzeW50aGVzaXplchgFIAEoCRIWCg5zYW1wbGVfcmF0ZV9oehgGIAEoDRIPCgdlbmdpbmVzGAcgAygJIjkKEkxpc3RWb2ljZXNSZXNwb25zZRIjCgZ2b2ljZXMYASADKAsyEy5wYXJsZXkuYWkudjEuVm9pY2UqQgoFRmxvb3ISFQoRRkxPT1JfVU5TUEVDSUZJRUQQABIRCg1GTE9PUl9MRUFSTkVSEAESDwoLRkxPT1JfVFVUT1IQAipgCgxSZXBseVB1cnBvc2USHQoZUkVQTFlfUFVSUE9TRV9VTlNQRUNJRklFRBAAEhkKFVJFUExZX1BVUlBPU0VfT1BFTklORxABEhYKElJFUExZX1BVUlBPU0VfSElOVBACKk8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfU1lTVEVNEAESEAoMUk9MRV9MRUFSTkVSEAISDgoKUk9MRV9UVVRPUhADMrsECglBaVNlcnZpY2USTQoIQ29udmVyc2USHS5wYXJsZXkuYWkudjEuQ29udmVyc2VSZXF1ZXN0Gh4ucGFybGV5LmFpLnYxLkNvbnZlcnNlUmVzcG9uc2UoATABElMKClRyYW5zY3JpYmUSHy5wYXJsZXkuYWkudjEuVHJhbnNjcmliZVJlcXVlc3QaIC5wYXJsZXkuYWkudjEuVHJhbnNjcmliZVJlc3BvbnNlKAEwARJLCghHZW5lcmF0ZRIdLnBhcmxleS5haS52MS5HZW5lcmF0ZVJlcXVlc3QaHi5wYXJsZXkuYWkudjEuR2VuZXJhdGVSZXNwb25zZTABElEKClN5bnRoZXNpemUSHy5wYXJsZXkuYWkudjEuU3ludGhlc2l6ZVJlcXVlc3QaIC5wYXJsZXkuYWkudjEuU3ludGhlc2l6ZVJlc3BvbnNlMAESRQoGQXNzZXNzEhsucGFybGV5LmFpLnYxLkFzc2Vzc1JlcXVlc3QaHC5wYXJsZXkuYWkudjEuQXNzZXNzUmVzcG9uc2UoARJSCgtMaXN0RW5naW5lcxIgLnBhcmxleS5haS52MS5MaXN0RW5naW5lc1JlcXVlc3QaIS5wYXJsZXkuYWkudjEuTGlzdEVuZ2luZXNSZXNwb25zZRJPCgpMaXN0Vm9pY2VzEh8ucGFybGV5LmFpLnYxLkxpc3RWb2ljZXNSZXF1ZXN0GiAucGFybGV5LmFpLnYxLkxpc3RWb2ljZXNSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_google_rpc_status, file_parley_types_v1_audio, file_parley_types_v1_feedback, file_parley_types_v1_learner, file_parley_types_v1_scenario, file_parley_types_v1_speech, file_parley_types_v1_turn]);
+  fileDesc("ChVwYXJsZXkvYWkvdjEvYWkucHJvdG8SDHBhcmxleS5haS52MSKvBAoPQ29udmVyc2VSZXF1ZXN0EioKBXN0YXJ0GAEgASgLMhkucGFybGV5LmFpLnYxLlN0YXJ0RW5naW5lSAASKgoFYXVkaW8YAiABKAsyGS5wYXJsZXkuYWkudjEuRW5naW5lQXVkaW9IABIoCgR0ZXh0GAMgASgLMhgucGFybGV5LmFpLnYxLkVuZ2luZVRleHRIABIuCghlbmRfdHVybhgEIAEoCzIaLnBhcmxleS5haS52MS5FbmRVdHRlcmFuY2VIABIxCglpbnRlcnJ1cHQYBSABKAsyHC5wYXJsZXkuYWkudjEuSW50ZXJydXB0UmVwbHlIABIvCgtyZXBseV9oZWFyZBgGIAEoCzIYLnBhcmxleS5haS52MS5SZXBseUhlYXJkSAASJwoFZmxvb3IYByABKAsyFi5wYXJsZXkuYWkudjEuU2V0Rmxvb3JIABIxCgdyZXNvbHZlGAggASgLMh4ucGFybGV5LmFpLnYxLlJlc29sdmVVdHRlcmFuY2VIABI2CghzZXR0aW5ncxgJIAEoCzIiLnBhcmxleS5haS52MS5DaGFuZ2VFbmdpbmVTZXR0aW5nc0gAEjMKDXJlcXVlc3RfcmVwbHkYCiABKAsyGi5wYXJsZXkuYWkudjEuUmVxdWVzdFJlcGx5SAASKwoJZW5kX2lucHV0GAsgASgLMhYucGFybGV5LmFpLnYxLkVuZElucHV0SABCEAoHbWVzc2FnZRIFukgCCAEiQQoLQ29udGV4dFR1cm4SGQoHbGVhcm5lchgBIAEoCUIIukgFcgMYwD4SFwoFdHV0b3IYAiABKAlCCLpIBXIDGIB9IuIECgtTdGFydEVuZ2luZRIhCg9jb252ZXJzYXRpb25faWQYASABKAlCCLpIBXIDsAEBEhcKBmVuZ2luZRgCIAEoCUIHukgEcgIYZBIWCgV2b2ljZRgDIAEoCUIHukgEcgIYZBIyCgxpbnB1dF9mb3JtYXQYBCABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXQSMAoHcHJvZmlsZRgFIAEoCzIfLnBhcmxleS50eXBlcy52MS5MZWFybmVyUHJvZmlsZRIrCghzY2VuYXJpbxgGIAEoCzIZLnBhcmxleS50eXBlcy52MS5TY2VuYXJpbxI1CgdoaXN0b3J5GAcgAygLMhkucGFybGV5LmFpLnYxLkNvbnRleHRUdXJuQgm6SAaSAQMQyAESQQoScmVjZW50X2NvcnJlY3Rpb25zGAggAygLMhsucGFybGV5LnR5cGVzLnYxLkNvcnJlY3Rpb25CCLpIBZIBAhAUEjsKC3R1cm5fdGFraW5nGAkgASgLMiYucGFybGV5LnR5cGVzLnYxLlR1cm5UYWtpbmdQcmVmZXJlbmNlcxIpCgtzcGVlY2hfcmF0ZRgKIAEoAkIPukgMCgodAAAAQC0AAAA/SACIAQESFwoPbGFzdF9nZW5lcmF0aW9uGAsgASgEEhoKCW5leHRfdHVybhgMIAEoDUIHukgEKgIoARIUCgxmaXJzdF9zYW1wbGUYDSABKAQSFQoNY2FwdGlvbnNfb25seRgOIAEoCBIYCgd1c2VyX2lkGA8gASgJQge6SARyAhgkQg4KDF9zcGVlY2hfcmF0ZSInCgtFbmdpbmVBdWRpbxIYCgNwY20YASABKAxCC7pICHoGEAIYgJYBIiYKCkVuZ2luZVRleHQSGAoEdGV4dBgBIAEoCUIKukgHcgUQARjQDyIOCgxFbmRVdHRlcmFuY2UiVAoOSW50ZXJydXB0UmVwbHkSEgoKZ2VuZXJhdGlvbhgBIAEoBBIcCgpoZWFyZF90ZXh0GAIgASgJQgi6SAVyAxiAfRIQCghoZWFyZF9tcxgDIAEoDSIgCgpSZXBseUhlYXJkEhIKCmdlbmVyYXRpb24YASABKAQiOgoIU2V0Rmxvb3ISLgoFZmxvb3IYASABKA4yEy5wYXJsZXkuYWkudjEuRmxvb3JCCrpIB4IBBBABIAAiIAoQUmVzb2x2ZVV0dGVyYW5jZRIMCgR0YWtlGAEgASgIIuMBChRDaGFuZ2VFbmdpbmVTZXR0aW5ncxI7Cgt0dXJuX3Rha2luZxgBIAEoCzImLnBhcmxleS50eXBlcy52MS5UdXJuVGFraW5nUHJlZmVyZW5jZXMSKQoLc3BlZWNoX3JhdGUYAiABKAJCD7pIDAoKHQAAAEAtAAAAP0gAiAEBEhsKBXZvaWNlGAMgASgJQge6SARyAhhkSAGIAQESGgoNY2FwdGlvbnNfb25seRgEIAEoCEgCiAEBQg4KDF9zcGVlY2hfcmF0ZUIICgZfdm9pY2VCEAoOX2NhcHRpb25zX29ubHkiRwoMUmVxdWVzdFJlcGx5EjcKB3B1cnBvc2UYASABKA4yGi5wYXJsZXkuYWkudjEuUmVwbHlQdXJwb3NlQgq6SAeCAQQQASAAIgoKCEVuZElucHV0ItUFChBDb252ZXJzZVJlc3BvbnNlEgwKBHR1cm4YASABKA0SEgoKZ2VuZXJhdGlvbhgCIAEoBBIqCgVyZWFkeRgDIAEoCzIZLnBhcmxleS5haS52MS5FbmdpbmVSZWFkeUgAEjsKDnNwZWVjaF9zdGFydGVkGAQgASgLMiEucGFybGV5LmFpLnYxLkVuZ2luZVNwZWVjaFN0YXJ0ZWRIABI3CgxzcGVlY2hfZW5kZWQYBSABKAsyHy5wYXJsZXkuYWkudjEuRW5naW5lU3BlZWNoRW5kZWRIABI0Cgp0cmFuc2NyaXB0GAYgASgLMh4ucGFybGV5LmFpLnYxLkVuZ2luZVRyYW5zY3JpcHRIABI1Cg50dXJuX2NvbW1pdHRlZBgHIAEoCzIbLnBhcmxleS5haS52MS5UdXJuQ29tbWl0dGVkSAASMwoKcmVwbHlfdGV4dBgIIAEoCzIdLnBhcmxleS5haS52MS5FbmdpbmVSZXBseVRleHRIABI1CgtyZXBseV9hdWRpbxgJIAEoCzIeLnBhcmxleS5haS52MS5FbmdpbmVSZXBseUF1ZGlvSAASNQoLcmVwbHlfZW5kZWQYCiABKAsyHi5wYXJsZXkuYWkudjEuRW5naW5lUmVwbHlFbmRlZEgAEiwKBm5vdGljZRgLIAEoCzIaLnBhcmxleS5haS52MS5FbmdpbmVOb3RpY2VIABIxCgxsb25nX3NpbGVuY2UYDCABKAsyGS5wYXJsZXkuYWkudjEuTG9uZ1NpbGVuY2VIABI7ChF1dHRlcmFuY2VfZHJvcHBlZBgNIAEoCzIeLnBhcmxleS5haS52MS5VdHRlcmFuY2VEcm9wcGVkSAASPQoSdHJhbnNjcmlwdF9yZXZpc2VkGA4gASgLMh8ucGFybGV5LmFpLnYxLlRyYW5zY3JpcHRSZXZpc2VkSABCEAoHbWVzc2FnZRIFukgCCAEihwEKEkVuZ2luZUNhcGFiaWxpdGllcxIbChNwYXJ0aWFsX3RyYW5zY3JpcHRzGAEgASgIEhIKCndvcmRfdGltZXMYAiABKAgSEwoLc3BlY3VsYXRpb24YAyABKAgSGAoQc3BlZWNoX3RvX3NwZWVjaBgEIAEoCBIRCglsYW5ndWFnZXMYBSADKAkimQEKC0VuZ2luZVJlYWR5Eg4KBmVuZ2luZRgBIAEoCRINCgV2b2ljZRgCIAEoCRIzCg1vdXRwdXRfZm9ybWF0GAMgASgLMhwucGFybGV5LnR5cGVzLnYxLkF1ZGlvRm9ybWF0EjYKDGNhcGFiaWxpdGllcxgEIAEoCzIgLnBhcmxleS5haS52MS5FbmdpbmVDYXBhYmlsaXRpZXMiJAoTRW5naW5lU3BlZWNoU3RhcnRlZBINCgVhdF9tcxgBIAEoBCIiChFFbmdpbmVTcGVlY2hFbmRlZBINCgVhdF9tcxgBIAEoBCJ0ChBFbmdpbmVUcmFuc2NyaXB0Ei8KCnRyYW5zY3JpcHQYASABKAsyGy5wYXJsZXkudHlwZXMudjEuVHJhbnNjcmlwdBINCgVmaW5hbBgCIAEoCBIQCghzdGFydF9tcxgDIAEoBBIOCgZlbmRfbXMYBCABKAQixwEKDVR1cm5Db21taXR0ZWQSMAoGc291cmNlGAEgASgOMiAucGFybGV5LnR5cGVzLnYxLlV0dGVyYW5jZVNvdXJjZRIvCgp0cmFuc2NyaXB0GAIgASgLMhsucGFybGV5LnR5cGVzLnYxLlRyYW5zY3JpcHQSEAoIc3RhcnRfbXMYAyABKAQSDgoGZW5kX21zGAQgASgEEhgKEHR5cGljYWxfcGF1c2VfbXMYBSABKA0SFwoPd2lsbF9iZV9yZXZpc2VkGAYgASgIIkQKEVRyYW5zY3JpcHRSZXZpc2VkEi8KCnRyYW5zY3JpcHQYASABKAsyGy5wYXJsZXkudHlwZXMudjEuVHJhbnNjcmlwdCJeCg9FbmdpbmVSZXBseVRleHQSDAoEdGV4dBgBIAEoCRIXCg9hdWRpb19vZmZzZXRfbXMYAiABKA0SJAoFd29yZHMYAyADKAsyFS5wYXJsZXkudHlwZXMudjEuV29yZCJaChBFbmdpbmVSZXBseUF1ZGlvEgsKA3BjbRgBIAEoDBIRCglvZmZzZXRfbXMYAiABKA0SJgoGc3RhZ2VzGAMgAygLMhYucGFybGV5LnR5cGVzLnYxLlN0YWdlIocBChBFbmdpbmVSZXBseUVuZGVkEi8KBnJlYXNvbhgBIAEoDjIfLnBhcmxleS50eXBlcy52MS5SZXBseUVuZFJlYXNvbhIMCgR0ZXh0GAIgASgJEhAKCGF1ZGlvX21zGAMgASgNEiIKBXVzYWdlGAQgASgLMhMucGFybGV5LmFpLnYxLlVzYWdlIqsBCgVVc2FnZRIVCg1wcm9tcHRfdG9rZW5zGAEgASgNEhUKDWNhY2hlZF90b2tlbnMYAiABKA0SFQoNb3V0cHV0X3Rva2VucxgDIAEoDRISCgpjaGFyYWN0ZXJzGAQgASgNEhMKC2F1ZGlvX2luX21zGAUgASgEEhQKDHNwZWN1bGF0aW9ucxgGIAEoDRIeChZzcGVjdWxhdGlvbnNfZGlzY2FyZGVkGAcgASgNIjIKDEVuZ2luZU5vdGljZRIiCgZzdGF0dXMYASABKAsyEi5nb29nbGUucnBjLlN0YXR1cyIhCgtMb25nU2lsZW5jZRISCgpzaWxlbmNlX21zGAEgASgNIiIKEFV0dGVyYW5jZURyb3BwZWQSDgoGcmVhc29uGAEgASgJInMKEVRyYW5zY3JpYmVSZXF1ZXN0EjAKBmNvbmZpZxgBIAEoCzIeLnBhcmxleS5haS52MS5UcmFuc2NyaWJlQ29uZmlnSAASGgoDcGNtGAIgASgMQgu6SAh6BhACGICABEgAQhAKB21lc3NhZ2USBbpIAggBIpQBChBUcmFuc2NyaWJlQ29uZmlnEiwKBmZvcm1hdBgBIAEoCzIcLnBhcmxleS50eXBlcy52MS5BdWRpb0Zvcm1hdBIbCgpyZWNvZ25pemVyGAIgASgJQge6SARyAhhkEiMKCnZvY2FidWxhcnkYAyADKAlCD7pIDJIBCRDIASIEcgIYPBIQCghwYXJ0aWFscxgEIAEoCCJmChJUcmFuc2NyaWJlUmVzcG9uc2USLwoKdHJhbnNjcmlwdBgBIAEoCzIbLnBhcmxleS50eXBlcy52MS5UcmFuc2NyaXB0Eg0KBWZpbmFsGAIgASgIEhAKCGF1ZGlvX21zGAMgASgEIlUKC0NoYXRNZXNzYWdlEiwKBHJvbGUYASABKA4yEi5wYXJsZXkuYWkudjEuUm9sZUIKukgHggEEEAEgABIYCgR0ZXh0GAIgASgJQgq6SAdyBRABGIB9IrwBCg9HZW5lcmF0ZVJlcXVlc3QSOAoIbWVzc2FnZXMYASADKAsyGS5wYXJsZXkuYWkudjEuQ2hhdE1lc3NhZ2VCC7pICJIBBQgBEMgBEhYKBW1vZGVsGAIgASgJQge6SARyAhhkEhwKCm1heF90b2tlbnMYAyABKA1CCLpIBSoDGIAIEikKC3RlbXBlcmF0dXJlGAQgASgCQg+6SAwKCh0AAABALQAAAABIAIgBAUIOCgxfdGVtcGVyYXR1cmUiUwoQR2VuZXJhdGVSZXNwb25zZRIMCgR0ZXh0GAEgASgJEiIKBXVzYWdlGAIgASgLMhMucGFybGV5LmFpLnYxLlVzYWdlEg0KBWZpbmFsGAMgASgIIoABChFTeW50aGVzaXplUmVxdWVzdBIYCgR0ZXh0GAEgASgJQgq6SAdyBRABGKAfEhYKBXZvaWNlGAIgASgJQge6SARyAhhkEikKC3NwZWVjaF9yYXRlGAMgASgCQg+6SAwKCh0AAABALQAAAD9IAIgBAUIOCgxfc3BlZWNoX3JhdGUiiAEKElN5bnRoZXNpemVSZXNwb25zZRIsCgZmb3JtYXQYASABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXQSCwoDcGNtGAIgASgMEhEKCW9mZnNldF9tcxgDIAEoDRIkCgV3b3JkcxgEIAMoCzIVLnBhcmxleS50eXBlcy52MS5Xb3JkImsKDUFzc2Vzc1JlcXVlc3QSLAoGY29uZmlnGAEgASgLMhoucGFybGV5LmFpLnYxLkFzc2Vzc0NvbmZpZ0gAEhoKA3BjbRgCIAEoDEILukgIegYQAhiAgARIAEIQCgdtZXNzYWdlEgW6SAIIASLVAQoMQXNzZXNzQ29uZmlnEi8KCnRyYW5zY3JpcHQYASABKAsyGy5wYXJsZXkudHlwZXMudjEuVHJhbnNjcmlwdBIsCgZmb3JtYXQYAiABKAsyHC5wYXJsZXkudHlwZXMudjEuQXVkaW9Gb3JtYXQSMAoHcHJvZmlsZRgDIAEoCzIfLnBhcmxleS50eXBlcy52MS5MZWFybmVyUHJvZmlsZRIbCglyZWZlcmVuY2UYBCABKAlCCLpIBXIDGNAPEhcKBmVuZ2luZRgFIAEoCUIHukgEcgIYZCI9Cg5Bc3Nlc3NSZXNwb25zZRIrCghmZWVkYmFjaxgBIAEoCzIZLnBhcmxleS50eXBlcy52MS5GZWVkYmFjayIUChJMaXN0RW5naW5lc1JlcXVlc3Qi5gIKCkVuZ2luZUluZm8SDAoEbmFtZRgBIAEoCRITCgtkZXNjcmlwdGlvbhgCIAEoCRIRCglhdmFpbGFibGUYAyABKAgSGgoSdW5hdmFpbGFibGVfcmVhc29uGAQgASgJEg8KB2RlZmF1bHQYBSABKAgSEgoKcmVjb2duaXplchgGIAEoCRIWCg5sYW5ndWFnZV9tb2RlbBgHIAEoCRITCgtzeW50aGVzaXplchgIIAEoCRI2CgxjYXBhYmlsaXRpZXMYCSABKAsyIC5wYXJsZXkuYWkudjEuRW5naW5lQ2FwYWJpbGl0aWVzEhUKDWRlZmF1bHRfdm9pY2UYCiABKAkSEAoIY2FwYWNpdHkYCyABKA0SEAoIc2Vzc2lvbnMYDCABKA0SFwoPc2Vlbl9sYXRlbmN5X21zGA0gASgNEigKBXByaWNlGA4gASgLMhkucGFybGV5LmFpLnYxLkVuZ2luZVByaWNlIlUKC0VuZ2luZVByaWNlEhIKCmF1ZGlvX2hvdXIYASABKAESFgoObWlsbGlvbl90b2tlbnMYAiABKAESGgoSbWlsbGlvbl9jaGFyYWN0ZXJzGAMgASgBIkAKE0xpc3RFbmdpbmVzUmVzcG9uc2USKQoHZW5naW5lcxgBIAMoCzIYLnBhcmxleS5haS52MS5FbmdpbmVJbmZvIiwKEUxpc3RWb2ljZXNSZXF1ZXN0EhcKBmVuZ2luZRgBIAEoCUIHukgEcgIYZCKLAQoFVm9pY2USDAoEbmFtZRgBIAEoCRIUCgxkaXNwbGF5X25hbWUYAiABKAkSEAoIbGFuZ3VhZ2UYAyABKAkSDgoGZ2VuZGVyGAQgASgJEhMKC3N5bnRoZXNpemVyGAUgASgJEhYKDnNhbXBsZV9yYXRlX2h6GAYgASgNEg8KB2VuZ2luZXMYByADKAkiOQoSTGlzdFZvaWNlc1Jlc3BvbnNlEiMKBnZvaWNlcxgBIAMoCzITLnBhcmxleS5haS52MS5Wb2ljZSpCCgVGbG9vchIVChFGTE9PUl9VTlNQRUNJRklFRBAAEhEKDUZMT09SX0xFQVJORVIQARIPCgtGTE9PUl9UVVRPUhACKmAKDFJlcGx5UHVycG9zZRIdChlSRVBMWV9QVVJQT1NFX1VOU1BFQ0lGSUVEEAASGQoVUkVQTFlfUFVSUE9TRV9PUEVOSU5HEAESFgoSUkVQTFlfUFVSUE9TRV9ISU5UEAIqTwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDwoLUk9MRV9TWVNURU0QARIQCgxST0xFX0xFQVJORVIQAhIOCgpST0xFX1RVVE9SEAMyuwQKCUFpU2VydmljZRJNCghDb252ZXJzZRIdLnBhcmxleS5haS52MS5Db252ZXJzZVJlcXVlc3QaHi5wYXJsZXkuYWkudjEuQ29udmVyc2VSZXNwb25zZSgBMAESUwoKVHJhbnNjcmliZRIfLnBhcmxleS5haS52MS5UcmFuc2NyaWJlUmVxdWVzdBogLnBhcmxleS5haS52MS5UcmFuc2NyaWJlUmVzcG9uc2UoATABEksKCEdlbmVyYXRlEh0ucGFybGV5LmFpLnYxLkdlbmVyYXRlUmVxdWVzdBoeLnBhcmxleS5haS52MS5HZW5lcmF0ZVJlc3BvbnNlMAESUQoKU3ludGhlc2l6ZRIfLnBhcmxleS5haS52MS5TeW50aGVzaXplUmVxdWVzdBogLnBhcmxleS5haS52MS5TeW50aGVzaXplUmVzcG9uc2UwARJFCgZBc3Nlc3MSGy5wYXJsZXkuYWkudjEuQXNzZXNzUmVxdWVzdBocLnBhcmxleS5haS52MS5Bc3Nlc3NSZXNwb25zZSgBElIKC0xpc3RFbmdpbmVzEiAucGFybGV5LmFpLnYxLkxpc3RFbmdpbmVzUmVxdWVzdBohLnBhcmxleS5haS52MS5MaXN0RW5naW5lc1Jlc3BvbnNlEk8KCkxpc3RWb2ljZXMSHy5wYXJsZXkuYWkudjEuTGlzdFZvaWNlc1JlcXVlc3QaIC5wYXJsZXkuYWkudjEuTGlzdFZvaWNlc1Jlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_google_rpc_status, file_parley_types_v1_audio, file_parley_types_v1_feedback, file_parley_types_v1_learner, file_parley_types_v1_scenario, file_parley_types_v1_speech, file_parley_types_v1_turn]);
 
 /**
  * One message to a live engine.
@@ -630,6 +630,14 @@ export type ConverseResponse = Message<"parley.ai.v1.ConverseResponse"> & {
      */
     value: UtteranceDropped;
     case: "utteranceDropped";
+  } | {
+    /**
+     * The words of a turn, heard again with more care.
+     *
+     * @generated from field: parley.ai.v1.TranscriptRevised transcript_revised = 14;
+     */
+    value: TranscriptRevised;
+    case: "transcriptRevised";
   } | { case: undefined; value?: undefined };
 };
 
@@ -855,6 +863,14 @@ export type TurnCommitted = Message<"parley.ai.v1.TurnCommitted"> & {
    * @generated from field: uint32 typical_pause_ms = 5;
    */
   typicalPauseMs: number;
+
+  /**
+   * True: the utterance will be heard again once nobody waits for anything, and a
+   * `transcript_revised` follows unless there is no time for it.
+   *
+   * @generated from field: bool will_be_revised = 6;
+   */
+  willBeRevised: boolean;
 };
 
 /**
@@ -863,6 +879,29 @@ export type TurnCommitted = Message<"parley.ai.v1.TurnCommitted"> & {
  */
 export const TurnCommittedSchema: GenMessage<TurnCommitted> = /*@__PURE__*/
   messageDesc(file_parley_ai_v1_ai, 19);
+
+/**
+ * The utterance of a turn, heard again with more care than a learner who waits has time for. At most
+ * one a turn, once its reply is complete. The reply is to the words of `turn_committed`; these are
+ * what is kept, searched and corrected.
+ *
+ * @generated from message parley.ai.v1.TranscriptRevised
+ */
+export type TranscriptRevised = Message<"parley.ai.v1.TranscriptRevised"> & {
+  /**
+   * The words that take the place of the committed ones.
+   *
+   * @generated from field: parley.types.v1.Transcript transcript = 1;
+   */
+  transcript?: Transcript | undefined;
+};
+
+/**
+ * Describes the message parley.ai.v1.TranscriptRevised.
+ * Use `create(TranscriptRevisedSchema)` to create a new message.
+ */
+export const TranscriptRevisedSchema: GenMessage<TranscriptRevised> = /*@__PURE__*/
+  messageDesc(file_parley_ai_v1_ai, 20);
 
 /**
  * Words of the reply.
@@ -897,7 +936,7 @@ export type EngineReplyText = Message<"parley.ai.v1.EngineReplyText"> & {
  * Use `create(EngineReplyTextSchema)` to create a new message.
  */
 export const EngineReplyTextSchema: GenMessage<EngineReplyText> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 20);
+  messageDesc(file_parley_ai_v1_ai, 21);
 
 /**
  * Audio of the reply.
@@ -932,7 +971,7 @@ export type EngineReplyAudio = Message<"parley.ai.v1.EngineReplyAudio"> & {
  * Use `create(EngineReplyAudioSchema)` to create a new message.
  */
 export const EngineReplyAudioSchema: GenMessage<EngineReplyAudio> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 21);
+  messageDesc(file_parley_ai_v1_ai, 22);
 
 /**
  * The reply is complete.
@@ -974,7 +1013,7 @@ export type EngineReplyEnded = Message<"parley.ai.v1.EngineReplyEnded"> & {
  * Use `create(EngineReplyEndedSchema)` to create a new message.
  */
 export const EngineReplyEndedSchema: GenMessage<EngineReplyEnded> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 22);
+  messageDesc(file_parley_ai_v1_ai, 23);
 
 /**
  * What a reply took.
@@ -1037,7 +1076,7 @@ export type Usage = Message<"parley.ai.v1.Usage"> & {
  * Use `create(UsageSchema)` to create a new message.
  */
 export const UsageSchema: GenMessage<Usage> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 23);
+  messageDesc(file_parley_ai_v1_ai, 24);
 
 /**
  * A failure that does not end the session.
@@ -1058,7 +1097,7 @@ export type EngineNotice = Message<"parley.ai.v1.EngineNotice"> & {
  * Use `create(EngineNoticeSchema)` to create a new message.
  */
 export const EngineNoticeSchema: GenMessage<EngineNotice> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 24);
+  messageDesc(file_parley_ai_v1_ai, 25);
 
 /**
  * The learner has been silent for long.
@@ -1079,7 +1118,7 @@ export type LongSilence = Message<"parley.ai.v1.LongSilence"> & {
  * Use `create(LongSilenceSchema)` to create a new message.
  */
 export const LongSilenceSchema: GenMessage<LongSilence> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 25);
+  messageDesc(file_parley_ai_v1_ai, 26);
 
 /**
  * The utterance is forgotten.
@@ -1100,7 +1139,7 @@ export type UtteranceDropped = Message<"parley.ai.v1.UtteranceDropped"> & {
  * Use `create(UtteranceDroppedSchema)` to create a new message.
  */
 export const UtteranceDroppedSchema: GenMessage<UtteranceDropped> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 26);
+  messageDesc(file_parley_ai_v1_ai, 27);
 
 /**
  * A piece of a recording to recognise.
@@ -1137,7 +1176,7 @@ export type TranscribeRequest = Message<"parley.ai.v1.TranscribeRequest"> & {
  * Use `create(TranscribeRequestSchema)` to create a new message.
  */
 export const TranscribeRequestSchema: GenMessage<TranscribeRequest> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 27);
+  messageDesc(file_parley_ai_v1_ai, 28);
 
 /**
  * How to recognise.
@@ -1179,7 +1218,7 @@ export type TranscribeConfig = Message<"parley.ai.v1.TranscribeConfig"> & {
  * Use `create(TranscribeConfigSchema)` to create a new message.
  */
 export const TranscribeConfigSchema: GenMessage<TranscribeConfig> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 28);
+  messageDesc(file_parley_ai_v1_ai, 29);
 
 /**
  * What was recognised.
@@ -1214,7 +1253,7 @@ export type TranscribeResponse = Message<"parley.ai.v1.TranscribeResponse"> & {
  * Use `create(TranscribeResponseSchema)` to create a new message.
  */
 export const TranscribeResponseSchema: GenMessage<TranscribeResponse> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 29);
+  messageDesc(file_parley_ai_v1_ai, 30);
 
 /**
  * One message of a chat.
@@ -1242,7 +1281,7 @@ export type ChatMessage = Message<"parley.ai.v1.ChatMessage"> & {
  * Use `create(ChatMessageSchema)` to create a new message.
  */
 export const ChatMessageSchema: GenMessage<ChatMessage> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 30);
+  messageDesc(file_parley_ai_v1_ai, 31);
 
 /**
  * Asks a language model to go on.
@@ -1284,7 +1323,7 @@ export type GenerateRequest = Message<"parley.ai.v1.GenerateRequest"> & {
  * Use `create(GenerateRequestSchema)` to create a new message.
  */
 export const GenerateRequestSchema: GenMessage<GenerateRequest> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 31);
+  messageDesc(file_parley_ai_v1_ai, 32);
 
 /**
  * Text of a language model.
@@ -1319,7 +1358,7 @@ export type GenerateResponse = Message<"parley.ai.v1.GenerateResponse"> & {
  * Use `create(GenerateResponseSchema)` to create a new message.
  */
 export const GenerateResponseSchema: GenMessage<GenerateResponse> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 32);
+  messageDesc(file_parley_ai_v1_ai, 33);
 
 /**
  * Asks for speech.
@@ -1354,7 +1393,7 @@ export type SynthesizeRequest = Message<"parley.ai.v1.SynthesizeRequest"> & {
  * Use `create(SynthesizeRequestSchema)` to create a new message.
  */
 export const SynthesizeRequestSchema: GenMessage<SynthesizeRequest> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 33);
+  messageDesc(file_parley_ai_v1_ai, 34);
 
 /**
  * Speech.
@@ -1396,7 +1435,7 @@ export type SynthesizeResponse = Message<"parley.ai.v1.SynthesizeResponse"> & {
  * Use `create(SynthesizeResponseSchema)` to create a new message.
  */
 export const SynthesizeResponseSchema: GenMessage<SynthesizeResponse> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 34);
+  messageDesc(file_parley_ai_v1_ai, 35);
 
 /**
  * A piece of an utterance to assess.
@@ -1433,7 +1472,7 @@ export type AssessRequest = Message<"parley.ai.v1.AssessRequest"> & {
  * Use `create(AssessRequestSchema)` to create a new message.
  */
 export const AssessRequestSchema: GenMessage<AssessRequest> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 35);
+  messageDesc(file_parley_ai_v1_ai, 36);
 
 /**
  * What to assess.
@@ -1482,7 +1521,7 @@ export type AssessConfig = Message<"parley.ai.v1.AssessConfig"> & {
  * Use `create(AssessConfigSchema)` to create a new message.
  */
 export const AssessConfigSchema: GenMessage<AssessConfig> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 36);
+  messageDesc(file_parley_ai_v1_ai, 37);
 
 /**
  * What was found.
@@ -1503,7 +1542,7 @@ export type AssessResponse = Message<"parley.ai.v1.AssessResponse"> & {
  * Use `create(AssessResponseSchema)` to create a new message.
  */
 export const AssessResponseSchema: GenMessage<AssessResponse> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 37);
+  messageDesc(file_parley_ai_v1_ai, 38);
 
 /**
  * Asks for the engines.
@@ -1518,7 +1557,7 @@ export type ListEnginesRequest = Message<"parley.ai.v1.ListEnginesRequest"> & {
  * Use `create(ListEnginesRequestSchema)` to create a new message.
  */
 export const ListEnginesRequestSchema: GenMessage<ListEnginesRequest> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 38);
+  messageDesc(file_parley_ai_v1_ai, 39);
 
 /**
  * One engine.
@@ -1630,7 +1669,7 @@ export type EngineInfo = Message<"parley.ai.v1.EngineInfo"> & {
  * Use `create(EngineInfoSchema)` to create a new message.
  */
 export const EngineInfoSchema: GenMessage<EngineInfo> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 39);
+  messageDesc(file_parley_ai_v1_ai, 40);
 
 /**
  * What an engine's providers ask for, in US dollars, as its host wrote it down.
@@ -1665,7 +1704,7 @@ export type EnginePrice = Message<"parley.ai.v1.EnginePrice"> & {
  * Use `create(EnginePriceSchema)` to create a new message.
  */
 export const EnginePriceSchema: GenMessage<EnginePrice> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 40);
+  messageDesc(file_parley_ai_v1_ai, 41);
 
 /**
  * The engines.
@@ -1686,7 +1725,7 @@ export type ListEnginesResponse = Message<"parley.ai.v1.ListEnginesResponse"> & 
  * Use `create(ListEnginesResponseSchema)` to create a new message.
  */
 export const ListEnginesResponseSchema: GenMessage<ListEnginesResponse> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 41);
+  messageDesc(file_parley_ai_v1_ai, 42);
 
 /**
  * Asks for the voices.
@@ -1707,7 +1746,7 @@ export type ListVoicesRequest = Message<"parley.ai.v1.ListVoicesRequest"> & {
  * Use `create(ListVoicesRequestSchema)` to create a new message.
  */
 export const ListVoicesRequestSchema: GenMessage<ListVoicesRequest> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 42);
+  messageDesc(file_parley_ai_v1_ai, 43);
 
 /**
  * One voice.
@@ -1770,7 +1809,7 @@ export type Voice = Message<"parley.ai.v1.Voice"> & {
  * Use `create(VoiceSchema)` to create a new message.
  */
 export const VoiceSchema: GenMessage<Voice> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 43);
+  messageDesc(file_parley_ai_v1_ai, 44);
 
 /**
  * The voices.
@@ -1791,7 +1830,7 @@ export type ListVoicesResponse = Message<"parley.ai.v1.ListVoicesResponse"> & {
  * Use `create(ListVoicesResponseSchema)` to create a new message.
  */
 export const ListVoicesResponseSchema: GenMessage<ListVoicesResponse> = /*@__PURE__*/
-  messageDesc(file_parley_ai_v1_ai, 44);
+  messageDesc(file_parley_ai_v1_ai, 45);
 
 /**
  * Who may speak.

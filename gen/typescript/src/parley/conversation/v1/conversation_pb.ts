@@ -856,7 +856,8 @@ export type TranscriptUpdate = Message<"parley.conversation.v1.TranscriptUpdate"
   transcript?: Transcript | undefined;
 
   /**
-   * True: it will not change any more.
+   * True: all that was said. Once more, while the turn is under way, a final update may replace it:
+   * the same speech, heard again with more care. That is what is stored.
    *
    * @generated from field: bool final = 2;
    */

@@ -1,0 +1,172 @@
+"""The search index over real databases of each kind: in windows, by position, and no one else's."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.common.database import Database
+from services.common.errors import InvalidArgument
+from services.common.ids import new_id
+from services.history import page_tokens
+from services.history.adapters import search_index, search_segments
+from services.history.application import History
+from services.history.events import Envelope, TurnFinished
+from tests.unit.history.conftest import Copies, opened
+
+BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
+USER = new_id()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill many segments and windows with few texts."""
+    monkeypatch.setattr(search_segments, "TEXTS", 4)
+    monkeypatch.setattr(search_index, "RANKED_TOGETHER", 6)
+    monkeypatch.setattr(search_index, "_MOST_IN_WINDOW", 14)
+
+
+def turn(conversation_id: str, number: int, said: str, user_id: str = USER) -> TurnFinished:
+    at = BEGAN + timedelta(seconds=number)
+    return TurnFinished(
+        Envelope(new_id(), conversation_id, user_id, at, "turn"),
+        turn_id=new_id(),
+        number=number,
+        started_at=at,
+        learner_text=said,
+        tutor_text="",
+        words=len(said.split()),
+        speech_ms=1000,
+        silence_ms=None,
+        body=b"turn",
+    )
+
+
+async def found(history: History, query: str, size: int = 3, user_id: str = USER) -> list[int]:
+    """Return the numbers of all turns that are found, page by page."""
+    numbers: list[int] = []
+    token = ""
+    while True:
+        page = await history.search(user_id, query, size, token)
+        assert len(page.matches) == size or not page.next_page_token
+        numbers += [each.number for each in page.matches]
+        token = page.next_page_token
+        if not token:
+            return numbers
+
+
+async def segments(database: Database) -> list[Any]:
+    async with database.snapshot() as session:
+        rows = (await session.connection()).exec_driver_sql
+        wanted = "SELECT user_id, texts FROM search_segments ORDER BY segment_id"
+        return [tuple(each) for each in await rows(wanted)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 100])
+async def test_every_match_comes_once_over_the_pages_of_many_windows(
+    copies: Copies, size: int
+) -> None:
+    async with opened(copies) as (history, database):
+        conversation = new_id()
+        words = {number: "apple" if number % 3 else "pear" for number in range(1, 60)}
+        words[2] = words[50] = "apple apple plum"
+        for number, said in words.items():
+            await history.ingest([turn(conversation, number, said)])
+            # Others' texts lie between.
+            await history.ingest([turn(new_id(), number, "apple plum", new_id())])
+        assert [texts for user_id, texts in await segments(database) if user_id == USER] == (
+            [4] * 14 + [3]
+        )
+        for query in ("apple", "pear", "plum", '"apple plum"', "apple apple", '"plum apple"'):
+            expected = [
+                number
+                for number, said in words.items()
+                if (query.strip('"') in said if '"' in query else query.split()[0] in said)
+            ]
+            numbers = await found(history, query, size)
+            assert sorted(numbers) == expected, query
+        # Newest windows first.
+        pears = await found(history, "pear", size)
+        assert pears[:2] == [57, 54]
+
+
+async def test_the_better_match_comes_first_among_those_ranked_together(copies: Copies) -> None:
+    async with opened(copies) as (history, _):
+        conversation = new_id()
+        texts = ["plum plum plum", "plum and other words that are about something else", "pear"]
+        for number, said in enumerate(texts, 1):
+            await history.ingest([turn(conversation, number, said)])
+        assert await found(history, "plum") == [1, 2]
+
+
+async def test_what_is_said_between_two_pages_doubles_and_hides_nothing(copies: Copies) -> None:
+    async with opened(copies) as (history, _):
+        conversation = new_id()
+        for number in range(1, 31):
+            await history.ingest([turn(conversation, number, "apple")])
+        numbers: list[int] = []
+        token, later = "", 31
+        while True:
+            page = await history.search(USER, "apple", 4, token)
+            numbers += [each.number for each in page.matches]
+            token = page.next_page_token
+            if not token:
+                break
+            await history.ingest([turn(conversation, later, "apple")])
+            later += 1
+        old = [number for number in numbers if number <= 30]
+        assert sorted(old) == list(range(1, 31))
+        assert len(set(numbers)) == len(numbers)
+
+
+async def test_a_deleted_conversations_texts_leave_their_segments(copies: Copies) -> None:
+    async with opened(copies) as (history, database):
+        first, second = new_id(), new_id()
+        await history.ingest([turn(first, number, "apple") for number in range(1, 6)])
+        await history.ingest([turn(second, 1, "apple")])
+        assert [texts for _, texts in await segments(database)] == [4, 2]
+        await history.delete(USER, first)
+        assert [texts for _, texts in await segments(database)] == [1]
+        assert await found(history, "apple") == [1]
+        await history.erase_user(USER)
+        assert await segments(database) == []
+
+
+async def test_a_turn_told_again_is_found_by_its_new_words_where_it_was(copies: Copies) -> None:
+    async with opened(copies) as (history, database):
+        conversation = new_id()
+        first = turn(conversation, 1, "I goed")
+        await history.ingest([first, turn(conversation, 2, "and then")])
+        again = turn(conversation, 1, "I went")
+        told = {name: getattr(again, name) for name in again.__slots__}
+        later = Envelope(new_id(), conversation, USER, BEGAN + timedelta(hours=1), "turn")
+        told |= {"turn_id": first.turn_id, "envelope": later, "tutor_text": "Oh"}
+        await history.ingest([TurnFinished(**told)])
+        assert await found(history, "goed") == []
+        assert await found(history, "went") == [1]
+        assert await found(history, "oh") == [1]
+        assert [texts for _, texts in await segments(database)] == [3]
+
+
+async def test_a_word_longer_than_the_index_takes_is_stored_and_found(copies: Copies) -> None:
+    """PostgreSQL refuses lexemes of 2 KB: the turn would have been laid aside for good."""
+    async with opened(copies) as (history, _):
+        word = "ha" * 4_000
+        await history.ingest([turn(new_id(), 1, f"so {word} indeed")])
+        assert await found(history, word[:200]) == [1]
+        assert await found(history, f'"so {word} indeed"') == [1]
+
+
+async def test_a_forged_position_is_refused_or_shows_nothing_of_others(copies: Copies) -> None:
+    async with opened(copies) as (history, _):
+        other = new_id()
+        await history.ingest([turn(new_id(), number, "apple", other) for number in range(1, 9)])
+        await history.ingest([turn(new_id(), 1, "apple")])
+        asked = page_tokens.question("search", USER, (("apple",),))
+        for worth in ("nan", "inf", "-inf", "x", "0x1p99999"):
+            token = page_tokens.encode(asked, 9, 0, worth, 1)
+            with pytest.raises(InvalidArgument, match="PAGE_TOKEN_INVALID"):
+                await history.search(USER, "apple", 0, token)
+        token = page_tokens.encode(asked, 2**62, 0, float(9).hex(), 0)
+        page = await history.search(USER, "apple", 0, token)
+        assert [each.number for each in page.matches] == [1]
