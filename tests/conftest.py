@@ -121,13 +121,19 @@ def s3_endpoint() -> Iterator[str]:
         yield os.environ.get(s3.VARIABLE) or stack.enter_context(s3.S3Server.start()).url
 
 
+@pytest.fixture(scope="session")
+def encrypting_s3_endpoint() -> Iterator[str]:
+    """Return where a server is that speaks S3 and tells how it encrypts what it keeps."""
+    with ExitStack() as stack:
+        yield os.environ.get(s3.VARIABLE) or stack.enter_context(s3.MotoServer.start()).url
+
+
 @pytest.fixture
 def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make an empty bucket that the credentials of this process open; return its name."""
     if s3.VARIABLE not in os.environ:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for variable, value in s3.CREDENTIALS.items():
+            monkeypatch.setenv(variable, value)
     name = f"parley-{uuid4().hex}"
     s3.client(s3_endpoint).create_bucket(Bucket=name)
     return name

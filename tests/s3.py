@@ -1,16 +1,22 @@
-"""A server that speaks S3 over HTTP, for the tests; `PARLEY_TEST_S3` names a running one instead.
+"""Servers that speak S3 over HTTP, for the tests; `PARLEY_TEST_S3` names a running one instead.
 
-It keeps what it is given in memory, and takes any credentials.
+`S3Server` is rclone's, from a wheel: it keeps buckets as folders and objects as files, so it
+outlives being killed, and it checks every signature, those of links too. What it has no part of,
+encryption by the server, is tried on `MotoServer`, which keeps everything in memory and takes any
+credentials.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import boto3
@@ -19,6 +25,14 @@ import httpx
 from tests.ports import free_ports
 
 VARIABLE = "PARLEY_TEST_S3"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "parley",
+    "AWS_SECRET_ACCESS_KEY": "parleys-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+}
+"""What the servers that the tests start are opened with."""
+
 _START_SECONDS = 60.0
 
 
@@ -27,36 +41,48 @@ class S3Error(Exception):
 
 
 @dataclass(slots=True)
-class S3Server:
-    """A server on a port of its own, which can be stopped and started again, then empty."""
+class _Server:
+    """A server on a port of its own, which can be stopped and started again."""
 
     port: int
+    folder: Path
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @classmethod
     @contextmanager
     def start(cls) -> Iterator[Self]:
         """Run one for the block."""
-        server = cls(*free_ports(1))
-        try:
-            server.up()
-            yield server
-        finally:
-            server.down()
+        with TemporaryDirectory(prefix="parley-s3-") as folder:
+            server = cls(free_ports(1)[0], Path(folder))
+            try:
+                server.up()
+                yield server
+            finally:
+                server.down()
 
     @property
     def url(self) -> str:
         """Its endpoint."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and not ended since."""
+        return self._process is not None
+
+    def command(self) -> Sequence[str]:
+        """Return what is run."""
+        raise NotImplementedError
+
     def up(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
-                httpx.get(f"{self.url}/moto-api/", timeout=5)
+                httpx.get(self.url, timeout=5)
             except httpx.TransportError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     _, said = self._process.communicate()
@@ -66,11 +92,39 @@ class S3Server:
                 return
 
     def down(self) -> None:
-        """End it; what it kept is gone."""
+        """Kill it (SIGKILL)."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+class S3Server(_Server):
+    """What was stored is there again when it is started again; uploads in parts are not."""
+
+    def command(self) -> Sequence[str]:
+        """Return what is run."""
+        rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or "rclone"
+        keys = f"{CREDENTIALS['AWS_ACCESS_KEY_ID']},{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}"
+        return [
+            rclone,
+            "serve",
+            "s3",
+            str(self.folder),
+            f"--addr=127.0.0.1:{self.port}",
+            f"--auth-key={keys}",
+            # No configuration of whoever runs the tests.
+            f"--config={self.folder.with_suffix('.none')}",
+            "--log-level=ERROR",
+        ]
+
+
+class MotoServer(_Server):
+    """What was stored is gone with it."""
+
+    def command(self) -> Sequence[str]:
+        """Return what is run."""
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
 
 def client(endpoint: str) -> Any:

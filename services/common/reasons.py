@@ -443,6 +443,13 @@ _STORAGE = (
         "Nothing; its transcript is in history.",
     ),
     ReasonEntry(
+        "RECORDING_SEALED",
+        Code.FAILED_PRECONDITION,
+        "The recording is encrypted, and no key of the installation opens it; or it was changed "
+        "where it is stored.",
+        "Tell whoever runs the installation: the key that is missing stands in its log.",
+    ),
+    ReasonEntry(
         "STORAGE_UNAVAILABLE",
         Code.UNAVAILABLE,
         "The object store does not answer, or its disk is full.",
@@ -482,8 +489,14 @@ _STORAGE = (
     ReasonEntry(
         "LINKS_NOT_SUPPORTED",
         Code.FAILED_PRECONDITION,
-        "Recordings are in a local folder, which has no links.",
+        "Recordings are in a local folder, or encrypted by Parley itself: there are no links.",
         "Use DownloadRecording.",
+    ),
+    ReasonEntry(
+        "TRANSCODING_FAILED",
+        Code.INTERNAL,
+        "What prepares the audio broke in the middle of it, and again when it was tried anew.",
+        "Retry after the time given; if it happens again, report the request id.",
     ),
     ReasonEntry(
         "MEDIA_BUSY",

@@ -10,18 +10,29 @@ from pathlib import Path
 from parley.media.v1 import media_pb2
 from parley.media.v1.media_pb2_grpc import add_MediaServiceServicer_to_server
 from services.common.audit import AuditTrail
+from services.common.clock import Clock
 from services.common.database import Database
 from services.common.migrations import migrate
 from services.common.service import Application, GrpcService, Runtime
 from services.media.adapters import spool
 from services.media.adapters.catalog import SqlCatalog
+from services.media.adapters.codec_pool import CodecPool
+from services.media.adapters.growing_flac import GrowingFlac
+from services.media.adapters.inventory import SqlInventory
 from services.media.adapters.objects import Objects
-from services.media.adapters.originals import make_originals, render
-from services.media.adapters.upload_decoder import decode_upload
+from services.media.adapters.sandbox import BARRIERS
+from services.media.adapters.sealed_objects import SealedObjects
+from services.media.adapters.sealing_keys import SealingKeys
+from services.media.adapters.upload_decoder import UploadDecoder, lacking_barriers
+from services.media.barriers import tell_barriers
 from services.media.cache import Cache
 from services.media.finisher import Finisher, Sweeper
+from services.media.housekeeping import Housekeeper
 from services.media.library import Library
+from services.media.live_uploads import LiveUploads
+from services.media.metrics import MediaMetrics
 from services.media.player import Player
+from services.media.ports import ObjectStore
 from services.media.recorder import Recorder
 from services.media.servicer import ACCESS, PIECE_MESSAGE_BYTES, MediaServicer
 from services.media.settings import MediaSettings
@@ -30,8 +41,43 @@ from services.media.workers import Workers
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
+_IDLE_SECONDS = 60.0
+"""A codec process that had nothing to do for so long gives its memory back."""
+
 _WAITING_ORIGINALS = 1_000
 """As many conversations as can end at once; what finds no place is done by the next sweep."""
+
+
+def open_store(settings: MediaSettings) -> Objects:
+    """Open the store that the settings name, as it is."""
+    return Objects.at(
+        settings.effective_store_url,
+        endpoint=settings.store_endpoint,
+        bucket_in_host=settings.store_bucket_in_host,
+        encryption=settings.store_encryption,
+        key=settings.store_key,
+    )
+
+
+def sealing_keys(settings: MediaSettings) -> SealingKeys:
+    """Return the keys that the settings give."""
+    given = settings.sealing_keys
+    return SealingKeys.parse("" if given is None else given.get_secret_value())
+
+
+def open_housekeeper(
+    settings: MediaSettings, database: Database, objects: ObjectStore, clock: Clock
+) -> Housekeeper:
+    """Make what holds the store against the list of recordings."""
+    folder = settings.spool_dir
+    return Housekeeper(
+        SqlInventory(database),
+        objects,
+        clock,
+        settings.housekeeping_hours * 3600,
+        lambda: spool.all_in(folder),
+        lambda recording_id: spool.remove(folder / recording_id),
+    )
 
 
 @asynccontextmanager
@@ -39,12 +85,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
     """Bring the schema up to date and yield the application."""
     url = settings.database_url
     await migrate(url, MIGRATIONS)
-    objects = Objects.at(
-        settings.effective_store_url,
-        endpoint=settings.store_endpoint,
-        encryption=settings.store_encryption,
-        key=settings.store_key,
-    )
+    objects = SealedObjects(open_store(settings), sealing_keys(settings))
     clock = runtime.clock
     audit = AuditTrail(settings.audit_dir, clock, settings.audit_days)
     async with AsyncExitStack() as stack:
@@ -57,6 +98,13 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         transcoding = await stack.enter_async_context(
             Workers.open("transcode", settings.workers, runtime.limits.waiting_renditions)
         )
+        metrics = MediaMetrics(runtime.metrics.registry)
+        metrics.watch_pool("complete", lambda: completing.taken)
+        metrics.watch_pool("transcode", lambda: transcoding.taken)
+        # Ended before the threads that wait for them are.
+        codecs = CodecPool(settings.media_dir, metrics)
+        metrics.watch_processes(lambda: len(codecs.pids))
+        stack.push_async_callback(asyncio.to_thread, codecs.close)
         catalog = SqlCatalog(database, clock)
         recorder = Recorder(
             catalog,
@@ -66,15 +114,28 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             settings.sync_seconds,
             settings.max_spool_bytes,
         )
+        # A pool of its own: an hour's original must not hold up those under way. One job at once.
+        growing = await stack.enter_async_context(Workers.open("grow", 1, 1))
+        live_uploads = LiveUploads(
+            objects,
+            growing,
+            GrowingFlac,
+            lambda: recorder.live,
+            recorder.folder,
+            clock,
+            settings.live_upload_seconds,
+        )
+        stack.push_async_callback(live_uploads.close)
         finisher = Finisher(
             catalog,
             objects,
             completing,
-            make_originals,
+            codecs.make_originals,
             recorder.folder,
             spool.remove,
             clock,
             settings.retention_days,
+            uploads=live_uploads,
         )
         stack.push_async_callback(finisher.close)
         cache = Cache(settings.cache_dir, settings.cache_bytes, transcoding)
@@ -84,7 +145,11 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             spool.remove(recorder.folder(recording_id))
             cache.remove(recording_id)
 
-        library = Library(catalog, objects, recorder.stop, remove_files, audit)
+        async def stop(recording_id: str) -> None:
+            await recorder.stop(recording_id)
+            await live_uploads.settle(recording_id)
+
+        library = Library(catalog, objects, stop, remove_files, audit)
         sweeper = Sweeper(
             catalog,
             finisher,
@@ -95,12 +160,14 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             settings.resume_seconds,
             settings.sweep_seconds,
         )
-        player = Player(objects, cache, render, clock)
+        housekeeper = open_housekeeper(settings, database, objects, clock)
+        player = Player(objects, cache, codecs.render, clock)
         uploads = Uploads(
             catalog=catalog,
             finisher=finisher,
             workers=transcoding,
-            decode=decode_upload,
+            decode=UploadDecoder(settings.decode_seconds).decode,
+            ended=metrics.upload_ended,
             clock=clock,
             folder=settings.uploads_dir,
             spool_of=recorder.folder,
@@ -109,6 +176,13 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             max_seconds=settings.max_recording_seconds,
         )
         await asyncio.to_thread(uploads.clear)
+
+        async def look_after_processes() -> None:
+            await tell_barriers(BARRIERS, lacking_barriers, metrics)
+            while True:
+                await clock.sleep(_IDLE_SECONDS)
+                await asyncio.to_thread(codecs.rest, _IDLE_SECONDS)
+
         servicer = MediaServicer(recorder, finisher, library, player, uploads, clock, audit)
         yield Application(
             services=(
@@ -121,5 +195,5 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
                     {"Record": PIECE_MESSAGE_BYTES, "UploadAudio": PIECE_MESSAGE_BYTES},
                 ),
             ),
-            background=(sweeper.run,),
+            background=(sweeper.run, live_uploads.run, housekeeper.run, look_after_processes),
         )

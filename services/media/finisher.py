@@ -17,6 +17,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unavailable
+from services.media.live_uploads import LiveUploads
 from services.media.ports import (
     Catalog,
     Deleted,
@@ -25,7 +26,7 @@ from services.media.ports import (
     ObjectStore,
     VerificationError,
 )
-from services.media.recordings import Recording, State, object_key, object_prefix
+from services.media.recordings import Recording, State, object_prefix
 from services.media.workers import Workers
 
 _log = structlog.get_logger(__name__)
@@ -44,9 +45,12 @@ class Finisher:
         remove_spool: Callable[[Path], None],
         clock: Clock,
         retention_days: int,
+        *,
+        uploads: LiveUploads,
     ) -> None:
         self._catalog = catalog
         self._objects = objects
+        self._uploads = uploads
         self._workers = workers
         self._make_originals = make_originals
         self._folder = folder
@@ -100,6 +104,7 @@ class Finisher:
     async def _store(self, recording: Recording) -> Finished:
         recording_id = recording.recording_id
         folder = self._folder(recording_id)
+        await self._uploads.settle(recording_id)
         try:
             made = await self._workers.run(
                 self._make_originals, folder, recording.rates_hz, recording.duration_ms
@@ -118,7 +123,7 @@ class Finisher:
         if made.duration_ms == 0:
             return Finished(0, {}, failure="Nothing was recorded.")
         for track, file in made.files.items():
-            await self._objects.put(object_key(recording_id, track), file)
+            await self._uploads.store(recording_id, track, file)
         size = sum(stored.size_bytes for stored in made.tracks.values())
         _log.info(
             "recording_stored", recording_id=recording_id, ms=made.duration_ms, size_bytes=size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -161,12 +161,94 @@ Render = Callable[[Recording, Rendition, OpenOriginal, Path], None]
 DecodeUpload = Callable[[Path, str, Path, float], int]
 """Decodes a file (source, container, target, most seconds) and returns its rate in hertz. Blocks.
 
-Raises InvalidArgument (BAD_AUDIO, NO_AUDIO) and ResourceExhausted (FILE_TOO_LARGE).
+Raises `Refused` with what is wrong with it, and OSError when the disk takes no more.
 """
+
+
+class UploadGoneError(Exception):
+    """An upload in parts is not in the store any more, or not as it was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload in parts that was begun and not completed."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
+
+
+class PartStore(Protocol):
+    """A store that takes an object in parts, in any order and over any time.
+
+    Raises `Unavailable` (STORAGE_UNAVAILABLE) when it is away, and `UploadGoneError` for an upload
+    that it does not have.
+    """
+
+    part_bytes: int
+    """What every part but the last holds."""
+
+    async def begin(self, key: str) -> str:
+        """Begin an upload of an object; return its id."""
+        ...
+
+    async def add(self, key: str, upload_id: str, number: int, data: bytes, *, last: bool) -> str:
+        """Store a part, from 1 on, in place of the one that was there; return its tag."""
+        ...
+
+    async def complete(self, key: str, upload_id: str, tags: Mapping[int, str]) -> None:
+        """Make the object of the parts with these tags."""
+        ...
+
+    async def abandon(self, key: str, upload_id: str) -> None:
+        """Throw an upload away; one that is gone is fine."""
+        ...
+
+    async def unfinished(self, prefix: str) -> Sequence[Unfinished]:
+        """Return the uploads of keys that begin with `prefix`."""
+        ...
+
+
+class GrowingOriginal(Protocol):
+    """A track's original while its sound is still being made. Its methods block."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes are there; all but the header's are as they will be in the end."""
+        ...
+
+    def grow(self, samples: int) -> None:
+        """Take the spool's samples up to so many."""
+        ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return some of the bytes that are there."""
+        ...
+
+    def close(self) -> None:
+        """Remove it."""
+        ...
+
+
+OpenGrowing = Callable[[Path, Track, int], GrowingOriginal]
+"""Begins the original of a spool's track, which has so many samples a second. Blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object in the store."""
+
+    key: str
+    stored_at: datetime
 
 
 class ObjectStore(Protocol):
     """Where originals are kept. Raises `Unavailable` (STORAGE_UNAVAILABLE) when it is away."""
+
+    @property
+    def parts(self) -> PartStore | None:
+        """Uploads in parts; None where the store has none."""
+        ...
 
     async def put(self, key: str, file: Path) -> None:
         """Store a file. Returning means that a power cut does not lose it."""
@@ -181,7 +263,11 @@ class ObjectStore(Protocol):
         ...
 
     async def delete_below(self, prefix: str) -> None:
-        """Delete every object whose key begins with `prefix`."""
+        """Delete every object whose key begins with `prefix`, finished or not."""
+        ...
+
+    def below(self, prefix: str) -> AsyncIterator[Stored]:
+        """Yield every object whose key begins with `prefix`."""
         ...
 
     async def link(self, key: str, lifetime: timedelta) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -214,6 +214,11 @@ class Recorder:
             yield live
         finally:
             await asyncio.shield(self._end(live))
+
+    @property
+    def live(self) -> Mapping[str, LiveRecording]:
+        """The recordings whose streams are open here, by id."""
+        return self._live
 
     def is_live(self, recording_id: str) -> bool:
         """Tell whether a stream of the recording is open here."""

@@ -36,6 +36,8 @@ class StoredTrack:
 
     sha256: of its samples as PCM_S16LE, in hex.
     peak: the largest absolute sample value, 0 to 32768.
+    loudness_lufs: integrated, by ITU-R BS.1770; None of silence, and of what was stored before
+        it was measured.
     """
 
     rate_hz: int
@@ -43,6 +45,7 @@ class StoredTrack:
     size_bytes: int
     sha256: str
     peak: int
+    loudness_lufs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,3 @@ def object_key(recording_id: str, track: Track) -> str:
 def object_prefix(recording_id: str) -> str:
     """Return what every object of a recording begins with."""
     return f"recordings/{recording_id}/"
-
-
-def mix_gain(peaks: Mapping[Track, int]) -> float:
-    """Return what both tracks are multiplied by before they are added up.
-
-    1 where the sum cannot clip, so a mix is usually as loud as its tracks. 0.98 leaves room for
-    resampling and lossy codecs, which overshoot a little.
-    """
-    return min(1.0, 0.98 * 32767 / max(sum(peaks.values()), 1))

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.common.settings import ServiceSettings
+from services.media.adapters.sealing_keys import SealingKeys
 
 _STORE_SCHEMES = frozenset({"file", "s3", "gs", "az", "abfs", "abfss"})
 """Local folders, and the stores that sign links."""
@@ -32,16 +33,36 @@ class MediaSettings(ServiceSettings):
         description="Where an S3-compatible store is that is not Amazon's, such as MinIO, Ceph or "
         "OSS: http(s)://host:port. Empty: Amazon's own.",
     )
+    store_bucket_in_host: bool = Field(
+        False,
+        description="Whether the bucket's name stands in front of the S3 store's host name, not in "
+        "the path: OSS takes nothing else.",
+    )
     store_encryption: Literal["", "AES256", "aws:kms"] = Field(
         "", description="How S3 encrypts originals at rest; empty: as the bucket says."
     )
     store_key: str = Field("", description="Id of the key for aws:kms; empty: the bucket's.")
+    sealing_keys: SecretStr | None = Field(
+        None,
+        description="Keys by which Parley itself encrypts recordings before they are stored, "
+        "wherever that is: name:key,name:key, each of 32 bytes in base64 "
+        "(`python -m services.media keys new NAME` makes one). The first is used from now on, the "
+        "others open what they wrapped. Without a recording's key nobody can ever play it. Unset: "
+        "not encrypted by Parley.",
+    )
     sync_seconds: float = Field(
         1.0,
         gt=0,
         le=60,
         description="Live audio is forced to disk at least this often; "
         "a power cut loses at most this much of a recording.",
+    )
+    live_upload_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=3600,
+        description="How often it is looked whether a live recording has another 5 MiB for a store "
+        "that speaks S3, where they go while the talk goes on.",
     )
     resume_seconds: float = Field(
         300.0,
@@ -65,6 +86,14 @@ class MediaSettings(ServiceSettings):
     max_upload_bytes: int = Field(
         100 * 1024 * 1024, gt=0, description="Largest file that UploadAudio takes."
     )
+    decode_seconds: int = Field(
+        60,
+        ge=1,
+        le=3_600,
+        description="Processor time that decoding one uploaded file may take, and twice as long by "
+        "the clock; then the process that does it is ended and the file refused. Three hours of "
+        "MP3 take about 20 s on one slow core.",
+    )
     max_uploads_bytes: int = Field(
         2 * 1024 * 1024 * 1024,
         ge=0,
@@ -81,11 +110,19 @@ class MediaSettings(ServiceSettings):
     retention_days: int = Field(
         0, ge=0, description="Recordings are deleted after this many days; 0 keeps them."
     )
+    housekeeping_hours: float = Field(
+        24.0,
+        gt=0,
+        le=8760,
+        description="How often the store and the list of recordings are held against each other: "
+        "see operations.md.",
+    )
     workers: int = Field(
         1,
         ge=1,
         le=64,
-        description="Threads that transcode for downloads. As many again complete recordings.",
+        description="Jobs that transcode for downloads at once, each in a process of its own. As "
+        "many again complete recordings.",
     )
     cache_bytes: int = Field(
         1024 * 1024 * 1024,
@@ -107,13 +144,25 @@ class MediaSettings(ServiceSettings):
             raise ValueError("must begin with http:// or https://")
         return url
 
+    @field_validator("sealing_keys")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            SealingKeys.parse(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _s3_alone_is_told_how(self) -> Self:
-        told = self.store_endpoint or self.store_encryption or self.store_key
+        told = (
+            self.store_endpoint
+            or self.store_bucket_in_host
+            or self.store_encryption
+            or self.store_key
+        )
         if told and not self.store_url.startswith("s3:"):
             raise ValueError(
-                "store_endpoint, store_encryption and store_key are of a store_url that begins "
-                "with s3://"
+                "store_endpoint, store_bucket_in_host, store_encryption and store_key are of a "
+                "store_url that begins with s3://"
             )
         if self.store_key and self.store_encryption != "aws:kms":
             raise ValueError("store_key is for the store_encryption aws:kms")

@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.clock import Clock
-from services.common.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from services.common.errors import (
+    InvalidArgument,
+    NotFound,
+    ParleyError,
+    ResourceExhausted,
+    Unavailable,
+)
 from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS
 from services.common.tallies import Tallies
 from services.media.finisher import Finisher
 from services.media.ports import Catalog, DecodeUpload, Deleted, Known
+from services.media.problems import Problem, Refused
 from services.media.recordings import Recording, State, Track
 from services.media.workers import Workers
 
@@ -35,6 +42,17 @@ _HEAD_BYTES = 16
 
 _NAMESPACE = uuid.UUID("5b0e4a5c-4a55-5d0f-9d4e-0c6c1a6e7f10")
 """Ours alone; recording ids of uploads that carry a request id are named in it."""
+
+
+_SAID = {
+    Problem.NOT_AUDIO: "This is not a WAV, FLAC, MP3, Ogg or WebM file.",
+    Problem.DAMAGED: "It cannot be decoded: it is damaged.",
+    Problem.TRUNCATED: "It ends before what it says that it holds: it was cut off.",
+    Problem.FOREIGN: "There is something in it, or behind its end, that is no sound.",
+    Problem.CODEC: "Its sound is in a form that is not taken.",
+    Problem.TOO_COSTLY: "It takes more time or memory to decode than a file may.",
+    Problem.NO_AUDIO: "There is no audio in it.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,10 @@ def shown_name(name: str) -> str:
 
 
 class Uploads:
-    """Stores uploaded files as recordings with one track, the learner's."""
+    """Stores uploaded files as recordings with one track, the learner's.
+
+    `ended` is told of each what was wrong with it, empty where nothing was.
+    """
 
     def __init__(
         self,
@@ -83,6 +104,7 @@ class Uploads:
         finisher: Finisher,
         workers: Workers,
         decode: DecodeUpload,
+        ended: Callable[[str], None],
         clock: Clock,
         folder: Path,
         spool_of: Callable[[str], Path],
@@ -94,6 +116,7 @@ class Uploads:
         self._finisher = finisher
         self._workers = workers
         self._decode = decode
+        self._ended = ended
         self._clock = clock
         self._folder = folder
         self._spool_of = spool_of
@@ -110,13 +133,22 @@ class Uploads:
         """Store a file; with a known request id, return what was stored then.
 
         Raises:
-            InvalidArgument: BAD_AUDIO or NO_AUDIO.
+            InvalidArgument: BAD_AUDIO or NO_AUDIO; `problem` in the metadata says more.
             NotFound: RECORDING_NOT_FOUND, when the request id's recording was deleted.
             ResourceExhausted: FILE_TOO_LARGE, MEDIA_BUSY.
             Unavailable: STORAGE_UNAVAILABLE.
         """
+        try:
+            recording = await self._store(upload, chunks)
+        except Refused as refused:
+            self._ended(refused.problem)
+            raise self._refusal(refused.problem) from None
+        self._ended("")
+        return recording
+
+    async def _store(self, upload: Upload, chunks: AsyncIterator[bytes]) -> Recording:
         if upload.size_bytes > self._max_bytes:
-            raise self._too_large()
+            raise Refused(Problem.TOO_LARGE)
         recording_id = upload.recording_id
         known = await self._catalog.find(recording_id)
         if known is None:
@@ -157,7 +189,7 @@ class Uploads:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > self._max_bytes:
-                    raise self._too_large()
+                    raise Refused(Problem.TOO_LARGE)
                 held += chunk
                 if len(held) >= WRITE_BYTES:
                     await asyncio.to_thread(file.write, bytes(held))
@@ -169,9 +201,7 @@ class Uploads:
         source = folder / "upload"
         container = container_of(await asyncio.to_thread(_head, source))
         if container is None:
-            raise InvalidArgument(
-                "This is not a WAV, FLAC, MP3, Ogg or WebM file.", reason="BAD_AUDIO"
-            )
+            raise Refused(Problem.NOT_AUDIO)
         target = folder / f"{Track.LEARNER.label}.pcm"
         rate_hz = await self._workers.run(
             self._decode, source, container, target, self._max_seconds
@@ -210,12 +240,24 @@ class Uploads:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    def _too_large(self) -> ResourceExhausted:
-        return ResourceExhausted(
-            f"A file may have {self._max_bytes:,} bytes.",
-            reason="FILE_TOO_LARGE",
-            metadata={"limit_bytes": str(self._max_bytes)},
-        )
+    def _refusal(self, problem: Problem) -> ParleyError:
+        told = {"problem": problem.value}
+        match problem:
+            case Problem.TOO_LARGE:
+                return ResourceExhausted(
+                    f"A file may have {self._max_bytes:,} bytes.",
+                    reason="FILE_TOO_LARGE",
+                    metadata=told | {"limit_bytes": str(self._max_bytes)},
+                )
+            case Problem.TOO_LONG:
+                return ResourceExhausted(
+                    f"A file may last {self._max_seconds:,.0f} s.",
+                    reason="FILE_TOO_LARGE",
+                    metadata=told | {"limit_seconds": f"{self._max_seconds:.0f}"},
+                )
+            case _:
+                reason = "NO_AUDIO" if problem is Problem.NO_AUDIO else "BAD_AUDIO"
+                return InvalidArgument(_SAID[problem], reason=reason, metadata=told)
 
 
 def _head(path: Path) -> bytes:

@@ -46,6 +46,11 @@ class Workers:
                 asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)
             )
 
+    @property
+    def taken(self) -> int:
+        """How many jobs run or wait."""
+        return self._taken
+
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in the pool. A cancelled caller stops waiting; work begun goes on.
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from av.error import FFmpegError
 from google.protobuf.message_factory import GetMessageClass
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -36,6 +35,7 @@ from services.history import page_tokens, search
 from services.history import translate as history_translate
 from services.media import translate as media_translate
 from services.media.adapters import decode_upload
+from services.media.problems import Refused
 from services.media.uploads import container_of
 from services.user import translate as user_translate
 from services.user.accounts import Account
@@ -194,9 +194,9 @@ def uploads(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "upload"), Path(folder, "learner.pcm")
         source.write_bytes(data)
-        # What that process answers with "unreadable".
-        with suppress(FFmpegError, ValueError, MemoryError):
-            decode_upload.decode(source, container, target, _UPLOAD_SECONDS)
+        # What that process answers with a problem.
+        with suppress(Refused), source.open("rb") as upload, target.open("wb") as out:
+            decode_upload.decode(upload, container, out, _UPLOAD_SECONDS)
 
 
 def texts(data: bytes) -> None:

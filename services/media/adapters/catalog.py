@@ -94,6 +94,7 @@ class SqlCatalog:
                     track.size_bytes = stored.size_bytes
                     track.sha256 = stored.sha256
                     track.peak = stored.peak
+                    track.loudness_lufs = stored.loudness_lufs
             return _known(row)
 
     async def find(self, recording_id: str) -> Known | None:
@@ -249,7 +250,12 @@ def _recording(row: RecordingRow) -> Recording:
         duration_ms=row.duration_ms,
         tracks={
             Track(track.track): StoredTrack(
-                track.rate_hz, track.samples, track.size_bytes, track.sha256, track.peak
+                track.rate_hz,
+                track.samples,
+                track.size_bytes,
+                track.sha256,
+                track.peak,
+                track.loudness_lufs,
             )
             for track in stored
         },

@@ -1,94 +1,155 @@
-"""Decodes one uploaded file in a process of its own; `uploads` starts it.
+"""Decodes one uploaded file: hostile until it is samples.
 
-    python -m services.media.adapters.decode_upload IN CONTAINER OUT MAX_SECONDS
-
-An uploaded file is hostile until it is samples. Decoders are large C programs with a history of
-memory errors, so whatever one of them does here, it does without the service's memory, keys and
-connections, and within limits of memory, time and disk. The answer is one line of JSON on
-standard output: `{"rate_hz": …, "samples": …}` or `{"problem": kind, "detail": …}`.
+What this module does, it does in a process that `decode_process` has put behind barriers. Decoders
+are large C programs with a history of memory errors; the one that reads a stranger's file has
+nothing to reach but that file and the one that it writes.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from fractions import Fraction
+from typing import BinaryIO, Final
 
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
+from av.error import BlockingIOError as NothingYet
+from av.error import EOFError as NothingMore
 from av.error import FFmpegError
+from av.filter import Graph
 
-MEMORY_BYTES = 1024 * 1024 * 1024
-"""Address space; decoding a stream of any length takes about 300 MB, nearly all of it code."""
+from services.media.adapters import upload_structure
+from services.media.problems import Problem, Refused
 
-CPU_SECONDS = 60
-"""Three hours of MP3 decode in about 20 s on one slow core."""
+_CODECS: Final = frozenset(
+    {"flac", "mp3", "mp3float", "opus", "libopus", "vorbis"}
+    | {name for name in av.codecs_available if name.startswith("pcm_")}
+)
+"""No other decoder is ever opened, not even to look what kind of stream a file has."""
 
-_ALLOWED_CODECS = frozenset({"flac", "mp3", "mp3float", "opus", "libopus", "vorbis"})
-_RATES_HZ = (8_000, 48_000)
+_RATES_HZ: Final = (8_000, 48_000)
 
+HIGHEST_RATE_HZ: Final = _RATES_HZ[1]
+"""Of what is kept: what is faster is converted."""
 
-def main(arguments: list[str]) -> int:
-    """Decode, write the samples as PCM_S16LE mono, and print what came of it."""
-    source, container, target, max_seconds = arguments
-    _limit(round(float(max_seconds) * _RATES_HZ[1] * 2) + 1024 * 1024)
-    try:
-        answer = decode(Path(source), container, Path(target), float(max_seconds))
-    except (FFmpegError, ValueError, MemoryError) as error:
-        # Their messages name our paths: the kind is enough.
-        answer = {"problem": "unreadable", "detail": type(error).__name__}
-    print(json.dumps(answer))  # noqa: T201 - the answer to the parent
-    return 0
+_MOST_STREAMS: Final = 16
+
+_SLACK_SECONDS: Final = 1.0
+"""What a container says of its duration is rounded, and codecs add some at both ends."""
 
 
-def decode(source: Path, container: str, target: Path, max_seconds: float) -> dict[str, object]:
-    """Decode `source` to `target`; return the answer. In a process of its own alone, but for tests.
+def decode(
+    source: BinaryIO, container: str, target: BinaryIO, max_seconds: float
+) -> tuple[int, int]:
+    """Decode `source` to `target` as PCM_S16LE mono; return its rate in hertz and its samples.
 
     Raises:
-        FFmpegError, ValueError, MemoryError: it is none of what it is said to be.
+        Refused: with what is wrong with it.
     """
-    with av.open(str(source), "r", format=container) as file:
+    upload_structure.check(source, container)
+    stated = upload_structure.flac_samples(source) if container == "flac" else 0
+    source.seek(0)
+    try:
+        rate_hz, samples, taken = _decode(source, container, target, max_seconds)
+    except MemoryError:
+        raise Refused(Problem.TOO_COSTLY) from None
+    except (FFmpegError, ValueError) as error:
+        out_of_memory = isinstance(error, av.error.MemoryError)
+        raise Refused(Problem.TOO_COSTLY if out_of_memory else Problem.DAMAGED) from None
+    if samples == 0:
+        raise Refused(Problem.NO_AUDIO)
+    if stated and taken != stated:
+        raise Refused(Problem.TRUNCATED if taken < stated else Problem.DAMAGED)
+    return rate_hz, samples
+
+
+def _decode(
+    source: BinaryIO, container: str, target: BinaryIO, max_seconds: float
+) -> tuple[int, int, int]:
+    """Return the rate in hertz, the samples written, and those that the file had."""
+    options = {
+        "codec_whitelist": ",".join(sorted(_CODECS)),
+        "format_whitelist": container,
+        "protocol_whitelist": "none",
+        "max_streams": str(_MOST_STREAMS),
+    }
+    with av.open(source, "r", format=container, options=options) as file:
         if not file.streams.audio:
-            return {"problem": "no_audio", "detail": "no audio track"}
+            raise Refused(Problem.NO_AUDIO)
         stream = file.streams.audio[0]
         # A stream of a codec that FFmpeg does not know has no context, whatever PyAV's types say.
         context: AudioCodecContext | None = stream.codec_context
-        name = context.name if context is not None else "unknown"
-        if name not in _ALLOWED_CODECS and not name.startswith("pcm_"):
-            return {"problem": "unreadable", "detail": f"codec {name}"}
-        rate_hz = min(max(stream.rate or 0, _RATES_HZ[0]), _RATES_HZ[1])
+        if context is None or context.name not in _CODECS:
+            raise Refused(Problem.CODEC)
+        if (
+            file.duration is not None
+            and file.duration / av.time_base > max_seconds + _SLACK_SECONDS
+        ):
+            # It says so itself: nothing needs to be decoded to know.
+            raise Refused(Problem.TOO_LONG)
+        if context.channels > upload_structure.MOST_CHANNELS or not (
+            0 < (stream.rate or 0) <= upload_structure.HIGHEST_RATE_HZ
+        ):
+            raise Refused(Problem.DAMAGED)
+        context.thread_count = 1
+        # FLAC has checksums of every frame: what does not agree with them is not the sound.
+        context.options = {"err_detect": "crccheck+explode"}
+        rate_hz = min(max(stream.rate, _RATES_HZ[0]), _RATES_HZ[1])
+        mono = _Mono(rate_hz)
         samples = 0
-        with target.open("wb") as out:
-            for frame in _mono(file.decode(stream), rate_hz):
-                piece = frame.to_ndarray().reshape(-1).astype(np.dtype("<i2"))
-                samples += len(piece)
-                if samples > max_seconds * rate_hz:
-                    return {"problem": "too_long", "detail": f"over {max_seconds:g} s"}
-                out.write(piece.tobytes())
-    if samples == 0:
-        return {"problem": "no_audio", "detail": "no samples"}
-    return {"rate_hz": rate_hz, "samples": samples}
+        for frame in mono.of(file.decode(stream)):
+            piece = frame.to_ndarray().reshape(-1).astype(np.dtype("<i2"))
+            samples += len(piece)
+            if samples > max_seconds * rate_hz:
+                raise Refused(Problem.TOO_LONG)
+            target.write(piece.tobytes())
+    return rate_hz, samples, mono.taken
 
 
-def _mono(frames: Iterator[av.AudioFrame], rate_hz: int) -> Iterator[av.AudioFrame]:
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
-    for frame in frames:
-        yield from resampler.resample(frame)
-    yield from resampler.resample(None)
+class _Mono:
+    """Makes frames of any form 16-bit mono of one rate."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self._rate_hz = rate_hz
+        self.taken = 0
+
+    def of(self, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+        graph: Graph | None = None
+        for frame in frames:
+            if graph is None:
+                graph = self._begin(frame)
+            self.taken += frame.samples
+            frame.pts = None
+            graph.push(frame)
+            yield from _pulled(graph)
+        if graph is not None:
+            graph.push(None)
+            yield from _pulled(graph)
+
+    def _begin(self, frame: av.AudioFrame) -> Graph:
+        graph = Graph()
+        # PyAV's own resampler would begin threads, which a process behind barriers cannot.
+        graph.threads = 1
+        source = graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=Fraction(1, frame.sample_rate),
+        )
+        convert = graph.add("aresample", str(self._rate_hz))
+        form = graph.add(
+            "aformat", f"sample_fmts=s16:channel_layouts=mono:sample_rates={self._rate_hz}"
+        )
+        graph.link_nodes(source, convert, form, graph.add("abuffersink")).configure()
+        return graph
 
 
-def _limit(output_bytes: int) -> None:
-    for kind, most in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_FSIZE, output_bytes),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (most, most))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def _pulled(graph: Graph) -> Iterator[av.AudioFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (NothingYet, NothingMore):
+            return
+        assert isinstance(frame, av.AudioFrame)
+        yield frame

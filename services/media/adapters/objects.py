@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,8 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
 from services.common.errors import FailedPrecondition, Unavailable
+from services.media.adapters.s3_multipart import Bucket, S3Multipart, region_of
+from services.media.ports import Stored
 
 # What fails is tried again by whoever asked, with what is known by then: a store that is away must
 # be noticed within seconds, and a large file over a slow line must still pass.
@@ -29,14 +31,24 @@ class Objects:
     Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, multipart: S3Multipart | None = None) -> None:
         self._store = store
+        self._multipart = multipart
 
     @classmethod
-    def at(cls, url: str, *, endpoint: str = "", encryption: str = "", key: str = "") -> Objects:
+    def at(
+        cls,
+        url: str,
+        *,
+        endpoint: str = "",
+        bucket_in_host: bool = False,
+        encryption: str = "",
+        key: str = "",
+    ) -> Objects:
         """Open the store at `url`; a local folder is created.
 
         endpoint: where a store that speaks S3 is, if it is not Amazon's own.
+        bucket_in_host: whether the endpoint's host name takes the bucket's in front, as OSS wants.
         encryption, key: how S3 encrypts what it keeps, `AES256` or `aws:kms`, and with which key of
             the latter; as the bucket says where it is empty.
 
@@ -46,8 +58,14 @@ class Objects:
         parts = urlsplit(url)
         if parts.scheme == "file":
             return cls(LocalStore(unquote(parts.path), mkdir=True, automatic_cleanup=True))
+        region = region_of(os.environ)
+        root = endpoint or f"https://s3.{region}.amazonaws.com"
+        if bucket_in_host:
+            scheme, _, host = root.partition("://")
+            endpoint = root = f"{scheme}://{parts.netloc}.{host}"
         given = {
             "endpoint": endpoint,
+            "virtual_hosted_style_request": "true" if bucket_in_host else "",
             "server_side_encryption": encryption,
             "sse_kms_key_id": key,
         }
@@ -55,14 +73,28 @@ class Objects:
         client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}
         try:
             store = from_url(url, config=config, client_options=client, retry_config=_RETRIES)
-            return cls(store)
         except BaseError as error:
             raise ValueError(f"not the URL of an object store: {error}") from error
+        if parts.scheme != "s3":
+            return cls(store)
+        prefix = parts.path.strip("/")
+        bucket = Bucket(
+            url=root if bucket_in_host else f"{root.rstrip('/')}/{parts.netloc}",
+            prefix=f"{prefix}/" if prefix else "",
+            region=region,
+            encryption=_encryption_headers(encryption, key),
+        )
+        return cls(store, S3Multipart.of_environment(bucket))
 
-    async def put(self, key: str, file: Path) -> None:
-        """Store a file. Returning means that a power cut does not lose it."""
+    @property
+    def parts(self) -> S3Multipart | None:
+        """Uploads in parts; None where the store has none."""
+        return self._multipart
+
+    async def put(self, key: str, source: Path | bytes | Iterable[bytes]) -> None:
+        """Store a file, or these bytes. Returning means that a power cut does not lose it."""
         with _typed_failures():
-            await obstore.put_async(self._store, key, file)
+            await obstore.put_async(self._store, key, source)
         if isinstance(self._store, LocalStore):
             _sync_upwards(Path(str(self._store.prefix)) / key, Path(str(self._store.prefix)))
 
@@ -77,8 +109,65 @@ class Objects:
         with _typed_failures():
             return io.BufferedReader(_Reader(obstore.open_reader(self._store, key)))
 
+    async def get(self, key: str) -> bytes | None:
+        """Return all of a small object; None where there is none."""
+        try:
+            with _typed_failures():
+                found = await obstore.get_async(self._store, key)
+                return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+
+    def get_now(self, key: str) -> bytes | None:
+        """Return all of a small object; None where there is none. Blocks."""
+        try:
+            with _typed_failures():
+                return bytes(obstore.get(self._store, key).bytes())
+        except FileNotFoundError:
+            return None
+
+    def size_now(self, key: str) -> int:
+        """Return how many bytes an object has. Blocks.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with _typed_failures():
+            return int(obstore.head(self._store, key)["size"])
+
+    def read_now(self, key: str, offset: int, length: int) -> bytes:
+        """Return a range of an object's bytes. Blocks."""
+        with _typed_failures():
+            return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+
+    async def size(self, key: str) -> int:
+        """Return how many bytes an object has.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with _typed_failures():
+            return int((await obstore.head_async(self._store, key))["size"])
+
+    async def below(self, prefix: str) -> AsyncIterator[Stored]:
+        """Yield every object whose key begins with `prefix` (which ends in a slash)."""
+        try:
+            with _typed_failures():
+                async for batch in obstore.list(self._store, prefix):
+                    for entry in batch:
+                        yield Stored(entry["path"], entry["last_modified"])
+        except FileNotFoundError as error:
+            # Not an empty store but none: the bucket is not there.
+            raise _unavailable() from error
+
     async def delete_below(self, prefix: str) -> None:
-        """Delete every object whose key begins with `prefix` (which ends in a slash)."""
+        """Delete every object whose key begins with `prefix` (which ends in a slash).
+
+        Uploads that were begun there are thrown away.
+        """
+        if self._multipart is not None:
+            for upload in await self._multipart.unfinished(prefix):
+                await self._multipart.abandon(upload.key, upload.upload_id)
         with _typed_failures():
             async for batch in obstore.list(self._store, prefix):
                 for entry in batch:
@@ -147,11 +236,20 @@ def _typed_failures() -> Iterator[None]:
     except FileNotFoundError:
         raise
     except (BaseError, OSError) as error:
-        raise Unavailable(
-            "The store of recordings does not answer.",
-            reason="STORAGE_UNAVAILABLE",
-            retry_after=5.0,
-        ) from error
+        raise _unavailable() from error
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        "The store of recordings does not answer.", reason="STORAGE_UNAVAILABLE", retry_after=5.0
+    )
+
+
+def _encryption_headers(encryption: str, key: str) -> dict[str, str]:
+    """Return how S3 is told to encrypt; obstore says the same by its own settings."""
+    name = "x-amz-server-side-encryption"
+    headers = {name: encryption, f"{name}-aws-kms-key-id": key}
+    return {each: value for each, value in headers.items() if value}
 
 
 def _sync_upwards(path: Path, root: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,15 @@ def read(folder: Path, track: Track) -> Iterator[Samples]:
     with track_path(folder, track).open("rb") as file:
         while data := file.read(_READ_SAMPLES * SAMPLE_BYTES):
             yield np.frombuffer(data, dtype="<i2").astype(np.int16, copy=False)
+
+
+def all_in(folder: Path) -> Iterator[tuple[str, datetime]]:
+    """Yield every spool below `folder`: its recording's id, and when it was last added to."""
+    for each in folder.iterdir() if folder.is_dir() else ():
+        # One that goes meanwhile is none.
+        with suppress(FileNotFoundError):
+            times = [each.stat().st_mtime, *(file.stat().st_mtime for file in each.iterdir())]
+            yield each.name, datetime.fromtimestamp(max(times), UTC)
 
 
 def remove(folder: Path) -> None:

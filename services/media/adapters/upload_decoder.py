@@ -1,58 +1,126 @@
-"""Starts the process that decodes an upload, and reads its answer."""
+"""Starts the process that decodes an upload, ends it at its limits, and reads its answer."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
-from services.common.errors import InvalidArgument, ParleyError, ResourceExhausted
-from services.media.adapters.decode_upload import CPU_SECONDS
+import structlog
 
-_WALL_SECONDS = 2 * CPU_SECONDS
-"""The process is limited in its own time; this is for one that waits instead of working."""
+from services.media.adapters import decode_process
+from services.media.adapters.sandbox import BARRIERS, Bounds
+from services.media.problems import Problem, Refused
 
-_UNREADABLE = "It cannot be decoded: it is damaged, or of a codec that is not taken."
+_log = structlog.get_logger(__name__)
+
+_ROOT: Final = Path(__file__).parents[3]
+
+_MEMORY_BYTES: Final = 1024 * 1024 * 1024
+"""Address space; decoding a stream of any length takes about 300 MB, nearly all of it code."""
+
+_HIGHEST_RATE_HZ: Final = 48_000
+_SAMPLE_BYTES: Final = 2
+_OPEN_FILES: Final = 16
+
+_ANSWER_BYTES: Final = 4_096
+_PROBLEMS: Final = frozenset(Problem)
 
 
-def decode_upload(source: Path, container: str, target: Path, max_seconds: float) -> int:
-    """Decode `source` to `target` as PCM_S16LE mono; return its sample rate in hertz. Blocks.
+@dataclass(frozen=True, slots=True)
+class UploadDecoder:
+    """Decodes uploads, each in a process of its own.
 
-    Raises:
-        InvalidArgument: BAD_AUDIO, NO_AUDIO.
-        ResourceExhausted: FILE_TOO_LARGE, when it lasts longer than `max_seconds`.
+    cpu_seconds: that a file may take; it is ended after twice as long by the clock, too.
     """
-    command = [
-        sys.executable,
-        "-I",
-        str(Path(__file__).with_name("decode_upload.py")),
-        str(source),
-        container,
-        str(target),
-        str(max_seconds),
-    ]
-    try:
-        # Without our environment: it may hold the object store's credentials.
-        done = subprocess.run(
-            command, env={}, capture_output=True, timeout=_WALL_SECONDS, check=False
+
+    cpu_seconds: int
+    memory_bytes: int = _MEMORY_BYTES
+
+    def decode(self, source: Path, container: str, target: Path, max_seconds: float) -> int:
+        """Decode `source` to `target` as PCM_S16LE mono; return its rate in hertz. Blocks.
+
+        Raises:
+            Refused: with what is wrong with it.
+            OSError: the disk takes no more, or there is no process to be had.
+        """
+        match self.ask(source, container, target, max_seconds):
+            case {"rate_hz": int(rate_hz), "samples": int(samples)}:
+                whole = target.stat().st_size == samples * _SAMPLE_BYTES
+                # Its word is not taken for what can be looked at.
+                if whole and 0 < rate_hz <= _HIGHEST_RATE_HZ:
+                    return rate_hz
+                raise Refused(Problem.DAMAGED)
+            case {"problem": str(problem)} if problem in _PROBLEMS:
+                raise Refused(Problem(problem))
+            case {"failed": int(code)}:
+                raise OSError(code, os.strerror(code))
+            case _:
+                raise Refused(Problem.DAMAGED)
+
+    def ask(self, source: Path, container: str, target: Path, max_seconds: float) -> dict[str, Any]:
+        """Start the process, and return its answer; see `decode_process`. Blocks."""
+        bounds = Bounds(
+            memory_bytes=self.memory_bytes,
+            cpu_seconds=self.cpu_seconds,
+            file_bytes=math.ceil(max_seconds * _HIGHEST_RATE_HZ * _SAMPLE_BYTES) + 1024 * 1024,
+            open_files=_OPEN_FILES,
         )
-        answer = json.loads(done.stdout.splitlines()[-1])
-    except (subprocess.TimeoutExpired, ValueError, IndexError):
-        # It crashed, or a limit ended it. Either way the file is at fault.
-        raise InvalidArgument(_UNREADABLE, reason="BAD_AUDIO") from None
-    if "problem" in answer:
-        raise _problem(str(answer["problem"]), max_seconds)
-    return int(answer["rate_hz"])
-
-
-def _problem(kind: str, max_seconds: float) -> ParleyError:
-    match kind:
-        case "no_audio":
-            return InvalidArgument("There is no audio in it.", reason="NO_AUDIO")
-        case "too_long":
-            return ResourceExhausted(
-                f"A file may last {max_seconds:,.0f} s.", reason="FILE_TOO_LARGE"
+        # The answer goes to a file: a pipe that is read would take as much as is written.
+        with (
+            source.open("rb") as upload,
+            target.open("wb") as samples,
+            tempfile.TemporaryFile() as said,
+        ):
+            order = decode_process.Order(
+                os.getpid(), container, samples.fileno(), max_seconds, bounds
             )
-        case _:
-            return InvalidArgument(_UNREADABLE, reason="BAD_AUDIO")
+            process = subprocess.Popen(
+                [sys.executable, "-Es", "-m", decode_process.__name__, *order.arguments()],
+                cwd=_ROOT,
+                # Without our environment: it may hold the object store's credentials.
+                env={"OPENBLAS_NUM_THREADS": "1"},
+                stdin=upload,
+                stdout=said,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(samples.fileno(),),
+            )
+            try:
+                process.wait(timeout=2 * self.cpu_seconds)
+            except subprocess.TimeoutExpired:
+                return {"problem": Problem.TOO_COSTLY}
+            finally:
+                process.kill()
+                process.wait()
+            said.seek(0)
+            answer = _read(said.read(_ANSWER_BYTES))
+        if answer:
+            return answer
+        # It did not live to answer: the kernel ended it at a limit, or a decoder broke.
+        _log.warning("upload_decoder_died", container=container, status=process.returncode)
+        at_a_limit = process.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
+        return {"problem": Problem.TOO_COSTLY if at_a_limit else Problem.DAMAGED}
+
+
+@cache
+def lacking_barriers() -> tuple[str, ...]:
+    """Return the barriers around a decoder that this system lacks. Blocks the first time."""
+    nothing = Path(os.devnull)
+    named = UploadDecoder(cpu_seconds=10).ask(nothing, "", nothing, 1.0).get("lacking")
+    return tuple(map(str, named)) if isinstance(named, list) else BARRIERS
+
+
+def _read(answer: bytes) -> dict[str, Any]:
+    try:
+        read = json.loads(answer)
+    except ValueError:
+        return {}
+    return read if isinstance(read, dict) else {}

@@ -1,8 +1,11 @@
 """The media service's parts over a real database and real files, with a store that can fail."""
 
-from collections.abc import AsyncIterator
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,39 +19,63 @@ from services.common.ids import new_id
 from services.common.migrations import migrate
 from services.media.adapters import spool
 from services.media.adapters.catalog import SqlCatalog
+from services.media.adapters.growing_flac import GrowingFlac
 from services.media.adapters.originals import make_originals
 from services.media.bootstrap import MIGRATIONS
 from services.media.finisher import Finisher, Sweeper
 from services.media.library import Library
+from services.media.live_uploads import LiveUploads
+from services.media.ports import Stored, Unfinished, UploadGoneError
 from services.media.recorder import LiveRecording, Recorder
 from services.media.recordings import Recording, State, Track
 from services.media.workers import Workers
 
+LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
+
 
 @dataclass
 class MemoryObjects:
-    """An object store that is away while `away` is set."""
+    """An object store that is away while `away` is set.
+
+    puts: the keys of what was stored whole, one after another.
+    times: when objects were stored; the clock's beginning where nothing else is said.
+    """
 
     away: bool = False
     stored: dict[str, bytes] = field(default_factory=dict)
+    puts: list[str] = field(default_factory=list)
+    times: dict[str, datetime] = field(default_factory=dict)
+    parts: MemoryParts | None = None
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
         if self.away:
             raise Unavailable("away", reason="STORAGE_UNAVAILABLE", retry_after=1.0)
 
     async def put(self, key: str, file: Path) -> None:
-        self._answer()
+        self.answer()
+        self.puts.append(key)
         self.stored[key] = file.read_bytes()
 
+    async def below(self, prefix: str) -> AsyncIterator[Stored]:
+        self.answer()
+        for key in sorted(self.stored):
+            if key.startswith(prefix):
+                yield Stored(key, self.times.get(key, datetime(2026, 1, 1, tzinfo=UTC)))
+
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        self._answer()
+        self.answer()
+        if key not in self.stored:
+            raise FileNotFoundError(key)
         return self.stored[key][offset : offset + length]
 
     def open(self, key: str) -> BinaryIO:
         raise NotImplementedError
 
     async def delete_below(self, prefix: str) -> None:
-        self._answer()
+        self.answer()
+        if self.parts is not None:
+            for upload in await self.parts.unfinished(prefix):
+                await self.parts.abandon(upload.key, upload.upload_id)
         for key in [key for key in self.stored if key.startswith(prefix)]:
             del self.stored[key]
 
@@ -57,6 +84,60 @@ class MemoryObjects:
 
     def require_links(self) -> None:
         raise FailedPrecondition("none", reason="LINKS_NOT_SUPPORTED")
+
+
+@dataclass
+class MemoryParts:
+    """The uploads in parts of a store in memory, by id; ids are never used again.
+
+    given: the parts as they came, as (id, number).
+    """
+
+    objects: MemoryObjects
+    part_bytes: int
+    uploads: dict[str, tuple[str, dict[int, bytes]]] = field(default_factory=dict)
+    given: list[tuple[str, int]] = field(default_factory=list)
+    begun_at: datetime = LONG_AGO
+    begun: int = 0
+
+    async def begin(self, key: str) -> str:
+        self.objects.answer()
+        self.begun += 1
+        self.uploads[f"u{self.begun}"] = (key, {})
+        return f"u{self.begun}"
+
+    async def add(self, key: str, upload_id: str, number: int, data: bytes, *, last: bool) -> str:
+        parts = self._of(key, upload_id)
+        assert last or len(data) == self.part_bytes, "only the last part may be shorter"
+        parts[number] = data
+        self.given.append((upload_id, number))
+        return hashlib.sha256(data).hexdigest()
+
+    async def complete(self, key: str, upload_id: str, tags: Mapping[int, str]) -> None:
+        parts = self._of(key, upload_id)
+        for number, tag in tags.items():
+            if hashlib.sha256(parts.get(number, b"")).hexdigest() != tag:
+                raise UploadGoneError("InvalidPart")
+        self.objects.stored[key] = b"".join(parts[number] for number in sorted(tags))
+        del self.uploads[upload_id]
+
+    async def abandon(self, key: str, upload_id: str) -> None:
+        self.objects.answer()
+        self.uploads.pop(upload_id, None)
+
+    async def unfinished(self, prefix: str) -> Sequence[Unfinished]:
+        self.objects.answer()
+        return [
+            Unfinished(key, upload_id, self.begun_at)
+            for upload_id, (key, _) in self.uploads.items()
+            if key.startswith(prefix)
+        ]
+
+    def _of(self, key: str, upload_id: str) -> dict[int, bytes]:
+        self.objects.answer()
+        if upload_id not in self.uploads or self.uploads[upload_id][0] != key:
+            raise UploadGoneError("NoSuchUpload")
+        return self.uploads[upload_id][1]
 
 
 RESUME_SECONDS = 300.0
@@ -73,6 +154,8 @@ class Studio:
     finisher: Finisher
     library: Library
     sweeper: Sweeper
+    live_uploads: LiveUploads
+    database: Database
     folder: Path
 
     def recording(self) -> Recording:
@@ -106,8 +189,19 @@ async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
     async with Database.open(database_url) as database, Workers.open("test", 1, 10) as workers:
         catalog = SqlCatalog(database, clock)
         recorder = Recorder(catalog, spool.Spool, folder, 3_600, 1.0)
+        live_uploads = LiveUploads(
+            objects, workers, GrowingFlac, lambda: recorder.live, recorder.folder, clock, 5.0
+        )
         finisher = Finisher(
-            catalog, objects, workers, make_originals, recorder.folder, spool.remove, clock, 30
+            catalog,
+            objects,
+            workers,
+            make_originals,
+            recorder.folder,
+            spool.remove,
+            clock,
+            30,
+            uploads=live_uploads,
         )
 
         def remove_files(recording_id: str) -> None:
@@ -125,5 +219,17 @@ async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
             RESUME_SECONDS,
             30.0,
         )
-        yield Studio(clock, catalog, objects, recorder, finisher, library, sweeper, folder)
+        yield Studio(
+            clock,
+            catalog,
+            objects,
+            recorder,
+            finisher,
+            library,
+            sweeper,
+            live_uploads,
+            database,
+            folder,
+        )
         await finisher.close()
+        await live_uploads.close()

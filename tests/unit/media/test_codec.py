@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from services.media.adapters import codec, spool
 from services.media.adapters.originals import make_originals
 from services.media.adapters.spool import Samples, Spool
 from services.media.ports import VerificationError
-from services.media.recordings import Track, mix_gain
+from services.media.recordings import Track
 from services.media.renditions import Encoding
 
 
@@ -21,7 +22,7 @@ def noise(count: int) -> Samples:
     return np.random.default_rng(count).integers(-32_768, 32_767, count).astype(np.int16)
 
 
-def cut(samples: Samples, sizes: list[int]) -> Iterator[Samples]:
+def cut(samples: Any, sizes: list[int]) -> Iterator[Any]:
     at = 0
     for size in itertools.cycle(sizes):
         if at >= len(samples):
@@ -91,15 +92,25 @@ def test_resampling_keeps_a_tone_in_its_place() -> None:
 )
 def test_a_mix_is_the_sum_whatever_the_pieces(count: int, one: list[int], other: list[int]) -> None:
     a, b = noise(count) // 4, np.roll(noise(count), 1) // 4
-    found = joined(codec.mix(cut(a, one), cut(b, other), 1.0))
+    found = joined(codec.as_samples(codec.mix([cut(a, one), cut(b, other)], [1.0, 1.0])))
     assert np.array_equal(found, a + b)
 
 
-def test_loud_tracks_are_turned_down_and_quiet_ones_are_not() -> None:
-    assert mix_gain({Track.LEARNER: 10_000, Track.TUTOR: 20_000}) == 1.0
-    assert mix_gain({}) == 1.0
-    loud = mix_gain({Track.LEARNER: 32_768, Track.TUTOR: 32_768})
-    assert loud * 2 * 32_768 <= 32_767
+def test_each_track_of_a_mix_has_its_own_gain() -> None:
+    a, b = noise(5_000) // 8, np.roll(noise(5_000), 1) // 8
+    mixed = codec.mix([cut(a, [700]), cut(b, [900])], [0.5, 2.0])
+    assert np.array_equal(np.concatenate(list(mixed)), a * 0.5 + b * 2.0)
+
+
+def test_what_is_too_loud_is_turned_down_and_the_rest_is_not_touched() -> None:
+    at = np.arange(48_000)
+    sound = (10_000 * np.sin(2 * np.pi * 220 * at / 16_000)).astype(np.float32)
+    sound[20_000:24_000] *= 5
+    limited = np.concatenate(list(codec.limit(cut(sound, [1_000]), 16_000, 0.8)))
+    assert len(limited) == len(sound)
+    assert np.abs(limited).max() <= 0.8 * 32_768 * 1.001
+    assert np.abs(limited[:19_000] - sound[:19_000]).max() < 1
+    assert np.abs(limited[40_000:] - sound[40_000:]).max() < 40
 
 
 @pytest.mark.parametrize(

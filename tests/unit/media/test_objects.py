@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -11,6 +12,9 @@ from obstore.store import S3Store
 
 from services.common.errors import FailedPrecondition, Unavailable
 from services.media.adapters.objects import Objects
+from services.media.adapters.s3_multipart import S3Multipart
+from services.media.ports import UploadGoneError
+from tests import s3
 from tests.s3 import client
 
 
@@ -128,14 +132,6 @@ class TestS3:
         assert answer.content == file.read_bytes()
         assert "X-Amz-Expires=600" in url
 
-    async def test_what_is_kept_is_encrypted_as_the_settings_say(
-        self, s3_endpoint: str, s3_bucket: str, file: Path
-    ) -> None:
-        objects = Objects.at(f"s3://{s3_bucket}", endpoint=s3_endpoint, encryption="AES256")
-        await objects.put("a/1", file)
-        found = client(s3_endpoint).head_object(Bucket=s3_bucket, Key="a/1")
-        assert found["ServerSideEncryption"] == "AES256"
-
     async def test_a_bucket_that_is_not_there_is_a_typed_failure(
         self, s3_endpoint: str, s3_bucket: str, file: Path
     ) -> None:
@@ -150,3 +146,125 @@ class TestS3:
         async with asyncio.timeout(30):
             with pytest.raises(Unavailable, match="STORAGE_UNAVAILABLE"):
                 await objects.put("a/1", file)
+
+
+class TestEncryptedByTheServer:
+    """What the store is asked for, on one that tells how it encrypts."""
+
+    @pytest.fixture
+    def bucket(self, encrypting_s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+        for variable, value in s3.CREDENTIALS.items():
+            monkeypatch.setenv(variable, value)
+        name = f"parley-{uuid4().hex}"
+        s3.client(encrypting_s3_endpoint).create_bucket(Bucket=name)
+        return name
+
+    @pytest.mark.parametrize(("encryption", "key"), [("AES256", ""), ("aws:kms", "a-key")])
+    async def test_whole_and_in_parts_it_is_as_the_settings_say(
+        self, encrypting_s3_endpoint: str, bucket: str, file: Path, encryption: str, key: str
+    ) -> None:
+        objects = Objects.at(
+            f"s3://{bucket}", endpoint=encrypting_s3_endpoint, encryption=encryption, key=key
+        )
+        await objects.put("a/whole", file)
+        parts = objects.parts
+        assert parts is not None
+        upload = await parts.begin("a/parts")
+        tag = await parts.add("a/parts", upload, 1, file.read_bytes())
+        await parts.complete("a/parts", upload, {1: tag})
+        for name in ("a/whole", "a/parts"):
+            found = s3.client(encrypting_s3_endpoint).head_object(Bucket=bucket, Key=name)
+            assert found["ServerSideEncryption"] == encryption
+            assert found.get("SSEKMSKeyId", "").endswith(key)
+
+
+class TestParts:
+    """Uploads in parts, on a real server that speaks S3."""
+
+    @pytest.fixture
+    def parts(self, s3_endpoint: str, s3_bucket: str) -> S3Multipart:
+        objects = Objects.at(f"s3://{s3_bucket}/of/par ley", endpoint=s3_endpoint)
+        assert objects.parts is not None
+        return objects.parts
+
+    async def test_they_come_in_any_order_and_again(
+        self, parts: S3Multipart, s3_endpoint: str, s3_bucket: str
+    ) -> None:
+        data = os.urandom(1024) * 12 * 1024
+        cut = [data[at : at + parts.part_bytes] for at in range(0, len(data), parts.part_bytes)]
+        upload = await parts.begin("a/b ü+c")
+        tags: dict[int, str] = {}
+        for number in (2, 3, 2, 1):
+            sent = cut[number - 1] if tags.get(2) or number != 2 else bytes(parts.part_bytes)
+            tags[number] = await parts.add("a/b ü+c", upload, number, sent)
+        await parts.complete("a/b ü+c", upload, tags)
+        found = client(s3_endpoint).get_object(Bucket=s3_bucket, Key="of/par ley/a/b ü+c")
+        assert found["Body"].read() == data
+
+    async def test_unfinished_ones_are_found_and_thrown_away(self, parts: S3Multipart) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=5)
+        ids = {await parts.begin(f"a/{name}") for name in ("1", "2")}
+        beside = await parts.begin("ab/1")
+        found = await parts.unfinished("a/")
+        assert {each.upload_id for each in found} == ids
+        assert {each.key for each in found} == {"a/1", "a/2"}
+        assert all(before < each.begun_at < datetime.now(UTC) for each in found)
+        for each in (*found, *found):
+            await parts.abandon(each.key, each.upload_id)
+        assert await parts.unfinished("a/") == []
+        assert [each.upload_id for each in await parts.unfinished("ab/")] == [beside]
+
+    async def test_an_upload_that_is_gone_is_told_apart(self, parts: S3Multipart) -> None:
+        upload = await parts.begin("a/1")
+        await parts.abandon("a/1", upload)
+        with pytest.raises(UploadGoneError):
+            await parts.add("a/1", upload, 1, b"x")
+        with pytest.raises(UploadGoneError):
+            await parts.complete("a/1", upload, {1: "tag"})
+
+    async def test_deleting_what_is_below_throws_its_uploads_away(
+        self, s3_endpoint: str, s3_bucket: str
+    ) -> None:
+        objects = Objects.at(f"s3://{s3_bucket}", endpoint=s3_endpoint)
+        assert objects.parts is not None
+        for key in ("recordings/a/1", "recordings/ab/1"):
+            await objects.parts.begin(key)
+        await objects.delete_below("recordings/a/")
+        assert [each.key for each in await objects.parts.unfinished("recordings/")] == [
+            "recordings/ab/1"
+        ]
+
+    async def test_wrong_credentials_and_a_store_that_is_away_are_typed_failures(
+        self, s3_endpoint: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+        for endpoint in (s3_endpoint, "http://127.0.0.1:1"):
+            parts = Objects.at(f"s3://{s3_bucket}", endpoint=endpoint).parts
+            assert parts is not None
+            with pytest.raises(Unavailable, match="STORAGE_UNAVAILABLE"):
+                await parts.begin("a/1")
+
+
+async def test_without_credentials_in_the_environment_there_are_no_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of a machine's role change by the hour, and only obstore knows them."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    assert Objects.at("s3://bucket").parts is None
+    assert Objects.at(tmp_path.as_uri()).parts is None
+
+
+async def test_a_bucket_is_in_the_path_or_in_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(variable, value)
+    for endpoint, in_host, root in (
+        ("https://oss.example", True, "https://bucket.oss.example/of/a"),
+        ("https://minio.example:9000", False, "https://minio.example:9000/bucket/of/a"),
+        ("", False, "https://s3.us-east-1.amazonaws.com/bucket/of/a"),
+        ("", True, "https://bucket.s3.us-east-1.amazonaws.com/of/a"),
+    ):
+        objects = Objects.at("s3://bucket/of", endpoint=endpoint, bucket_in_host=in_host)
+        link = await objects.link("a", timedelta(minutes=1))
+        assert link.partition("?")[0] == root
+        assert objects.parts is not None
+        assert f"{objects.parts.bucket.url}/{objects.parts.bucket.prefix}a" == root

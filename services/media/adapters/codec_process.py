@@ -1,0 +1,132 @@
+"""A process that encodes and transcodes, one job after another; `codec_pool` starts it.
+
+    python -m services.media.adapters.codec_process PARENT FOLDER MEMORY_BYTES
+
+Its standard input is a socket (`codec_wire`) on which jobs come and answers go. It reaches the
+files below FOLDER and nothing else: what it needs of the object store it asks the service for. So a
+codec that breaks takes no call with it, and there are no keys here to be had.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Final, ParamSpec
+
+from services.media.adapters import sandbox
+from services.media.adapters.codec_wire import BrokenWireError, Message, Wire
+
+P = ParamSpec("P")
+
+_READ_BYTES: Final = 256 * 1024
+"""Asked for at once: a few seconds of sound, so that a store far away is asked seldom."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do jobs until the service is gone."""
+    parent, folder, memory_bytes = int(arguments[0]), Path(arguments[1]), int(arguments[2])
+    sandbox.alone(parent)
+    # Only now: numpy and FFmpeg may begin threads, and nobody with threads leaves the network.
+    import av  # noqa: PLC0415
+
+    from services.media.adapters import codec_jobs, originals, rendering  # noqa: PLC0415
+
+    sandbox.preload(av)
+
+    def complete(job: Message) -> Message:
+        made = originals.make_originals(*codec_jobs.read_complete_job(job))
+        return codec_jobs.originals_message(made)
+
+    def render(job: Message) -> Message:
+        plan, to = codec_jobs.read_render_job(job)
+
+        def open_source(index: int) -> BinaryIO:
+            asked = _Asked(wire, index, plan.sources[index].size_bytes)
+            return io.BufferedReader(asked, _READ_BYTES)
+
+        rendering.render(plan, open_source, to)
+        return {}
+
+    jobs = {codec_jobs.COMPLETE: complete, codec_jobs.RENDER: render}
+    with io.FileIO(0, "r+b") as stream, suppress(BrokenWireError):
+        wire = Wire(stream)
+        bounds = sandbox.Bounds(memory_bytes=memory_bytes)
+        lacking = sandbox.enclose(bounds, folders=[folder], threads=True)
+        wire.send({"ready": True, "lacking": lacking})
+        while True:
+            job, _ = wire.receive()
+            wire.send(_outcome(jobs[job["job"]], job))
+    return 0
+
+
+def _outcome(work: Callable[[Message], Message], job: Message) -> Message:
+    """Do a job; return its answer, or what it failed with."""
+    try:
+        return {"done": work(job)}
+    except BrokenWireError:
+        raise
+    except _SourceFailedError:
+        return {"failed": "source"}
+    except FileNotFoundError:
+        return {"failed": "missing"}
+    except OSError as error:
+        return {"failed": "disk", "errno": error.errno or 0}
+    except Exception as error:  # noqa: BLE001 - told to the service, whose log it goes to
+        return {"failed": type(error).__name__, "detail": _where(error)}
+
+
+def _where(error: BaseException) -> str:
+    """Return the place that raised it; its message may tell of more than a log should."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+
+
+class _SourceFailedError(Exception):
+    """The service could not read what it was asked for; it knows why."""
+
+
+class _Asked(io.RawIOBase):
+    """An original, read by asking the service for it."""
+
+    def __init__(self, wire: Wire, index: int, size: int) -> None:
+        self._wire = wire
+        self._index = index
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(min(len(buffer), self._size - self._at), 0)
+        if not wanted:
+            return 0
+        self._wire.send({"read": self._index, "offset": self._at, "length": wanted})
+        answer, data = self._wire.receive()
+        if "failed" in answer:
+            raise _SourceFailedError
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+if __name__ == "__main__":
+    # What is left to do at the end of an interpreter is not worth the calls that it takes.
+    os._exit(main(sys.argv[1:]))

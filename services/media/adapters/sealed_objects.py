@@ -1,0 +1,271 @@
+"""A store whose objects Parley encrypts itself, where the host gives a key for it.
+
+Objects of one recording share a key, kept beside them in `key.json`. What has none was stored
+before there was a key, and is read as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import structlog
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from services.common.errors import FailedPrecondition
+from services.media.adapters.objects import Objects
+from services.media.adapters.sealed_chunks import (
+    CHUNK_BYTES,
+    KEY_BYTES,
+    BrokenSealError,
+    SealedSize,
+    object_cipher,
+    seal,
+    unseal,
+)
+from services.media.adapters.sealed_parts import SealedParts
+from services.media.adapters.sealing_keys import (
+    KEY_NAME,
+    SealingKeys,
+    UnknownKeyError,
+    WrongKeyError,
+)
+from services.media.ports import PartStore, Stored
+
+_log = structlog.get_logger(__name__)
+
+_REMEMBERED = 1_000
+"""Recordings whose keys are in memory, and objects whose sizes are: 100 bytes each."""
+
+_READ_AHEAD = 16 * CHUNK_BYTES
+"""Read from a store at once by who reads on and on: a request a megabyte."""
+
+_ONE_REQUEST_BYTES = 5 * 1024 * 1024
+"""Stored by one request up to this size, as obstore does."""
+
+
+class SealedObjects:
+    """`ObjectStore` over a store that sees ciphertext alone, where there are keys."""
+
+    def __init__(self, objects: Objects, keys: SealingKeys) -> None:
+        self._objects = objects
+        self._keys = keys
+        self._recording_keys: OrderedDict[str, bytes | None] = OrderedDict()
+        self._opened: OrderedDict[str, _Opened] = OrderedDict()
+        # Two objects of one recording must not come by different keys at once.
+        self._making = asyncio.Lock()
+
+    @property
+    def parts(self) -> PartStore | None:
+        """Uploads in parts, sealed like everything else; None where the store has none."""
+        below = self._objects.parts
+        return None if below is None else SealedParts(below, self)
+
+    async def put(self, key: str, file: Path) -> None:
+        """Store a file. Returning means that a power cut does not lose it."""
+        cipher = await self.cipher_to_write(key)
+        if cipher is None:
+            await self._objects.put(key, file)
+            return
+        self.forget(key)
+        sealed = seal(cipher, 0, _pieces(file), ends=True)
+        if (await asyncio.to_thread(file.stat)).st_size <= _ONE_REQUEST_BYTES:
+            await self._objects.put(key, await asyncio.to_thread(b"".join, sealed))
+        else:
+            await self._objects.put(key, sealed)
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """Return a range of an object's bytes.
+
+        Raises:
+            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it.
+        """
+        opened = await self._open(key)
+        if opened is None:
+            return await self._objects.read(key, offset, length)
+        first, begin, end = opened.size.span(offset, length)
+        sealed = await self._objects.read(key, begin, end - begin)
+        return await asyncio.to_thread(opened.plain, first, sealed, offset, length)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading and seeking. Blocks, as reading from it does.
+
+        Raises:
+            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it.
+        """
+        kept = self._objects.get_now(_key_beside(key))
+        if kept is None:
+            return self._objects.open(key)
+        cipher = object_cipher(self._unwrapped(_recording(key), kept), key)
+        opened = _Opened(cipher, SealedSize(self._objects.size_now(key)))
+        return io.BufferedReader(_Reader(self._objects, key, opened), _READ_AHEAD)
+
+    async def delete_below(self, prefix: str) -> None:
+        """Delete every object whose key begins with `prefix`, and what opens them."""
+        await self._objects.delete_below(prefix)
+        self._recording_keys.pop(prefix, None)
+        for key in [each for each in self._opened if each.startswith(prefix)]:
+            del self._opened[key]
+
+    def below(self, prefix: str) -> AsyncIterator[Stored]:
+        """Yield every object whose key begins with `prefix`."""
+        return self._objects.below(prefix)
+
+    async def link(self, key: str, lifetime: timedelta) -> str:
+        """Return a URL that reads an object without credentials for a while."""
+        self.require_links()
+        return await self._objects.link(key, lifetime)
+
+    def require_links(self) -> None:
+        """Refuse when there are none: the store cannot open what it does not have the key to.
+
+        Raises:
+            FailedPrecondition: LINKS_NOT_SUPPORTED.
+        """
+        if self._keys.keys:
+            raise FailedPrecondition(
+                "Recordings are encrypted by Parley, so there are no links to them: use "
+                "DownloadRecording.",
+                reason="LINKS_NOT_SUPPORTED",
+            )
+        self._objects.require_links()
+
+    async def cipher_to_write(self, key: str) -> AESGCM | None:
+        """Return what seals an object; None where it is not to be sealed.
+
+        Its recording's key is made where it has none and the host gives keys. What began sealed
+        stays so.
+
+        Raises:
+            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens that one.
+        """
+        recording = _recording(key)
+        async with self._making:
+            recording_key = await self._recording_key(recording)
+            if recording_key is None:
+                if not self._keys.keys:
+                    return None
+                recording_key = os.urandom(KEY_BYTES)
+                wrapped = self._keys.wrap(recording_key, recording)
+                await self._objects.put(f"{recording}{KEY_NAME}", wrapped)
+                self._remember(recording, recording_key)
+        return object_cipher(recording_key, key)
+
+    def forget(self, key: str) -> None:
+        """Look at an object anew when it is read next."""
+        self._opened.pop(key, None)
+
+    async def _open(self, key: str) -> _Opened | None:
+        """Return what opens an object; None where it is not sealed."""
+        opened = self._opened.get(key)
+        if opened is None:
+            recording_key = await self._recording_key(_recording(key))
+            if recording_key is None:
+                return None
+            size = SealedSize(await self._objects.size(key))
+            opened = self._opened[key] = _Opened(object_cipher(recording_key, key), size)
+            _forget_oldest(self._opened)
+        return opened
+
+    async def _recording_key(self, recording: str) -> bytes | None:
+        if recording in self._recording_keys:
+            return self._recording_keys[recording]
+        kept = await self._objects.get(f"{recording}{KEY_NAME}")
+        found = None if kept is None else self._unwrapped(recording, kept)
+        self._remember(recording, found)
+        return found
+
+    def _unwrapped(self, recording: str, kept: bytes) -> bytes:
+        try:
+            return self._keys.unwrap(kept, recording)
+        except (UnknownKeyError, WrongKeyError) as error:
+            _log.error("recording_key_missing", recording=recording, problem=str(error))
+            raise _sealed() from error
+
+    def _remember(self, recording: str, key: bytes | None) -> None:
+        self._recording_keys[recording] = key
+        _forget_oldest(self._recording_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    cipher: AESGCM
+    size: SealedSize
+
+    def plain(self, first: int, sealed: bytes, offset: int, length: int) -> bytes:
+        try:
+            data = unseal(self.cipher, self.size, first, sealed)
+        except BrokenSealError as error:
+            _log.error("recording_seal_broken", problem=str(error))
+            raise _sealed() from error
+        skip = offset - first * CHUNK_BYTES
+        return data[skip : skip + length]
+
+
+class _Reader(io.RawIOBase):
+    """A sealed object as an ordinary file."""
+
+    def __init__(self, objects: Objects, key: str, opened: _Opened) -> None:
+        self._objects = objects
+        self._key = key
+        self._opened = opened
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), self._opened.size.plain - self._at)
+        if length <= 0:
+            return 0
+        first, begin, end = self._opened.size.span(self._at, length)
+        sealed = self._objects.read_now(self._key, begin, end - begin)
+        data = self._opened.plain(first, sealed, self._at, length)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened.size.plain}
+        self._at = max(base[whence] + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        while piece := source.read(CHUNK_BYTES):
+            yield piece
+
+
+def _recording(key: str) -> str:
+    """Return what the keys of all objects of a recording begin with."""
+    return f"{key.rpartition('/')[0]}/"
+
+
+def _key_beside(key: str) -> str:
+    return f"{_recording(key)}{KEY_NAME}"
+
+
+def _forget_oldest(remembered: OrderedDict[str, Any]) -> None:
+    while len(remembered) > _REMEMBERED:
+        remembered.popitem(last=False)
+
+
+def _sealed() -> FailedPrecondition:
+    return FailedPrecondition(
+        "The recording is encrypted, and no key of this installation opens it.",
+        reason="RECORDING_SEALED",
+    )

@@ -1,0 +1,83 @@
+"""What a host does with recordings from a shell, with the environment of the running Parley.
+
+python -m services.media keys new NAME      # print a new key for PARLEY_MEDIA_SEALING_KEYS
+python -m services.media keys list          # how many recordings each key opens
+python -m services.media keys rewrap        # let the first key of the settings open all
+python -m services.media housekeeping       # hold the store against the list of recordings now
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from services.common.clock import SystemClock
+from services.common.database import Database
+from services.common.errors import ParleyError
+from services.common.settings import SettingsError
+from services.media.adapters.rewrapping import count_by_key, rewrap
+from services.media.adapters.sealing_keys import SealingKeys, new_key
+from services.media.bootstrap import open_housekeeper, open_store, sealing_keys
+from services.media.settings import MediaSettings
+
+EXIT_CLOSED = 1
+EXIT_WRONG = 2
+
+COMMANDS = ("keys", "housekeeping")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; return the exit code: 1 where a recording's key was not opened."""
+    parser = argparse.ArgumentParser(prog="python -m services.media")
+    commands = parser.add_subparsers(dest="command", required=True)
+    keys = commands.add_parser("keys", help="the keys that Parley encrypts recordings with")
+    actions = keys.add_subparsers(dest="action", required=True)
+    actions.add_parser("new", help="print a new key").add_argument("name")
+    actions.add_parser("list", help="count the recordings that each key opens")
+    actions.add_parser("rewrap", help="let the first key open all recordings; none is read")
+    commands.add_parser("housekeeping", help="hold the store against the list of recordings")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "keys" and chosen.action == "new":
+            return _new(chosen.name)
+        settings = MediaSettings.load()
+        if chosen.command == "housekeeping":
+            return asyncio.run(_look(settings))
+        return asyncio.run(_list(settings) if chosen.action == "list" else _rewrap(settings))
+    except (SettingsError, ParleyError, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return EXIT_WRONG
+
+
+def _new(name: str) -> int:
+    key = new_key(name)
+    SealingKeys.parse(key)
+    print(key)  # noqa: T201
+    return 0
+
+
+async def _list(settings: MediaSettings) -> int:
+    for name, count in sorted((await count_by_key(open_store(settings))).items()):
+        print(f"{name}  {count}")  # noqa: T201
+    return 0
+
+
+async def _rewrap(settings: MediaSettings) -> int:
+    if settings.sealing_keys is None:
+        raise ValueError("PARLEY_MEDIA_SEALING_KEYS names no key")
+    done = await rewrap(open_store(settings), sealing_keys(settings))
+    print(f"{done.wrapped} wrapped anew, {done.kept} already were")  # noqa: T201
+    for recording in done.closed:
+        print(f"not opened by any key: {recording}", file=sys.stderr)  # noqa: T201
+    return EXIT_CLOSED if done.closed else 0
+
+
+async def _look(settings: MediaSettings) -> int:
+    async with Database.open(settings.database_url) as database:
+        housekeeper = open_housekeeper(settings, database, open_store(settings), SystemClock())
+        found = await housekeeper.look()
+    for name, count in found.counts().items():
+        print(f"{name}  {count}")  # noqa: T201
+    return 0

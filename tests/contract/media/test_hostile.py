@@ -1,0 +1,128 @@
+"""Hostile files, through the real call to the real decoder: refused, and nothing else happens."""
+
+import ctypes
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from parley.media.v1 import media_pb2 as pb
+from services.common.errors import Code
+from tests.contract.media import hostile
+from tests.contract.media.conftest import Media, Serve
+from tests.contract.media.test_upload import upload
+
+CODES = {
+    "BAD_AUDIO": Code.INVALID_ARGUMENT,
+    "NO_AUDIO": Code.INVALID_ARGUMENT,
+    "FILE_TOO_LARGE": Code.RESOURCE_EXHAUSTED,
+}
+
+SEEDS = range(1, 1 + int(os.environ.get("HOSTILE_SEEDS", "1")))
+
+_OPENED = 0x20  # IN_OPEN
+
+
+@dataclass
+class Watch:
+    """A file and an address that nobody may come near, and who did."""
+
+    bait: hostile.Bait
+    events: int
+    listener: socket.socket
+
+    def openings(self) -> int:
+        """Return how often the file was opened since the last look."""
+        try:
+            return len(os.read(self.events, 65_536)) // struct.calcsize("iIII")
+        except BlockingIOError:
+            return 0
+
+    def callers(self) -> int:
+        """Return how many came to the address since the last look."""
+        count = 0
+        while True:
+            try:
+                self.listener.accept()[0].close()
+            except BlockingIOError:
+                return count
+            count += 1
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Watch]:
+    file = folder / "bait.wav"
+    file.write_bytes(hostile.sound("wav", "pcm_s16le"))
+    libc = ctypes.CDLL(None, use_errno=True)
+    events = libc.inotify_init1(os.O_NONBLOCK)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        try:
+            assert libc.inotify_add_watch(events, str(file).encode(), _OPENED) > 0
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/bait.wav"
+            yield Watch(hostile.Bait(str(file), url), events, listener)
+        finally:
+            os.close(events)
+
+
+def decoders() -> list[psutil.Process]:
+    """Return the processes below this one that decode uploads, or did."""
+    found = psutil.Process().children(recursive=True)
+    return [
+        each
+        for each in found
+        if each.status() == psutil.STATUS_ZOMBIE or "decode_process" in " ".join(each.cmdline())
+    ]
+
+
+def test_the_watch_sees_who_opens_and_who_calls(tmp_path: Path) -> None:
+    """Without this, nobody having come would prove nothing."""
+    with watched(tmp_path) as watch:
+        assert (watch.openings(), watch.callers()) == (0, 0)
+        Path(watch.bait.file).read_bytes()
+        with socket.create_connection(watch.listener.getsockname()):
+            assert (watch.openings(), watch.callers()) == (1, 1)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_hostile_file_is_refused_and_nothing_else_happens(
+    media: Media, tmp_path: Path, seed: int
+) -> None:
+    with watched(tmp_path) as watch:
+        files = list(hostile.files(watch.bait, seed))
+        assert len(files) >= 40
+        wrong = []
+        for each in files:
+            try:
+                error = await media.refused(upload(media, each.data, file_name="a.wav"))
+            except pytest.fail.Exception:
+                wrong.append(f"{each.name}: taken")
+                continue
+            got = (error.code, error.reason, error.metadata.get("problem"))
+            if got != (CODES[each.reason], each.reason, each.problem):
+                wrong.append(f"{each.name}: {got}")
+            if media.folders("uploads") or media.folders("spool") or decoders():
+                wrong.append(f"{each.name}: left something behind")
+        assert wrong == []
+        assert (watch.openings(), watch.callers()) == (0, 0)
+    # Who refused all these still does its work.
+    good = await upload(media, hostile.sound("flac", "flac"))
+    assert good.state == pb.RECORDING_STATE_READY
+
+
+async def test_a_file_that_takes_too_long_is_given_up(serve_media: Serve) -> None:
+    """A megabyte that decodes to hours of eight channels at 384 kHz."""
+    costly = hostile.flac(2_000, 384_000, channels=8)
+    async with serve_media(decode_seconds=1) as media:
+        error = await media.refused(upload(media, costly))
+        assert (error.reason, error.metadata["problem"]) == ("BAD_AUDIO", "too_costly")
+        assert not media.folders("uploads")
+        assert not decoders()
+        assert (await upload(media, hostile.sound("wav", "pcm_s16le"))).duration_ms == 2_000

@@ -1,0 +1,456 @@
+"""Recordings in a store that speaks S3, over HTTP: in parts while talks run, links, encryption."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc.aio
+import httpx
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from parley.media.v1 import media_pb2 as pb
+from parley.types.v1 import audio_pb2
+from services.common.errors import Code
+from services.common.ids import new_id
+from services.media import commands
+from services.media.adapters.sealing_keys import KEY_NAME, new_key
+from tests.contract.media.conftest import (
+    LEARNER,
+    TUTOR,
+    Callers,
+    Media,
+    Samples,
+    Serve,
+    Taping,
+    decoded,
+    sha256,
+    started,
+    tone,
+)
+from tests.contract.media.test_killed import process
+from tests.s3 import client
+
+FLAC = audio_pb2.AUDIO_ENCODING_FLAC
+WAV = audio_pb2.AUDIO_ENCODING_WAV
+MP3 = audio_pb2.AUDIO_ENCODING_MP3
+
+PREFIX = "of/parley/"
+
+
+@dataclass
+class Bucket:
+    """A bucket on the server, as Amazon's own client sees it."""
+
+    endpoint: str
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"store_url": f"s3://{self.name}/{PREFIX}", "store_endpoint": self.endpoint}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {f"media_{name}": value for name, value in self.settings.items()}
+
+    def objects(self) -> dict[str, bytes]:
+        """Return all that can be read, by its key."""
+        s3 = client(self.endpoint)
+        found = s3.list_objects_v2(Bucket=self.name).get("Contents", [])
+        return {
+            each["Key"]: s3.get_object(Bucket=self.name, Key=each["Key"])["Body"].read()
+            for each in found
+        }
+
+    def uploads(self) -> dict[str, str]:
+        """Return the ids of uploads that are not complete, by their keys."""
+        found = client(self.endpoint).list_multipart_uploads(Bucket=self.name)
+        return {each["Key"]: each["UploadId"] for each in found.get("Uploads", [])}
+
+    def parts(self, key: str) -> list[int]:
+        """Return the numbers of the parts that are there."""
+        upload = self.uploads()[key]
+        found = client(self.endpoint).list_parts(Bucket=self.name, Key=key, UploadId=upload)
+        return [each["PartNumber"] for each in found.get("Parts", [])]
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, s3_bucket: str) -> Bucket:
+    return Bucket(s3_endpoint, s3_bucket)
+
+
+@pytest.fixture
+async def media(serve_media: Serve, bucket: Bucket) -> AsyncIterator[Media]:
+    async with serve_media(**bucket.settings, live_upload_seconds=0.02) as found:
+        yield found
+
+
+def long_voice() -> Samples:
+    """Return two minutes that FLAC makes no smaller: more than two parts at this rate."""
+    return np.random.default_rng(3).integers(-(2**15), 2**15, 48_000 * 125).astype(np.int16)
+
+
+VOICE = long_voice()
+PIECE = 32_000
+
+
+async def say(taping: Taping, first: int, last: int) -> None:
+    """Send so much of the voice, in the largest messages."""
+    for at in range(first, last, PIECE):
+        pcm = VOICE[at : min(at + PIECE, last)].astype("<i2").tobytes()
+        audio = pb.RecordAudio(track=TUTOR, pcm=pcm, first_sample=at)
+        await taping.write(audio=audio)
+    await taping.on_disk(tutor=last)
+
+
+def long_talk(user_id: str) -> pb.RecordStart:
+    form = {"encoding": audio_pb2.AUDIO_ENCODING_PCM_S16LE, "sample_rate_hz": 48_000}
+    return started(user_id, tutor_format=form | {"channels": 1})
+
+
+async def until_there(bucket: Bucket, key: str, parts: list[int]) -> None:
+    async with asyncio.timeout(30):
+        while key not in await asyncio.to_thread(
+            bucket.uploads
+        ) or parts != await asyncio.to_thread(bucket.parts, key):
+            await asyncio.sleep(0.05)
+
+
+async def test_parts_arrive_while_the_talk_runs(media: Media, bucket: Bucket) -> None:
+    start = long_talk(media.user_id)
+    key = f"{PREFIX}recordings/{start.recording_id}/tutor.flac"
+    taping = await media.tape(start)
+    await say(taping, 0, len(VOICE))
+    await until_there(bucket, key, [2])
+    recording = await taping.finish()
+    assert recording.tutor_sha256 == sha256(VOICE)
+    assert bucket.uploads() == {}
+    head = client(bucket.endpoint).head_object(Bucket=bucket.name, Key=key)
+    # The tag of what came in parts says in how many.
+    assert head["ETag"].strip('"').endswith("-3")
+    got = await media.download(recording.recording_id, track=TUTOR, encoding=FLAC)
+    assert sha256(decoded(got.data)[0]) == sha256(VOICE)
+    assert set(bucket.objects()) == {key, key.replace("tutor", "learner")}
+
+
+async def test_a_deleted_talk_leaves_no_part(media: Media, bucket: Bucket) -> None:
+    start = long_talk(media.user_id)
+    key = f"{PREFIX}recordings/{start.recording_id}/tutor.flac"
+    taping = await media.tape(start)
+    await say(taping, 0, len(VOICE))
+    await until_there(bucket, key, [2])
+    await media.ask("DeleteRecording", pb.DeleteRecordingRequest(recording_id=start.recording_id))
+    with pytest.raises(grpc.aio.AioRpcError):
+        while True:
+            await taping.read()
+    assert bucket.uploads() == {}
+    assert not media.folders("spool")
+
+
+async def test_after_a_kill_the_upload_goes_on_where_it_was(
+    data_dir: Any,
+    callers: Callers,
+    serve_media: Serve,
+    database_settings: dict[str, Any],
+    bucket: Bucket,
+) -> None:
+    told = database_settings | bucket.environment | {"media_live_upload_seconds": "0.02"}
+    half = len(VOICE) - 48_000
+    async with process(data_dir, callers, told) as (killed, pid):
+        start = long_talk(killed.user_id)
+        key = f"{PREFIX}recordings/{start.recording_id}/tutor.flac"
+        taping = await killed.tape(start)
+        await say(taping, 0, half)
+        await until_there(bucket, key, [2])
+        before = bucket.uploads()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(grpc.aio.AioRpcError):
+            while True:
+                await taping.read()
+    async with serve_media(**bucket.settings, live_upload_seconds=0.02) as media:
+        again = await media.tape(start)
+        assert (await again.read()).tutor_samples == half
+        assert bucket.uploads() == before
+        await say(again, half, len(VOICE))
+        recording = await again.finish()
+    assert recording.tutor_sha256 == sha256(VOICE)
+    assert bucket.uploads() == {}
+    head = client(bucket.endpoint).head_object(Bucket=bucket.name, Key=key)
+    assert head["ETag"].strip('"').endswith("-3")
+
+
+async def test_what_is_past_its_time_is_gone_from_the_bucket(
+    serve_media: Serve, bucket: Bucket
+) -> None:
+    settings = bucket.settings | {"retention_days": 1, "sweep_seconds": 0.05}
+    async with serve_media(**settings) as media:
+        recording = await media.recorded(tone(16_000, 0.2), tone(24_000, 0.2))
+        assert len(bucket.objects()) == 2
+        await expire(media)
+        async with asyncio.timeout(20):
+            while bucket.objects():
+                await asyncio.sleep(0.05)
+        error = await media.refused(media.get(recording.recording_id))
+        assert error.reason == "RECORDING_NOT_FOUND"
+
+
+async def expire(media: Media) -> None:
+    """Make a day pass for the recordings of a service that keeps them in SQLite's files."""
+    import sqlite3
+
+    path = media.data_dir / "db" / "media.sqlite3"
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE recordings SET delete_at = '2020-01-01 00:00:00.000000'")
+    database.close()
+
+
+class TestLinks:
+    @pytest.fixture
+    async def recording(self, media: Media) -> pb.Recording:
+        return await media.recorded(tone(16_000, 0.5), tone(24_000, 0.5, 300))
+
+    @staticmethod
+    async def link(media: Media, recording: pb.Recording, seconds: int = 60, **who: str) -> str:
+        request = pb.CreateDownloadUrlRequest(
+            recording_id=recording.recording_id,
+            track=LEARNER,
+            encoding=FLAC,
+            ttl=Duration(seconds=seconds),
+        )
+        response = await media.ask("CreateDownloadUrl", request, **who)
+        assert isinstance(response, pb.CreateDownloadUrlResponse)
+        return response.url
+
+    @staticmethod
+    async def fetched(url: str) -> httpx.Response:
+        async with httpx.AsyncClient() as browser:
+            return await browser.get(url)
+
+    async def test_it_plays_without_a_token(self, media: Media, recording: pb.Recording) -> None:
+        answer = await self.fetched(await self.link(media, recording))
+        assert answer.status_code == 200
+        assert sha256(decoded(answer.content)[0]) == recording.learner_sha256
+
+    async def test_what_is_changed_in_it_is_refused(
+        self, media: Media, recording: pb.Recording
+    ) -> None:
+        url = await self.link(media, recording)
+        other = await media.recorded(tone(16_000, 0.2), tone(24_000, 0.2))
+        for before, after in (
+            ("X-Amz-Expires=60", "X-Amz-Expires=6000"),
+            ("learner.flac", "tutor.flac"),
+            (recording.recording_id, other.recording_id),
+            (url[-8:], "00000000"),
+            (f"?{urlsplit(url).query}", ""),
+        ):
+            assert before in url
+            assert (await self.fetched(url.replace(before, after))).status_code == 403, before
+
+    async def test_it_opens_nothing_but_reading(
+        self, media: Media, recording: pb.Recording, bucket: Bucket
+    ) -> None:
+        url = await self.link(media, recording)
+        before = bucket.objects()
+        async with httpx.AsyncClient() as browser:
+            assert (await browser.put(url, content=b"x")).status_code == 403
+            assert (await browser.delete(url)).status_code == 403
+        assert bucket.objects() == before
+
+    async def test_it_ends_with_its_time(self, media: Media, recording: pb.Recording) -> None:
+        url = await self.link(media, recording, seconds=1)
+        async with asyncio.timeout(20):
+            while (await self.fetched(url)).status_code != 403:
+                await asyncio.sleep(0.1)
+
+    async def test_nobody_gets_one_to_anothers_recording(
+        self, media: Media, recording: pb.Recording
+    ) -> None:
+        error = await media.refused(self.link(media, recording, user_id=new_id()))
+        assert (error.code, error.reason) == (Code.NOT_FOUND, "RECORDING_NOT_FOUND")
+
+    @pytest.mark.parametrize("ended_by", ["recording", "account"])
+    async def test_it_leads_nowhere_when_the_recording_or_its_owner_is_gone(
+        self, media: Media, recording: pb.Recording, ended_by: str
+    ) -> None:
+        url = await self.link(media, recording)
+        if ended_by == "recording":
+            request = pb.DeleteRecordingRequest(recording_id=recording.recording_id)
+            await media.ask("DeleteRecording", request)
+        else:
+            await media.stub.EraseUser(
+                pb.EraseUserRequest(user_id=media.user_id), metadata=media.callers.service("user")
+            )
+        assert (await self.fetched(url)).status_code == 404
+
+
+class TestEncryptedByParley:
+    OLD, NEW = new_key("2025"), new_key("2026")
+
+    async def test_the_bucket_holds_nothing_that_can_be_heard(
+        self, serve_media: Serve, bucket: Bucket
+    ) -> None:
+        voice, other = tone(16_000, 3.0), tone(24_000, 3.0)
+        async with serve_media(**bucket.settings, sealing_keys=self.OLD) as media:
+            recording = await media.recorded(voice, other)
+            kept = bucket.objects()
+            assert len(kept) == 3
+            for name, data in kept.items():
+                assert b"fLaC" not in data
+                assert name.endswith(KEY_NAME) or len(data) > 50_000
+                # As evenly spread as noise: nothing of a tone's shape is left.
+                if len(data) > 50_000:
+                    counts = np.bincount(np.frombuffer(data, np.uint8), minlength=256)
+                    assert counts.max() < 2 * counts.mean()
+            key = self.OLD.partition(":")[2].encode()
+            assert all(key not in data for data in kept.values())
+            got = await media.download(recording.recording_id, track=LEARNER, encoding=FLAC)
+            assert sha256(decoded(got.data)[0]) == sha256(voice)
+            part = await media.download(
+                recording.recording_id, track=LEARNER, encoding=FLAC, offset=65_000, length=2_000
+            )
+            assert part.data == got.data[65_000:67_000]
+            cut = await media.download(
+                recording.recording_id, track=TUTOR, encoding=WAV, from_ms=1_000, to_ms=2_000
+            )
+            assert np.array_equal(decoded(cut.data)[0], other[24_000:48_000])
+
+    async def test_parts_that_arrive_while_the_talk_runs_are_sealed_too(
+        self, serve_media: Serve, bucket: Bucket
+    ) -> None:
+        settings = bucket.settings | {"live_upload_seconds": 0.02, "sealing_keys": self.OLD}
+        async with serve_media(**settings) as media:
+            start = long_talk(media.user_id)
+            key = f"{PREFIX}recordings/{start.recording_id}/tutor.flac"
+            taping = await media.tape(start)
+            await say(taping, 0, len(VOICE))
+            await until_there(bucket, key, [2])
+            recording = await taping.finish()
+            assert recording.tutor_sha256 == sha256(VOICE)
+            assert b"fLaC" not in bucket.objects()[key]
+            got = await media.download(recording.recording_id, track=TUTOR, encoding=FLAC)
+            assert sha256(decoded(got.data)[0]) == sha256(VOICE)
+
+    async def test_there_are_no_links_to_it(self, serve_media: Serve, bucket: Bucket) -> None:
+        async with serve_media(**bucket.settings, sealing_keys=self.OLD) as media:
+            recording = await media.recorded(tone(16_000, 0.2), tone(24_000, 0.2))
+            request = pb.CreateDownloadUrlRequest(recording_id=recording.recording_id)
+            error = await media.refused(media.ask("CreateDownloadUrl", request))
+            assert (error.code, error.reason) == (Code.FAILED_PRECONDITION, "LINKS_NOT_SUPPORTED")
+
+    async def test_without_its_key_it_is_refused_and_with_it_played_again(
+        self, serve_media: Serve, bucket: Bucket
+    ) -> None:
+        voice = tone(16_000, 0.5)
+        async with serve_media(**bucket.settings, sealing_keys=self.OLD) as media:
+            recording, owner = await media.recorded(voice, voice[:24]), media.user_id
+        wrong = new_key("2025")
+        for keys in (None, self.NEW, wrong):
+            async with serve_media(**bucket.settings, sealing_keys=keys) as media:
+                media.user_id = owner
+                for encoding in (FLAC, MP3):
+                    error = await media.refused(
+                        media.download(recording.recording_id, track=LEARNER, encoding=encoding)
+                    )
+                    assert (error.code, error.reason) == (
+                        Code.FAILED_PRECONDITION,
+                        "RECORDING_SEALED",
+                    )
+        async with serve_media(**bucket.settings, sealing_keys=f"{self.NEW},{self.OLD}") as media:
+            media.user_id = owner
+            got = await media.download(recording.recording_id, track=LEARNER, encoding=FLAC)
+            assert recording.learner_sha256 == sha256(decoded(got.data)[0])
+
+    async def test_what_was_changed_in_the_bucket_is_refused(
+        self, serve_media: Serve, bucket: Bucket
+    ) -> None:
+        async with serve_media(**bucket.settings, sealing_keys=self.OLD) as media:
+            recording = await media.recorded(tone(16_000, 3.0), tone(24_000, 0.1))
+            key = f"{PREFIX}recordings/{recording.recording_id}/learner.flac"
+            data = bytearray(bucket.objects()[key])
+            data[70_000] ^= 1
+            client(bucket.endpoint).put_object(Bucket=bucket.name, Key=key, Body=bytes(data))
+            error = await media.refused(
+                media.download(recording.recording_id, track=LEARNER, encoding=FLAC)
+            )
+            assert error.reason == "RECORDING_SEALED"
+
+    async def test_another_key_opens_all_without_any_being_written_anew(
+        self,
+        serve_media: Serve,
+        bucket: Bucket,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        voice = tone(16_000, 0.5)
+        async with serve_media(**bucket.settings, sealing_keys=self.OLD) as media:
+            recordings = [await media.recorded(voice, voice) for _ in range(2)]
+            owner = media.user_id
+        before = bucket.objects()
+        for name, value in bucket.environment.items():
+            monkeypatch.setenv(f"PARLEY_{name.upper()}", value)
+        monkeypatch.setenv("PARLEY_MEDIA_SEALING_KEYS", f"{self.NEW},{self.OLD}")
+        assert await asyncio.to_thread(commands.main, ["keys", "list"]) == 0
+        assert await asyncio.to_thread(commands.main, ["keys", "rewrap"]) == 0
+        assert await asyncio.to_thread(commands.main, ["keys", "rewrap"]) == 0
+        assert await asyncio.to_thread(commands.main, ["keys", "list"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "2025  2",
+            "2 wrapped anew, 0 already were",
+            "0 wrapped anew, 2 already were",
+            "2026  2",
+        ]
+        after = bucket.objects()
+        changed = {name for name, data in after.items() if before[name] != data}
+        assert changed == {name for name in before if name.endswith(KEY_NAME)}
+        async with serve_media(**bucket.settings, sealing_keys=self.NEW) as media:
+            media.user_id = owner
+            for each in recordings:
+                got = await media.download(each.recording_id, track=LEARNER, encoding=FLAC)
+                assert sha256(decoded(got.data)[0]) == sha256(voice)
+
+    async def test_a_recording_from_before_there_were_keys_still_plays(
+        self, serve_media: Serve, bucket: Bucket
+    ) -> None:
+        voice = tone(16_000, 0.5)
+        async with serve_media(**bucket.settings) as media:
+            recording, owner = await media.recorded(voice, voice), media.user_id
+        async with serve_media(**bucket.settings, sealing_keys=self.NEW) as media:
+            media.user_id = owner
+            got = await media.download(recording.recording_id, track=LEARNER, encoding=FLAC)
+            assert sha256(decoded(got.data)[0]) == sha256(voice)
+
+    async def test_a_local_folder_is_encrypted_as_well(self, serve_media: Serve) -> None:
+        voice = tone(16_000, 0.5)
+        async with serve_media(sealing_keys=self.OLD) as media:
+            recording = await media.recorded(voice, voice)
+            kept = [path.read_bytes() for path in media.files("objects")]
+            assert len(kept) == 3
+            assert all(b"fLaC" not in data for data in kept)
+            got = await media.download(recording.recording_id, track=LEARNER, encoding=FLAC)
+            assert sha256(decoded(got.data)[0]) == sha256(voice)
+
+
+async def test_housekeeping_by_hand_tells_what_it_did(
+    serve_media: Serve,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with serve_media(**bucket.settings) as media:
+        recording = await media.recorded(tone(16_000, 0.2), tone(24_000, 0.2))
+        request = pb.DeleteRecordingRequest(recording_id=recording.recording_id)
+        await media.ask("DeleteRecording", request)
+    key = f"{PREFIX}recordings/{recording.recording_id}/learner.flac"
+    client(bucket.endpoint).put_object(Bucket=bucket.name, Key=key, Body=b"x")
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(f"PARLEY_{name.upper()}", value)
+    assert await asyncio.to_thread(commands.main, ["housekeeping"]) == 0
+    assert "leftovers  1" in capsys.readouterr().out
+    assert bucket.objects() == {}

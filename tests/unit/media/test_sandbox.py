@@ -1,0 +1,200 @@
+"""The barriers around processes that work on strangers' bytes, each by itself and all together."""
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.media.adapters import kernel, sandbox, seccomp
+from services.media.adapters.upload_decoder import lacking_barriers
+
+ROOT = Path(__file__).parents[3]
+
+pytestmark = pytest.mark.skipif(not kernel.is_linux(), reason="the barriers are Linux's")
+
+# What a decoder that was taken over would try. Each prints whether it could.
+PROBE = """
+import json, mmap, os, resource, socket, subprocess, sys, threading
+from pathlib import Path
+from services.media.adapters import landlock, sandbox, seccomp
+
+folder, port, barrier = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+bounds = sandbox.Bounds(memory_bytes=1 << 30, cpu_seconds=20, file_bytes=1 << 20, open_files=32)
+if barrier == "all":
+    sandbox.alone(os.getppid())
+    sandbox.enclose(bounds)
+elif barrier == "folder":
+    sandbox.alone(os.getppid())
+    sandbox.enclose(bounds, folders=[folder], threads=True)
+elif barrier == "network":
+    sandbox.alone(os.getppid())
+elif barrier == "files":
+    landlock.restrict()
+elif barrier == "calls":
+    seccomp.restrict(seccomp.COMPUTING)
+elif barrier == "limits":
+    sandbox._limit(bounds, threads=False)
+
+def begin_thread():
+    thread = threading.Thread(target=len, args=("",))
+    thread.start()
+    thread.join()
+
+def connect():
+    with socket.socket() as one:
+        one.connect(("127.0.0.1", port))
+
+def write_much():
+    with open(folder / "much", "wb") as file:
+        file.write(bytes(2 << 20))
+
+tries = {
+    "read a file": lambda: (folder / "secret").read_bytes(),
+    "read elsewhere": lambda: Path("/etc/hostname").read_bytes(),
+    "make a file": lambda: (folder / "new").write_bytes(b"x"),
+    "write much": write_much,
+    "connect": connect,
+    "begin a process": lambda: os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0),
+    "run a program": lambda: subprocess.run(["/bin/true"], check=True),
+    "make code": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | 4),
+    "signal the parent": lambda: os.kill(os.getppid(), 0),
+    "take memory": lambda: len(bytearray(1 << 30)),
+    "begin a thread": begin_thread,
+}
+could = []
+for name, attempt in tries.items():
+    try:
+        attempt()
+    except (OSError, MemoryError, RuntimeError):
+        continue
+    could.append(name)
+os.write(1, json.dumps(could).encode())
+os._exit(0)
+"""
+
+
+def could(tmp_path: Path, barrier: str) -> set[str]:
+    """Return what a process behind a barrier could do."""
+    (tmp_path / "secret").write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = subprocess.run(
+            [sys.executable, "-Es", "-c", PROBE, tmp_path, str(listener.getsockname()[1]), barrier],
+            cwd=ROOT,
+            env={"OPENBLAS_NUM_THREADS": "1"},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr.decode()
+    return set(json.loads(done.stdout))
+
+
+EVERYTHING = {
+    "read a file",
+    "read elsewhere",
+    "make a file",
+    "write much",
+    "connect",
+    "begin a process",
+    "run a program",
+    "make code",
+    "signal the parent",
+    "take memory",
+    "begin a thread",
+}
+
+
+def require(barrier: str) -> None:
+    if barrier in lacking_barriers():
+        pytest.skip(f"this system has no barrier of {barrier}")
+
+
+def test_without_barriers_all_of_it_works(tmp_path: Path) -> None:
+    """Without this, not being able to would prove nothing."""
+    assert could(tmp_path, "none") == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("barrier", "forbids"),
+    [
+        ("network", {"connect"}),
+        ("files", {"read a file", "read elsewhere", "make a file", "write much"}),
+        ("calls", EVERYTHING - {"take memory"}),
+        ("limits", {"write much", "take memory"}),
+    ],
+)
+def test_each_barrier_holds_by_itself(tmp_path: Path, barrier: str, forbids: set[str]) -> None:
+    require(barrier)
+    assert not could(tmp_path, barrier) & forbids
+
+
+def test_a_decoder_can_do_nothing_but_compute(tmp_path: Path) -> None:
+    for barrier in sandbox.BARRIERS:
+        require(barrier)
+    assert could(tmp_path, "all") == set()
+
+
+def test_a_codec_process_reaches_its_folder_and_nothing_else(tmp_path: Path) -> None:
+    for barrier in sandbox.BARRIERS:
+        require(barrier)
+    assert could(tmp_path, "folder") == {"read a file", "make a file", "begin a thread"}
+
+
+def test_a_process_ends_with_whoever_began_it() -> None:
+    """A decoder that was left behind by a killed service would go on at its file."""
+    child = (
+        "import os, sys, time\n"
+        "from services.media.adapters import sandbox\n"
+        "sandbox.alone(os.getppid())\n"
+        "print(os.getpid(), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    parent = (
+        "import os, signal, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-Es', '-c', {child!r}],"
+        " stdout=subprocess.PIPE, stdin=subprocess.PIPE)\n"
+        "print(int(child.stdout.readline()), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-Es", "-c", parent],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(done.stdout)).wait(timeout=20)
+
+
+def test_a_process_whose_beginner_is_gone_does_not_begin() -> None:
+    code = "from services.media.adapters import sandbox; sandbox.alone(1_000_000); print('began')"
+    done = subprocess.run(
+        [sys.executable, "-Es", "-c", code], cwd=ROOT, capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_call_has_a_number_and_every_jump_stays_within(machine: str) -> None:
+    calls = seccomp.COMPUTING | seccomp.THREADS | seccomp.FILES
+    code = seccomp.program(calls, machine)
+    steps = [struct.unpack("=HBBI", code[at : at + 8]) for at in range(0, len(code), 8)]
+    assert 50 < len(steps) < 4_096
+    for at, (kind, if_true, if_false, _) in enumerate(steps):
+        if kind & 0x07 == 0x05:
+            assert at + 1 + max(if_true, if_false) < len(steps)
+    # The last thing it says is no.
+    assert steps[-1][3] == 0x00050000 | 1
+
+
+def test_a_processor_without_a_list_lacks_the_barrier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "machine", lambda: "riscv64")
+    with pytest.raises(OSError, match="no list"):
+        seccomp.restrict(seccomp.COMPUTING)
