@@ -61,7 +61,7 @@ def read_back(found: Sequence[Interruption], preset: str) -> None:
         for name, one in ended.items()
         if one.played_ms >= _READABLE_MS
     ]
-    played = asyncio.run(recognize_directly(preset, readable))
+    played = asyncio.run(recognize_directly(preset, readable))[0].heard
     for name, one in ended.items():
         heard = len(normal_form(one.heard).split())
         if name in played:

@@ -74,6 +74,8 @@ class Turn:
     text: str
     start_ms: int
     end_ms: int
+    stored: str = ""
+    """What was heard of it the second time; empty: what was heard first is kept."""
 
 
 @dataclass(slots=True)
@@ -143,8 +145,14 @@ class Answer:
 
     @property
     def transcript(self) -> str:
-        """Everything that was recognised of the recording."""
+        """Everything that was recognised of the recording, as it was answered."""
         return " ".join(turn.text for turn in sorted(self.turns, key=lambda each: each.number))
+
+    @property
+    def stored(self) -> str:
+        """Everything that was recognised of the recording, as it was stored."""
+        in_order = sorted(self.turns, key=lambda each: each.number)
+        return " ".join(turn.stored or turn.text for turn in in_order)
 
 
 class _Talk:
@@ -156,6 +164,7 @@ class _Talk:
         self._started_at = time.monotonic()
         self._replies: dict[int, Reply] = {}
         self._turns: dict[int, Turn] = {}
+        self._answered: set[int] = set()
         self._saved: set[int] = set()
         self._reply_over = asyncio.Event()
         self._audio: list[Samples] = []
@@ -199,11 +208,18 @@ class _Talk:
         kind = response.WhichOneof("message")
         if kind == "transcript" and response.transcript.final:
             update = response.transcript
-            self._turns[response.turn] = Turn(
-                response.turn, update.transcript.verbatim, update.start_ms, update.end_ms
-            )
+            text = update.transcript.verbatim
+            known = self._turns.get(response.turn)
+            if known is not None and response.turn in self._answered:
+                # Heard again while the answer is listened to: what is stored.
+                known.stored = text
+            else:
+                self._turns[response.turn] = Turn(
+                    response.turn, text, update.start_ms, update.end_ms
+                )
         elif kind == "reply_started":
             self._reply_over.clear()
+            self._answered.add(response.turn)
             reply = self._replies.setdefault(
                 response.generation, Reply(response.generation, response.turn, now)
             )

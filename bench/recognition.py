@@ -1,7 +1,9 @@
 """`make bench-recognition`: how well learners are understood, in word error rates.
 
-Two sides hear the same recordings: Parley's whole path, one conversation a recording, and the same
-recognizer on the whole file. The difference is what the way there and endpointing cost.
+All sides hear the same recordings: Parley's whole path, one conversation a recording, and the same
+recognizer on the whole file; the difference is what the way there and endpointing cost. Both hear
+each recording a second time where a model for that is installed, as what is stored; then Whisper
+alone is a side too.
 """
 
 from __future__ import annotations
@@ -37,12 +39,15 @@ def main(
     """Print and write the word error rates on the recordings of DATA."""
     try:
         utterances = read_utterances(data)
-        direct = error_rates(utterances, asyncio.run(recognize_directly(preset, utterances)))
+        sides = asyncio.run(recognize_directly(preset, utterances))
     except (OSError, ValueError, ModelsError) as error:
         raise SystemExit(f"bench-recognition: {error}") from error
     with running_server(preset, server) as running:
         answers = asyncio.run(recognize_through_parley(running, utterances))
     parley = error_rates(utterances, {name: each.transcript for name, each in answers.items()})
+    stored = error_rates(utterances, {name: each.stored for name, each in answers.items()})
+    rates = [error_rates(utterances, side.heard) for side in sides]
+    direct = rates[0]
     answered = sum(each.reply is not None for each in answers.values())
     cut = sum(each.was_cut for each in answers.values())
     difference = parley.everybody - direct.everybody
@@ -50,11 +55,15 @@ def main(
     table(
         f"Word error rate, preset {preset}: {len(utterances)} recordings, {seconds:.0f} s; "
         f"{answered} answered, {cut} cut in two",
-        ("", "all", "adults", "children"),
+        ("", "all", "adults", "children", "processor, of the first"),
         [
-            _row("through Parley", parley),
-            _row("recognizer alone, whole files", direct),
-            ("difference, points", f"{100 * difference:+.1f}", "", ""),
+            _row("through Parley, answered", parley),
+            _row("through Parley, stored", stored),
+            *(
+                _row(f"alone, whole files: {side.name}", rate, side.cpu_s / sides[0].cpu_s)
+                for side, rate in zip(sides, rates, strict=True)
+            ),
+            ("difference, points", f"{100 * difference:+.1f}", "", "", ""),
         ],
     )
     result: dict[str, Any] = {
@@ -63,7 +72,12 @@ def main(
         "answered": answered,
         "cut": cut,
         "parley": parley.fields(),
+        "stored": stored.fields(),
         "direct": direct.fields(),
+        "sides": {
+            side.name: {**rate.fields(), "processor_s": round(side.cpu_s, 2)}
+            for side, rate in zip(sides, rates, strict=True)
+        },
         "difference": round(difference, 4),
     }
     write("recognition", result)
@@ -87,8 +101,9 @@ async def recognize_through_parley(
     return answers
 
 
-def _row(side: str, rates: ErrorRates) -> tuple[str, ...]:
-    return (side, *map(_percent, (rates.everybody, rates.adults, rates.children)))
+def _row(side: str, rates: ErrorRates, cost: float | None = None) -> tuple[str, ...]:
+    shown = map(_percent, (rates.everybody, rates.adults, rates.children))
+    return (side, *shown, "" if cost is None else f"{cost:.2f}")
 
 
 def _percent(rate: float | None) -> str:

@@ -1,35 +1,103 @@
-"""The recognizer alone: each recording whole, in this process, with no service around it."""
+"""The recognizers alone: each recording whole, in this process, with no service around them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from bench.speech import Utterance
 from parley_models import ModelStore, Role, default_models_dir
+from services.ai.adapters.beam_search import beam_search
 from services.ai.adapters.registry import RECOGNIZERS, LocalRuntime
+from services.ai.adapters.second_hearing import written
+from services.ai.adapters.whisper_model import WhisperModel
+from services.ai.audio import to_float
+from services.ai.capabilities import HearsAgain, Pcm16, Recognizer
 from services.ai.compute import ComputePool
+from services.ai.spare_time import SpareTime
+
+CAREFUL = "whisper-base-int8"
+"""The model of the second hearing, and of the side that Parley is compared with."""
+
+_BEAMS = 5
+
+Hear = Callable[[Pcm16], Awaitable[str]]
 
 
-async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> dict[str, str]:
-    """Return what the recognizer of ``preset`` hears, by recording's name.
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one way to hear made of all recordings, by their names, and the processor's seconds."""
+
+    name: str
+    heard: dict[str, str]
+    cpu_s: float
+
+
+async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> list[Side]:
+    """Return what the recognizer of ``preset`` hears, the first time and again, and Whisper.
+
+    The last two only where the model of the second hearing is installed.
 
     Raises:
         parley_models.ModelMissingError: its text names the command that installs the models.
     """
     store = ModelStore(default_models_dir())
     name = store.require(preset).roles[Role.RECOGNIZER]
-    pool = ComputePool(1, len(utterances))
+    careful = None if store.missing([CAREFUL]) else store.path(CAREFUL)
+    pool, spare = ComputePool(1, len(utterances)), SpareTime()
     try:
-        runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
+        runtime = LocalRuntime(
+            pool,
+            sessions=1,
+            context_tokens=1024,
+            language_model_threads=1,
+            careful=careful,
+            spare=spare,
+        )
         recognizer = RECOGNIZERS[name](store.path(name), runtime)
-        heard = {}
-        for utterance in utterances:
-            session = recognizer.open()
-            session.feed(np.asarray(utterance.samples, np.int16))
-            heard[utterance.name] = (await session.final()).verbatim
-            session.close()
-        return heard
+        sides = [await _side("first hearing", utterances, lambda pcm: _first(recognizer, pcm))]
+        if careful is not None:
+            sides.append(await _side("stored", utterances, lambda pcm: _again(recognizer, pcm)))
+            whisper = _whisper(careful)
+            sides.append(await _side("Whisper base, five beams", utterances, whisper))
+        return sides
     finally:
         pool.close()
+        spare.close()
+
+
+async def _side(name: str, utterances: Sequence[Utterance], hear: Hear) -> Side:
+    begin = time.process_time()
+    heard = {each.name: await hear(np.asarray(each.samples, np.int16)) for each in utterances}
+    return Side(name, heard, time.process_time() - begin)
+
+
+async def _first(recognizer: Recognizer, pcm: Pcm16) -> str:
+    session = recognizer.open()
+    session.feed(pcm)
+    heard = (await session.final()).verbatim
+    session.close()
+    return heard
+
+
+async def _again(recognizer: Recognizer, pcm: Pcm16) -> str:
+    session = recognizer.open()
+    session.feed(pcm)
+    heard = await session.again(()) if isinstance(session, HearsAgain) else None
+    session.close()
+    return "" if heard is None else heard.verbatim
+
+
+def _whisper(folder: Path) -> Hear:
+    model = WhisperModel(folder)
+
+    async def hear(pcm: Pcm16) -> str:
+        limit = model.token_limit(len(pcm))
+        best = beam_search(model.listen(to_float(pcm)), width=_BEAMS, limit=limit)[0]
+        return written(best.tokens, model.vocabulary)
+
+    return hear

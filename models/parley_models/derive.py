@@ -59,6 +59,15 @@ def moonshine_int8(inputs: Path, outputs: Path) -> Mapping[str, str]:
     return {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
 
 
+def whisper_int8(inputs: Path, outputs: Path) -> Mapping[str, str]:
+    """Converts Whisper base and has the result transcribe a known clip."""
+    run_module("parley_models.convert_whisper", str(inputs), str(outputs))
+    with resources.as_file(resources.files("parley_models") / "check_clip.wav") as clip:
+        heard = run_module("parley_models.derive", "transcribe-whisper", str(outputs), str(clip))
+    check_transcript(heard)
+    return {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+
+
 def check_transcript(heard: str) -> None:
     """Raises ConversionError unless enough of the clip's words were heard."""
     words = set(re.findall(r"[a-z']+", heard.lower()))
@@ -94,16 +103,21 @@ def run_module(module: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-RECIPES: Mapping[str, Recipe] = {"moonshine-int8": moonshine_int8}
+RECIPES: Mapping[str, Recipe] = {
+    "moonshine-int8": moonshine_int8,
+    "whisper-int8": whisper_int8,
+}
 """By the name that the manifest uses."""
 
 
 def main() -> None:
-    """`transcribe MODEL_FOLDER WAV`: prints what the converted recognizer hears."""
-    from parley_models.moonshine_decode import read_clip, transcribe  # noqa: PLC0415 - only this process loads ONNX
+    """`transcribe[-whisper] MODEL_FOLDER WAV`: prints what the converted recognizer hears."""
+    # Only this process loads ONNX.
+    from parley_models import moonshine_decode, whisper_decode  # noqa: PLC0415
 
-    _, folder, clip = sys.argv[1:]
-    print(transcribe(Path(folder), read_clip(Path(clip))))
+    what, folder, clip = sys.argv[1:]
+    decode = whisper_decode if what == "transcribe-whisper" else moonshine_decode
+    print(decode.transcribe(Path(folder), moonshine_decode.read_clip(Path(clip))))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from services.ai.metrics import EngineMetrics
 from services.ai.script import Script
 from services.ai.servicer import ACCESS, AiServicer
 from services.ai.settings import AiSettings
+from services.ai.spare_time import SpareTime
 from services.common.clock import SystemClock
 from services.common.service import Application, GrpcService, Runtime
 
@@ -129,6 +130,7 @@ class _Builder:
                 language_model_threads=settings.language_model_threads,
                 cache_dir=settings.data_dir / "cache" / "prompts",
                 llama_library=settings.llama_library,
+                spare=self._spare() if settings.hear_again else None,
             ),
         )
         self._parts = Parts(self._file, self._local, self._script)
@@ -137,6 +139,11 @@ class _Builder:
         """Engines by the identity of their language model: each is warmed once."""
         self._correctors: dict[str, Corrector] = {}
         """By the name of their language model, which engines share."""
+
+    def _spare(self) -> SpareTime:
+        spare = SpareTime()
+        self._closing.callback(spare.close)
+        return spare
 
     def build(self) -> None:
         """Make every engine, the default one first. Blocking.

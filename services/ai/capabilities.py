@@ -10,7 +10,7 @@ Audio that comes from the learner is int16 mono PCM at 16 kHz everywhere in this
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -194,6 +194,23 @@ class RecognitionSession(Protocol):
 
     def close(self) -> None:
         """Give back what the session holds. Idempotent."""
+
+
+@runtime_checkable
+class HearsAgain(RecognitionSession, Protocol):
+    """A recognition that can hear its utterance once more, with care that nobody can wait for."""
+
+    @property
+    def again_by(self) -> str:
+        """Who hears it again; empty: nobody does."""
+
+    async def again(self, expected: Collection[str]) -> Transcript | None:
+        """Return a better transcript of everything fed; None when there is none, or no time.
+
+        ``expected`` are words in lower case that the talk is about: a wish, not a vocabulary.
+        Takes what others leave of the machine, and may take seconds. Cancelling it is safe.
+        Raises ``ProviderError``.
+        """
 
 
 class Recognizer(Protocol):

@@ -236,6 +236,7 @@ class TurnCommitted:
     """The utterance is a turn now; a reply with ``generation`` follows.
 
     ``speculations`` were made for it, of which ``speculations_discarded`` in vain.
+    ``will_be_revised``: a ``TranscriptRevised`` follows, unless there is no time for it.
     """
 
     turn: int
@@ -247,6 +248,20 @@ class TurnCommitted:
     typical_pause_ms: int
     speculations: int = 0
     speculations_discarded: int = 0
+    will_be_revised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptRevised:
+    """The utterance of a turn, heard again with more care; at most one a turn.
+
+    ``recognizer`` is who heard it; empty: who heard it the first time.
+    """
+
+    turn: int
+    generation: int
+    transcript: Transcript
+    recognizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +346,7 @@ EngineOutput: TypeAlias = (
     | SpeechEnded
     | Heard
     | TurnCommitted
+    | TranscriptRevised
     | ReplyText
     | ReplyAudio
     | ReplyEnded

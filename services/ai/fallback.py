@@ -8,7 +8,7 @@ turn.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ import structlog
 
 from services.ai.capabilities import (
     GenerationOptions,
+    HearsAgain,
     LanguageModel,
     LanguageModelCapabilities,
     LanguageModelSession,
@@ -270,6 +271,17 @@ class FallbackRecognition:
                 session.circuit.succeeded()
                 return transcript
         raise AssertionError("unreachable: the last session returns or raises")
+
+    @property
+    def again_by(self) -> str:
+        """Who of the first choice hears it again."""
+        first = self._sessions[0].provider
+        return first.again_by if isinstance(first, HearsAgain) else ""
+
+    async def again(self, expected: Collection[str]) -> Transcript | None:
+        """Have the first choice hear it again."""
+        first = self._sessions[0].provider
+        return await first.again(expected) if isinstance(first, HearsAgain) else None
 
     def close(self) -> None:
         """Close all."""

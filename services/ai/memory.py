@@ -56,6 +56,11 @@ class Memory:
         if turn is not None:
             turn.tutor = heard_text.strip()
 
+    @property
+    def answered(self) -> str:
+        """What the tutor had said when the learner spoke last; empty at the beginning."""
+        return self._turns[-2].tutor if len(self._turns) > 1 else ""
+
     def window(self, budget: int, count: CountTurn) -> tuple[PastTurn, ...]:
         """Return the last turns that fit ``budget`` tokens.
 

@@ -61,6 +61,9 @@ class RecognizerScript(_Part):
         min_length=1,
     )
     loud_texts: tuple[str, ...] = ()
+    again: tuple[str, ...] = Field(
+        (), description="What a second hearing makes of each utterance; none: it is heard once."
+    )
     delay_ms: float = Field(0, ge=0)
 
     def heard(self, utterance: int, peak: int) -> str:

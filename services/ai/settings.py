@@ -61,6 +61,11 @@ class AiSettings(ServiceSettings):
         description="Look for mistakes in what learners say, after the turn: see engines.md. At a "
         "provider elsewhere that is one more short request for each sentence.",
     )
+    hear_again: bool = Field(
+        True,
+        description="Hear each turn a second time once its reply is complete, where a model for it "
+        "is installed: see models.md. What is stored and corrected is the second hearing.",
+    )
     daily_audio_seconds: int = Field(
         0,
         ge=0,

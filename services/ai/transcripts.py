@@ -17,11 +17,18 @@ _EDGES = re.compile(r"^[^\w']+|[^\w']+$")
 # 20 ms: short enough to place a word, long enough to hold two periods of a low voice.
 _ENERGY_FRAME = LEARNER_RATE_HZ // 50
 _ROUNDING = 1e-6
+# Shorter words are in every sentence.
+_TELLING_LETTERS = 5
 
 
 def bare(word: str) -> str:
     """Return ``word`` in lower case without the punctuation around it."""
     return _EDGES.sub("", word).lower()
+
+
+def telling_words(text: str) -> frozenset[str]:
+    """Return the longer words of ``text``, bare: those that say what it is about."""
+    return frozenset(word for word in map(bare, text.split()) if len(word) >= _TELLING_LETTERS)
 
 
 def clean_text(words: Sequence[str]) -> str:

@@ -307,6 +307,11 @@ def engine_output(output: e.EngineOutput, recognizer: str) -> ai_pb2.ConverseRes
             )
         case e.TurnCommitted():
             return _turn_committed(output, recognizer)
+        case e.TranscriptRevised(turn, generation, heard, who):
+            revised = ai_pb2.TranscriptRevised(transcript=transcript(heard, who or recognizer))
+            return ai_pb2.ConverseResponse(
+                turn=turn, generation=generation, transcript_revised=revised
+            )
         case e.ReplyEnded():
             return _reply_ended(output)
         case e.Notice(turn=turn, generation=generation):
@@ -349,6 +354,7 @@ def _turn_committed(output: e.TurnCommitted, recognizer: str) -> ai_pb2.Converse
             start_ms=output.start_ms,
             end_ms=output.end_ms,
             typical_pause_ms=output.typical_pause_ms,
+            will_be_revised=output.will_be_revised,
         ),
     )
 

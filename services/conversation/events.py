@@ -199,12 +199,14 @@ class KeepTurn:
     """Keep the turn under way, in the place of what was kept of it before: see `broken_off`.
 
     turn: as it is if its reply is heard to the end of what there is. The rest as in `SaveTurn`.
+    awaits_words: the engine still hears the utterance again: its words may change once more.
     """
 
     turn: turn_pb2.Turn
     accounted_ms: int = 0
     typical_pause_ms: int = 0
     accounted_seq: int = 0
+    awaits_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ def on_engine(session: SessionState, response: ai_pb2.ConverseResponse, now: flo
         over_reply.on_speech_ended(session, response.speech_ended.at_ms, now)
     elif kind == "turn_committed":
         _on_committed(session, response.generation, response.turn_committed, now)
+    elif kind == "transcript_revised":
+        _on_revised(session, response.generation, response.transcript_revised, now)
     elif kind == "utterance_dropped":
         over_reply.on_dropped(session, now)
     elif kind == "long_silence":
@@ -98,6 +100,23 @@ def _note_turn_of(session: SessionState, message: ai_pb2.TurnCommitted) -> None:
         session.acts.spoken_turn()
     elif message.source != _NONE:
         session.acts.typed_turn(message.transcript.verbatim)
+
+
+def _on_revised(
+    session: SessionState, generation: int, message: ai_pb2.TranscriptRevised, now: float
+) -> None:
+    """What the learner said was heard again: these words are kept, if the turn is not over.
+
+    One that is over was stored with the first words, and its corrections are about those.
+    """
+    turn = session.turn
+    if turn is None or turn.generation != generation or not turn.revise(message.transcript):
+        return
+    update = ai_pb2.EngineTranscript(
+        transcript=turn.utterance, start_ms=turn.start_ms, end_ms=turn.end_ms
+    )
+    session.send(messages.transcript(turn.number, update, final=True))
+    replying.keep(session, turn, now)
 
 
 def _is_asked(session: SessionState, message: ai_pb2.TurnCommitted) -> bool:

@@ -367,7 +367,8 @@ class LiveSession:
                 self._save(effect)
             case KeepTurn():
                 self._around.journal.keep(TurnKept(self.conversation_id, effect))
-                self._look_at(effect.turn)
+                if not effect.awaits_words:
+                    self._look_at(effect.turn)
             case RestartEngine():
                 self._link.restart()
             case End() | Suspend():

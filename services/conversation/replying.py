@@ -47,6 +47,7 @@ def opened_turn(
         captions_only=session.captions_only,
         rate_hz=session.config.output_rate_hz,
         typical_pause_ms=message.typical_pause_ms,
+        awaits_words=message.will_be_revised,
     )
 
 
@@ -106,7 +107,9 @@ def keep(session: SessionState, turn: OpenTurn, now: float) -> None:
     kept = _as_stored(session, turn, reason, 0, "", now)
     settled_ms = session.time_line.settle(turn.end_ms, session.listening)
     session.effects.append(
-        events.KeepTurn(kept, settled_ms, turn.typical_pause_ms, session.acts.settled_seq)
+        events.KeepTurn(
+            kept, settled_ms, turn.typical_pause_ms, session.acts.settled_seq, turn.awaits_words
+        )
     )
 
 

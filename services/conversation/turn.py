@@ -52,6 +52,7 @@ class OpenTurn:
         was wanted: nobody heard it to its end.
     retried: another engine was asked for the reply.
     typical_pause_ms: the engine's estimate of the learner's pauses; 0 where it has none.
+    awaits_words: the engine will hear the utterance again, and may say it better once.
     speech_ended_at: when the end of the learner's speech arrived here; None without an utterance.
     stages: the parts of the silence between that and the sending of the first audio; none before.
     """
@@ -76,6 +77,7 @@ class OpenTurn:
     done: bool = False
     retried: bool = False
     typical_pause_ms: int = 0
+    awaits_words: bool = False
     outcome: turn_pb2.ReplyEndReason.ValueType = turn_pb2.REPLY_END_REASON_COMPLETED
     stages: list[turn_pb2.Stage] = field(default_factory=list)
     play_delay_ms: float | None = None
@@ -104,6 +106,17 @@ class OpenTurn:
         return self.done and not self.pacer
 
     # --- from the engine ----------------------------------------------------------------------
+
+    def revise(self, transcript: speech_pb2.Transcript) -> bool:
+        """Take the words of a second hearing in the place of the first; False: not these.
+
+        Once, and only those that were announced.
+        """
+        expected, self.awaits_words = self.awaits_words, False
+        if not expected or not transcript.clean:
+            return False
+        self.utterance = transcript
+        return True
 
     def add_text(self, message: ai_pb2.EngineReplyText) -> None:
         """Take a piece of the reply's text."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -69,6 +71,13 @@ class LocalModels:
         """Return the synthesizer."""
         return self._model(Role.SYNTHESIZER, SYNTHESIZERS)
 
+    def careful(self) -> Path | None:
+        """Return the folder of the model that hears turns again; None where none is installed."""
+        for name, model in self._store.manifest.models.items():
+            if model.role is Role.RECOGNIZER_CAREFUL and not self._store.missing([name]):
+                return self._store.path(name)
+        return None
+
     def _model(self, role: Role, known: Mapping[str, Callable[..., Any]]) -> Named[Any]:
         manifest = self._store.manifest
         name = manifest.preset(self._preset).roles[role]
@@ -78,7 +87,10 @@ class LocalModels:
             is_library = manifest.model(name).library is not None
             folder = None if is_library else self._store.path(name)
             started = time.monotonic()
-            self._loaded[role] = known[name](folder, self._runtime)
+            runtime = self._runtime
+            if role is Role.RECOGNIZER and runtime.spare is not None:
+                runtime = replace(runtime, careful=runtime.careful or self.careful())
+            self._loaded[role] = known[name](folder, runtime)
             took_ms = round(1000 * (time.monotonic() - started))
             _log.info("model_loaded", role=role.value, model=name, took_ms=took_ms)
         return Named(name, self._loaded[role])

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import partial
+from typing import Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from services.ai.adapters.moonshine_model import (
     MIN_SAMPLES,
@@ -33,6 +35,7 @@ from services.ai.capabilities import (
     WordTiming,
 )
 from services.ai.compute import ComputePool
+from services.ai.spare_time import SpareTime
 from services.ai.transcripts import time_words, transcript_of
 
 # Moonshine tiny raises above about nine seconds of audio (measured on the published files).
@@ -100,9 +103,14 @@ class _PieceDecoder:
 
     def _decode_piece(self, audio: Pcm16, stopped: Callable[[], bool]) -> tuple[Token, ...]:
         samples = to_float(audio)
-        if len(samples) < MIN_SAMPLES or float(np.sqrt(np.mean(samples**2))) < _SILENCE_RMS:
+        if is_silent(samples):
             return ()
         return without_loop(self.model.decode(samples, stopped, self.draft))
+
+
+def is_silent(samples: npt.NDArray[np.float32]) -> bool:
+    """Whether ``samples`` are too few or too quiet to say anything."""
+    return len(samples) < MIN_SAMPLES or float(np.sqrt(np.mean(samples**2))) < _SILENCE_RMS
 
 
 def without_loop(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
@@ -123,15 +131,45 @@ def without_loop(tokens: tuple[Token, ...]) -> tuple[Token, ...]:
     return tokens
 
 
+class HearsPieces(Protocol):
+    """What hears a piece of audio a second time. See ``second_hearing.SecondHearing``."""
+
+    def hear(
+        self,
+        samples: npt.NDArray[np.float32],
+        expected: Collection[str],
+        stopped: Callable[[], bool],
+    ) -> list[tuple[str, float]]:
+        """Return the words of ``samples``, each with its confidence. Blocking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Who hears a turn a second time, and the time it takes for it."""
+
+    name: str
+    hearing: HearsPieces
+    spare: SpareTime
+
+
 class MoonshineRecognizer:
-    """Recognises English, in pieces of at most ``piece_s``."""
+    """Recognises English, in pieces of at most ``piece_s``.
+
+    ``again`` hears each utterance a second time when asked to; None: nobody does.
+    """
 
     def __init__(
-        self, model: MoonshineModel, pool: ComputePool, *, piece_s: float = BASE_PIECE_S
+        self,
+        model: MoonshineModel,
+        pool: ComputePool,
+        *,
+        piece_s: float = BASE_PIECE_S,
+        again: Again | None = None,
     ) -> None:
         self._model = model
         self._pool = pool
         self._piece_s = piece_s
+        self._again = again
         # The first call of a model allocates its memory; nobody should wait for that.
         noise = np.random.default_rng(0).normal(0.0, 0.01, LEARNER_RATE_HZ).astype(np.float32)
         model.decode(noise, lambda: False)
@@ -149,15 +187,19 @@ class MoonshineRecognizer:
 
     def open(self) -> MoonshineSession:
         """Start recognising one utterance."""
-        return MoonshineSession(_PieceDecoder(self._model, self._piece_s), self._pool)
+        decoder = _PieceDecoder(self._model, self._piece_s)
+        return MoonshineSession(decoder, self._pool, self._again)
 
 
 class MoonshineSession:
     """One utterance. Holds its audio, at most ``MAX_AUDIO_S``; later audio is ignored."""
 
-    def __init__(self, decoder: _PieceDecoder, pool: ComputePool) -> None:
+    def __init__(
+        self, decoder: _PieceDecoder, pool: ComputePool, again: Again | None = None
+    ) -> None:
         self._decoder = decoder
         self._pool = pool
+        self._again = again
         self._buffer = np.zeros(samples_of_ms(4000), np.int16)
         self._length = 0
         # One decoding at a time, in the thread as well: a cancelled one may still be ending there.
@@ -191,6 +233,26 @@ class MoonshineSession:
             words.extend(time_words(words_of(tokens), audio[start:end], ms_of_samples(start)))
         return transcript_of(words, ms_of_samples(len(audio)))
 
+    @property
+    def again_by(self) -> str:
+        """Who hears it a second time."""
+        return "" if self._again is None else self._again.name
+
+    async def again(self, expected: Collection[str]) -> Transcript | None:
+        """Hear everything once more in spare time. See ``HearsAgain``."""
+        if self._again is None:
+            return None
+        stop = threading.Event()
+        audio = self._buffer[: self._length]
+        hear = partial(self._again.hearing.hear, expected=expected, stopped=stop.is_set)
+        try:
+            words = await self._again.spare.run(_hear_pieces, hear, audio, stop.is_set)
+        except asyncio.CancelledError:
+            # The thread looks at this before each of its longer steps.
+            stop.set()
+            raise
+        return None if words is None else transcript_of(words, ms_of_samples(len(audio)))
+
     def close(self) -> None:
         """Let the audio go."""
         self._buffer = np.zeros(0, np.int16)
@@ -210,3 +272,21 @@ class MoonshineSession:
     def _decode_alone(self, audio: Pcm16, stopped: Callable[[], bool]) -> _Pieces:
         with self._in_thread:
             return self._decoder.decode(audio, stopped)
+
+
+def _hear_pieces(
+    hear: Callable[[npt.NDArray[np.float32]], list[tuple[str, float]]],
+    audio: Pcm16,
+    stopped: Callable[[], bool],
+) -> list[Word] | None:
+    """Hear ``audio`` piece by piece; None when it was stopped."""
+    words: list[Word] = []
+    for start, end in piece_bounds(audio, BASE_PIECE_S):
+        piece = audio[start:end]
+        if is_silent(to_float(piece)):
+            continue
+        heard = hear(to_float(piece))
+        if stopped():
+            return None
+        words.extend(time_words(heard, piece, ms_of_samples(start)))
+    return words

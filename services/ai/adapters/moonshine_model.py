@@ -80,7 +80,7 @@ class Layout(Protocol):
         """Encode ``audio`` and decode ``ids``; return their logits and what later steps need."""
 
     def step(self, ids: npt.NDArray[np.int64], past: Arrays) -> Logits:
-        """Decode one more token; ``past`` is brought up to date."""
+        """Decode one more token of each row; ``past`` is brought up to date."""
 
 
 def decode_with(
@@ -146,7 +146,25 @@ class FoldedMoonshine:
         self, audio: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
     ) -> tuple[Logits, Arrays]:
         """Encode ``audio`` and decode ``ids``."""
-        hidden = self._encoder.run(None, {"input_values": audio[None]})[0]
+        return self.first(self.encode(audio), ids)
+
+    def listen(self, samples: npt.NDArray[np.float32]) -> MoonshineListening:
+        """Encode ``samples`` for a search among what they may say."""
+        return MoonshineListening(self, samples)
+
+    def token_limit(self, samples: int) -> int:
+        """Return how many tokens so many samples may have."""
+        return _token_limit(samples)
+
+    def encode(self, audio: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return what the decoder hears of ``audio``."""
+        hidden: npt.NDArray[np.float32] = self._encoder.run(None, {"input_values": audio[None]})[0]
+        return hidden
+
+    def first(
+        self, hidden: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+    ) -> tuple[Logits, Arrays]:
+        """Decode ``ids`` from the beginning; return their logits and what later steps need."""
         outputs = self._first.run(None, {"input_ids": ids, "encoder_hidden_states": hidden})
         past: Arrays = {
             name: value
@@ -163,6 +181,68 @@ class FoldedMoonshine:
         past.update(zip(self._next_past, outputs[1:], strict=True))
         logits: Logits = outputs[0]
         return logits
+
+
+class MoonshineListening:
+    """One audio, encoded by a folded model. See ``second_hearing.Reader``."""
+
+    def __init__(self, model: FoldedMoonshine, audio: npt.NDArray[np.float32]) -> None:
+        self._model = model
+        self._hidden = model.encode(audio)
+        # See ``_NOT_EMPTY_SAMPLES``.
+        self._not_empty = len(audio) >= _NOT_EMPTY_SAMPLES
+        self._past: Arrays = {}
+
+    @property
+    def end(self) -> int:
+        """The end of a text."""
+        return _END
+
+    def begin(self) -> npt.NDArray[np.float32]:
+        """Return the scores of what the text may begin with."""
+        logits, self._past = self._model.first(self._hidden, _ids(_START))
+        row: npt.NDArray[np.float32] = logits[0, -1].copy()
+        if self._not_empty:
+            row[_END] = -np.inf
+        return row
+
+    def extend(self, parents: Sequence[int], tokens: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Return the scores of what may follow each of ``tokens``."""
+        rows = list(parents)
+        for name, value in self._past.items():
+            if ".decoder." in name:
+                self._past[name] = value[rows]
+            elif len(value) != len(rows):
+                # What was heard is the same for all of them.
+                self._past[name] = np.repeat(value[:1], len(rows), axis=0)
+        logits = self._model.step(np.array(tokens, np.int64)[:, None], self._past)
+        last: npt.NDArray[np.float32] = logits[:, -1]
+        return last
+
+    def score(self, texts: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+        """Return the log probability of each token of each text, and of its end. One pass."""
+        ids = np.full((len(texts), 1 + max(map(len, texts))), _END, np.int64)
+        ids[:, 0] = _START
+        for row, text in enumerate(texts):
+            ids[row, 1 : 1 + len(text)] = text
+        hidden = np.repeat(self._hidden, len(texts), axis=0)
+        logits, _ = self._model.first(hidden, ids)
+        return read_scores(logits, texts, _END)
+
+
+def read_scores(
+    logits: Logits, texts: Sequence[Sequence[int]], end: int
+) -> list[tuple[float, ...]]:
+    """Return the log probabilities of ``texts`` and their ends; row 0 of each says its first."""
+    tops = logits.max(axis=-1, keepdims=True)
+    norms = tops[..., 0] + np.log(np.exp(logits - tops).sum(axis=-1))
+    return [
+        tuple(
+            float(logits[row, place, token] - norms[row, place])
+            for place, token in enumerate((*text, end))
+        )
+        for row, text in enumerate(texts)
+    ]
 
 
 class MergedMoonshine:

@@ -8,10 +8,17 @@ from pathlib import Path
 
 from services.ai.adapters.hibari import HibariSynthesizer
 from services.ai.adapters.llama import LlamaLanguageModel, LlamaSettings
-from services.ai.adapters.moonshine import BASE_PIECE_S, TINY_PIECE_S, MoonshineRecognizer
+from services.ai.adapters.moonshine import (
+    BASE_PIECE_S,
+    TINY_PIECE_S,
+    Again,
+    MoonshineRecognizer,
+)
 from services.ai.adapters.moonshine_model import FoldedMoonshine, MergedMoonshine
+from services.ai.adapters.second_hearing import SecondHearing, Weighed
 from services.ai.adapters.silero import SileroVad
 from services.ai.adapters.smart_turn import SmartTurn
+from services.ai.adapters.whisper_model import WhisperModel
 from services.ai.capabilities import (
     LanguageModel,
     Recognizer,
@@ -20,11 +27,21 @@ from services.ai.capabilities import (
     VoiceActivityDetector,
 )
 from services.ai.compute import ComputePool
+from services.ai.spare_time import SpareTime
+
+# Of a second hearing. Whisper is the better of the two on learners; where it is in doubt, the other
+# decides. Beams cost time that nobody waits for.
+_WHISPER = (1.0, 8)
+_MOONSHINE = (0.5, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalRuntime:
-    """What local providers share: the pool, and the language model's share of the machine."""
+    """What local providers share: the pool, and the language model's share of the machine.
+
+    ``careful`` is the folder of the model that hears turns a second time, in ``spare`` time; None:
+    they are heard once.
+    """
 
     pool: ComputePool
     sessions: int
@@ -32,6 +49,8 @@ class LocalRuntime:
     language_model_threads: int
     cache_dir: Path | None = None
     llama_library: Path | None = None
+    careful: Path | None = None
+    spare: SpareTime | None = None
 
 
 def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
@@ -49,6 +68,16 @@ def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
     )
 
 
+def _moonshine_base(folder: Path, runtime: LocalRuntime) -> Recognizer:
+    model = FoldedMoonshine(folder)
+    again = None
+    if runtime.careful is not None and runtime.spare is not None:
+        whisper = WhisperModel(runtime.careful)
+        ears = [Weighed(whisper, *_WHISPER), Weighed(model, *_MOONSHINE)]
+        again = Again(f"{runtime.careful.name}+{folder.name}", SecondHearing(ears), runtime.spare)
+    return MoonshineRecognizer(model, runtime.pool, piece_s=BASE_PIECE_S, again=again)
+
+
 VOICE_ACTIVITY: Mapping[str, Callable[[Path, LocalRuntime], VoiceActivityDetector]] = {
     "silero-vad": lambda folder, _: SileroVad(folder / "silero_vad_16k_op15.onnx"),
 }
@@ -58,9 +87,7 @@ TURN_DETECTORS: Mapping[str, Callable[[Path, LocalRuntime], TurnDetector]] = {
     ),
 }
 RECOGNIZERS: Mapping[str, Callable[[Path, LocalRuntime], Recognizer]] = {
-    "moonshine-base-en-int8": lambda folder, runtime: MoonshineRecognizer(
-        FoldedMoonshine(folder), runtime.pool, piece_s=BASE_PIECE_S
-    ),
+    "moonshine-base-en-int8": _moonshine_base,
     "moonshine-tiny-en": lambda folder, runtime: MoonshineRecognizer(
         MergedMoonshine(folder), runtime.pool, piece_s=TINY_PIECE_S
     ),

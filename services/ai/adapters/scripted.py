@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -182,6 +182,19 @@ class ScriptedRecognition:
         if fault is not None:
             raise _error(fault)
         return scripted_transcript(self._text, ms_of_samples(self._samples))
+
+    @property
+    def again_by(self) -> str:
+        """The script, where it says what a second hearing is."""
+        return "scripted-again" if self._script.again else ""
+
+    async def again(self, expected: Collection[str]) -> Transcript | None:
+        """Return what the script makes of a second hearing."""
+        texts = self._script.again
+        if not texts:
+            return None
+        text = texts[self._utterance % len(texts)]
+        return scripted_transcript(text, ms_of_samples(self._samples))
 
     def close(self) -> None:
         """Do nothing."""

@@ -30,6 +30,7 @@ from services.ai.prompts.builder import (
     unasked_messages,
 )
 from services.ai.sentence_ends import TellsSentenceEnds
+from services.ai.transcripts import telling_words
 
 T = TypeVar("T")
 
@@ -206,6 +207,17 @@ class Answering:
             self.silence()
             return
         await asyncio.wait([current.task])
+
+    @property
+    def expected_words(self) -> frozenset[str]:
+        """Words that the learner's last utterance may well hold: of the scenario, of the talk."""
+        said = " ".join((*self._context.scenario.vocabulary, self._memory.answered))
+        return telling_words(said)
+
+    async def written(self) -> None:
+        """Wait until no reply is being made: the one that was let go is complete, or silenced."""
+        while (current := self._current) is not None and not current.task.done():
+            await asyncio.wait([current.task])
 
     def close(self) -> None:
         """Stop everything and give the language model's place back."""

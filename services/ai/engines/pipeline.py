@@ -23,9 +23,11 @@ from services.ai.audio import ms_of_samples, pcm_from_bytes, samples_of_ms
 from services.ai.capabilities import (
     EMPTY_TRANSCRIPT,
     LEARNER_RATE_HZ,
+    HearsAgain,
     LanguageModel,
     Pcm16,
     ProviderError,
+    RecognitionSession,
     Recognizer,
     Synthesizer,
     Transcript,
@@ -57,6 +59,7 @@ from services.ai.engine import (
     SetFloor,
     SpeechEnded,
     SpeechStarted,
+    TranscriptRevised,
     TurnCommitted,
     TypedText,
     Usage,
@@ -178,6 +181,7 @@ class PipelineSession:
         self._utterance: Utterance | None = None
         self._commit: asyncio.Task[None] | None = None
         self._caption: asyncio.Task[None] | None = None
+        self._hearing_again: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup | None = None
         # Full-policy: holds what comes before ``run`` has begun, which the caller starts at once.
         self._early: list[EngineInput] = []
@@ -224,10 +228,12 @@ class PipelineSession:
             case EndTurn():
                 self._tell(EndRequested())
             case Interrupt(generation, heard_text):
+                self._stop_hearing_again()
                 self._answering.interrupt(generation, heard_text)
                 self._answering.prime_memory()
                 self._tell(FloorChanged(Floor.LEARNER))
             case ReplyHeard():
+                self._stop_hearing_again()
                 self._answering.prime_memory()
                 self._tell(FloorChanged(Floor.LEARNER))
             case SetFloor(floor):
@@ -391,8 +397,8 @@ class PipelineSession:
 
     async def _commit_utterance(self, utterance: Utterance, pause: int, marks: Marks) -> None:
         transcript = await utterance.transcripts[pause]
-        utterance.recognition.close()
         if not transcript.clean:
+            utterance.recognition.close()
             self._answering.discard(pause)
             self._tell(FloorChanged(Floor.LEARNER))
             self._outbox.put(UtteranceDropped("empty", utterance.speculations))
@@ -404,6 +410,7 @@ class PipelineSession:
             speculations=utterance.speculations,
             speculations_discarded=utterance.discarded,
         )
+        again = _hears_again(utterance.recognition)
         self._show(utterance, transcript, final=True)
         generation = self._answering.answer(pause, transcript, marks)
         self._announce(
@@ -413,8 +420,38 @@ class PipelineSession:
             ms_of_samples(utterance.audio_start),
             ms_of_samples(utterance.speech_end),
             usage,
+            will_be_revised=again is not None,
         )
-        self._answering.speak(self._next_turn - 1, usage)
+        turn = self._next_turn - 1
+        self._answering.speak(turn, usage)
+        self._stop_hearing_again()
+        if again is None:
+            utterance.recognition.close()
+        else:
+            self._hearing_again = self._spawn(self._hear_again(again, turn, generation))
+
+    async def _hear_again(self, again: HearsAgain, turn: int, generation: int) -> None:
+        """Hear a turn's utterance again once its reply is complete, if nobody else waits then.
+
+        The turn can be changed while its reply is being heard; after that nobody wants it.
+        """
+        expected = self._answering.expected_words
+        try:
+            await self._answering.written()
+            revised = None if self._is_loaded else await again.again(expected)
+        except ProviderError as error:
+            # The first hearing stands.
+            _log.info("not_heard_again", error=str(error))
+            return
+        finally:
+            again.close()
+        if revised is not None and revised.clean:
+            self._outbox.put(TranscriptRevised(turn, generation, revised, again.again_by))
+
+    def _stop_hearing_again(self) -> None:
+        if self._hearing_again is not None:
+            self._hearing_again.cancel()
+            self._hearing_again = None
 
     def _on_typed(self, text: str) -> None:
         transcript = Transcript(verbatim=text, clean=text.strip(), confidence=1.0)
@@ -443,6 +480,8 @@ class PipelineSession:
         start_ms: int,
         end_ms: int,
         usage: Usage,
+        *,
+        will_be_revised: bool = False,
     ) -> None:
         self._outbox.put(
             TurnCommitted(
@@ -455,6 +494,7 @@ class PipelineSession:
                 typical_pause_ms=self._turns.typical_pause_ms,
                 speculations=usage.speculations,
                 speculations_discarded=usage.speculations_discarded,
+                will_be_revised=will_be_revised,
             )
         )
         self._next_turn += 1
@@ -470,6 +510,7 @@ class PipelineSession:
         if self._commit is not None:
             await asyncio.wait([self._commit])
         await self._answering.finish()
+        self._stop_hearing_again()
         self._answering.stop_priming()
         if self._caption is not None:
             self._caption.cancel()
@@ -478,3 +519,8 @@ class PipelineSession:
         if self._tasks is None:
             raise RuntimeError("the session is not running")
         return self._tasks.create_task(work)
+
+
+def _hears_again(recognition: RecognitionSession) -> HearsAgain | None:
+    """Return the recognition where it hears its utterance a second time."""
+    return recognition if isinstance(recognition, HearsAgain) and recognition.again_by else None

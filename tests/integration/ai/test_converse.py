@@ -250,3 +250,26 @@ async def test_a_reply_that_a_fault_broke_is_told_as_failed_and_the_session_goes
     assert failed[-1].reply_ended.reason == turn_pb2.REPLY_END_REASON_FAILED
     assert kinds(failed).count("notice") == 1
     assert answered[-1].reply_ended.reason == turn_pb2.REPLY_END_REASON_COMPLETED
+
+
+async def test_a_turn_that_is_heard_again_says_so_and_then_how(ai: Start, tmp_path: Path):
+    script = tmp_path / "script.toml"
+    script.write_text(
+        '[recognizer]\ntexts = ["I love for him."]\nagain = ["I left her at home."]\n'
+    )
+    async with ai(script=script) as stub:
+        call = stub.Converse()
+        await call.write(start(engine="scripted-pipeline"))
+        await until(call, "ready")
+        await send(call, frames(speech(1.0) + silence(1.0)))
+        seen = await until(call, "transcript_revised")
+        await call.done_writing()
+        await to_the_end(call)
+    (committed,) = [each for each in seen if each.HasField("turn_committed")]
+    assert committed.turn_committed.will_be_revised
+    assert committed.turn_committed.transcript.verbatim == "I love for him."
+    revised = seen[-1]
+    assert (revised.turn, revised.generation) == (committed.turn, committed.generation)
+    words = revised.transcript_revised.transcript
+    assert (words.verbatim, words.recognizer) == ("I left her at home.", "scripted-again")
+    assert kinds(seen).index("reply_ended") < kinds(seen).index("transcript_revised")

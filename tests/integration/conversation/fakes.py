@@ -74,6 +74,7 @@ class EngineSession:
         *,
         start_ms: int = 0,
         end_ms: int = 0,
+        will_be_revised: bool = False,
     ) -> int:
         """Make a turn of `text`; return its generation."""
         self.generation += 1
@@ -85,6 +86,7 @@ class EngineSession:
                 "transcript": {"verbatim": text, "clean": text},
                 "start_ms": start_ms,
                 "end_ms": end_ms,
+                "will_be_revised": will_be_revised,
             },
         )
         self.turn += 1

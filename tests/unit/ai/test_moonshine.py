@@ -2,16 +2,23 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ai.adapters.moonshine import MoonshineRecognizer, piece_bounds, without_loop
+from services.ai.adapters.moonshine import (
+    Again,
+    MoonshineRecognizer,
+    piece_bounds,
+    without_loop,
+)
 from services.ai.adapters.moonshine_model import Token, decode_with, text_of, words_of
 from services.ai.compute import ComputePool
+from services.ai.spare_time import SpareTime
 
 SECOND = 16_000
 
@@ -171,3 +178,82 @@ def test_a_word_is_as_sure_as_its_pieces():
     words = words_of(pieces)
     assert [text for text, _ in words] == ["cooking", "now"]
     assert words[0][1] == pytest.approx(np.exp(-0.2))
+
+
+class Patient:
+    """Hears each piece again, and waits for the test where it is told to."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.expected: set[str] = set()
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.was_stopped = False
+
+    def hear(
+        self, samples: np.ndarray, expected: Collection[str], stopped: Callable[[], bool]
+    ) -> list[tuple[str, float]]:
+        self.lengths.append(len(samples))
+        self.expected = set(expected)
+        self.begun.set()
+        self.go_on.wait(20)
+        self.was_stopped = stopped()
+        return [("heard", 0.9), ("again", 0.4)]
+
+
+@pytest.fixture
+def spare():
+    spare = SpareTime()
+    yield spare
+    spare.close()
+
+
+async def test_an_utterance_is_heard_again_piece_by_piece(pool: ComputePool, spare: SpareTime):
+    patient = Patient()
+    session = MoonshineRecognizer(Counting(), pool, again=Again("patient", patient, spare)).open()
+    session.feed(noise(20.0))
+    transcript = await session.again({"home"})
+    assert session.again_by == "patient"
+    assert patient.expected == {"home"}
+    assert transcript is not None
+    assert transcript.verbatim == "heard again heard again"
+    assert [word.confidence for word in transcript.words] == [0.9, 0.4, 0.9, 0.4]
+    assert sum(patient.lengths) == 20 * SECOND
+    assert max(patient.lengths) <= 14 * SECOND
+    starts = [word.start_ms for word in transcript.words]
+    assert starts == sorted(starts)
+
+
+async def test_silence_is_not_heard_again(pool: ComputePool, spare: SpareTime):
+    patient = Patient()
+    session = MoonshineRecognizer(Counting(), pool, again=Again("patient", patient, spare)).open()
+    session.feed(np.zeros(SECOND, np.int16))
+    transcript = await session.again({"home"})
+    assert transcript is not None
+    assert transcript.is_empty
+    assert patient.lengths == []
+
+
+async def test_nobody_hears_it_again_where_nobody_was_named(pool: ComputePool):
+    session = MoonshineRecognizer(Counting(), pool).open()
+    session.feed(noise(1.0))
+    assert session.again_by == ""
+    assert await session.again({"home"}) is None
+
+
+async def test_a_second_hearing_that_nobody_wants_any_more_is_told(
+    pool: ComputePool, spare: SpareTime
+):
+    patient = Patient()
+    patient.go_on.clear()
+    session = MoonshineRecognizer(Counting(), pool, again=Again("patient", patient, spare)).open()
+    session.feed(noise(1.0))
+    hearing = asyncio.create_task(session.again(()))
+    while not patient.begun.is_set():
+        await asyncio.sleep(0)
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+    session.close()
+    patient.go_on.set()
+    assert await spare.run(lambda: patient.was_stopped)

@@ -17,7 +17,7 @@ from services.ai.adapters.scripted import (
     ScriptedVad,
     ScriptedWriting,
 )
-from services.ai.capabilities import GenerationOptions, Message, Role
+from services.ai.capabilities import GenerationOptions, Message, Recognizer, Role
 from services.ai.compute import ComputePool
 from services.ai.engine import (
     Audio,
@@ -106,7 +106,10 @@ async def settle() -> None:
 
 @asynccontextmanager
 async def talk(
-    script: dict[str, object] | None = None, model_type: type[Watched] = Watched, **config: object
+    script: dict[str, object] | None = None,
+    model_type: type[Watched] = Watched,
+    recognizer: Recognizer | None = None,
+    **config: object,
 ) -> AsyncIterator[Talk]:
     made = Script.model_validate(script or {})
     pool = ComputePool(1, 4)
@@ -117,7 +120,7 @@ async def talk(
         PipelineModels(
             voice_activity=ScriptedVad(),
             turn_detector=ScriptedTurnDetector(made),
-            recognizer=ScriptedRecognizer(made),
+            recognizer=recognizer or ScriptedRecognizer(made),
             language_model=model,
             synthesizer=ScriptedSynthesizer(made),
             pool=pool,
