@@ -66,6 +66,11 @@ class Folder:
         return self.run / "launcher.lock"
 
     @property
+    def restoring(self) -> Path:
+        """There while a backup is put in place: what lies here is half of it."""
+        return self.root / "restoring"
+
+    @property
     def tls(self) -> Path:
         """The certificate made for this machine, and the authority behind it."""
         return self.root / "tls"

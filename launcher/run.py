@@ -47,6 +47,7 @@ def run() -> None:
     chosen.folder.create()
     with ExitStack() as stack:
         stack.enter_context(locked(chosen.folder, chosen.address))
+        _check_not_half_restored(chosen)
         _clear_leftovers(chosen)
         # Whatever happened, nothing of this run stays behind.
         stack.callback(_clear_leftovers, chosen)
@@ -65,6 +66,14 @@ def _clear_leftovers(chosen: Plan) -> None:
     if found:
         print(f"Stopping {len(found)} processes that an earlier run left behind.", flush=True)
         leftovers.end(found)
+
+
+def _check_not_half_restored(chosen: Plan) -> None:
+    if chosen.folder.restoring.exists():
+        raise LauncherError(
+            f"A backup was being restored to {chosen.folder.root}, and that did not end: some of "
+            "what is there is the backup's.\nGive the same `parley admin restore` again."
+        )
 
 
 def _provide_service_tls(chosen: Plan) -> None:

@@ -142,10 +142,8 @@ def kept_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
         with redis.Redis.from_url(shared.url) as client:
             # Dumps are packed otherwise, and a word in them could be in two pieces.
             client.config_set("rdbcompression", "no")
-        keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
-        keys["AWS_DEFAULT_REGION"] = keys["AWS_REGION"] = "us-east-1"
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in keys.items():
+            for name, value in s3.CREDENTIALS.items():
                 patch.setenv(name, value)
             s3.client(storage.url).create_bucket(Bucket="parley")
             plain = make_url(url).set(drivername="postgresql")

@@ -1,4 +1,4 @@
-"""Programs and servers are killed under live talks, on real PostgreSQL, Redis and S3.
+"""Programs and servers are killed under live talks: Parley's, PostgreSQL, Redis and S3.
 
 What was acknowledged is there afterwards: no turn lost, doubled, reordered or halved, and every
 recording plays. `make test` kills a few; `make test-fault` a hundred, and prints a table. Now and

@@ -1,7 +1,7 @@
 """Parley on real servers, each of which can go away: PostgreSQL, Redis, S3.
 
-PostgreSQL is as durable as where people run it. The S3 server keeps its objects in memory, so it is
-the line to it that breaks.
+PostgreSQL is as durable as where people run it, and the S3 server keeps its objects as files. Each
+can be killed; the line to the S3 server breaks besides.
 """
 
 from __future__ import annotations
@@ -23,15 +23,8 @@ from tests.redis import RedisServer, empty
 from tests.stack import Stack
 
 PROGRAMS = ("user", "conversation", "ai", "history", "media", "gateway")
-SERVERS = ("postgresql", "redis")
+SERVERS = ("postgresql", "redis", "s3")
 FLUSH = "flush"
-
-_CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "id",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_REGION": "us-east-1",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +34,7 @@ class World:
     stack: Stack
     postgres: PostgresServer
     redis: RedisServer
+    storage: s3.S3Server
     store: LineBeside
 
     def break_one(self, what: str) -> str:
@@ -54,6 +48,9 @@ class World:
         elif what == "redis":
             self.redis.kill(signal.SIGKILL)
             self.redis.up()
+        elif what == "s3":
+            self.storage.down()
+            self.storage.up()
         else:
             self._wait_until_steady(what)
             self.stack.kill(what)
@@ -66,6 +63,8 @@ class World:
             self.postgres.up()
         if not self.redis.pid:
             self.redis.up()
+        if not self.storage.running:
+            self.storage.up()
         self.store.mend()
         for program in PROGRAMS:
             self.stack.wait_until_healthy(program)
@@ -85,16 +84,16 @@ def world(folder: Path) -> Iterator[World]:
     """Run one in `folder`, whose path must be short."""
     bucket = f"parley-{uuid4().hex}"
     with (
-        patch.dict("os.environ", _CREDENTIALS),
+        patch.dict("os.environ", s3.CREDENTIALS),
         PostgresServer.start(durable=True) as postgres,
         postgres.database() as database,
         RedisServer.start() as redis,
-        s3.S3Server.start() as store,
-        line_beside(store.port) as (cable, port),
+        s3.S3Server.start() as storage,
+        line_beside(storage.port) as (cable, port),
     ):
-        s3.client(store.url).create_bucket(Bucket=bucket)
+        s3.client(storage.url).create_bucket(Bucket=bucket)
         settings = {
-            **_CREDENTIALS,
+            **s3.CREDENTIALS,
             "PARLEY_POSTGRESQL_URL": database,
             "PARLEY_REDIS_URL": redis.url,
             "PARLEY_MEDIA_STORE_URL": f"s3://{bucket}/parley",
@@ -108,7 +107,7 @@ def world(folder: Path) -> Iterator[World]:
             "PARLEY_GATEWAY_WEB_DIR": str(folder / "no-page"),
         }
         with Stack(folder / "d", settings=settings) as stack:
-            one = World(stack, postgres, redis, cable)
+            one = World(stack, postgres, redis, storage, cable)
             yield one
             if not postgres.running:
                 # The block's end drops the database.

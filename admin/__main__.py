@@ -1,0 +1,5 @@
+"""`python -m admin` is `parley admin`, where only the server is installed."""
+
+from admin.commands import app
+
+app(prog_name="parley admin")

@@ -1,0 +1,1 @@
+"""How each part of a Parley is, asked of the part itself."""

@@ -1,0 +1,185 @@
+"""Which revision each service's tables have, whether they are the models', and mending it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, event, inspect
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from admin.errors import AdminError
+from admin.installation import Keeper
+from services.common.database import configure_sqlite
+from services.common.database_url import SQLITE, schema_of
+from services.common.migrations import migrate, schema_drift
+
+
+class Standing(StrEnum):
+    """How a service's tables stand to the models of this Parley."""
+
+    CURRENT = "current"
+    ABSENT = "absent"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+    DRIFTED = "drifted"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What was found of one service's tables.
+
+    revision: of the database; None where it has none.
+    newest: the last revision that this Parley knows.
+    drift: every difference from the models, in words; looked for at the newest revision alone.
+    """
+
+    service: str
+    kind: str
+    standing: Standing
+    revision: str | None
+    newest: str
+    drift: tuple[str, ...] = ()
+
+
+def newest_revision(keeper: Keeper) -> str:
+    """Return the last revision of the service that this Parley knows."""
+    return str(ScriptDirectory(str(keeper.migrations)).get_current_head())
+
+
+def knows_revision(keeper: Keeper, revision: str) -> bool:
+    """Tell whether this Parley has a revision of the service's tables, so can bring it forward."""
+    known = ScriptDirectory(str(keeper.migrations)).walk_revisions()
+    return any(each.revision == revision for each in known)
+
+
+def look(keeper: Keeper) -> Schema:
+    """Look at a service's database; nothing is made or changed.
+
+    Raises:
+        AdminError: it does not answer, or is no database.
+    """
+    newest = newest_revision(keeper)
+    if keeper.file is not None and not keeper.file.is_file():
+        return Schema(keeper.name, keeper.kind, Standing.ABSENT, None, newest)
+    with failures_of(keeper):
+        with connected(keeper.url) as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        if revision is None:
+            standing = Standing.ABSENT
+        elif not knows_revision(keeper, revision):
+            standing = Standing.AHEAD
+        elif revision != newest:
+            standing = Standing.BEHIND
+        else:
+            drift = drift_of(keeper)
+            standing = Standing.DRIFTED if drift else Standing.CURRENT
+            return Schema(keeper.name, keeper.kind, standing, revision, newest, drift)
+    return Schema(keeper.name, keeper.kind, standing, revision, newest)
+
+
+def bring_forward(keeper: Keeper, url: URL | None = None) -> None:
+    """Bring a service's tables to the newest revision, made where there are none.
+
+    url: where, if not where the service keeps its own.
+
+    Raises:
+        AdminError: the database does not answer, or is a newer Parley's.
+    """
+    target = (url or keeper.url).render_as_string(hide_password=False)
+    with failures_of(keeper):
+        asyncio.run(migrate(target, keeper.migrations))
+
+
+def drift_of(keeper: Keeper) -> tuple[str, ...]:
+    """Return how the tables differ from the models, a line each; empty where they do not."""
+    url = keeper.url.render_as_string(hide_password=False)
+    found = schema_drift(url, keeper.metadata)
+    lines = [_in_words(each) for change in found for each in _flat(change)]
+    unmodelled = keeper.unmodelled
+    return tuple(each for each in lines if unmodelled is None or unmodelled not in each)
+
+
+@contextmanager
+def connected(url: URL) -> Iterator[Connection]:
+    """Yield a connection for statements of the caller's own transactions; a missing file stays so.
+
+    SQLite is set up as the services have it.
+    """
+    if url.get_backend_name() == SQLITE:
+        # `rw`: opened, never made. The path is part of a URI then, in which ? and # mean something.
+        path = str(url.database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        engine = create_engine(
+            f"sqlite:///file:{path}?mode=rw&uri=true", poolclass=NullPool, hide_parameters=True
+        )
+        event.listen(engine, "connect", configure_sqlite)
+        event.listen(engine, "begin", lambda each: each.exec_driver_sql("BEGIN"))
+    else:
+        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def has_schema(connection: Connection, url: URL) -> bool:
+    """Tell whether the service's schema is there; SQLite has no such thing."""
+    schema = schema_of(url)
+    return schema is None or inspect(connection).has_schema(schema)
+
+
+@contextmanager
+def failures_of(keeper: Keeper) -> Iterator[None]:
+    """Turn what the database's driver says into one sentence that names no value and no password.
+
+    Raises:
+        AdminError: in its place.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()
+        raise AdminError(
+            f"The database of the {keeper.name} service ({keeper.kind}) cannot be used: {said[0]}",
+            "Is it running, and is the environment the running Parley's?",
+        ) from error
+
+
+def _flat(change: Any) -> Iterator[tuple[Any, ...]]:
+    # Changes of one column come as a list of their own.
+    if isinstance(change, list):
+        yield from change
+    else:
+        yield change
+
+
+def _in_words(change: tuple[Any, ...]) -> str:
+    """Return one change that Alembic would make of the database as what is wrong with it."""
+    kind, *what = change
+    match kind:
+        case "add_table":
+            return f"table {what[0].name} is missing"
+        case "remove_table":
+            return f"table {what[0].name} is in no model"
+        case "add_column":
+            return f"column {what[1]}.{what[2].name} is missing"
+        case "remove_column":
+            return f"column {what[1]}.{what[2].name} is in no model"
+        case "add_index" | "add_constraint" | "add_fk":
+            return f"{kind.removeprefix('add_')} {what[0].name} of {what[0].table.name} is missing"
+        case "remove_index" | "remove_constraint" | "remove_fk":
+            name = kind.removeprefix("remove_")
+            return f"{name} {what[0].name} of {what[0].table.name} is in no model"
+        case _:
+            # modify_type, modify_nullable, …: schema, table, column, facts, found, wanted
+            aspect = kind.removeprefix("modify_")
+            return f"{aspect} of {what[1]}.{what[2]} is {what[4]!r}, not {what[5]!r}"

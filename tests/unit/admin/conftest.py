@@ -1,0 +1,54 @@
+"""A Parley's data without its programs: tables, keys, recordings, as its services leave them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from admin.installation import Installation
+from admin.progress import Stages, showing
+from tests.postgres import empty_database
+from tests.unit.admin.parleys import Parley, filled
+
+
+@pytest.fixture
+def stages() -> Iterator[Stages]:
+    from rich.console import Console
+
+    with showing(Console(quiet=True), quiet=True) as stages:
+        yield stages
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Callable[..., Installation]:
+    """Return what describes a Parley in a folder of this name, with further settings."""
+
+    def describe(name: str = "data", settings: Mapping[str, str] | None = None) -> Installation:
+        return Installation.load({"PARLEY_DATA_DIR": str(tmp_path / name), **(settings or {})})
+
+    return describe
+
+
+@pytest.fixture
+def parley(installation: Callable[..., Installation]) -> Parley:
+    """Return a Parley with two learners, on SQLite and a local folder."""
+    return filled(installation())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Return the settings of an empty database of each kind."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with empty_database(request.getfixturevalue("postgres_url")) as url:
+        yield {"PARLEY_POSTGRESQL_URL": url}
+
+
+@pytest.fixture
+def postgresql(postgres_url: str) -> Iterator[dict[str, str]]:
+    """Return the settings of an empty PostgreSQL database."""
+    with empty_database(postgres_url) as url:
+        yield {"PARLEY_POSTGRESQL_URL": url}
