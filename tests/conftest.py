@@ -35,23 +35,55 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+MODELS = "models"
+"""The tests with real models, wherever they are."""
+
+LONGEST_FIRST = (
+    MODELS,
+    "tests/e2e/web",
+    "tests/fault",
+    "tests/integration/launcher",
+    "tests/e2e",
+    "tests/integration/gateway",
+    "tests/integration",
+    "tests/unit/launcher",
+    "tests/fuzz",
+    "tests/contract",
+)
+"""How the names of the costly groups begin, in the order in which they are run."""
+
 MODELS_TIMEOUT_S = 240
 """Of a test with real models, which has the cores to itself only where the tests run alone."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run at a time: more than there are cores, for many wait for audio."""
+    cores = os.cpu_count() or 1
+    return cores + (cores + 1) // 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say which tests a worker takes together, where several share the work: those of a file.
 
-    Those with real models run one after another: two would take each other's cores.
+    Those with real models run one after another: two would take each other's cores. What takes
+    longest begins first, so that no worker is left with it when the others are done.
     """
+    groups: dict[pytest.Item, str] = {}
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
         group = next((each for each in TOGETHER if file.startswith(f"{each}/")), file)
         if item.get_closest_marker("models"):
-            group = "models"
+            group = MODELS
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(MODELS_TIMEOUT_S))
         item.add_marker(pytest.mark.xdist_group(group))
+        groups[item] = group
+
+    def place(item: pytest.Item) -> int:
+        longest = (n for n, each in enumerate(LONGEST_FIRST) if groups[item].startswith(each))
+        return next(longest, len(LONGEST_FIRST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)
