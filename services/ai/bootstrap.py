@@ -16,6 +16,7 @@ from parley.ai.v1.ai_pb2_grpc import add_AiServiceServicer_to_server
 from parley_models import ModelsError, ModelStore
 from services.ai.adapters.local import LocalModels
 from services.ai.adapters.parts import Parts
+from services.ai.adapters.redis_spending import RedisSpending
 from services.ai.adapters.registry import LocalRuntime
 from services.ai.assessment.corrector import Corrector, RewritingCorrector
 from services.ai.assessment.scripted import ScriptedCorrector
@@ -45,7 +46,6 @@ from services.ai.script import Script
 from services.ai.servicer import ACCESS, AiServicer
 from services.ai.settings import AiSettings
 from services.ai.spare_time import SpareTime
-from services.common.clock import SystemClock
 from services.common.service import Application, GrpcService, Runtime
 
 _log = structlog.get_logger(__name__)
@@ -83,7 +83,8 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
         daily = Spent(
             settings.daily_audio_seconds, settings.daily_tokens, settings.daily_characters
         )
-        budgets = Budgets(daily, settings.data_dir / "budgets", SystemClock())
+        common = RedisSpending(runtime.redis) if runtime.redis is not None else None
+        budgets = Budgets(daily, settings.data_dir / "budgets", runtime.clock, common)
         servicer = AiServicer(catalogue, EngineMetrics(runtime.metrics.registry), budgets)
         yield Application(
             services=(
@@ -96,6 +97,7 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
                 ),
             ),
             warm_up=warm_up,
+            background=(budgets.run,) if common is not None else (),
         )
 
 

@@ -1,25 +1,30 @@
 """What each learner may use of paid engines in a day, and what they have used.
 
 Days are UTC's. What was used is kept in a file a day, a line a turn, so that a restart forgets
-nothing; each process counts what it served itself.
+nothing. Each process counts what it served itself; where there is a common count, it tells what it
+served there several times a second, and asks it whenever a learner comes.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from services.ai.engine import Usage
 from services.common.clock import Clock
-from services.common.errors import ResourceExhausted
+from services.common.errors import ResourceExhausted, Unavailable
 
 _log = structlog.get_logger(__name__)
 
 _DAY = timedelta(days=1)
+# How long another process may not know of what was served here.
+_TELL_EVERY_S = 0.25
 _PREFIX = "budgets-"
 
 
@@ -38,23 +43,87 @@ class Spent:
             self.characters + other.characters,
         )
 
+    def or_more(self, other: Spent) -> Spent:
+        """Return the larger of both, kind by kind."""
+        return Spent(
+            max(self.audio_s, other.audio_s),
+            max(self.tokens, other.tokens),
+            max(self.characters, other.characters),
+        )
+
+
+class CommonSpending(Protocol):
+    """What all processes together served, by day (`2026-11-23`) and learner."""
+
+    async def total(self, day: str, user: str) -> Spent:
+        """Return what a learner has used. Raises ``Unavailable``."""
+        ...
+
+    async def add(self, day: str, spent: Mapping[str, Spent]) -> Mapping[str, Spent]:
+        """Count what learners used; return what each has used then. Raises ``Unavailable``."""
+        ...
+
 
 class Budgets:
-    """The budgets of one process.
+    """The budgets as one process knows them.
 
     Args:
         daily: what a learner may use a day; 0 of a kind: as much as they like.
         folder: where the files lie.
         clock: tells the day.
+        common: what other processes are told; `run` must run beside it.
     """
 
-    def __init__(self, daily: Spent, folder: Path, clock: Clock) -> None:
+    def __init__(
+        self, daily: Spent, folder: Path, clock: Clock, common: CommonSpending | None = None
+    ) -> None:
         self._daily = daily
         self._folder = folder
         self._clock = clock
+        self._common = common
         self._day = ""
         # Full-policy: one small value for each learner of a day.
         self._spent: dict[str, Spent] = {}
+        self._together: dict[str, Spent] = {}
+        self._untold: dict[str, Spent] = {}
+
+    async def admit(self, user: str) -> None:
+        """Check a learner who comes, by what all processes served them.
+
+        Raises ``ResourceExhausted`` as `check` does. A common count that does not answer leaves
+        this process its own.
+        """
+        if self._common is not None and user and self._daily != Spent():
+            self._turn_page()
+            day = self._day
+            try:
+                total = await self._common.total(day, user)
+            except Unavailable:
+                _log.warning("budget_not_asked")
+            else:
+                self._hear(day, {user: total})
+        self.check(user)
+
+    async def run(self) -> None:
+        """Tell the common count what was served here, until cancelled."""
+        while True:
+            await self._clock.sleep(_TELL_EVERY_S)
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Tell it once. What it does not take is counted here alone."""
+        self._turn_page()
+        if self._common is None or not self._untold:
+            return
+        day, untold, self._untold = self._day, self._untold, {}
+        try:
+            self._hear(day, await self._common.add(day, untold))
+        except Unavailable:
+            _log.warning("budget_not_told", learners=len(untold))
+
+    def _hear(self, day: str, totals: Mapping[str, Spent]) -> None:
+        if day == self._day:
+            self._together.update(totals)
 
     def check(self, user: str) -> None:
         """Raise ``ResourceExhausted`` (DAILY_BUDGET_SPENT) where nothing is left of a kind.
@@ -76,6 +145,8 @@ class Budgets:
             return
         self._turn_page()
         self._spent[user] = self._spent.get(user, Spent()) + spent
+        if self._common is not None:
+            self._untold[user] = self._untold.get(user, Spent()) + spent
         line = json.dumps([user, round(spent.audio_s, 3), spent.tokens, spent.characters])
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -86,9 +157,12 @@ class Budgets:
             _log.error("budget_not_written", problem=error.strerror)
 
     def spent(self, user: str) -> Spent:
-        """Return what ``user`` has used today."""
+        """Return what ``user`` has used today, as far as it is known here."""
         self._turn_page()
-        return self._spent.get(user, Spent())
+        nothing = Spent()
+        together = self._together.get(user, nothing) + self._untold.get(user, nothing)
+        # The common count may have been emptied.
+        return self._spent.get(user, nothing).or_more(together)
 
     @property
     def _file(self) -> Path:
@@ -101,6 +175,8 @@ class Budgets:
             return
         self._day = today
         self._spent = _read(self._file)
+        self._together = {}
+        self._untold = {}
         for old in self._folder.glob(f"{_PREFIX}*.jsonl"):
             if old != self._file:
                 old.unlink(missing_ok=True)

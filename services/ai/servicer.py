@@ -78,7 +78,7 @@ class AiServicer(AiServiceServicer):
     async def Generate(self, request: ai_pb2.GenerateRequest, context: _Context) -> None:
         """Stream text of a language model."""
         name, model = self._catalogue.language_model(request.model)
-        user = self._payer(name)
+        user = await self._payer(name)
         messages = [Message(_ROLES[each.role], each.text) for each in request.messages]
         if messages[-1].role is Role.ASSISTANT:
             raise InvalidArgument(
@@ -105,7 +105,7 @@ class AiServicer(AiServiceServicer):
     async def Synthesize(self, request: ai_pb2.SynthesizeRequest, context: _Context) -> None:
         """Stream speech for a text."""
         name, synthesizer = self._catalogue.synthesizer_for(request.voice)
-        self._budgets.add(self._payer(name), Spent(characters=len(request.text)))
+        self._budgets.add(await self._payer(name), Spent(characters=len(request.text)))
         rate_hz = synthesizer.capabilities.sample_rate_hz
         estimated = synthesizer.capabilities.word_timing is not WordTiming.ALIGNED
         speed = request.speech_rate if request.HasField("speech_rate") else _RATE
@@ -130,7 +130,7 @@ class AiServicer(AiServiceServicer):
                         )
                     )
 
-    def _payer(self, provider: str) -> str:
+    async def _payer(self, provider: str) -> str:
         """Return the learner whose budget pays for ``provider``; empty where nobody's does.
 
         Raises ``ResourceExhausted`` (DAILY_BUDGET_SPENT) where nothing is left of it.
@@ -139,7 +139,7 @@ class AiServicer(AiServiceServicer):
         user = learner.user_id if learner is not None else ""
         if provider not in self._catalogue.metered:
             return ""
-        self._budgets.check(user)
+        await self._budgets.admit(user)
         return user
 
     async def Assess(self, request_iterator: object, context: _Context) -> ai_pb2.AssessResponse:

@@ -51,7 +51,7 @@ async def converse(
     config = translate.session_config(first.start)
     entry = catalogue.entry(first.start.engine)
     user = first.start.user_id if entry.metered else ""
-    budgets.check(user)
+    await budgets.admit(user)
     with catalogue.live_session(entry.name, config) as session:
         description = entry.description
         if description is not None:

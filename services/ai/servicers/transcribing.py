@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc.aio
@@ -31,7 +31,10 @@ _PARTIAL_EVERY = LEARNER_RATE_HZ
 
 
 async def transcribe(
-    catalogue: Catalogue, payer: Callable[[str], str], budgets: Budgets, context: Context
+    catalogue: Catalogue,
+    payer: Callable[[str], Awaitable[str]],
+    budgets: Budgets,
+    context: Context,
 ) -> None:
     """Serve one recording. ``payer`` returns whose budget pays for a recognizer.
 
@@ -43,7 +46,7 @@ async def transcribe(
         raise FailedPrecondition("The first message must be `config`.", reason="START_REQUIRED")
     config = first.config
     name, recognizer = catalogue.recognizer(config.recognizer)
-    user = payer(name)
+    user = await payer(name)
     session = recognizer.open()
     try:
         recording = _Recording(session, recognizer, name, config, context)
