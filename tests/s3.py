@@ -1,9 +1,9 @@
 """Servers that speak S3 over HTTP, for the tests; `PARLEY_TEST_S3` names a running one instead.
 
-`S3Server` is rclone's, from a wheel: it keeps buckets as folders and objects as files, so it
-outlives being killed, and it checks every signature, those of links too. What it has no part of,
-encryption by the server, is tried on `MotoServer`, which keeps everything in memory and takes any
-credentials.
+`S3Server` is rclone's, from a wheel: it keeps buckets as folders and objects as files, which are
+there again after it was killed, and it checks every signature, those of links too. What it has no
+part of, encryption by the server, is tried on `MotoServer`, which keeps everything in memory and
+takes any credentials.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ import boto3
 import httpx
 
 from tests.ports import free_ports
+from tests.s3_front import front
 
 VARIABLE = "PARLEY_TEST_S3"
 CREDENTIALS = {
@@ -50,15 +51,16 @@ class _Server:
 
     @classmethod
     @contextmanager
-    def start(cls) -> Iterator[Self]:
+    def start(cls, **more: Any) -> Iterator[Self]:
         """Run one for the block."""
         with TemporaryDirectory(prefix="parley-s3-") as folder:
-            server = cls(free_ports(1)[0], Path(folder))
-            try:
-                server.up()
-                yield server
-            finally:
-                server.down()
+            server = cls(free_ports(1)[0], Path(folder), **more)
+            with server.reached():
+                try:
+                    server.up()
+                    yield server
+                finally:
+                    server.down()
 
     @property
     def url(self) -> str:
@@ -70,9 +72,18 @@ class _Server:
         """Whether it was started, and not ended since."""
         return self._process is not None
 
+    @property
+    def listens_at(self) -> int:
+        """The port that the program itself has."""
+        return self.port
+
     def command(self) -> Sequence[str]:
         """Return what is run."""
         raise NotImplementedError
+
+    def reached(self) -> AbstractContextManager[None]:
+        """Have what comes to `port` get to it, for the block."""
+        return nullcontext()
 
     def up(self) -> None:
         """Start it and wait until it answers."""
@@ -82,7 +93,7 @@ class _Server:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
-                httpx.get(self.url, timeout=5)
+                httpx.get(f"http://127.0.0.1:{self.listens_at}", timeout=5)
             except httpx.TransportError as error:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     _, said = self._process.communicate()
@@ -99,8 +110,24 @@ class _Server:
             self._process = None
 
 
+@dataclass(slots=True)
 class S3Server(_Server):
-    """What was stored is there again when it is started again; uploads in parts are not."""
+    """What was stored is there again when it is started again; uploads in parts are not.
+
+    in_host: whether it takes a bucket in front of its host's name, and not in the path.
+    """
+
+    in_host: bool = False
+    _behind: int = field(default_factory=lambda: free_ports(1)[0], repr=False)
+
+    @property
+    def listens_at(self) -> int:
+        """The port that the program itself has."""
+        return self._behind
+
+    def reached(self) -> AbstractContextManager[None]:
+        """Have what comes to `port` get to it, for the block."""
+        return front(self.port, self.listens_at)
 
     def command(self) -> Sequence[str]:
         """Return what is run."""
@@ -111,8 +138,9 @@ class S3Server(_Server):
             "serve",
             "s3",
             str(self.folder),
-            f"--addr=127.0.0.1:{self.port}",
+            f"--addr=127.0.0.1:{self.listens_at}",
             f"--auth-key={keys}",
+            f"--force-path-style={'false' if self.in_host else 'true'}",
             # No configuration of whoever runs the tests.
             f"--config={self.folder.with_suffix('.none')}",
             "--log-level=ERROR",
@@ -124,7 +152,7 @@ class MotoServer(_Server):
 
     def command(self) -> Sequence[str]:
         """Return what is run."""
-        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.listens_at)]
 
 
 def client(endpoint: str) -> Any:

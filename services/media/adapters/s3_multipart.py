@@ -7,11 +7,13 @@ until then nothing of it can be read. What is never completed costs room until i
 from __future__ import annotations
 
 import asyncio
-import http.client
 import os
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
@@ -35,7 +37,7 @@ _TIMEOUT_SECONDS = 20.0
 PART_BYTES = 5 * 1024 * 1024
 """The least that S3 takes for every part but the last. All have the same: some stores want that."""
 
-_GONE = 404
+_BYTES = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,11 @@ class S3Multipart:
         found: list[Unfinished] = []
         query = {"uploads": "", "prefix": f"{self.bucket.prefix}{prefix}"}
         while True:
-            answer = await self._ask("GET", "", query, of_bucket=True)
+            try:
+                answer = await self._ask("GET", "", query, of_bucket=True)
+            except UploadGoneError:
+                # So rclone says that a bucket has none at all.
+                return []
             try:
                 root = ET.fromstring(answer.body)  # noqa: S314 - the host's own store
                 found += [self._unfinished(upload) for upload in root.iterfind("{*}Upload")]
@@ -173,21 +179,22 @@ class S3Multipart:
             method,
             path,
             query,
-            {"host": place.netloc, **(headers or {})},
+            {"host": place.netloc, "content-type": _BYTES, **(headers or {})},
             body,
         )
-        target = f"{encoded_path(path)}?{encoded_query(query)}"
+        target = f"{place.scheme}://{place.netloc}{encoded_path(path)}?{encoded_query(query)}"
+        request = urllib.request.Request(  # noqa: S310 - settings take http and https alone
+            target, body or None, sent, method=method
+        )
         try:
-            answer = await asyncio.to_thread(
-                _exchange, place.scheme, place.netloc, method, target, sent, body
-            )
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            answer = await asyncio.to_thread(_exchange, request)
+        except (OSError, ValueError, HTTPException) as error:
             raise _unavailable() from error
-        if answer.status == _GONE and b"NoSuchUpload" in answer.body:
+        if answer.status == HTTPStatus.NOT_FOUND and b"NoSuchUpload" in answer.body:
             raise UploadGoneError("NoSuchUpload")
         if b"<Code>InvalidPart" in answer.body:
             raise UploadGoneError("InvalidPart")
-        if answer.status >= http.client.MULTIPLE_CHOICES:
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             code = _text(answer.body, "Code")
             _log.warning("store_refused", method=method, status=answer.status, code=code)
             raise _unavailable()
@@ -201,17 +208,22 @@ class _Answer:
     body: bytes
 
 
-def _exchange(
-    scheme: str, host: str, method: str, target: str, headers: Mapping[str, str], body: bytes
-) -> _Answer:
-    connect = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    connection = connect(host, timeout=_TIMEOUT_SECONDS)
-    try:
-        connection.request(method, target, body, dict(headers))
-        response = connection.getresponse()
-        return _Answer(response.status, response.getheader("ETag", ""), response.read())
-    finally:
-        connection.close()
+class _AsItComes(urllib.request.HTTPErrorProcessor):
+    """Takes every answer for one: none is raised, and none followed to another place."""
+
+    def http_response(
+        self, request: urllib.request.Request, response: HTTPResponse
+    ) -> HTTPResponse:
+        return response
+
+    https_response = http_response
+
+
+def _exchange(request: urllib.request.Request) -> _Answer:
+    # Goes by the proxy that the environment names, as obstore does.
+    opener = urllib.request.build_opener(_AsItComes)
+    with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+        return _Answer(response.status, response.headers.get("ETag", ""), response.read())
 
 
 def _text(body: bytes, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from parley.types.v1 import audio_pb2
 from services.common.errors import Code
 from services.common.ids import new_id
 from services.media import commands
+from services.media.adapters.s3_multipart import S3Multipart
 from services.media.adapters.sealing_keys import KEY_NAME, new_key
 from tests.contract.media.conftest import (
     LEARNER,
@@ -43,6 +44,13 @@ WAV = audio_pb2.AUDIO_ENCODING_WAV
 MP3 = audio_pb2.AUDIO_ENCODING_MP3
 
 PREFIX = "of/parley/"
+
+REFUSED = (400, 403)
+"""What servers say to whoever may not: Amazon 403; rclone 400 where it sees no signature, or an old
+one."""
+
+
+Completed = list[tuple[str, list[int]]]
 
 
 @dataclass
@@ -71,7 +79,12 @@ class Bucket:
 
     def uploads(self) -> dict[str, str]:
         """Return the ids of uploads that are not complete, by their keys."""
-        found = client(self.endpoint).list_multipart_uploads(Bucket=self.name)
+        s3 = client(self.endpoint)
+        try:
+            found = s3.list_multipart_uploads(Bucket=self.name)
+        except s3.exceptions.NoSuchUpload:
+            # So rclone says that there is none.
+            return {}
         return {each["Key"]: each["UploadId"] for each in found.get("Uploads", [])}
 
     def parts(self, key: str) -> list[int]:
@@ -123,7 +136,25 @@ async def until_there(bucket: Bucket, key: str, parts: list[int]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_parts_arrive_while_the_talk_runs(media: Media, bucket: Bucket) -> None:
+@pytest.fixture
+def completed(monkeypatch: pytest.MonkeyPatch) -> Completed:
+    """Return the objects that are made of parts from now on: their keys, and which parts."""
+    found: Completed = []
+
+    async def complete(
+        parts: S3Multipart, key: str, upload_id: str, tags: Mapping[int, str]
+    ) -> None:
+        await really(parts, key, upload_id, tags)
+        found.append((key, sorted(tags)))
+
+    really = S3Multipart.complete
+    monkeypatch.setattr(S3Multipart, "complete", complete)
+    return found
+
+
+async def test_parts_arrive_while_the_talk_runs(
+    media: Media, bucket: Bucket, completed: Completed
+) -> None:
     start = long_talk(media.user_id)
     key = f"{PREFIX}recordings/{start.recording_id}/tutor.flac"
     taping = await media.tape(start)
@@ -132,9 +163,7 @@ async def test_parts_arrive_while_the_talk_runs(media: Media, bucket: Bucket) ->
     recording = await taping.finish()
     assert recording.tutor_sha256 == sha256(VOICE)
     assert bucket.uploads() == {}
-    head = client(bucket.endpoint).head_object(Bucket=bucket.name, Key=key)
-    # The tag of what came in parts says in how many.
-    assert head["ETag"].strip('"').endswith("-3")
+    assert completed == [(key.removeprefix(PREFIX), [1, 2, 3])]
     got = await media.download(recording.recording_id, track=TUTOR, encoding=FLAC)
     assert sha256(decoded(got.data)[0]) == sha256(VOICE)
     assert set(bucket.objects()) == {key, key.replace("tutor", "learner")}
@@ -160,6 +189,7 @@ async def test_after_a_kill_the_upload_goes_on_where_it_was(
     serve_media: Serve,
     database_settings: dict[str, Any],
     bucket: Bucket,
+    completed: Completed,
 ) -> None:
     told = database_settings | bucket.environment | {"media_live_upload_seconds": "0.02"}
     half = len(VOICE) - 48_000
@@ -182,8 +212,7 @@ async def test_after_a_kill_the_upload_goes_on_where_it_was(
         recording = await again.finish()
     assert recording.tutor_sha256 == sha256(VOICE)
     assert bucket.uploads() == {}
-    head = client(bucket.endpoint).head_object(Bucket=bucket.name, Key=key)
-    assert head["ETag"].strip('"').endswith("-3")
+    assert completed == [(key.removeprefix(PREFIX), [1, 2, 3])]
 
 
 async def test_what_is_past_its_time_is_gone_from_the_bucket(
@@ -251,7 +280,7 @@ class TestLinks:
             (f"?{urlsplit(url).query}", ""),
         ):
             assert before in url
-            assert (await self.fetched(url.replace(before, after))).status_code == 403, before
+            assert (await self.fetched(url.replace(before, after))).status_code in REFUSED, before
 
     async def test_it_opens_nothing_but_reading(
         self, media: Media, recording: pb.Recording, bucket: Bucket
@@ -259,14 +288,14 @@ class TestLinks:
         url = await self.link(media, recording)
         before = bucket.objects()
         async with httpx.AsyncClient() as browser:
-            assert (await browser.put(url, content=b"x")).status_code == 403
-            assert (await browser.delete(url)).status_code == 403
+            assert (await browser.put(url, content=b"x")).status_code in REFUSED
+            assert (await browser.delete(url)).status_code in REFUSED
         assert bucket.objects() == before
 
     async def test_it_ends_with_its_time(self, media: Media, recording: pb.Recording) -> None:
         url = await self.link(media, recording, seconds=1)
         async with asyncio.timeout(20):
-            while (await self.fetched(url)).status_code != 403:
+            while (await self.fetched(url)).status_code not in REFUSED:
                 await asyncio.sleep(0.1)
 
     async def test_nobody_gets_one_to_anothers_recording(
@@ -393,6 +422,7 @@ class TestEncryptedByParley:
             recordings = [await media.recorded(voice, voice) for _ in range(2)]
             owner = media.user_id
         before = bucket.objects()
+        capsys.readouterr()
         for name, value in bucket.environment.items():
             monkeypatch.setenv(f"PARLEY_{name.upper()}", value)
         monkeypatch.setenv("PARLEY_MEDIA_SEALING_KEYS", f"{self.NEW},{self.OLD}")
