@@ -355,6 +355,8 @@ def quantise(model: onnx.ModelProto, target: Path, operators: list[str]) -> None
             weight_type=QuantType.QInt8,
             op_types_to_quantize=operators,
             per_channel=True,
+            # What comes out of ONNX Runtime's own operators has no type that could be inferred.
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
 
 
