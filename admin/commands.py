@@ -6,12 +6,13 @@ PARLEY_DATA_DIR at least, and where its databases and recordings are if that is 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -20,13 +21,14 @@ import typer
 from admin import dead_letters, keys
 from admin import retention as ages
 from admin.backup import commands as backup_commands
+from admin.backup.sealing import make_key_file
 from admin.errors import AdminError, ExitCode
 from admin.installation import Installation
 from admin.looking.data import data_of
 from admin.looking.programs import programs
 from admin.looking.surroundings import surroundings
 from admin.schema import Standing, bring_forward, look
-from admin.telling import print_findings, told
+from admin.telling import AsJson, print_findings, tell_json, told
 from services.user.key_rotation import KeyState
 
 app = typer.Typer(
@@ -36,24 +38,29 @@ app = typer.Typer(
     epilog="Exit codes:  0 done, or all is well · 1 something is wrong · 2 wrong use or settings · "
     "3 nothing is there · 4 backed up, but some recordings were missing from the store",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-keys_app = typer.Typer(name="keys", help="The keys that sign access tokens.", no_args_is_help=True)
+keys_app = typer.Typer(
+    name="keys",
+    help="The keys that sign access tokens, and one that seals backups.",
+    no_args_is_help=True,
+)
 letters_app = typer.Typer(
     name="dead-letters", help="Events that were refused for good.", no_args_is_help=True
 )
 app.add_typer(keys_app)
 app.add_typer(letters_app)
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
-
 backup_commands.add_to(app)
 
 # What the services would say of their work is no part of a command's output.
 _LOGGED = logging.ERROR
+
+# A timer that gives up, a terminal that is closed.
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
 
 # Whatever is written belongs to its owner alone.
 _PRIVATE_UMASK = 0o077
@@ -63,6 +70,9 @@ _PRIVATE_UMASK = 0o077
 def prepare() -> None:
     """Set this process up as the services are."""
     os.umask(_PRIVATE_UMASK)
+    for each in _STOPS:
+        # As Ctrl-C does: what is half-written is removed.
+        signal.signal(each, signal.default_int_handler)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(_LOGGED),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -83,7 +93,7 @@ def status(as_json: AsJson = False) -> None:
         found += surroundings(installation)
     if as_json:
         for each in found:
-            typer.echo(json.dumps(asdict(each), ensure_ascii=False))
+            tell_json(**asdict(each))
     else:
         print_findings(found, f"Parley in {installation.folder.root}")
     if any(each.ok is False for each in found):
@@ -96,6 +106,7 @@ def migrate(
         bool,
         typer.Option("--check", help="Change nothing; exit with 1 where the tables are not right."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the tables of every service to this version's, one service after another.
 
@@ -115,6 +126,9 @@ def migrate(
                 bring_forward(keeper)
             after = before if check else look(keeper)
             wrong |= after.standing is not Standing.CURRENT
+            if as_json:
+                tell_json(**{**asdict(after), "was": before.revision})
+                continue
             moved = f"{before.revision or 'nothing'} → " if after != before else ""
             typer.echo(f"{keeper.name:13} {after.kind:11} {moved}{after.revision or 'no tables'}")
             if after.standing is Standing.BEHIND:
@@ -132,6 +146,7 @@ def retention(
         typer.Option(min=1, help="As if everything were kept so many days; else as the settings."),
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Delete it now.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is older than it may become; with --apply, delete it.
 
@@ -140,18 +155,31 @@ def retention(
     with told():
         installation = Installation.load()
         for each in ages.due(installation, days):
+            if as_json:
+                tell_json(**asdict(each))
+                continue
             kept = f"kept {each.days:,} days" if each.days else "kept for ever"
             since = f", since {each.oldest:%Y-%m-%d}" if each.oldest else ""
             typer.echo(f"{each.what:18} {kept:18} {each.count:,} older{since}")
-        if apply:
-            typer.echo(f"{ages.apply(installation, days):,} deleted")
+        if not apply:
+            return
+        deleted = ages.apply(installation, days)
+        if as_json:
+            tell_json(deleted=deleted)
+        else:
+            typer.echo(f"{deleted:,} deleted")
 
 
 @keys_app.command("list")
-def list_keys() -> None:
+def list_keys(as_json: AsJson = False) -> None:
     """Show the keys that verify tokens now."""
     with told():
-        _print_keys(keys.listed(Installation.load()))
+        found = keys.listed(Installation.load())
+    if not as_json:
+        _print_keys(found)
+        return
+    for each in found:
+        tell_json(**asdict(each))
 
 
 @keys_app.command("rotate")
@@ -170,6 +198,22 @@ def rotate_keys(
         _print_keys(keys.listed(installation))
 
 
+@keys_app.command("new")
+def new_key(
+    file: Annotated[Path, typer.Argument(help="A file that is not there yet.")],
+    name: Annotated[
+        str, typer.Option(help="What it is called in the backups that it seals.")
+    ] = "backups",
+) -> None:
+    """Make a key that seals backups.
+
+    Keep a copy elsewhere than the backups: without it, nobody opens them again.
+    """
+    with told():
+        make_key_file(file.expanduser(), name)
+    typer.echo(f"The key {name} is in {file}. Without it nobody opens what it seals: keep a copy.")
+
+
 @letters_app.command("list")
 def list_letters(as_json: AsJson = False) -> None:
     """Show them with their reasons, of every service; never what they hold."""
@@ -178,8 +222,7 @@ def list_letters(as_json: AsJson = False) -> None:
     for each in found:
         letter = each.letter
         if as_json:
-            line = {"service": each.service, **asdict(letter)}
-            typer.echo(json.dumps(line, default=str, ensure_ascii=False))
+            tell_json(service=each.service, **asdict(letter))
             continue
         at = letter.refused_at.isoformat(timespec="seconds") if letter.refused_at else "-"
         typer.echo(

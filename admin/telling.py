@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 from alembic.util import CommandError
@@ -15,6 +17,9 @@ from rich.text import Text
 from admin.errors import AdminError, ExitCode
 from admin.looking.finding import Finding
 from services.common.errors import ParleyError
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+"""The option of every command that programs may want to read."""
 
 _NAMED = 10
 
@@ -37,6 +42,11 @@ def told() -> Iterator[None]:
     except KeyboardInterrupt as error:
         console.print("Stopped.")
         raise typer.Exit(ExitCode.ABORTED) from error
+
+
+def tell_json(**found: Any) -> None:
+    """Print one JSON object, on one line."""
+    typer.echo(json.dumps(found, default=str, ensure_ascii=False))
 
 
 def progress_console() -> Console:

@@ -66,6 +66,9 @@ class Manifest:
     recordings: whether the recordings are in it.
     missing: recordings whose files the store did not have; they were lost before.
     deleted_since: accounts that were deleted while the backup was taken.
+    secrets: whether `keys` and `tls` are in it; they are in sealed ones alone.
+    seal: the key that opens its files, wrapped (`sealing`); empty where they are not sealed. Sizes
+        and digests are those of the sealed files then.
     """
 
     parley: str
@@ -76,6 +79,8 @@ class Manifest:
     recordings: bool = True
     missing: Sequence[str] = field(default_factory=list)
     deleted_since: Sequence[str] = field(default_factory=list)
+    secrets: bool = False
+    seal: str = ""
 
     @property
     def size(self) -> int:
@@ -95,6 +100,16 @@ class Manifest:
     def fingerprint(self) -> str:
         """Return the digest that stands for all of the backup: whoever knows it can compare."""
         return _digest({"kind": _KIND, "format": FORMAT, **asdict(self)})
+
+
+def digest_without_seal(data: bytes) -> str:
+    """Return the digest of all that a manifest says but for its seal, which is made of it.
+
+    Of what stands there, known here or not: a later version may say more.
+    """
+    content = json.loads(data)
+    del content["sha256"]
+    return _digest({**content, "seal": ""})
 
 
 def read(data: bytes) -> Manifest:

@@ -49,14 +49,19 @@ def local_originals(installation: Installation) -> Path | None:
 
 
 def copy_entry(source: Source, entry: Entry, to: Path) -> None:
-    """Copy a file out of a backup, with its time of change, and compare it once more.
+    """Copy a file out of a backup, unsealed, with its time of change; compare it once more.
 
     Raises:
         DamagedBackupError: it is not what the manifest says: it was changed since it was checked.
     """
     to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with source.open(entry.name) as file, to.open("wb") as copy:
-        size, digest = read_through(file, _nobody, copy)
+        if source.seal is None:
+            size, digest = read_through(file, _nobody, copy)
+        else:
+            unsealed = source.seal.unsealed(entry.name, entry.size, copy)
+            size, digest = read_through(file, _nobody, unsealed)
+            unsealed.finish()
         copy.flush()
         os.fsync(copy.fileno())
     to.chmod(0o600)
@@ -127,10 +132,15 @@ def put_in_place(
     aside: Aside,
     *,
     replace: bool,
+    secrets: bool,
 ) -> None:
-    """Put what was prepared where the services look for it."""
-    _put_folder(staging / KEYS, installation.user.keys_dir, aside)
-    _put_folder(staging / CERTIFICATES, installation.folder.tls, aside)
+    """Put what was prepared where the services look for it.
+
+    secrets: whether the backup has keys; those that are there stay where it has none.
+    """
+    if secrets:
+        _put_folder(staging / KEYS, installation.user.keys_dir, aside)
+        _put_folder(staging / CERTIFICATES, installation.folder.tls, aside)
     for keeper in installation.keepers:
         # Trails of other days stay: they tell what happened since.
         _merge(staging / AUDIT / keeper.name, keeper.settings.audit_dir)

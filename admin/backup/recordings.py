@@ -34,6 +34,9 @@ _TRACKS = cast("Table", TrackRow.__table__)
 # Read from the list at a time.
 _AT_ONCE = 1_000
 
+# A recording that nobody made.
+_NOBODYS = "recordings/00000000-0000-7000-8000-000000000000/"
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -64,12 +67,28 @@ def store_of(settings: MediaSettings) -> ObjectStore:
         AdminError: the settings name none.
     """
     # It loads all that the service runs on, codecs included.
+    from services.media.adapters.sealed_objects import SealedObjects  # noqa: PLC0415
+    from services.media.bootstrap import open_store, sealing_keys  # noqa: PLC0415
+
+    try:
+        return SealedObjects(open_store(settings), sealing_keys(settings))
+    except (ValueError, OSError) as error:
+        raise AdminError(f"The store of recordings cannot be opened: {error}.") from error
+
+
+def ask_store(settings: MediaSettings) -> None:
+    """Ask the store for nobody's recording, which costs it nothing.
+
+    Raises:
+        AdminError: the settings name none. ParleyError: it does not answer.
+    """
     from services.media.bootstrap import open_store  # noqa: PLC0415
 
     try:
-        return open_store(settings)
+        objects = open_store(settings)
     except (ValueError, OSError) as error:
         raise AdminError(f"The store of recordings cannot be opened: {error}.") from error
+    objects.ask_now(_NOBODYS)
 
 
 def copy_spools(settings: MediaSettings, scratch: Path) -> None:

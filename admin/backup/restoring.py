@@ -21,6 +21,7 @@ from admin.backup.manifest import (
     CERTIFICATES,
     DATABASES,
     KEYS,
+    ORIGINALS,
     SPOOLS,
     Manifest,
 )
@@ -31,6 +32,8 @@ from admin.backup.placing import (
     put_in_place,
     put_recordings,
 )
+from admin.backup.room import require_room
+from admin.backup.sealing import sealed_by
 from admin.backup.sources import Source
 from admin.errors import AdminError, DamagedBackupError, UnfitBackupError
 from admin.installation import Installation, Keeper
@@ -38,6 +41,7 @@ from admin.progress import Stages
 from admin.schema import Standing, knows_revision, look
 from launcher.errors import AlreadyRunningError, LauncherError
 from launcher.folder import locked
+from services.media.adapters.sealing_keys import SealingKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,13 @@ class Wanted:
 
     replace: what is there may go. sign_out: every sign-in of the backup ends.
     trails: folders of the user service's trail, which tell of accounts deleted since the backup.
+    keys: that open a sealed backup.
     """
 
     replace: bool = False
     sign_out: bool = False
     trails: tuple[Path, ...] = ()
+    keys: SealingKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +73,15 @@ class Restored:
     set_aside: Path | None
 
 
-def check(place: Path, stages: Stages) -> Manifest:
+def check(place: Path, stages: Stages, keys: SealingKeys | None = None) -> Manifest:
     """Read a whole backup and return what is in it.
+
+    keys: with them, of a sealed one it is also known that nobody else made it.
 
     Raises:
         NothingThereError, DamagedBackupError, UnfitBackupError: see `sources`.
     """
-    with sources.opened(place) as source, stages.stage("Checking", source.manifest.size):
+    with sources.opened(place, keys) as source, stages.stage("Checking", source.manifest.size):
         sources.verify(source, stages.advance)
         return source.manifest
 
@@ -88,12 +96,18 @@ def restore(installation: Installation, place: Path, stages: Stages, wanted: Wan
         UnfitBackupError: it is a newer Parley's, or there is data already; nothing was changed.
         AdminError: Parley runs, or something does not answer.
     """
-    with sources.opened(place) as source, _held(installation):
+    with sources.opened(place, wanted.keys) as source, _held(installation):
         manifest = source.manifest
+        if manifest.seal and source.seal is None:
+            raise UnfitBackupError(
+                f"The backup is sealed by the key {sealed_by(manifest.seal)}.",
+                "Name the file that it is in with --key-file.",
+            )
         _check_known(installation, manifest)
         # A restore that was broken off left what only another may replace.
         replace = wanted.replace or installation.folder.restoring.exists()
         _check_target(installation, manifest, replace=replace)
+        _check_room(installation, manifest)
         with stages.stage("Checking", manifest.size):
             sources.verify(source, stages.advance)
         with _staging(installation) as staging:
@@ -104,7 +118,15 @@ def restore(installation: Installation, place: Path, stages: Stages, wanted: Wan
             aside = Aside(installation.folder.root)
             if manifest.recordings:
                 put_recordings(installation, source, staging, stages, aside)
-            put_in_place(installation, staging, copies, stages, aside, replace=replace)
+            put_in_place(
+                installation,
+                staging,
+                copies,
+                stages,
+                aside,
+                replace=replace,
+                secrets=manifest.secrets,
+            )
             installation.folder.restoring.unlink()
     return Restored(manifest, erased, aside.folder if aside.used else None)
 
@@ -160,6 +182,14 @@ def _check_target(installation: Installation, manifest: Manifest, *, replace: bo
             "`--replace` puts the backup in its place; or name an empty folder with "
             "PARLEY_DATA_DIR, and an empty database.",
         )
+
+
+def _check_room(installation: Installation, manifest: Manifest) -> None:
+    """Refuse what does not fit: everything is there once before anything is put in its place."""
+    size = manifest.size
+    if local_originals(installation) is None:
+        size -= sum(each.size for each in manifest.below(ORIGINALS))
+    require_room(installation.folder.root, size, "The restore")
 
 
 def _data_of(keeper: Keeper) -> list[str]:

@@ -2,6 +2,7 @@
 
 Both are written in a folder beside their place, `….partial`, forced to disk, and only then renamed
 out of it. A tar file is not compressed: recordings are, and its parts can be read without the rest.
+A `SealedShelf` seals what comes to either.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from admin.backup.manifest import NAME, Entry, Manifest
+from admin.backup.sealing import Readable, Seal, Writable, sealed_size
 from admin.errors import AdminError
 
 TAR_SUFFIX = ".tar"
@@ -50,7 +52,7 @@ class Shelf(Protocol):
         ...
 
     def add(
-        self, name: str, source: IO[bytes], changed_at: float = 0.0, size: int | None = None
+        self, name: str, source: Readable, changed_at: float = 0.0, size: int | None = None
     ) -> Entry:
         """Copy `source` to its end under `name`; return what is there now.
 
@@ -60,11 +62,34 @@ class Shelf(Protocol):
         ...
 
 
+class SealedShelf:
+    """Seals what is put on a shelf. What is on its scratch is not sealed."""
+
+    def __init__(self, shelf: Shelf, made: Seal) -> None:
+        self._shelf = shelf
+        self._seal = made
+
+    @property
+    def scratch(self) -> Path:
+        """See `Shelf`."""
+        return self._shelf.scratch
+
+    def add(
+        self, name: str, source: Readable, changed_at: float = 0.0, size: int | None = None
+    ) -> Entry:
+        """See `Shelf`; the entry is of what is there, which is sealed."""
+        expected = None if size is None else sealed_size(size)
+        return self._shelf.add(name, self._seal.sealed(name, source), changed_at, expected)
+
+
 @contextmanager
-def new_shelf(place: Path, told: Told) -> Iterator[tuple[Shelf, Complete]]:
+def new_shelf(
+    place: Path, told: Told, scratch: Path | None = None
+) -> Iterator[tuple[Shelf, Complete]]:
     """Yield a shelf for a backup at `place`, and what completes it with its manifest.
 
     Without that, or where it fails, nothing is left. `place` ending in `.tar` is one file.
+    scratch: where its scratch is to be, if not beside it: it goes with the rest.
 
     Raises:
         AdminError: something is there already, another writes there, or the disk is full.
@@ -74,10 +99,15 @@ def new_shelf(place: Path, told: Told) -> Iterator[tuple[Shelf, Complete]]:
     partial = place.with_name(f"{place.name}.partial")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _clear(partial)
         with ExitStack() as stack:
-            stack.callback(_remove, partial)
-            shelf = stack.enter_context(_made(partial, place.suffix == TAR_SUFFIX, told))
+            stack.enter_context(_held(partial))
+            if scratch is None:
+                scratch = partial / "scratch"
+                scratch.mkdir(mode=0o700)
+            else:
+                stack.enter_context(_held(scratch))
+            as_tar = place.suffix == TAR_SUFFIX
+            shelf = stack.enter_context(_made(partial, scratch, told, as_tar=as_tar))
 
             def complete(manifest: Manifest) -> None:
                 shelf.complete(manifest).rename(place)
@@ -89,22 +119,31 @@ def new_shelf(place: Path, told: Told) -> Iterator[tuple[Shelf, Complete]]:
 
 
 @contextmanager
-def _made(partial: Path, as_tar: bool, told: Told) -> Iterator[_FolderShelf | _TarShelf]:
-    """Make what is being written, and hold it: the kernel lets go however this process ends."""
-    partial.mkdir(mode=0o700)
-    held = os.open(partial, os.O_RDONLY)
+def _made(
+    partial: Path, scratch: Path, told: Told, *, as_tar: bool
+) -> Iterator[_FolderShelf | _TarShelf]:
+    if not as_tar:
+        yield _FolderShelf(partial / "whole", scratch, told)
+        return
+    path = partial / f"whole{TAR_SUFFIX}"
+    with _new_file(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+        yield _TarShelf(path, scratch, file, tar, told)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Make a folder that goes in the end; the kernel lets go of it however this process ends."""
+    _clear(folder)
+    folder.mkdir(mode=0o700, parents=True)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        scratch = partial / "scratch"
-        scratch.mkdir(mode=0o700)
-        if not as_tar:
-            yield _FolderShelf(partial / "whole", scratch, told)
-            return
-        path = partial / f"whole{TAR_SUFFIX}"
-        with _new_file(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
-            yield _TarShelf(path, scratch, file, tar, told)
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(held)
     finally:
-        os.close(held)
+        _remove(folder)
 
 
 class _FolderShelf:
@@ -115,7 +154,7 @@ class _FolderShelf:
         self._told = told
 
     def add(
-        self, name: str, source: IO[bytes], changed_at: float = 0.0, size: int | None = None
+        self, name: str, source: Readable, changed_at: float = 0.0, size: int | None = None
     ) -> Entry:
         path = self._folder / name
         for folder in reversed(path.relative_to(self._folder).parents):
@@ -151,7 +190,7 @@ class _TarShelf:
         self._told = told
 
     def add(
-        self, name: str, source: IO[bytes], changed_at: float = 0.0, size: int | None = None
+        self, name: str, source: Readable, changed_at: float = 0.0, size: int | None = None
     ) -> Entry:
         # Its size stands before it in a tar file, and is only known when all of it was read.
         with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(self.scratch)) as whole:
@@ -176,7 +215,7 @@ class _TarShelf:
         self._tar.addfile(info, source)
 
 
-def read_through(source: IO[bytes], told: Told, copy: IO[bytes] | None = None) -> tuple[int, str]:
+def read_through(source: Readable, told: Told, copy: Writable | None = None) -> tuple[int, str]:
     """Read to the end, copying on the way; return how many bytes there were and their SHA-256."""
     digest, size = hashlib.sha256(), 0
     while data := source.read(_CHUNK):

@@ -8,9 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from admin.backup.manifest import NAME, Manifest, read
+from admin.backup import sealing
+from admin.backup.manifest import NAME, Manifest, digest_without_seal, read
+from admin.backup.sealing import Seal
 from admin.backup.shelves import Told, read_through
 from admin.errors import DamagedBackupError, NothingThereError
+from services.media.adapters.sealing_keys import SealingKeys
 
 # Of what is wrong with a backup so much is told.
 _SHOWN = 5
@@ -24,8 +27,13 @@ class Source(Protocol):
         """What it holds."""
         ...
 
+    @property
+    def seal(self) -> Seal | None:
+        """What opens its files; None where they are not sealed, or no key for them was given."""
+        ...
+
     def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open one of its files for reading.
+        """Open one of its files for reading, sealed if it is.
 
         Raises:
             DamagedBackupError: it is not there.
@@ -34,20 +42,22 @@ class Source(Protocol):
 
 
 @contextmanager
-def opened(place: Path) -> Iterator[Source]:
+def opened(place: Path, keys: SealingKeys | None = None) -> Iterator[Source]:
     """Yield the backup at `place`, its manifest read and nothing else looked at yet.
+
+    keys: with them, a sealed one is opened, and its manifest known to be what was sealed.
 
     Raises:
         NothingThereError: there is none.
         DamagedBackupError: its manifest is not there or not what was written.
-        UnfitBackupError: a newer Parley wrote it.
+        UnfitBackupError: a newer Parley wrote it, or none of the keys opens it.
     """
     if place.is_dir():
-        yield _FolderSource(place)
+        yield _FolderSource(place, keys)
     elif place.is_file():
         try:
             with tarfile.open(place, "r:") as tar:
-                yield _TarSource(tar)
+                yield _TarSource(tar, keys)
         except (tarfile.TarError, EOFError) as error:
             raise DamagedBackupError(f"{place} is not a whole tar file: {error}.") from error
     else:
@@ -78,8 +88,14 @@ def verify(source: Source, told: Told) -> None:
         raise DamagedBackupError(f"The backup is damaged; nothing was restored.\n{shown}{more}")
 
 
+def _seal_of(manifest: Manifest, data: bytes, keys: SealingKeys | None) -> Seal | None:
+    if not manifest.seal or keys is None:
+        return None
+    return sealing.opened(manifest.seal, keys, digest_without_seal(data))
+
+
 class _FolderSource:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: SealingKeys | None) -> None:
         self._folder = folder
         try:
             data = (folder / NAME).read_bytes()
@@ -88,6 +104,7 @@ class _FolderSource:
                 f"{folder} is no backup, or not a whole one: it has no {NAME}."
             ) from None
         self.manifest = read(data)
+        self.seal = _seal_of(self.manifest, data, keys)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -99,14 +116,16 @@ class _FolderSource:
 
 
 class _TarSource:
-    def __init__(self, tar: tarfile.TarFile) -> None:
+    def __init__(self, tar: tarfile.TarFile, keys: SealingKeys | None) -> None:
         self._tar = tar
         self._members = {each.name: each for each in tar.getmembers() if each.isreg()}
         found = self._members.get(NAME)
         file = tar.extractfile(found) if found is not None else None
         if file is None:
             raise DamagedBackupError(f"This is no backup, or not a whole one: it has no {NAME}.")
-        self.manifest = read(file.read())
+        data = file.read()
+        self.manifest = read(data)
+        self.seal = _seal_of(self.manifest, data, keys)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from admin.backup.last import noted
-from admin.backup.recordings import store_of
+from admin.backup.recordings import ask_store
 from admin.errors import AdminError
 from admin.installation import Installation
 from admin.looking.finding import Figures, Finding, in_bytes, lasting
@@ -19,9 +19,6 @@ _STORE = "store of recordings"
 
 # Below it the next recording, or the next backup, may not fit.
 _LITTLE_SPACE = 1 << 30
-
-# A recording that nobody made: asking for it costs the store nothing.
-_NOBODYS = "recordings/00000000-0000-7000-8000-000000000000/"
 
 
 def surroundings(installation: Installation) -> Iterator[Finding]:
@@ -42,12 +39,8 @@ def _store(installation: Installation) -> Finding:
         # Opening a folder makes it.
         return Finding(_STORE, None, f"{where}: nothing yet", figures=figures)
 
-    async def ask() -> None:
-        async for _ in store_of(settings).below(_NOBODYS):
-            break
-
     try:
-        asyncio.run(ask())
+        ask_store(settings)
     except (AdminError, ParleyError) as error:
         advice = "Recordings wait on the disk until it answers."
         return Finding(_STORE, False, f"{where}: {error}", advice, figures)

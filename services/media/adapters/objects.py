@@ -160,6 +160,18 @@ class Objects:
             # Not an empty store but none: the bucket is not there.
             raise _unavailable() from error
 
+    def ask_now(self, prefix: str) -> None:
+        """Ask the store for objects whose keys begin with `prefix`, and take the answer. Blocks.
+
+        For who ends right afterwards: a process that does while an `async` answer is being handed
+        over is aborted by obstore's threads.
+        """
+        try:
+            with _typed_failures():
+                next(iter(obstore.list(self._store, prefix)), None)
+        except FileNotFoundError as error:
+            raise _unavailable() from error
+
     async def delete_below(self, prefix: str) -> None:
         """Delete every object whose key begins with `prefix` (which ends in a slash).
 

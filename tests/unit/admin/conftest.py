@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -31,10 +32,30 @@ def installation(tmp_path: Path) -> Callable[..., Installation]:
     return describe
 
 
+@pytest.fixture(scope="session")
+def two_learners(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the data folder of a Parley with two learners, to be copied."""
+    folder = tmp_path_factory.mktemp("parley") / "data"
+    filled(Installation.load({"PARLEY_DATA_DIR": str(folder)}))
+    return folder
+
+
 @pytest.fixture
-def parley(installation: Callable[..., Installation]) -> Parley:
+def some(installation: Callable[..., Installation], two_learners: Path) -> Callable[[str], Parley]:
+    """Return what gives a Parley with two learners, in a folder of this name."""
+
+    def copy(name: str) -> Parley:
+        parley = Parley(installation(name))
+        shutil.copytree(two_learners, parley.root, dirs_exist_ok=True)
+        return parley
+
+    return copy
+
+
+@pytest.fixture
+def parley(some: Callable[[str], Parley]) -> Parley:
     """Return a Parley with two learners, on SQLite and a local folder."""
-    return filled(installation())
+    return some("data")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,16 +35,14 @@ Typed = Callable[..., Any]
 def typed(data_dir: Path) -> Iterator[Typed]:
     """Return what types a command for the Parley in the data folder."""
     umask, logs = os.umask(0o077), structlog.get_config()
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
     runner = CliRunner(env={"COLUMNS": "200"})
     yield lambda *words: runner.invoke(app, list(words), catch_exceptions=False)
     # A command sets up its process, which is the tests' here.
     os.umask(umask)
     structlog.configure(**logs)
-
-
-@pytest.fixture
-def parley(data_dir: Path, installation: Any) -> Parley:
-    return filled(installation("data"))
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def event(event_id: str, **values: Any) -> dict[str, Any]:
@@ -375,6 +374,74 @@ class TestBackup:
         assert done.exit_code == 0
         assert "before-restore-" in done.stdout
 
+    def test_there_and_back_sealed(
+        self, typed: Typed, parley: Parley, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        key, place = tmp_path / "backup.key", tmp_path / "sealed.tar"
+        assert typed("keys", "new", str(key), "--name", "2026-11").exit_code == 0
+        done = typed("backup", "--key-file", str(key), str(place))
+        assert done.exit_code == 0, done.stderr
+        assert "sealed by the key 2026-11" in done.stdout
+        assert typed("verify", str(place)).exit_code == 0
+        monkeypatch.setenv("PARLEY_DATA_DIR", str(tmp_path / "other"))
+        done = typed("restore", str(place))
+        assert (done.exit_code, "--key-file" in done.stderr) == (ExitCode.WRONG, True)
+        done = typed("restore", "--key-file", str(tmp_path / "no.key"), str(place))
+        assert done.exit_code == ExitCode.USAGE
+        monkeypatch.setenv("PARLEY_BACKUP_KEY_FILE", str(key))
+        assert typed("restore", str(place)).exit_code == 0
+        assert typed("keys", "list").exit_code == 0
+
+    def test_programs_can_read_it(self, typed: Typed, parley: Parley, tmp_path: Path):
+        made = json.loads(typed("backup", "--json", str(tmp_path / "b")).stdout)
+        seen = json.loads(typed("verify", "--json", str(tmp_path / "b")).stdout)
+        back = json.loads(typed("restore", "--json", "--replace", str(tmp_path / "b")).stdout)
+        assert made.pop("missing") == []
+        assert made == seen
+        assert back == {
+            **made,
+            "to": str(parley.root),
+            "erased": 0,
+            "set_aside": str(next(parley.root.glob("before-restore-*"))),
+        }
+        assert made["rows"]["user"]["accounts"] == 2
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_stopped_in_the_middle_it_leaves_nothing(
+        self,
+        typed: Typed,
+        parley: Parley,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        number: signal.Signals,
+    ):
+        def stop(*_arguments: Any) -> None:
+            os.kill(os.getpid(), number)
+
+        monkeypatch.setattr("admin.backup.recordings.copy_recordings", stop)
+        done = typed("backup", str(tmp_path / "backups" / "b"))
+        assert done.exit_code == ExitCode.ABORTED
+        assert "Stopped." in done.stderr
+        assert list((tmp_path / "backups").iterdir()) == []
+
+    def test_a_restore_stopped_while_it_puts_in_place_says_so_and_is_done_again(
+        self, typed: Typed, parley: Parley, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        typed("backup", str(tmp_path / "b"))
+        monkeypatch.setenv("PARLEY_DATA_DIR", str(tmp_path / "other"))
+
+        def stop(*_arguments: Any, **_more: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("admin.backup.restoring.put_in_place", stop)
+            assert typed("restore", str(tmp_path / "b")).exit_code == ExitCode.ABORTED
+        done = typed("status")
+        assert done.exit_code == ExitCode.WRONG
+        assert "Give the same `parley admin restore` again." in done.stdout
+        assert typed("restore", str(tmp_path / "b")).exit_code == 0
+        assert typed("status").exit_code == 0
+
     def test_a_trail_that_is_not_there_is_told(self, typed: Typed, parley: Parley, tmp_path: Path):
         typed("backup", str(tmp_path / "b"))
         done = typed("restore", "--deletions", str(tmp_path / "no"), str(tmp_path / "b"))
@@ -385,3 +452,5 @@ def test_help_names_every_command(typed: Typed):
     said = typed("--help").stdout
     for name in ("status", "migrate", "backup", "verify", "restore", "retention", "keys"):
         assert name in said
+    for name in ("backup", "restore"):
+        assert "Examples:" in typed(name, "--help").stdout

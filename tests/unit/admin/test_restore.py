@@ -55,12 +55,12 @@ def target(installation: Any) -> Parley:
     return Parley(installation("restored"))
 
 
-def files(parley: Parley) -> dict[str, bytes]:
-    """Return every file but the databases and what is made at each start."""
+def files(parley: Parley, *areas: str) -> dict[str, bytes]:
+    """Return every file in these folders of the data folder."""
     return {
         str(path.relative_to(parley.root)): path.read_bytes()
         for path in sorted(parley.root.rglob("*"))
-        if path.is_file() and path.relative_to(parley.root).parts[0] in ("keys", "media", "audit")
+        if path.is_file() and path.relative_to(parley.root).parts[0] in areas
     }
 
 
@@ -71,7 +71,7 @@ def test_it_is_all_there_again(
     make(parley.installation, tmp_path / name, stages)
     done = restore(target.installation, tmp_path / name, stages, Wanted())
     assert target.all_rows() == parley.all_rows()
-    assert files(target) == files(parley)
+    assert files(target, "media", "audit") == files(parley, "media", "audit")
     assert (done.erased, done.set_aside) == (0, None)
 
 
@@ -83,7 +83,7 @@ def test_it_is_its_owners_alone_and_leaves_nothing_behind(place: Path, target: P
         os.umask(umask)
     assert not [each for each in target.root.rglob("*") if each.stat().st_mode & 0o077]
     left = {each.name for each in target.root.iterdir()}
-    assert left == {"db", "keys", "media", "run", "logs"}
+    assert left == {"db", "media", "run", "logs"}
 
 
 def test_it_goes_to_another_kind_of_database_and_back(
@@ -102,7 +102,7 @@ def test_it_goes_to_another_kind_of_database_and_back(
     back = Parley(installation("back"))
     restore(back.installation, tmp_path / "again", stages, Wanted())
     assert back.all_rows() == parley.all_rows()
-    assert files(back) == files(parley)
+    assert files(back, "media", "audit") == files(parley, "media", "audit")
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "manifest"])
@@ -158,16 +158,14 @@ def test_a_service_that_this_version_has_not_is_a_newer_ones(
         restore(target.installation, place, stages, ANYTHING)
 
 
-def test_an_older_backup_is_brought_forward(
-    installation: Any, target: Parley, stages: Any, tmp_path: Path
-):
+def test_an_older_backup_is_brought_forward(some: Any, target: Parley, stages: Any, tmp_path: Path):
     """Of a version before the last revision: what it had is there, in today's tables."""
     from alembic import command
     from alembic.config import Config
 
     from admin.schema import connected
 
-    older = filled(installation("older"))
+    older = some("older")
     accounts = older.rows("user")["accounts"]
     keeper = older.installation.keeper("user")
     config = Config()
@@ -195,10 +193,10 @@ def test_what_is_there_is_not_replaced_unasked(
         shutil.rmtree(target.root / "db", ignore_errors=True)
         if database:
             return
-    before = files(target)
+    before = files(target, "keys", "media")
     with pytest.raises(UnfitBackupError, match="There is data already"):
         restore(target.installation, place, stages, Wanted())
-    assert files(target) == before
+    assert files(target, "keys", "media") == before
 
 
 def test_asked_to_it_replaces_what_is_there_and_sets_it_aside(
@@ -212,16 +210,16 @@ def test_asked_to_it_replaces_what_is_there_and_sets_it_aside(
     assert target.original("rec-anna").read_bytes() == SAID
     assert done.set_aside is not None
     aside = {each.name for each in done.set_aside.iterdir()}
-    assert {"keys", "objects", "spool"} <= aside
+    assert {"objects", "spool"} <= aside
     assert ("user.sqlite3" in aside) == (not database)
     there = done.set_aside / "objects" / "recordings" / "rec-anna" / "learner.flac"
     assert there.read_bytes() == b"something else"
 
 
 def test_no_old_write_ahead_log_is_taken_for_the_new_files(
-    place: Path, parley: Parley, installation: Any, stages: Any
+    place: Path, parley: Parley, some: Any, stages: Any
 ):
-    target = filled(installation("target"))
+    target = some("target")
     log = target.root / "db" / "user.sqlite3-wal"
     log.write_bytes(b"of a Parley that was killed")
     restore(target.installation, place, stages, ANYTHING)
@@ -230,9 +228,9 @@ def test_no_old_write_ahead_log_is_taken_for_the_new_files(
 
 
 def test_a_broken_database_is_set_aside_where_that_is_asked(
-    place: Path, parley: Parley, installation: Any, stages: Any
+    place: Path, parley: Parley, some: Any, stages: Any
 ):
-    target = filled(installation("target"))
+    target = some("target")
     (target.root / "db" / "user.sqlite3").write_bytes(b"what a dying disk left" * 100)
     with pytest.raises(UnfitBackupError, match="cannot be read"):
         restore(target.installation, place, stages, Wanted())
