@@ -1,6 +1,6 @@
 """A town of learners and all that they ever said, made up from a seed, in the order of time.
 
-One learner has practised for two hours a day, every day; a hundred do it properly; the rest of the
+One learner has practised for an hour a day, every day; a hundred do it properly; the rest of the
 town tries it now and then. Words are as unequal as in English: the commonest is in most of what is
 said, and `RARE` in one turn of twenty thousand.
 """
@@ -106,9 +106,9 @@ class Town:
             yield self._talk(learner, BEGAN + timedelta(days=day), turns)
 
     def _settle(self, turns: int) -> tuple[Learner, ...]:
-        """Give one learner a twentieth of all turns, a hundred four tenths, the others the rest."""
-        heavy = turns // 20
-        steady, casual = turns * 4 // 10, turns - turns // 20 - turns * 4 // 10
+        """Give one learner a tenth of all turns, a hundred four tenths, the others the rest."""
+        heavy, steady = turns // 10, turns * 4 // 10
+        casual = turns - heavy - steady
         learners = [Learner(self._id(BEGAN), "heavy", heavy)]
         steadies = max(1, min(100, steady // 200))
         learners += self._some("steady", steadies, steady)

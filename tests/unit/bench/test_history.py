@@ -25,6 +25,8 @@ from tests.postgres import empty_database
 
 TURNS = 6_000
 
+_BY_INDEX = "options=-cenable_seqscan%3Doff%20-cenable_sort%3Doff"
+
 
 @pytest.fixture(scope="module")
 def filled(postgres_url: str) -> Iterator[tuple[str, Town]]:
@@ -39,9 +41,12 @@ def filled(postgres_url: str) -> Iterator[tuple[str, Town]]:
 
 
 async def test_every_question_is_answered_by_an_index(filled: tuple[str, Town]) -> None:
-    """However many turns others have: nothing large is read from its beginning to its end."""
+    """However many turns others have: nothing large need be read from its beginning to its end.
+
+    Tables as small as these are cheaper to read whole and to sort, so the planner may not.
+    """
     url, town = filled
-    async with Database.open(url) as database:
+    async with Database.open(f"{url}?{_BY_INDEX}") as database:
         plans = await explained(database, town.of("heavy")[0].user_id)
     assert verdict({}, plans) == ([], [])
     searches = [plan for name, some in plans.items() if "search" in name for plan in some]
@@ -60,7 +65,7 @@ async def test_the_town_is_stored_as_the_service_would_have(filled: tuple[str, T
         async def seen() -> Any:
             async with store.reading() as state:
                 return (
-                    sorted(map(repr, await state.practice(heavy.user_id, 0, 2**31))),
+                    sorted(map(repr, await state.practice(heavy.user_id, 0, 2**31 - 1))),
                     await state.conversations(ConversationFilter(heavy.user_id), None, 1_000),
                     len(await state.search(heavy.user_id, parse_query(FREQUENT), None, 5_000)),
                 )

@@ -105,7 +105,7 @@ def expected() -> list[object]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     order=st.permutations([*range(len(EVENTS)), 0, 3, 5, 7]),
@@ -134,7 +134,7 @@ async def test_any_order_repetition_and_batching_ends_in_the_same_history(
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(order=st.permutations(range(len(EVENTS))), when=st.integers(0, len(EVENTS)))
 async def test_after_a_deletion_nothing_comes_back_in_any_order(

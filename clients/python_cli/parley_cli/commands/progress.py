@@ -23,7 +23,7 @@ _DEFAULT_DAYS = 30
 _MOST_DAYS = 366
 
 # Columns of the longest bar; with what stands beside it a line fits 80.
-_BAR_COLUMNS = 22
+_BAR_COLUMNS = 18
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 _HEIGHTS = "▁▂▃▄▅▆▇█"
@@ -129,7 +129,7 @@ def _print(told: history_pb2.GetProgressResponse) -> None:
 
 
 def _table(days: Sequence[history_pb2.DailyProgress]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("day", no_wrap=True)
     table.add_column("spoken", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, style="green")
