@@ -263,6 +263,9 @@ OF_SETTINGS: dict[str, Row] = {
     "PARLEY_MEDIA_MAX_RECORDING_SECONDS": native(
         "tests.contract.media.test_upload:test_a_file_beyond_the_limits_is_refused"
     ),
+    "PARLEY_MEDIA_DECODE_SECONDS": native(
+        "tests.contract.media.test_hostile:test_a_file_that_takes_too_long_is_given_up"
+    ),
     "PARLEY_GATEWAY_MAX_STREAMS": every(SMALL),
     "PARLEY_GATEWAY_MAX_CONNECTIONS": alike(
         _GATEWAY,

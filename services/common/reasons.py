@@ -465,7 +465,7 @@ _STORAGE = (
         "BAD_AUDIO",
         Code.INVALID_ARGUMENT,
         "The bytes are not audio in a container and codec that Parley reads.",
-        "Upload WAV, FLAC, MP3, Opus or WebM audio.",
+        "Upload WAV, FLAC, MP3, M4A, Opus or WebM audio.",
     ),
     ReasonEntry(
         "NO_AUDIO",

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from parley.media.v1 import media_pb2
 from parley.media.v1.media_pb2_grpc import add_MediaServiceServicer_to_server
 from services.common.audit import AuditTrail
@@ -18,6 +20,7 @@ from services.media.adapters import spool
 from services.media.adapters.catalog import SqlCatalog
 from services.media.adapters.codec_pool import CodecPool
 from services.media.adapters.growing_flac import GrowingFlac
+from services.media.adapters.half_stored import clear_half_stored
 from services.media.adapters.inventory import SqlInventory
 from services.media.adapters.objects import Objects
 from services.media.adapters.sandbox import BARRIERS
@@ -38,6 +41,8 @@ from services.media.servicer import ACCESS, PIECE_MESSAGE_BYTES, MediaServicer
 from services.media.settings import MediaSettings
 from services.media.uploads import Uploads
 from services.media.workers import Workers
+
+_log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -102,7 +107,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         metrics.watch_pool("complete", lambda: completing.taken)
         metrics.watch_pool("transcode", lambda: transcoding.taken)
         # Ended before the threads that wait for them are.
-        codecs = CodecPool(settings.media_dir, metrics)
+        codecs = CodecPool((settings.spool_dir, settings.cache_dir), metrics)
         metrics.watch_processes(lambda: len(codecs.pids))
         stack.push_async_callback(asyncio.to_thread, codecs.close)
         catalog = SqlCatalog(database, clock)
@@ -176,8 +181,14 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             max_seconds=settings.max_recording_seconds,
         )
         await asyncio.to_thread(uploads.clear)
+        await asyncio.to_thread(cache.clear_halves)
+        started = clock.now()
 
         async def look_after_processes() -> None:
+            store_url = settings.effective_store_url
+            # Beside the calls: it looks at every recording's folder.
+            if removed := await asyncio.to_thread(clear_half_stored, store_url, started):
+                _log.info("half_stored_removed", files=removed)
             await tell_barriers(BARRIERS, lacking_barriers, metrics)
             while True:
                 await clock.sleep(_IDLE_SECONDS)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from services.common.errors import Unavailable
+from services.media.renditions import UNFINISHED
 from services.media.workers import Workers
 
 Make = Callable[[Path], None]
@@ -51,6 +52,11 @@ class Cache:
             job.task.add_done_callback(lambda _: self._done(key))
         return await job.join()
 
+    def clear_halves(self) -> None:
+        """Remove what a kill left half made. Blocks; call it at the start."""
+        for path in self._folder.glob(f"*/*{UNFINISHED}"):
+            path.unlink(missing_ok=True)
+
     def remove(self, recording_id: str) -> None:
         """Remove every file of a recording. Blocks."""
         shutil.rmtree(self._folder / recording_id, ignore_errors=True)
@@ -86,7 +92,7 @@ class Cache:
                 stat = path.stat()
             except FileNotFoundError:
                 continue
-            if not path.name.endswith(".part"):
+            if not path.name.endswith(UNFINISHED):
                 files.append((stat.st_mtime_ns, stat.st_size, path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):

@@ -8,6 +8,9 @@ from enum import Enum
 from services.common.errors import NotFound, OutOfRange
 from services.media.recordings import Recording, Track
 
+UNFINISHED = ".part"
+"""What the names of files end with that are being made."""
+
 
 class Encoding(Enum):
     """A file form: its name in file names, and its media type."""

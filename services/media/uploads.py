@@ -40,12 +40,15 @@ _AT_ONCE_OF_USER = DEFAULT_LIMITS.uploads_per_user
 _HEAD_BYTES = 16
 """As many as the longest signature needs."""
 
+_PICTURES = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"crx "})
+"""What a phone's camera makes begins like what its microphone does."""
+
 _NAMESPACE = uuid.UUID("5b0e4a5c-4a55-5d0f-9d4e-0c6c1a6e7f10")
 """Ours alone; recording ids of uploads that carry a request id are named in it."""
 
 
 _SAID = {
-    Problem.NOT_AUDIO: "This is not a WAV, FLAC, MP3, Ogg or WebM file.",
+    Problem.NOT_AUDIO: "This is not a WAV, FLAC, MP3, M4A, Ogg or WebM file.",
     Problem.DAMAGED: "It cannot be decoded: it is damaged.",
     Problem.TRUNCATED: "It ends before what it says that it holds: it was cut off.",
     Problem.FOREIGN: "There is something in it, or behind its end, that is no sound.",
@@ -79,6 +82,9 @@ def container_of(head: bytes) -> str | None:
     if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):
         # ID3v2, or a frame sync with layer III.
         return "mp3"
+    if head[4:8] == b"ftyp" and head[8:12] not in _PICTURES:
+        # QuickTime and its children, whatever they are called: M4A, MP4, 3GP.
+        return "mov"
     for signature, container in ((b"fLaC", "flac"), (b"OggS", "ogg"), (b"\x1aE\xdf\xa3", "webm")):
         if head.startswith(signature):
             return "matroska" if container == "webm" else container

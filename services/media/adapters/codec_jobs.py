@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from services.media.adapters.codec_wire import Message
 from services.media.adapters.rendering import Plan, Source
+from services.media.adapters.spool import original_path
 from services.media.ports import Originals
 from services.media.recordings import StoredTrack, Track
 from services.media.renditions import Encoding
@@ -59,20 +60,26 @@ def read_complete_job(message: Message) -> tuple[Path, dict[Track, int], int]:
 
 
 def originals_message(made: Originals) -> Message:
-    """Write what a spool came to."""
+    """Write what a spool came to; where its files are, whoever asked for them knows."""
     return {
         "duration_ms": made.duration_ms,
         "tracks": [[int(track), asdict(stored)] for track, stored in made.tracks.items()],
-        "files": [[int(track), str(path)] for track, path in made.files.items()],
         "waveform": base64.b64encode(made.waveform).decode(),
     }
 
 
-def read_originals(message: Message) -> Originals:
-    """Read what a spool came to."""
+def read_originals(message: Message, folder: Path, asked: Collection[Track]) -> Originals:
+    """Read what a spool in `folder` came to, of whose tracks were `asked` for.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no such thing.
+    """
+    tracks = {Track(track): StoredTrack(**stored) for track, stored in message["tracks"]}
+    if set(tracks) != set(asked):
+        raise ValueError("other tracks than were asked for")
     return Originals(
-        message["duration_ms"],
-        {Track(track): StoredTrack(**stored) for track, stored in message["tracks"]},
-        {Track(track): Path(path) for track, path in message["files"]},
+        int(message["duration_ms"]),
+        tracks,
+        {track: original_path(folder, track) for track in tracks},
         base64.b64decode(message["waveform"]),
     )

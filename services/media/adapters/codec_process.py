@@ -1,10 +1,10 @@
-"""A process that encodes and transcodes, one job after another; `codec_pool` starts it.
+"""A process that encodes and transcodes, one job after another; `codec_child` starts it.
 
-    python -m services.media.adapters.codec_process PARENT FOLDER MEMORY_BYTES
+    python -m services.media.adapters.codec_process PARENT MEMORY_BYTES FOLDER…
 
 Its standard input is a socket (`codec_wire`) on which jobs come and answers go. It reaches the
-files below FOLDER and nothing else: what it needs of the object store it asks the service for. So a
-codec that breaks takes no call with it, and there are no keys here to be had.
+files below each FOLDER and nothing else: what it needs of the object store it asks the service for.
+So a codec that breaks takes no call with it, and there are no keys here to be had.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ _READ_BYTES: Final = 256 * 1024
 
 def main(arguments: Sequence[str]) -> int:
     """Do jobs until the service is gone."""
-    parent, folder, memory_bytes = int(arguments[0]), Path(arguments[1]), int(arguments[2])
+    parent, memory_bytes = map(int, arguments[:2])
+    folders = list(map(Path, arguments[2:]))
     sandbox.alone(parent)
     # Only now: numpy and FFmpeg may begin threads, and nobody with threads leaves the network.
     import av  # noqa: PLC0415
 
     from services.media.adapters import codec_jobs, originals, rendering  # noqa: PLC0415
 
-    sandbox.preload(av)
+    sandbox.preload(av, without={"av.datasets"})
 
     def complete(job: Message) -> Message:
         made = originals.make_originals(*codec_jobs.read_complete_job(job))
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     with io.FileIO(0, "r+b") as stream, suppress(BrokenWireError):
         wire = Wire(stream)
         bounds = sandbox.Bounds(memory_bytes=memory_bytes)
-        lacking = sandbox.enclose(bounds, folders=[folder], threads=True)
+        lacking = sandbox.enclose(bounds, folders=folders, threads=True)
         wire.send({"ready": True, "lacking": lacking})
         while True:
             job, _ = wire.receive()

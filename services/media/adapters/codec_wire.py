@@ -70,7 +70,7 @@ class Wire:
         text, data = self._read(text_bytes), self._read(data_bytes)
         try:
             message = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BrokenWireError from error
         if not isinstance(message, dict):
             raise BrokenWireError

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from services.media.adapters import decode_upload  # noqa: PLC0415
 
-    sandbox.preload(av)
+    sandbox.preload(av, without={"av.datasets"})
     with open(0, "rb") as source, open(order.target, "wb") as target:  # noqa: PTH123 - descriptors
         lacking = sandbox.enclose(order.bounds)
         answer: dict[str, Any] = {"lacking": lacking}

@@ -14,16 +14,20 @@ from typing import BinaryIO, Final
 import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.error import BlockingIOError as NothingYet
 from av.error import EOFError as NothingMore
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
 
-from services.media.adapters import upload_structure
+from services.media.adapters.structure import flac, whole
+from services.media.adapters.structure.reading import HIGHEST_RATE_HZ as HIGHEST_INPUT_HZ
+from services.media.adapters.structure.reading import MOST_CHANNELS
 from services.media.problems import Problem, Refused
 
 _CODECS: Final = frozenset(
-    {"flac", "mp3", "mp3float", "opus", "libopus", "vorbis"}
+    {"aac", "alac", "flac", "mp3", "mp3float", "opus", "libopus", "vorbis"}
     | {name for name in av.codecs_available if name.startswith("pcm_")}
 )
 """No other decoder is ever opened, not even to look what kind of stream a file has."""
@@ -34,6 +38,9 @@ HIGHEST_RATE_HZ: Final = _RATES_HZ[1]
 """Of what is kept: what is faster is converted."""
 
 _MOST_STREAMS: Final = 16
+
+_FEW_BROKEN: Final = 3
+_BROKEN_SHARE: Final = 0.01
 
 _SLACK_SECONDS: Final = 1.0
 """What a container says of its duration is rounded, and codecs add some at both ends."""
@@ -47,8 +54,8 @@ def decode(
     Raises:
         Refused: with what is wrong with it.
     """
-    upload_structure.check(source, container)
-    stated = upload_structure.flac_samples(source) if container == "flac" else 0
+    whole.check(source, container)
+    stated = flac.samples(source) if container == "flac" else 0
     source.seek(0)
     try:
         rate_hz, samples, taken = _decode(source, container, target, max_seconds)
@@ -88,9 +95,7 @@ def _decode(
         ):
             # It says so itself: nothing needs to be decoded to know.
             raise Refused(Problem.TOO_LONG)
-        if context.channels > upload_structure.MOST_CHANNELS or not (
-            0 < (stream.rate or 0) <= upload_structure.HIGHEST_RATE_HZ
-        ):
+        if context.channels > MOST_CHANNELS or not (0 < (stream.rate or 0) <= HIGHEST_INPUT_HZ):
             raise Refused(Problem.DAMAGED)
         context.thread_count = 1
         # FLAC has checksums of every frame: what does not agree with them is not the sound.
@@ -98,13 +103,33 @@ def _decode(
         rate_hz = min(max(stream.rate, _RATES_HZ[0]), _RATES_HZ[1])
         mono = _Mono(rate_hz)
         samples = 0
-        for frame in mono.of(file.decode(stream)):
+        for frame in mono.of(_frames(file, stream, every=context.name == "flac")):
             piece = frame.to_ndarray().reshape(-1).astype(np.dtype("<i2"))
             samples += len(piece)
             if samples > max_seconds * rate_hz:
                 raise Refused(Problem.TOO_LONG)
             target.write(piece.tobytes())
     return rate_hz, samples, mono.taken
+
+
+def _frames(file: InputContainer, stream: AudioStream, *, every: bool) -> Iterator[av.AudioFrame]:
+    """Yield what the stream decodes to.
+
+    every: whether a packet that cannot be decoded is one too many. Otherwise a few are left out, as
+        players do: where files were joined, there is a tag in the middle; where one was cut out of
+        a longer one, its first frames refer to what is not there.
+    """
+    packets = broken = 0
+    for packet in file.demux(stream):
+        packets += 1
+        try:
+            frames = packet.decode()
+        except InvalidDataError:
+            broken += 1
+            if every or broken > _FEW_BROKEN + packets * _BROKEN_SHARE:
+                raise
+            continue
+        yield from frames
 
 
 class _Mono:
@@ -116,9 +141,15 @@ class _Mono:
 
     def of(self, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
         graph: Graph | None = None
+        form: tuple[int, str, str] | None = None
         for frame in frames:
-            if graph is None:
+            if form != (form := (frame.sample_rate, frame.format.name, frame.layout.name)):
+                # It begins, or goes on in another form: joined files do.
+                if graph is not None:
+                    graph.push(None)
+                    yield from _pulled(graph)
                 graph = self._begin(frame)
+            assert graph is not None
             self.taken += frame.samples
             frame.pts = None
             graph.push(frame)

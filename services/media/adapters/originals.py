@@ -35,7 +35,7 @@ def make_originals(folder: Path, rates_hz: Mapping[Track, int], said_ms: int) ->
     peaks: dict[Track, list[int]] = {}
     for track, rate_hz in rates_hz.items():
         spool.resize(folder, track, ms_to_samples(duration_ms, rate_hz))
-        files[track] = folder / f"{track.label}.flac"
+        files[track] = spool.original_path(folder, track)
         meter = Meter(rate_hz)
         codec.encode(files[track], Encoding.FLAC, rate_hz, meter.watch(spool.read(folder, track)))
         _verify(files[track], meter)

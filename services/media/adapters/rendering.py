@@ -12,7 +12,7 @@ from services.media.adapters import codec
 from services.media.adapters.spool import Samples
 from services.media.loudness import CEILING, levels, may_clip
 from services.media.recordings import Recording, Track
-from services.media.renditions import Encoding, Rendition
+from services.media.renditions import UNFINISHED, Encoding, Rendition
 from services.media.timeline import ms_to_samples
 
 
@@ -57,7 +57,7 @@ def plan(recording: Recording, wanted: Rendition) -> Plan:
 
 def partial_file(to: Path) -> Path:
     """Return where a rendition is written until it is complete."""
-    return to.with_name(f"{to.name}.part")
+    return to.with_name(f"{to.name}{UNFINISHED}")
 
 
 def render(plan: Plan, open_source: Callable[[int], BinaryIO], to: Path) -> None:

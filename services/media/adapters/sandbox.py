@@ -21,7 +21,7 @@ import os
 import pkgutil
 import resource
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -71,11 +71,15 @@ def alone(parent: int) -> None:
         raise SystemExit("whoever began this process is gone")
 
 
-def preload(package: ModuleType) -> None:
-    """Import all of a package that imports its parts when they are first used: then it is late."""
+def preload(package: ModuleType, without: Container[str] = ()) -> None:
+    """Import all of a package that imports its parts when they are first used: then it is late.
+
+    Args:
+        package: whose modules are imported, but for its `__main__`, which is a program.
+        without: the names of modules that are not, of which nothing is ever used.
+    """
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        # Its own `__main__` is a program, and would run.
-        if not found.name.endswith("__main__"):
+        if not found.name.endswith("__main__") and found.name not in without:
             importlib.import_module(found.name)
 
 

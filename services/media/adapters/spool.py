@@ -83,6 +83,11 @@ def track_path(folder: Path, track: Track) -> Path:
     return folder / f"{track.label}.pcm"
 
 
+def original_path(folder: Path, track: Track) -> Path:
+    """Return the file of a track's original, until it is stored."""
+    return folder / f"{track.label}.flac"
+
+
 def spooled(folder: Path, track: Track) -> int:
     """Return how many whole samples of a track are there; 0 where there is no file."""
     path = track_path(folder, track)

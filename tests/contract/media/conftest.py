@@ -25,8 +25,10 @@ from services.common.clock import SystemClock
 from services.common.errors import ParleyError
 from services.common.ids import new_id
 from services.common.lifecycle import running
+from services.common.limits import DEFAULT_LIMITS, Limits
 from services.common.service_identity import ServiceSigner
 from services.common.status import from_rpc_error
+from services.media import workers
 from services.media.bootstrap import bootstrap
 from services.media.settings import MediaSettings
 
@@ -80,6 +82,12 @@ class Callers:
     def service(self, name: str) -> list[tuple[str, str]]:
         signer = ServiceSigner.open(name, self.services_dir, SystemClock())
         return [signer.metadata("media")]
+
+
+@pytest.fixture(autouse=True)
+def as_good_as_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give codec work its full share: where other tests fill the machine, it would wait for all."""
+    monkeypatch.setattr(workers, "_NICENESS", 0)
 
 
 @pytest.fixture
@@ -221,11 +229,11 @@ Serve = Callable[..., AbstractAsyncContextManager[Media]]
 @pytest.fixture
 def serve_media(data_dir: Path, callers: Callers, database_settings: dict[str, Any]) -> Serve:
     @asynccontextmanager
-    async def serve(**settings: Any) -> AsyncIterator[Media]:
+    async def serve(limits: Limits = DEFAULT_LIMITS, **settings: Any) -> AsyncIterator[Media]:
         values = {"port": 0, "metrics_port": 0, "sync_seconds": 0.02, "drain_seconds": 0.2}
         loaded = MediaSettings(data_dir=data_dir, **(values | database_settings | settings))
         async with (
-            running("media", loaded, bootstrap) as service,
+            running("media", loaded, bootstrap, limits=limits) as service,
             grpc.aio.insecure_channel(service.address) as channel,
         ):
             yield Media(MediaServiceStub(channel), callers, new_id(), data_dir)

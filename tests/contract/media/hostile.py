@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
+from tests.contract.media import hostile_mp4
 from tests.contract.media.conftest import tone
 
 HOURS_10 = 36_000
@@ -48,6 +49,7 @@ def files(bait: Bait, seed: int) -> Iterator[Hostile]:
     yield from _lying(random)
     yield from _double(random)
     yield from _elsewhere(random)
+    yield from _phones(bait)
 
 
 # --- What names other files -------------------------------------------------------------------
@@ -74,7 +76,7 @@ def _playlists(bait: Bait) -> Iterator[Hostile]:
         ("a drawing that loads a file", picture),
     ):
         yield Hostile(name, text.encode(), "BAD_AUDIO", "not_audio")
-    yield Hostile("a film that refers to a file", _quicktime(bait), "BAD_AUDIO", "not_audio")
+    yield Hostile("a film that refers to a file", _quicktime(bait), "BAD_AUDIO", "foreign")
     # Readers of playlists skip what they do not know; readers of sound must not begin to.
     tag = b"ID3\x04\0\0\0\0\0\0"
     yield Hostile("a playlist behind a tag", tag + live.encode(), "BAD_AUDIO", "damaged")
@@ -85,12 +87,10 @@ def _playlists(bait: Bait) -> Iterator[Hostile]:
 
 
 def _quicktime(bait: Bait) -> bytes:
-    def atom(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", 8 + len(data)) + kind + data
-
-    url = atom(b"url ", bytes(4) + f"file://{bait.file}\0".encode())
-    references = atom(b"dref", bytes(4) + struct.pack(">I", 1) + url)
-    return atom(b"ftyp", b"qt  \0\0\0\0qt  ") + atom(b"moov", atom(b"dinf", references))
+    url = hostile_mp4.box(b"url ", bytes(4) + f"file://{bait.file}\0".encode())
+    references = hostile_mp4.box(b"dref", bytes(4) + struct.pack(">I", 1) + url)
+    index = hostile_mp4.box(b"moov", hostile_mp4.box(b"dinf", references))
+    return hostile_mp4.box(b"ftyp", b"qt  \0\0\0\0qt  ") + index
 
 
 # --- What ends too early ----------------------------------------------------------------------
@@ -103,12 +103,13 @@ def _cut(random: Random) -> Iterator[Hostile]:
         ("MP3", "mp3", "libmp3lame"),
         ("Ogg", "ogg", "libopus"),
         ("WebM", "webm", "libopus"),
+        ("M4A", "ipod", "aac"),
     ):
         whole = sound(container, codec)
         at = random.randrange(len(whole) // 2, len(whole) - 20)
         # FLAC's frames say how long they are only to who decodes them.
         problem = "damaged" if codec == "flac" else "truncated"
-        yield Hostile(f"a {name} cut in two", whole[:at], "BAD_AUDIO", problem)
+        yield Hostile(f"{name} that was cut in two", whole[:at], "BAD_AUDIO", problem)
     header = _riff(_pcm_format(16_000, 1) + b"data" + struct.pack("<I", 1 << 30))
     yield Hostile("a WAV of a gigabyte, less its sound", header, "BAD_AUDIO", "truncated")
     yield Hostile("a FLAC with nothing behind its header", flac(0, said=16_000), *_TRUNCATED)
@@ -195,10 +196,15 @@ def page(packets: list[bytes], *, flags: int, granule: int, number: int, serial:
     table = bytes(len(each) for each in packets)
     head = b"OggS\0" + bytes([flags]) + struct.pack("<qIII", granule, serial, number, 0)
     data = head + bytes([len(table)]) + table + b"".join(packets)
+    return data[:22] + struct.pack("<I", ogg_crc(data)) + data[26:]
+
+
+def ogg_crc(data: bytes | bytearray) -> int:
+    """Return the checksum of a page whose own is zero."""
     crc = 0
     for byte in data:
         crc = (crc << 8 ^ _OGG_CRC[crc >> 24 ^ byte]) & 0xFFFFFFFF
-    return data[:22] + struct.pack("<I", crc) + data[26:]
+    return crc
 
 
 def _opus_head() -> list[bytes]:
@@ -303,17 +309,42 @@ def _elsewhere(random: Random) -> Iterator[Hostile]:
     )
 
 
+# --- What phones record -----------------------------------------------------------------------
+
+
+def _phones(bait: Bait) -> Iterator[Hostile]:
+    foreign = ("BAD_AUDIO", "foreign")
+    whole = sound("ipod", "aac")
+    fragmented = sound("mp4", "aac", movflags="frag_keyframe+empty_moov+default_base_moof")
+    file, url = f"file://{bait.file}", bait.url
+    yield Hostile("an M4A whose sound is in a file", hostile_mp4.elsewhere(whole, file), *foreign)
+    yield Hostile("an M4A whose sound is far away", hostile_mp4.elsewhere(whole, url), *foreign)
+    yield Hostile("an M4A that lists others", hostile_mp4.of_films(url), *foreign)
+    yield Hostile("an M4A of 4 billion frames", hostile_mp4.of_many_frames(whole), *_DAMAGED)
+    table = hostile_mp4.of_a_table_that_is_not_there(whole)
+    yield Hostile("an M4A without half its tables", table, *_DAMAGED)
+    frames = hostile_mp4.of_many_fragments_frames(fragmented)
+    yield Hostile("an M4A of fragments without end", frames, *_DAMAGED)
+    yield Hostile("an M4A whose index is packed", hostile_mp4.compressed(whole), *_DAMAGED)
+    yield Hostile("an M4A of tracks in tracks", hostile_mp4.nested(20_000), *_DAMAGED)
+    yield Hostile("an M4A with a WAV behind it", whole + sound("wav", "pcm_s16le"), *foreign)
+    picture = hostile_mp4.box(b"ftyp", b"heic\0\0\0\0mif1") + hostile_mp4.box(b"meta", bytes(99))
+    yield Hostile("a phone's photograph", picture, "BAD_AUDIO", "not_audio")
+
+
 # --- Whole files to begin from ----------------------------------------------------------------
 
 
-def sound(container: str, codec: str, seconds: float = 2.0) -> bytes:
-    """Return a proper file."""
+def sound(container: str, codec: str, *, bit_rate: int = 0, **options: str) -> bytes:
+    """Return a proper file of two seconds; `options` are FFmpeg's."""
     rate_hz = 48_000 if codec == "libopus" else 16_000
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
+    with av.open(file, "w", format=container, options=options) as output:
         stream: Any = output.add_stream(codec, rate=rate_hz)
         stream.layout = "mono"
-        samples = tone(rate_hz, seconds).reshape(1, -1)
+        if bit_rate:
+            stream.bit_rate = bit_rate
+        samples = tone(rate_hz, 2.0).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
         frame.sample_rate = rate_hz
         output.mux(stream.encode(frame))

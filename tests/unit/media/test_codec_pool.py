@@ -83,7 +83,7 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
     writer.write(Track.TUTOR, 24_000, noise[24_000:].tobytes())
     writer.close()
     registry = CollectorRegistry()
-    pool = CodecPool(tmp_path, MediaMetrics(registry))
+    pool = CodecPool((tmp_path,), MediaMetrics(registry))
     try:
         made = pool.make_originals(spool, RATES, 0)
         recording = Recording(

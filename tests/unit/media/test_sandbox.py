@@ -1,10 +1,12 @@
 """The barriers around processes that work on strangers' bytes, each by itself and all together."""
 
 import json
+import os
 import socket
 import struct
 import subprocess
 import sys
+import wave
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from services.media.adapters import kernel, sandbox, seccomp
 from services.media.adapters.upload_decoder import lacking_barriers
 
 ROOT = Path(__file__).parents[3]
+NOBODY = 65_534
 
 pytestmark = pytest.mark.skipif(not kernel.is_linux(), reason="the barriers are Linux's")
 
@@ -25,6 +28,10 @@ from pathlib import Path
 from services.media.adapters import landlock, sandbox, seccomp
 
 folder, port, barrier = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if user := int(sys.argv[4]):
+    os.setgroups([])
+    os.setgid(user)
+    os.setuid(user)
 bounds = sandbox.Bounds(memory_bytes=1 << 30, cpu_seconds=20, file_bytes=1 << 20, open_files=32)
 if barrier == "all":
     sandbox.alone(os.getppid())
@@ -64,7 +71,7 @@ tries = {
     "run a program": lambda: subprocess.run(["/bin/true"], check=True),
     "make code": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | 4),
     "signal the parent": lambda: os.kill(os.getppid(), 0),
-    "take memory": lambda: len(bytearray(1 << 30)),
+    "take memory": lambda: mmap.mmap(-1, 1 << 30).close(),
     "begin a thread": begin_thread,
 }
 could = []
@@ -79,12 +86,13 @@ os._exit(0)
 """
 
 
-def could(tmp_path: Path, barrier: str) -> set[str]:
-    """Return what a process behind a barrier could do."""
+def could(tmp_path: Path, barrier: str, user: int = 0) -> set[str]:
+    """Return what a process behind a barrier could do; of another user, where `user` says so."""
     (tmp_path / "secret").write_text("secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        asked = (listener.getsockname()[1], barrier, user)
         done = subprocess.run(
-            [sys.executable, "-Es", "-c", PROBE, tmp_path, str(listener.getsockname()[1]), barrier],
+            [sys.executable, "-Es", "-c", PROBE, tmp_path, *map(str, asked)],
             cwd=ROOT,
             env={"OPENBLAS_NUM_THREADS": "1"},
             capture_output=True,
@@ -115,6 +123,11 @@ def require(barrier: str) -> None:
         pytest.skip(f"this system has no barrier of {barrier}")
 
 
+def require_all() -> None:
+    for barrier in sandbox.BARRIERS:
+        require(barrier)
+
+
 def test_without_barriers_all_of_it_works(tmp_path: Path) -> None:
     """Without this, not being able to would prove nothing."""
     assert could(tmp_path, "none") == EVERYTHING
@@ -135,14 +148,69 @@ def test_each_barrier_holds_by_itself(tmp_path: Path, barrier: str, forbids: set
 
 
 def test_a_decoder_can_do_nothing_but_compute(tmp_path: Path) -> None:
-    for barrier in sandbox.BARRIERS:
-        require(barrier)
+    require_all()
     assert could(tmp_path, "all") == set()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's process can only root begin")
+def test_the_barriers_of_an_ordinary_user_are_the_same(tmp_path: Path) -> None:
+    require_all()
+    tmp_path.chmod(0o777)
+    for above in tmp_path.parents[:2]:
+        above.chmod(0o755)
+    assert could(tmp_path, "all", NOBODY) == set()
+
+
+# A system that lacks something, as far as a process can tell: the calls are answered as there.
+LACKING = """
+import ctypes, errno, json, os, struct, sys
+from pathlib import Path
+from services.media.adapters import kernel, seccomp
+from services.media.adapters.upload_decoder import UploadDecoder
+
+folder, wanting = Path(sys.argv[1]), set(sys.argv[2].split())
+step = seccomp._step
+lacking = {"files": (444,), "calls": (seccomp._ARCHITECTURES[kernel.machine()][0],)}
+lacking["network"] = ({"x86_64": 272, "aarch64": 97}[kernel.machine()],)
+lacking["limits"] = ({"x86_64": 302, "aarch64": 261}[kernel.machine()],)
+steps = [step(seccomp._LOAD, 0)]
+for each in wanting:
+    for number in lacking[each]:
+        code = errno.EPERM if each in ("network", "limits") else errno.ENOSYS
+        steps += [step(seccomp._IF_EQUAL, number, 0, 1), step(seccomp._RETURN, 0x50000 | code)]
+steps.append(step(seccomp._RETURN, seccomp._ALLOW))
+program = ctypes.create_string_buffer(b"".join(steps), 8 * len(steps))
+filter_ = struct.pack("@HxxxxxxQ", len(steps), ctypes.addressof(program))
+kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+kernel.syscall(seccomp._ARCHITECTURES[kernel.machine()][0], 1, 0, ctypes.c_char_p(filter_))
+answer = UploadDecoder(20).ask(folder / "a.wav", "wav", folder / "samples", 10.0)
+print(json.dumps(answer))
+"""
+
+
+@pytest.mark.parametrize("wanting", ["network", "files", "calls", "limits", "network files calls"])
+def test_what_a_system_lacks_is_told_and_files_are_decoded_all_the_same(
+    tmp_path: Path, wanting: str
+) -> None:
+    """A container that forbids namespaces; a kernel without Landlock, or without seccomp."""
+    require_all()
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(32_000))
+    done = subprocess.run(
+        [sys.executable, "-Es", "-c", LACKING, tmp_path, wanting],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    answer = json.loads(done.stdout)
+    assert answer == {"rate_hz": 16_000, "samples": 16_000, "lacking": wanting.split()}
+
+
 def test_a_codec_process_reaches_its_folder_and_nothing_else(tmp_path: Path) -> None:
-    for barrier in sandbox.BARRIERS:
-        require(barrier)
+    require_all()
     assert could(tmp_path, "folder") == {"read a file", "make a file", "begin a thread"}
 
 
