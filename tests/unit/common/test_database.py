@@ -11,7 +11,7 @@ from sqlalchemy import String, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from services.common.database import Database
+from services.common.database import Database, Work
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.timestamps import UtcDateTime, from_timestamp, to_timestamp
 from tests.postgres import empty_database
@@ -239,6 +239,24 @@ async def test_work_that_the_database_cannot_do_fails_as_unavailable(database):
     with pytest.raises(Unavailable) as raised:
         await database.write(lambda session: session.execute(text("SELECT * FROM missing")))
     assert raised.value.reason == "DATABASE_UNAVAILABLE"
+
+
+async def test_a_full_disk_fails_as_unavailable_and_writing_goes_on_when_there_is_room(database):
+    def put(count: int, pages: int) -> Work[None]:
+        def work(session: Session) -> None:
+            # SQLite says of a file that may not grow what it says of a disk that is full.
+            session.execute(text(f"PRAGMA max_page_count = {pages}"))
+            session.add_all([Thing(name=f"{name:>2000}", at=NOW) for name in range(count)])
+
+        return work
+
+    with pytest.raises(Unavailable) as raised:
+        await database.write(put(50, 5))
+    assert raised.value.reason == "DATABASE_UNAVAILABLE"
+    assert "full" in str(raised.value.__cause__)
+    assert await count(database) == 0
+    await database.write(put(50, 1_000_000))
+    assert await count(database) == 50
 
 
 async def test_what_postgresql_cannot_hold_is_the_senders_fault(postgres_url: str):
