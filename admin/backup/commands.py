@@ -67,8 +67,8 @@ def backup(
     elif not quiet:
         rows = {name: each.rows for name, each in manifest.services.items()}
         typer.echo(
-            f"Backed up to {target}: {rows['user'].get('accounts', 0):,} accounts, "
-            f"{rows['history'].get('turns', 0):,} turns, "
+            f"Backed up to {target}: accounts {rows['user'].get('accounts', 0):,}, "
+            f"turns {rows['history'].get('turns', 0):,}, "
             + ("" if manifest.recordings else "no recordings, ")
             + f"{in_bytes(manifest.size)} in {len(manifest.files):,} files, "
             + (

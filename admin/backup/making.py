@@ -74,7 +74,7 @@ def make(
                     media, installation.media, shelf, listed, scratch / "spools"
                 )
         deleted_since = _deleted_since(installation, scratch)
-        with stages.stage("Accounts, talks and keys", sum(_sizes(scratch, installation))):
+        with stages.stage("Accounts and talks", sum(_sizes(scratch, installation))):
             files = [*copied.entries, *_put_databases(installation, scratch, shelf)]
             files += _put_trails(installation, shelf)
             if made is not None:

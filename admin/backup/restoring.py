@@ -40,7 +40,7 @@ from admin.installation import Installation, Keeper
 from admin.progress import Stages
 from admin.schema import Standing, knows_revision, look
 from launcher.errors import AlreadyRunningError, LauncherError
-from launcher.folder import locked
+from launcher.folder import holder_of, locked
 from services.media.adapters.sealing_keys import SealingKeys
 
 
@@ -140,7 +140,12 @@ def _held(installation: Installation) -> Iterator[None]:
         with locked(folder, "nowhere: it is being restored"):
             yield
     except AlreadyRunningError as error:
-        raise UnfitBackupError(str(error), "Stop it first: `python -m launcher stop`.") from error
+        holder = holder_of(folder)
+        where = f" at {holder.address} (process {holder.pid})" if holder else ""
+        raise UnfitBackupError(
+            f"Parley runs{where} on the data folder {folder.root}.",
+            "Stop it first: `python -m launcher stop`.",
+        ) from error
     except LauncherError as error:
         raise UnfitBackupError(str(error)) from error
 

@@ -85,7 +85,7 @@ def verify(source: Source, told: Told) -> None:
     if faults:
         shown = "\n".join(f"  - {each}" for each in faults[:_SHOWN])
         more = f"\n  and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
-        raise DamagedBackupError(f"The backup is damaged; nothing was restored.\n{shown}{more}")
+        raise DamagedBackupError(f"The backup is damaged, and not restored.\n{shown}{more}")
 
 
 def _seal_of(manifest: Manifest, data: bytes, keys: SealingKeys | None) -> Seal | None:

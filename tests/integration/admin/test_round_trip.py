@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,12 @@ from tests.integration.admin.learner import Learner, seen, sound, speak, speak_a
 from tests.postgres import empty_database
 from tests.stack import Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+# Four starts of all of Parley: tests/fault has the part of it that needs none.
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif("FAULTS" not in os.environ, reason="`make test-fault` takes the time"),
+]
 
 _QUICK = {
     "PARLEY_USER_BCRYPT_COST": "4",
@@ -138,7 +144,7 @@ async def all_is_there(stack: Stack, past: Past) -> None:
 
 
 async def is_gone(stack: Stack, learner: Learner) -> None:
-    """Nobody signs in, and nothing is left in any table but bare ids."""
+    """Nobody signs in, and nothing is left in any file but bare ids."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await learner.sign_in(stack.address)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -160,9 +166,10 @@ def statuses(stack: Stack) -> dict[str, dict[str, Any]]:
 def test_all_is_there_again_on_the_same_and_on_other_servers(
     tmp_path_factory: pytest.TempPathFactory, postgres_url: str
 ):
-    """From files to files; from those, moved, to PostgreSQL and S3; and from there to there."""
+    """From files to files; sealed, from those to PostgreSQL and S3; and from there to there."""
     folder = tmp_path_factory.mktemp("b")
     first, second, third = folder / "monday", folder / "tuesday.tar", folder / "wednesday"
+    key, trail = folder / "backup.key", folder / "trail"
     with Stack(folder / "d", settings=_QUICK) as stack:
         past, gone = asyncio.run(lived(stack, first))
         found = statuses(stack)
@@ -172,7 +179,6 @@ def test_all_is_there_again_on_the_same_and_on_other_servers(
         admin(stack, "migrate", "--check")
         admin(stack, "restore", "--replace", first, expect=1)
         stack.stop()
-        trail = folder / "trail"
         shutil.copytree(stack.folder.root / "audit" / "user", trail)
         lose({}, stack)
         admin(stack, "restore", first, "--deletions", trail)
@@ -180,11 +186,12 @@ def test_all_is_there_again_on_the_same_and_on_other_servers(
         stack.start()
         asyncio.run(all_is_there(stack, past))
         asyncio.run(is_gone(stack, gone))
-        admin(stack, "backup", second)
+        admin(stack, "keys", "new", key)
+        admin(stack, "backup", "--key-file", key, second)
     with elsewhere(postgres_url) as outside:
         stack = Stack(folder / "e", settings={**_QUICK, **outside})
         try:
-            admin(stack, "restore", second)
+            admin(stack, "restore", "--key-file", key, second)
             stack.start()
             asyncio.run(all_is_there(stack, past))
             admin(stack, "backup", third)

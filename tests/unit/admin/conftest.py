@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from admin.backup.making import make
 from admin.installation import Installation
 from admin.progress import Stages, showing
 from tests.postgres import empty_database
@@ -16,8 +18,6 @@ from tests.unit.admin.parleys import Parley, filled
 
 @pytest.fixture
 def stages() -> Iterator[Stages]:
-    from rich.console import Console
-
     with showing(Console(quiet=True), quiet=True) as stages:
         yield stages
 
@@ -56,6 +56,21 @@ def some(installation: Callable[..., Installation], two_learners: Path) -> Calla
 def parley(some: Callable[[str], Parley]) -> Parley:
     """Return a Parley with two learners, on SQLite and a local folder."""
     return some("data")
+
+
+@pytest.fixture(scope="session")
+def backup_of_two_learners(two_learners: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a backup of that Parley in a folder, to be copied."""
+    place = tmp_path_factory.mktemp("backup") / "backup"
+    with showing(Console(quiet=True), quiet=True) as stages:
+        make(Installation.load({"PARLEY_DATA_DIR": str(two_learners)}), place, stages)
+    return place
+
+
+@pytest.fixture
+def place(backup_of_two_learners: Path, tmp_path: Path) -> Path:
+    """Return a backup of what `parley` is, in a folder."""
+    return shutil.copytree(backup_of_two_learners, tmp_path / "backup")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

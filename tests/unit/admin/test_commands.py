@@ -319,7 +319,7 @@ class TestBackup:
         place = tmp_path / "backups" / "monday"
         done = typed("backup", str(place))
         assert done.exit_code == 0, done.stderr
-        assert "2 accounts" in done.stdout
+        assert "accounts 2" in done.stdout
         seen = typed("verify", str(place))
         assert seen.exit_code == 0
         fingerprint = done.stdout.split("Fingerprint ")[1].strip()

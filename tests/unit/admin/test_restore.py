@@ -43,13 +43,6 @@ ANYTHING = Wanted(replace=True)
 
 
 @pytest.fixture
-def place(parley: Parley, stages: Any, tmp_path: Path) -> Path:
-    """Return a backup of the Parley, in a folder."""
-    make(parley.installation, tmp_path / "backup", stages)
-    return tmp_path / "backup"
-
-
-@pytest.fixture
 def target(installation: Any) -> Parley:
     """Return where there is none yet."""
     return Parley(installation("restored"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from admin.backup import recordings
 from admin.backup.making import make
@@ -16,6 +18,8 @@ from admin.backup.restoring import Wanted, check, restore
 from admin.backup.sealing import Seal, keys_in, make_key_file, sealed_size
 from admin.backup.shelves import read_through
 from admin.errors import AdminError, DamagedBackupError, UnfitBackupError, WrongUseError
+from admin.installation import Installation
+from admin.progress import showing
 from services.media.adapters.sealed_chunks import CHUNK_BYTES
 from services.media.adapters.sealing_keys import SealingKeys, new_key
 from tests.unit.admin.parleys import SAID, Parley
@@ -35,11 +39,20 @@ def target(installation: Any) -> Parley:
     return Parley(installation("restored"))
 
 
+@pytest.fixture(scope="module")
+def sealed(two_learners: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a sealed backup in a folder, to be copied."""
+    place = tmp_path_factory.mktemp("sealed") / "backup"
+    with showing(Console(quiet=True), quiet=True) as stages:
+        parley = Installation.load({"PARLEY_DATA_DIR": str(two_learners)})
+        make(parley, place, stages, keys=KEYS)
+    return place
+
+
 @pytest.fixture
-def place(parley: Parley, stages: Any, tmp_path: Path) -> Path:
-    """Return a sealed backup in a folder."""
-    make(parley.installation, tmp_path / "sealed", stages, keys=KEYS)
-    return tmp_path / "sealed"
+def place(sealed: Path, tmp_path: Path) -> Path:
+    """Return a sealed backup of what `parley` is, in a folder."""
+    return shutil.copytree(sealed, tmp_path / "sealed")
 
 
 @pytest.mark.parametrize("size", SIZES)
