@@ -156,8 +156,8 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def encrypting_s3_endpoint() -> Iterator[str]:
     """Return where a server is that speaks S3 and tells how it encrypts what it keeps."""
-    with ExitStack() as stack:
-        yield os.environ.get(s3.VARIABLE) or stack.enter_context(s3.MotoServer.start()).url
+    with s3.MotoServer.start() as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -158,3 +158,13 @@ class MotoServer(_Server):
 def client(endpoint: str) -> Any:
     """Return Amazon's own client of it, by the credentials of the environment."""
     return boto3.client("s3", endpoint_url=endpoint)
+
+
+def lists_by_prefix(endpoint: str, bucket: str) -> bool:
+    """Whether a server tells which uploads there are below a folder: MinIO does of an object."""
+    s3 = client(endpoint)
+    where = {"Bucket": bucket, "Key": "of-a-folder/key"}
+    upload = s3.create_multipart_upload(**where)["UploadId"]
+    found = s3.list_multipart_uploads(Bucket=bucket, Prefix="of-a-folder/")
+    s3.abort_multipart_upload(**where, UploadId=upload)
+    return bool(found.get("Uploads"))

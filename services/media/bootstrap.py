@@ -119,6 +119,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             settings.sync_seconds,
             settings.max_spool_bytes,
         )
+        stack.push_async_callback(recorder.close)
         # A pool of its own: an hour's original must not hold up those under way. One job at once.
         growing = await stack.enter_async_context(Workers.open("grow", 1, 1))
         live_uploads = LiveUploads(
@@ -152,7 +153,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
 
         async def stop(recording_id: str) -> None:
             await recorder.stop(recording_id)
-            await live_uploads.settle(recording_id)
+            await live_uploads.abandon(recording_id)
 
         library = Library(catalog, objects, stop, remove_files, audit)
         sweeper = Sweeper(

@@ -143,6 +143,23 @@ class LiveUploads:
             for each in growing.values():
                 await asyncio.to_thread(each.close)
 
+    async def abandon(self, recording_id: str) -> None:
+        """Throw away the parts of a recording that nobody wants any more.
+
+        By the notes of what was sent: not every store tells which uploads there are below a folder.
+
+        Raises:
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        await self.settle(recording_id)
+        parts = self._objects.parts
+        if parts is None:
+            return
+        for track in Track:
+            sent = await asyncio.to_thread(_Sent.load, self._note(recording_id, track))
+            if sent.upload_id:
+                await parts.abandon(object_key(recording_id, track), sent.upload_id)
+
     async def close(self) -> None:
         """Let go of all files."""
         for recording_id in list(self._growing):

@@ -180,6 +180,15 @@ class Recorder:
         self._max_seconds = max_seconds
         self._sync_seconds = sync_seconds
         self._live: dict[str, LiveRecording] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Wait until every stream that was cut is on the disk, and noted as ended."""
+        for live in list(self._live.values()):
+            live.end(Unavailable("The service stops.", reason="SERVICE_STOPPING"))
+            await live.closed.wait()
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     @asynccontextmanager
     async def open(self, recording: Recording) -> AsyncIterator[LiveRecording | Recording]:
@@ -213,7 +222,10 @@ class Recorder:
         try:
             yield live
         finally:
-            await asyncio.shield(self._end(live))
+            ending = asyncio.create_task(self._end(live))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            await asyncio.shield(ending)
 
     @property
     def live(self) -> Mapping[str, LiveRecording]:

@@ -119,8 +119,14 @@ class SealedObjects:
         return self._objects.below(prefix)
 
     async def link(self, key: str, lifetime: timedelta) -> str:
-        """Return a URL that reads an object without credentials for a while."""
+        """Return a URL that reads an object without credentials for a while.
+
+        Raises:
+            FailedPrecondition: LINKS_NOT_SUPPORTED; RECORDING_SEALED, when it was sealed by a key
+                that the settings have no more.
+        """
         self.require_links()
+        await self._recording_key(_recording(key))
         return await self._objects.link(key, lifetime)
 
     def require_links(self) -> None:

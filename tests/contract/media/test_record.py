@@ -284,3 +284,20 @@ async def test_while_the_spool_is_full_none_begins_and_those_under_way_go_on(
         stored = await taping.finish()
         assert stored.duration_ms >= 1_000
         await media.recorded(tone(16_000, 0.1), tone(24_000, 0.1))
+
+
+async def test_a_service_that_stops_in_the_middle_keeps_what_came_and_lets_go_of_it(
+    serve_media: Serve,
+) -> None:
+    """A stream's end was still being noted when the database was closed under it, and stayed
+    locked.
+    """
+    voice = tone(16_000, 1.0)
+    async with serve_media(sweep_seconds=0.02) as media:
+        taping = await media.tape()
+        await taping.audio(LEARNER, voice[:8_000])
+        await taping.on_disk(learner=8_000)
+    async with serve_media() as media:
+        again = await media.tape(taping.start)
+        await again.audio(LEARNER, voice[8_000:], first=8_000)
+        assert (await again.finish()).learner_sha256 == sha256(voice)

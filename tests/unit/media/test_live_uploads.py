@@ -229,6 +229,26 @@ async def test_a_deleted_recording_leaves_no_file_of_its_upload(parted: Studio) 
     assert parted.spools() == []
 
 
+async def test_a_deleted_recordings_parts_go_also_where_the_store_tells_of_none(
+    parted: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MinIO tells uploads of a single object alone, and not of what is below a folder."""
+    recording, beside = parted.recording(), parted.recording()
+    for each in (recording, beside):
+        async with parted.recorder.open(each) as live:
+            await say(live, 0, noise(1))
+            await parted.live_uploads.advance()
+    monkeypatch.setattr(MemoryParts, "unfinished", lambda *_: asyncio.sleep(0, []))
+    parted.objects.away = True
+    with pytest.raises(Unavailable):
+        await parted.live_uploads.abandon(recording.recording_id)
+    parted.objects.away = False
+    for _ in range(2):
+        await parted.live_uploads.abandon(recording.recording_id)
+    kept = [key for key, _ in parts_of(parted).uploads.values()]
+    assert kept == [object_key(beside.recording_id, Track.LEARNER)]
+
+
 async def test_rounds_come_at_their_interval_and_outlive_failures(parted: Studio) -> None:
     recording = parted.recording()
     sending = asyncio.create_task(parted.live_uploads.run())

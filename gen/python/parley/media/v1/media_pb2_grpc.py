@@ -115,15 +115,19 @@ class MediaServiceServicer:
 
     def DownloadRecording(self, request, context):
         """Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
-        OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS).
+        OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS, or RECORDING_SEALED where
+        Parley encrypted it by a key that it has no more).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateDownloadUrl(self, request, context):
-        """Makes a link that plays a recording for a while without a token. FAILED_PRECONDITION
-        (LINKS_NOT_SUPPORTED) where the object store has none.
+        """Makes a link that plays a recording for a while without a token: for this recording's owner,
+        this file and this time alone. It leads to the object store, which gives out what it has. So
+        FAILED_PRECONDITION (LINKS_NOT_SUPPORTED) where that is a local folder, and where Parley itself
+        encrypts recordings, since nobody could play what the link gave: DownloadRecording opens them.
+        FAILED_PRECONDITION (RECORDING_SEALED) for one that was encrypted by a key that is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

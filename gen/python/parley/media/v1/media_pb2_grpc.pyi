@@ -50,11 +50,15 @@ class MediaServiceStub:
     """Lists the caller's recordings, of conversations and of uploaded files alike, newest first."""
     DownloadRecording: _grpc.UnaryStreamMultiCallable[_media_pb2.DownloadRecordingRequest, _media_pb2.DownloadRecordingResponse]
     """Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
-    OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS).
+    OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS, or RECORDING_SEALED where
+    Parley encrypted it by a key that it has no more).
     """
     CreateDownloadUrl: _grpc.UnaryUnaryMultiCallable[_media_pb2.CreateDownloadUrlRequest, _media_pb2.CreateDownloadUrlResponse]
-    """Makes a link that plays a recording for a while without a token. FAILED_PRECONDITION
-    (LINKS_NOT_SUPPORTED) where the object store has none.
+    """Makes a link that plays a recording for a while without a token: for this recording's owner,
+    this file and this time alone. It leads to the object store, which gives out what it has. So
+    FAILED_PRECONDITION (LINKS_NOT_SUPPORTED) where that is a local folder, and where Parley itself
+    encrypts recordings, since nobody could play what the link gave: DownloadRecording opens them.
+    FAILED_PRECONDITION (RECORDING_SEALED) for one that was encrypted by a key that is gone.
     """
     DeleteRecording: _grpc.UnaryUnaryMultiCallable[_media_pb2.DeleteRecordingRequest, _media_pb2.DeleteRecordingResponse]
     """Deletes a recording. Idempotent for the caller's own."""
@@ -85,11 +89,15 @@ class MediaServiceAsyncStub(MediaServiceStub):
     """Lists the caller's recordings, of conversations and of uploaded files alike, newest first."""
     DownloadRecording: _aio.UnaryStreamMultiCallable[_media_pb2.DownloadRecordingRequest, _media_pb2.DownloadRecordingResponse]  # type: ignore[assignment]
     """Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
-    OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS).
+    OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS, or RECORDING_SEALED where
+    Parley encrypted it by a key that it has no more).
     """
     CreateDownloadUrl: _aio.UnaryUnaryMultiCallable[_media_pb2.CreateDownloadUrlRequest, _media_pb2.CreateDownloadUrlResponse]  # type: ignore[assignment]
-    """Makes a link that plays a recording for a while without a token. FAILED_PRECONDITION
-    (LINKS_NOT_SUPPORTED) where the object store has none.
+    """Makes a link that plays a recording for a while without a token: for this recording's owner,
+    this file and this time alone. It leads to the object store, which gives out what it has. So
+    FAILED_PRECONDITION (LINKS_NOT_SUPPORTED) where that is a local folder, and where Parley itself
+    encrypts recordings, since nobody could play what the link gave: DownloadRecording opens them.
+    FAILED_PRECONDITION (RECORDING_SEALED) for one that was encrypted by a key that is gone.
     """
     DeleteRecording: _aio.UnaryUnaryMultiCallable[_media_pb2.DeleteRecordingRequest, _media_pb2.DeleteRecordingResponse]  # type: ignore[assignment]
     """Deletes a recording. Idempotent for the caller's own."""
@@ -147,7 +155,8 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_media_pb2.DownloadRecordingResponse], _abc.AsyncIterator[_media_pb2.DownloadRecordingResponse], _abc.Awaitable[None]]:
         """Streams a recording. The first response carries `info`. NOT_FOUND (RECORDING_NOT_FOUND);
-        OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS).
+        OUT_OF_RANGE (BAD_RANGE); FAILED_PRECONDITION (RECORDING_IN_PROGRESS, or RECORDING_SEALED where
+        Parley encrypted it by a key that it has no more).
         """
 
     @_abc_1.abstractmethod
@@ -156,8 +165,11 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _media_pb2.CreateDownloadUrlRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_media_pb2.CreateDownloadUrlResponse, _abc.Awaitable[_media_pb2.CreateDownloadUrlResponse]]:
-        """Makes a link that plays a recording for a while without a token. FAILED_PRECONDITION
-        (LINKS_NOT_SUPPORTED) where the object store has none.
+        """Makes a link that plays a recording for a while without a token: for this recording's owner,
+        this file and this time alone. It leads to the object store, which gives out what it has. So
+        FAILED_PRECONDITION (LINKS_NOT_SUPPORTED) where that is a local folder, and where Parley itself
+        encrypts recordings, since nobody could play what the link gave: DownloadRecording opens them.
+        FAILED_PRECONDITION (RECORDING_SEALED) for one that was encrypted by a key that is gone.
         """
 
     @_abc_1.abstractmethod
