@@ -7,6 +7,8 @@ only, so neither database's own idea of a word comes in. With a text's words sta
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from services.history.adapters import search_segments
 from services.history.ports import MatchPosition
 from services.history.search import Query, tokens
 
-RANKED_TOGETHER = 1000
+RANKED_TOGETHER = 500
 """Matches that are put in order of how well they match before older ones come at all. More would
 take longer than a reader's patience, and nobody turns so many pages."""
 
@@ -36,10 +38,15 @@ _MERGE = text("INSERT INTO search_index (search_index) VALUES ('optimize')")
 
 
 @dataclass(frozen=True, slots=True)
-class _Hit:
-    segment: int
-    text_id: int
-    score: float
+class _Hits:
+    """What matches, a row of each column: thousands of objects would cost more than to find it.
+
+    segments: in their order, each as often as it has a match.
+    """
+
+    segments: Sequence[int]
+    text_ids: Sequence[int]
+    scores: Sequence[float]
 
 
 def put(session: Session, row_id: int, segment: int, said: str) -> None:
@@ -81,30 +88,39 @@ async def find(
     if after is not None:
         window = [each for each in segments if after.oldest <= each <= after.newest]
         hits = await look(session, window, terms, _MOST_IN_WINDOW)
-        ranked = _ranked(hits, after.newest, after.oldest)
-        found = [each for each in ranked if _key(each) > _key(after)]
+        found = _best(hits, after.newest, after.oldest, limit, _key(after.score, after.text_id))
         segments = [each for each in segments if each < after.oldest]
     while segments and len(found) < limit:
         hits = await look(session, segments, terms, RANKED_TOGETHER + search_segments.TEXTS)
         newest, oldest = segments[0], segments[-1]
-        if len(hits) >= RANKED_TOGETHER + search_segments.TEXTS:
+        if len(hits.segments) >= RANKED_TOGETHER + search_segments.TEXTS:
             # The oldest segment of them may have more.
-            cut = min(hit.segment for hit in hits)
-            hits = [hit for hit in hits if hit.segment > cut]
-            oldest = min((hit.segment for hit in hits), default=cut)
-        found += _ranked(hits, newest, oldest)
+            cut = hits.segments[-1]
+            oldest = min((each for each in hits.segments if each > cut), default=cut)
+        found += _best(hits, newest, oldest, limit - len(found))
         segments = [each for each in segments if each < oldest]
-    return found[:limit]
+    return found
 
 
-def _ranked(hits: Sequence[_Hit], newest: int, oldest: int) -> list[MatchPosition]:
-    places = (MatchPosition(newest, oldest, hit.score, hit.text_id) for hit in hits)
-    return sorted(places, key=_key)
+_FIRST = (-math.inf, 0)
 
 
-def _key(position: MatchPosition) -> tuple[float, int]:
+def _best(
+    hits: _Hits, newest: int, oldest: int, limit: int, after: tuple[float, int] = _FIRST
+) -> list[MatchPosition]:
+    """Return the best matches of these segments, after the one whose key is `after`."""
+    keys = (
+        _key(score, text_id)
+        for segment, text_id, score in zip(hits.segments, hits.text_ids, hits.scores, strict=True)
+        if segment >= oldest
+    )
+    best = heapq.nsmallest(limit, (key for key in keys if key > after))
+    return [MatchPosition(newest, oldest, -score, -text_id) for score, text_id in best]
+
+
+def _key(score: float, text_id: int) -> tuple[float, int]:
     # Among equals the newest first.
-    return -position.score, -position.text_id
+    return -score, -text_id
 
 
 Terms = Sequence[Sequence[str]]
@@ -132,22 +148,26 @@ def _fts5_segment(segment: int) -> str:
 
 async def _look_fts5(
     session: AsyncSession, segments: Sequence[int], terms: Terms, limit: int
-) -> list[_Hit]:
+) -> _Hits:
     """Return what there is in whole segments, in their order, until there are `limit`."""
     # Words are letters and digits only (`fold` sees to that), so quoting them is safe.
     words = " AND ".join('"' + " ".join(term) + '"' for term in terms)
-    hits: list[_Hit] = []
+    places: list[int] = []
+    text_ids: list[int] = []
+    scores: list[float] = []
     for segment in segments:
         values = {
             "segment": _fts5_segment(segment),
             "words": words,
-            "limit": limit - len(hits),
+            "limit": limit - len(places),
         }
         for text_id, score in await session.execute(_FIND_FTS5, values):
-            hits.append(_Hit(segment, text_id, score))
-        if len(hits) >= limit:
+            places.append(segment)
+            text_ids.append(text_id)
+            scores.append(score)
+        if len(places) >= limit:
             break
-    return hits
+    return _Hits(places, text_ids, scores)
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
@@ -156,13 +176,15 @@ _PUT_GIN = text("INSERT INTO search_index (rowid, words) VALUES (:id, CAST(:word
 
 # One look into the index a segment, in their order, for as long as more is wanted.
 _FIND_GIN = text(
-    "SELECT segments.segment, found.rowid, found.score "
+    "SELECT array_agg(segment ORDER BY place), array_agg(rowid ORDER BY place), "
+    "array_agg(score ORDER BY place) FROM ("
+    "SELECT segments.segment, segments.place, found.rowid, found.score "
     "FROM unnest(CAST(:segments AS bigint[]), CAST(:queries AS tsquery[])) "
     "WITH ORDINALITY AS segments (segment, query, place) "
     "CROSS JOIN LATERAL ("
     "SELECT rowid, ts_rank_cd(words, segments.query) AS score "
     "FROM search_index WHERE words @@ segments.query"
-    ") AS found ORDER BY segments.place LIMIT :limit"
+    ") AS found ORDER BY segments.place LIMIT :limit) AS hits"
 )
 
 
@@ -183,11 +205,12 @@ def _tsquery(segment: int, terms: Terms) -> str:
 
 async def _look_gin(
     session: AsyncSession, segments: Sequence[int], terms: Terms, limit: int
-) -> list[_Hit]:
+) -> _Hits:
     """Return what there is in whole segments, in their order, until there are `limit`."""
     values = {
         "segments": list(segments),
         "queries": [_tsquery(segment, terms) for segment in segments],
         "limit": limit,
     }
-    return [_Hit(*row) for row in await session.execute(_FIND_GIN, values)]
+    (columns,) = await session.execute(_FIND_GIN, values)
+    return _Hits(*(column or () for column in columns))

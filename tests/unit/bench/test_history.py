@@ -23,7 +23,7 @@ from services.history.recounting import recount
 from services.history.search import parse_query
 from tests.postgres import empty_database
 
-TURNS = 6_000
+TURNS = 4_000
 
 _BY_INDEX = "options=-cenable_seqscan%3Doff%20-cenable_sort%3Doff"
 

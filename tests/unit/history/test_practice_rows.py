@@ -152,7 +152,7 @@ async def progress(database: Database, user_id: str = USERS[0], **asked: str) ->
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(events=told(), done=st.lists(steps, max_size=12))
 async def test_the_sums_are_those_of_a_fresh_count_after_any_events_and_deletions(
