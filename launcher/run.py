@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Coroutine, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from gateway import administration
@@ -115,11 +115,17 @@ async def _run(chosen: Plan, fingerprint: str = "") -> None:
             if await _unless(asked_to_stop, _start(chosen, supervision, fingerprint)):
                 await _unless(asked_to_stop, _watch(chosen, supervision))
         finally:
-            print("\nStopping.", flush=True)
+            _say("\nStopping.")
             if not await _unless(impatient, _stop(chosen, supervision)):
-                print("Asked twice: ending everything at once.", flush=True)
+                _say("Asked twice: ending everything at once.")
                 leftovers.kill(leftovers.find(chosen.folder.root))
-    print("Stopped.", flush=True)
+    _say("Stopped.")
+
+
+def _say(text: str) -> None:
+    """Print a line. Where nobody can read it, a closed terminal or a full disk, go on without."""
+    with suppress(OSError):
+        print(text, flush=True)
 
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -140,10 +146,10 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool
 
 async def _start(chosen: Plan, supervision: Supervision, fingerprint: str) -> None:
     started = time.monotonic()
-    print(f"Starting Parley (data in {chosen.folder.root}).", flush=True)
+    _say(f"Starting Parley (data in {chosen.folder.root}).")
     with display.starting() as show:
         await wait_until_ready(chosen, supervision, show)
-    print(greeting(chosen, time.monotonic() - started, fingerprint), flush=True)
+    _say(greeting(chosen, time.monotonic() - started, fingerprint))
 
 
 async def _watch(chosen: Plan, supervision: Supervision) -> None:
@@ -163,10 +169,10 @@ async def _watch(chosen: Plan, supervision: Supervision) -> None:
             was = before.get(name)
             if was and was.pid and status.pid != was.pid:
                 log = chosen.folder.log(name)
-                print(f"{name} ended and is started again; see {log}.", flush=True)
+                _say(f"{name} ended and is started again; see {log}.")
             if status.state is State.FATAL and time.monotonic() >= retry_at.get(name, 0):
                 retry_at[name] = time.monotonic() + _RETRY_SECONDS
-                print(f"{name} keeps failing; tried again every {_RETRY_SECONDS:g} s.", flush=True)
+                _say(f"{name} keeps failing; tried again every {_RETRY_SECONDS:g} s.")
                 await supervision.start(name)
         before = now or before
         await asyncio.sleep(_WATCH_SECONDS)

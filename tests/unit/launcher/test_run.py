@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import os
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -52,22 +55,42 @@ async def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def in_order_of_their_stops(plan: Plan) -> list[str]:
+    """Return the programs that supervisord stopped."""
+    log = plan.folder.log("supervisord").read_text()
+    return [line.split()[4] for line in log.splitlines() if " stopped: " in line]
+
+
 async def test_ctrl_c_ends_the_sessions_before_what_they_need(
     make_plan: MakePlan, capsys: pytest.CaptureFixture[str]
 ):
     plan = make_plan(user="serve", conversation="serve", history="serve")
     await running(plan, interrupt)
-    stopped = [
-        line.split()[4]
-        for line in plan.folder.log("supervisord").read_text().splitlines()
-        if " stopped: " in line
-    ]
+    stopped = in_order_of_their_stops(plan)
     assert stopped[0] == "conversation"
     assert set(stopped) == {"user", "conversation", "history"}
     assert leftovers.find(plan.folder.root) == []
     told = capsys.readouterr().out
     assert "Parley is ready at" in told
     assert told.rstrip().endswith("Stopped.")
+
+
+async def test_a_terminal_that_is_gone_cuts_no_session_off(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+):
+    """The words of the goodbye could not be printed, and nothing was stopped in order."""
+
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    async def close_it() -> None:
+        monkeypatch.setattr(sys, "stdout", Gone())
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    plan = make_plan(user="serve", conversation="serve")
+    await running(plan, close_it)
+    assert in_order_of_their_stops(plan) == ["conversation", "user"]
 
 
 def test_the_gateway_is_drained_over_its_socket(make_plan: MakePlan):
