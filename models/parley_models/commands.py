@@ -96,7 +96,10 @@ def verify(
     with _told_errors():
         store = _store(models_dir)
         if names or preset:
-            chosen: Sequence[str] = _wanted(store, names, preset)
+            extras = store.manifest.preset(preset).extras if preset else ()
+            # What a preset can do without is no fault where it is not.
+            absent = {name for name in extras if store.state(name) is State.MISSING}
+            chosen = [name for name in _wanted(store, names, preset) if name not in absent]
         else:
             chosen = [n for n in store.manifest.models if store.folder(n).is_dir()]
         faulty: list[str] = []
@@ -124,7 +127,7 @@ def _wanted(store: ModelStore, names: Sequence[str] | None, preset: str | None) 
         raise typer.BadParameter("give names or --preset, not both")
     if names:
         return [store.manifest.model(n).name for n in names]
-    return store.manifest.preset(preset or os.environ.get("PARLEY_PRESET") or "default").model_names
+    return store.manifest.preset(preset or os.environ.get("PARLEY_PRESET") or "default").all_names
 
 
 @contextmanager
@@ -149,7 +152,7 @@ def _print_tables(store: ModelStore) -> None:
             column, justify="right" if column == "size" else "left", no_wrap=column != "presets"
         )
     for model in store.manifest.models.values():
-        presets = [p.name for p in store.manifest.presets.values() if model.name in p.model_names]
+        presets = [p.name for p in store.manifest.presets.values() if model.name in p.all_names]
         models.add_row(
             model.name,
             model.role,
@@ -160,7 +163,7 @@ def _print_tables(store: ModelStore) -> None:
         )
     console.print(models)
     for preset in store.manifest.presets.values():
-        chosen = [store.manifest.model(n) for n in preset.model_names]
+        chosen = [store.manifest.model(n) for n in preset.all_names]
         console.print(
             f"[bold]{preset.name}[/bold]: {preset.summary}. To fetch: "
             f"{format_bytes(sum(m.fetched_bytes for m in chosen))} from hubs, "
@@ -194,6 +197,7 @@ def _as_document(store: ModelStore) -> dict[str, object]:
                 "name": p.name,
                 "summary": p.summary,
                 "roles": {r.value: m for r, m in p.roles.items()},
+                "extras": list(p.extras),
             }
             for p in store.manifest.presets.values()
         ],

@@ -229,7 +229,7 @@ def _floats(name: str, *shape: int | str) -> onnx.ValueInfoProto:
 def encoder(weights: _Weights, heads: int) -> onnx.ModelProto:
     """Log-mel [1, 80, frames] to keys and values of every layer of the decoder.
 
-    Two frames make a row. Of these, `rows` says which to listen to, and `places` when each was.
+    Two frames make one of `time`.
     `cross.N.key` is [1, heads, 64, time] and `cross.N.value` [1, heads, time, 64].
     """
     g = _Graph(weights, heads)
@@ -240,9 +240,9 @@ def encoder(weights: _Weights, heads: int) -> onnx.ModelProto:
         x = g.node("Conv", x, kernel, bias, kernel_shape=[3], pads=[1, 1], strides=[stride])
         x = g.node("Gelu", x, domain="com.microsoft")
     x = g.node("Transpose", x, perm=[0, 2, 1])
-    x = g.node("Gather", x, "rows", axis=1)
     positions = g.constant("positions", weights["encoder/position_encodings/encodings"])
-    x = g.node("Add", x, g.node("Gather", positions, "places", axis=0))
+    heard = g.node("Slice", g.node("Shape", x), g.numbers(1), g.numbers(2))
+    x = g.node("Add", x, g.node("Slice", positions, g.numbers(0), heard))
     for index in range(_layers(weights, "encoder")):
         layer = f"encoder/layer_{index}"
         normed = g.norm(x, f"{layer}/self_attention/layer_norm")
@@ -268,12 +268,7 @@ def encoder(weights: _Weights, heads: int) -> onnx.ModelProto:
         g.named(g.by_head(value, 0, 2, 1, 3), f"cross.{index}.value")
         outputs.append(_floats(f"cross.{index}.key", 1, heads, 64, "time"))
         outputs.append(_floats(f"cross.{index}.value", 1, heads, "time", 64))
-    inputs = [_floats("mel", 1, 80, "frames")]
-    inputs.extend(
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["time"])
-        for name in ("rows", "places")
-    )
-    return g.model("whisper_encoder", inputs, outputs)
+    return g.model("whisper_encoder", [_floats("mel", 1, 80, "frames")], outputs)
 
 
 def decoder(weights: _Weights, heads: int, suppressed: Sequence[int]) -> onnx.ModelProto:

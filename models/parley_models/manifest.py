@@ -166,11 +166,18 @@ class Preset:
     summary: str
     roles: Mapping[Role, str]
     """Which model plays which role. One model may play two."""
+    extras: tuple[str, ...] = ()
+    """Models that better it and that it can do without."""
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Each model once, in the order of the roles."""
+        """Each model that it needs, once, in the order of the roles."""
         return tuple(dict.fromkeys(self.roles.values()))
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """What is fetched with it: the models that it needs, and the extras."""
+        return (*self.model_names, *self.extras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +302,11 @@ def _file(model: str, data: Mapping[str, Any], packages: Mapping[str, Package]) 
 
 def _preset(name: str, data: Mapping[str, Any], models: Mapping[str, Model]) -> Preset:
     roles = {Role(role): model for role, model in data["models"].items()}
-    for model in roles.values():
+    extras = tuple(data.get("extras", ()))
+    for model in (*roles.values(), *extras):
         if model not in models:
             raise ManifestError(f"manifest: preset {name} names the unknown model {model}")
-    return Preset(name=name, summary=data["summary"], roles=roles)
+    return Preset(name=name, summary=data["summary"], roles=roles, extras=extras)
 
 
 def _sha256(value: str, what: str) -> str:

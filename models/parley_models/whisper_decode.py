@@ -28,10 +28,8 @@ def transcribe(folder: Path, samples: npt.NDArray[np.float32]) -> str:
     )
     window = np.zeros(_WINDOW_S * SAMPLE_RATE_HZ, np.float32)
     window[: len(samples)] = samples[: len(window)]
-    mel = log_mel(window)
-    rows = np.arange(mel.shape[1] // 2)
     names = [output.name for output in encoder.get_outputs()]
-    feed = {"mel": mel[np.newaxis], "rows": rows, "places": rows}
+    feed = {"mel": log_mel(window)[np.newaxis]}
     heard = dict(zip(names, encoder.run(None, feed), strict=True))
     outputs = [output.name for output in decoder.get_outputs()]
     past = {

@@ -1,8 +1,11 @@
-"""Beam search over a decoder, and the greedy path among its beams.
+"""Beam search over a decoder.
 
 The likeliest next token at each step is not always the way to the likeliest sentence, least of all
 where an accent leaves the decoder in doubt. So the ``width`` best beginnings go on side by side; a
 decoder that takes them as one batch needs little longer for five than for one.
+
+Sentences are compared by the log probability of the whole, not by its mean: a decoder that has not
+heard enough silence to find its end says the sentence again and again, and each time is surer.
 """
 
 from __future__ import annotations
@@ -46,16 +49,9 @@ class Path:
     log_probabilities: tuple[float, ...]
 
     @property
-    def score(self) -> float:
-        """The mean log probability: sums favour the short."""
-        return sum(self.log_probabilities) / max(1, len(self.log_probabilities))
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    path: Path
-    total: float
-    greedy: bool
+    def total(self) -> float:
+        """The log probability of the whole."""
+        return sum(self.log_probabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,74 +60,71 @@ class _Next:
     token: int
     log_probability: float
     total: float
-    greedy: bool
 
 
 def beam_search(
-    decoder: Decoder, *, width: int, limit: int, stopped: Callable[[], bool] = lambda: False
+    decoder: Decoder,
+    *,
+    width: int,
+    limit: int,
+    count: int = 1,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
-    """Return what was found, best score first; at least one path.
+    """Return what was found, likeliest first; at least one path.
 
-    With ``width`` 1 that is the greedy path alone. With more, the greedy path is always among the
-    beams, so that the best is never worse. No path has more than ``limit`` tokens, and none is
-    followed further once ``stopped()``.
+    The search ends once ``count`` finished paths are likelier than all that go on: nothing that
+    follows makes a path likelier. With ``width`` 1 it is greedy. No path has more than ``limit``
+    tokens, and none is followed further once ``stopped()``.
     """
     done: list[Path] = []
-    beams = [_Open(Path((), ()), 0.0, greedy=True)]
+    open_ = [Path((), ())]
     rows = decoder.begin()[None]
     while True:
-        following = _following(rows, beams, 2 * width)
-        beams, parents = _choose(following, beams, width, decoder.end, done)
-        if not beams or stopped() or len(beams[0].path.tokens) >= limit:
+        following = _following(rows, open_, 2 * width)
+        open_, parents = _choose(following, open_, width, decoder.end, done)
+        if not open_ or stopped() or len(open_[0].tokens) >= limit:
             break
-        if len(done) >= width and not any(beam.greedy for beam in beams):
-            worst = sorted((path.score for path in done), reverse=True)[width - 1]
-            if max(beam.path.score for beam in beams) <= worst:
-                break
-        rows = decoder.extend(parents, [beam.path.tokens[-1] for beam in beams])
-    if not done or (beams and stopped()) or any(beam.greedy for beam in beams):
+        done.sort(key=lambda path: -path.total)
+        if len(done) >= count and done[count - 1].total >= open_[0].total:
+            break
+        rows = decoder.extend(parents, [path.tokens[-1] for path in open_])
+    if not done or (open_ and stopped()):
         # Cut where it had to stop.
-        done.extend(beam.path for beam in beams)
-    return sorted(done, key=lambda path: path.score, reverse=True)
+        done.extend(open_)
+    return sorted(done, key=lambda path: -path.total)
 
 
-def _following(rows: npt.NDArray[np.float32], beams: Sequence[_Open], count: int) -> list[_Next]:
-    """Return the ``count`` best next tokens, best total first, and what greed would do."""
+def _following(rows: npt.NDArray[np.float32], open_: Sequence[Path], count: int) -> list[_Next]:
+    """Return the ``count`` best next tokens, best total first."""
     found: list[_Next] = []
-    for parent, (row, beam) in enumerate(zip(rows, beams, strict=True)):
+    for parent, (row, path) in enumerate(zip(rows, open_, strict=True)):
         top = float(row.max())
         log_sum = top + float(np.log(np.exp(row - top).sum()))
+        before = path.total
         near = np.flatnonzero(row >= top - _HOPELESS)
-        best = near[np.argsort(-row[near], kind="stable")[:count]]
-        for place, token in enumerate(best.tolist()):
+        for token in near[np.argsort(-row[near], kind="stable")[:count]].tolist():
             log_probability = float(row[token]) - log_sum
-            total = beam.total + log_probability
-            greedy = beam.greedy and place == 0
-            found.append(_Next(parent, token, log_probability, total, greedy))
+            found.append(_Next(parent, token, log_probability, before + log_probability))
     found.sort(key=lambda each: -each.total)
-    return [each for place, each in enumerate(found) if place < count or each.greedy]
+    return found[:count]
 
 
 def _choose(
-    following: Sequence[_Next], beams: Sequence[_Open], width: int, end: int, done: list[Path]
-) -> tuple[list[_Open], list[int]]:
-    """Return the beams that go on and the rows they follow; put those that end into ``done``."""
-    open_: list[_Open] = []
+    following: Sequence[_Next], before: Sequence[Path], width: int, end: int, done: list[Path]
+) -> tuple[list[Path], list[int]]:
+    """Return the paths that go on and the rows they follow; put those that end into ``done``."""
+    open_: list[Path] = []
     parents: list[int] = []
-    left = width
-    for index, each in enumerate(following):
-        greed_waits = any(other.greedy for other in following[index + 1 :])
-        if left - (greed_waits and not each.greedy) < 1 and not each.greedy:
+    for each in following:
+        if len(open_) == width:
+            break
+        path = before[each.parent]
+        log_probabilities = (*path.log_probabilities, each.log_probability)
+        if each.token != end:
+            open_.append(Path((*path.tokens, each.token), log_probabilities))
+            parents.append(each.parent)
             continue
-        before = beams[each.parent].path
-        log_probabilities = (*before.log_probabilities, each.log_probability)
-        if each.token == end:
-            done.append(Path(before.tokens, log_probabilities))
-            # An end takes a place only where it is the only way on: greedy search ends with it.
-            left -= width == 1
-            continue
-        path = Path((*before.tokens, each.token), log_probabilities)
-        open_.append(_Open(path, each.total, each.greedy))
-        parents.append(each.parent)
-        left -= 1
+        done.append(Path(path.tokens, log_probabilities))
+        if width == 1:
+            break
     return open_, parents

@@ -17,10 +17,9 @@ class Pieces:
     """The pieces of a vocabulary by their number; those without bytes are marks, not text."""
 
     def __init__(self, vocabulary: Sequence[bytes]) -> None:
-        self._numbers: dict[bytes, int] = {}
-        for number, piece in enumerate(vocabulary):
-            if piece:
-                self._numbers.setdefault(piece, number)
+        # Some vocabularies have a character twice: first as a byte, for what they lack otherwise,
+        # and later as itself, which is what their decoders write.
+        self._numbers = {piece: number for number, piece in enumerate(vocabulary) if piece}
 
     def encode(self, text: str) -> tuple[int, ...] | None:
         """Return the tokens of ``text``, each word after a mark; None where one cannot be said."""

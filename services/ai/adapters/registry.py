@@ -29,8 +29,9 @@ from services.ai.capabilities import (
 from services.ai.compute import ComputePool
 from services.ai.spare_time import SpareTime
 
-# Of a second hearing. Whisper is the better of the two on learners; where it is in doubt, the other
-# decides. Beams cost time that nobody waits for.
+# Of a second hearing: how much each counts, and its beams, fitted on half of the learners that
+# docs/models.md tells of. Whisper is the better of the two on them; where it is in doubt, the other
+# decides.
 _WHISPER = (1.0, 8)
 _MOONSHINE = (0.5, 5)
 
@@ -53,6 +54,11 @@ class LocalRuntime:
     spare: SpareTime | None = None
 
 
+def second_hearing(whisper: WhisperModel, moonshine: FoldedMoonshine) -> SecondHearing:
+    """Return the two that hear turns a second time."""
+    return SecondHearing([Weighed(whisper, *_WHISPER), Weighed(moonshine, *_MOONSHINE)])
+
+
 def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
     return LlamaLanguageModel(
         LlamaSettings(
@@ -72,9 +78,8 @@ def _moonshine_base(folder: Path, runtime: LocalRuntime) -> Recognizer:
     model = FoldedMoonshine(folder)
     again = None
     if runtime.careful is not None and runtime.spare is not None:
-        whisper = WhisperModel(runtime.careful)
-        ears = [Weighed(whisper, *_WHISPER), Weighed(model, *_MOONSHINE)]
-        again = Again(f"{runtime.careful.name}+{folder.name}", SecondHearing(ears), runtime.spare)
+        hearing = second_hearing(WhisperModel(runtime.careful), model)
+        again = Again(f"{runtime.careful.name}+{folder.name}", hearing, runtime.spare)
     return MoonshineRecognizer(model, runtime.pool, piece_s=BASE_PIECE_S, again=again)
 
 

@@ -1,13 +1,14 @@
 """A sentence heard again by two recognizers, each of which judges what the other heard.
 
-Both list what may have been said; each then reads every sentence of the joint list, which takes one
-pass of its decoder, and says how likely it is. They were trained apart, so where an accent leads
+Both list what may have been said; each then reads the sentences that the other found, all in one
+pass of its decoder, and says how likely they are. They were trained apart, so where an accent leads
 one astray the other seldom follows: the sentence that both can live with is mostly the one that
 was said. Log probabilities are added with a weight each (log-linear, Och and Ney 2002).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 
 # Sentences that are read in one pass: bounds the memory of their scores.
 _READ_AT_ONCE = 8
-# A word that the talk is about is a little more likely than the ear finds it (a log probability).
-_EXPECTED_WORD = 0.5
+# Sums of log probabilities favour the short, and both ears like to end at a pause: what was said
+# after it was lost in every third word. Each word is worth this much (a log probability).
+_A_WORD = 1.0
+# A word that the talk is about is so much likelier than the ear finds it (a log probability). Where
+# the talk was about the sentence this righted words, where it was about others it wronged none.
+_EXPECTED_WORD = 2.0
 # Shares of a sentence are taken over the whole list; sums of log probabilities are too sure.
 _SHARPNESS = 0.5
 
@@ -91,25 +96,39 @@ class SecondHearing:
         ``expected`` are words in lower case that the talk is about.
         """
         readers: list[Reader] = []
-        texts: dict[str, None] = {}
+        found: list[dict[str, float]] = []
         for each in self._ears:
             if stopped():
                 return []
             reader = each.ear.listen(samples)
             readers.append(reader)
-            limit = each.ear.token_limit(len(samples))
-            for path in beam_search(reader, width=each.width, limit=limit, stopped=stopped):
-                texts.setdefault(written(path.tokens, each.ear.vocabulary))
-        heard = [text for text in texts if spoken(text)]
-        totals = [_EXPECTED_WORD * _count(text, expected) for text in heard]
-        for each, pieces, reader in zip(self._ears, self._pieces, readers, strict=True):
+            found.append(_search(reader, each, len(samples), stopped))
+        texts = [text for text in dict.fromkeys(itertools.chain(*found)) if spoken(text)]
+        totals = [_prior(text, expected) for text in texts]
+        for each, pieces, reader, own in zip(self._ears, self._pieces, readers, found, strict=True):
             if stopped():
                 return []
-            for index, judged in enumerate(_read(reader, pieces, heard)):
-                totals[index] += each.weight * judged
+            # What it found itself it has judged, spelt as it would.
+            others = [text for text in texts if text not in own]
+            judged = own | dict(zip(others, _read(reader, pieces, others), strict=True))
+            for index, text in enumerate(texts):
+                totals[index] += each.weight * judged[text]
         return words_with_confidence(
-            [Sentence(text, total) for text, total in zip(heard, totals, strict=True)]
+            [Sentence(text, total) for text, total in zip(texts, totals, strict=True)]
         )
+
+
+def _search(
+    reader: Reader, by: Weighed, samples: int, stopped: Callable[[], bool]
+) -> dict[str, float]:
+    """Return the sentences that an ear finds, and how likely each is to it."""
+    found: dict[str, float] = {}
+    limit = by.ear.token_limit(samples)
+    paths = beam_search(reader, width=by.width, limit=limit, count=by.width, stopped=stopped)
+    for path in paths[: by.width]:
+        # The likeliest comes first; another way to spell it adds nothing.
+        found.setdefault(written(path.tokens, by.ear.vocabulary), path.total)
+    return found
 
 
 def words_with_confidence(sentences: Sequence[Sentence]) -> list[tuple[str, float]]:
@@ -175,5 +194,7 @@ def written(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> str:
     return raw.decode("utf-8", "replace").replace(WORD_MARK, " ").strip()
 
 
-def _count(text: str, expected: Collection[str]) -> int:
-    return sum(word in expected for word in spoken(text)) if expected else 0
+def _prior(text: str, expected: Collection[str]) -> float:
+    """Return what speaks for ``text`` before anybody has listened."""
+    words = spoken(text)
+    return _A_WORD * len(words) + _EXPECTED_WORD * sum(word in expected for word in words)

@@ -1,7 +1,8 @@
 """Whisper (Radford et al. 2022, arXiv 2212.04356; MIT) on plain onnxruntime: audio to hypotheses.
 
-The model was trained on windows of thirty seconds, silence behind what was said. A learner's
-sentence needs no thirty, and the encoder's time grows with the window: see ``window_s``.
+The model was trained on windows of thirty seconds, silence behind what was said. A window as long
+as what was said takes a quarter of the time, and hears single sentences as well; but it loses every
+third word of two with a pause between them (docs/models.md), so it is thirty seconds always.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.ai.adapters.log_mel import FRAME_SAMPLES, log_mel
+from services.ai.adapters.log_mel import log_mel
 from services.ai.adapters.moonshine_model import read_scores, read_vocabulary
 from services.ai.adapters.onnx import open_session
 from services.ai.capabilities import LEARNER_RATE_HZ
@@ -24,8 +25,7 @@ _END = 50257
 # A text does not begin with a lone space, nor end before it has begun.
 _NOT_FIRST = (220, _END)
 
-WINDOW_S = 30.0
-"""The longest window, and the one that the model was trained on."""
+_WINDOW_SAMPLES = 30 * LEARNER_RATE_HZ
 
 # Fast speech has about five words a second, of a little more than a token each.
 _TOKENS_PER_S = 8.0
@@ -56,19 +56,11 @@ class WhisperModel:
             for name in self._past
         }
 
-    def listen(self, samples: Floats, window_s: float = WINDOW_S) -> WhisperListening:
-        """Encode ``samples`` (16 kHz).
-
-        ``window_s``: how much audio the model looks at: silence is added, what is longer is cut.
-        """
-        # Two frames of the spectrogram make one of the encoder's.
-        step = 2 * FRAME_SAMPLES
-        wanted = int(min(window_s, WINDOW_S) * LEARNER_RATE_HZ) // step * step
-        window = np.zeros(wanted, np.float32)
-        window[: len(samples)] = samples[:wanted]
-        mel = log_mel(window)
-        rows = np.arange(mel.shape[1] // 2)
-        outputs = self._encoder.run(None, {"mel": mel[None], "rows": rows, "places": rows})
+    def listen(self, samples: Floats) -> WhisperListening:
+        """Encode ``samples`` (16 kHz). What is longer than thirty seconds is cut."""
+        window = np.zeros(_WINDOW_SAMPLES, np.float32)
+        window[: len(samples)] = samples[:_WINDOW_SAMPLES]
+        outputs = self._encoder.run(None, {"mel": log_mel(window)[None]})
         return WhisperListening(self, dict(zip(self._cross, outputs, strict=True)))
 
     def token_limit(self, samples: int) -> int:

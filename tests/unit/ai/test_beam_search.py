@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ai.adapters.beam_search import Path, beam_search
+from services.ai.adapters.beam_search import beam_search
 
 END = 0
 
@@ -41,6 +41,22 @@ class Table:
         draw = np.random.default_rng([self._seed, *tokens])
         return draw.normal(0.0, self._spread, self._vocabulary).astype(np.float32)
 
+    def likely(self, tokens: tuple[int, ...]) -> list[float]:
+        scores = self.scores(tokens).astype(np.float64)
+        return list(scores - np.log(np.exp(scores).sum()))
+
+    def beginnings(self, length: int) -> list[tuple[tuple[int, ...], float]]:
+        """Return all that may be said in ``length`` tokens and then go on, with its likelihood."""
+        found: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+        for _ in range(length):
+            found = [
+                ((*tokens, token), likely + more)
+                for tokens, likely in found
+                for token, more in enumerate(self.likely(tokens))
+                if token != END
+            ]
+        return found
+
     def greedy(self, limit: int) -> tuple[int, ...]:
         tokens: tuple[int, ...] = ()
         while len(tokens) < limit:
@@ -57,22 +73,39 @@ def test_one_beam_is_the_greedy_path(seed: int, limit: int):
     assert found.tokens == Table(seed).greedy(limit)
 
 
-@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 12))
-def test_more_beams_never_find_a_worse_sentence(seed: int, width: int, limit: int):
-    [greedy] = beam_search(Table(seed), width=1, limit=limit)
-    found = beam_search(Table(seed), width=width, limit=limit)
-    assert found[0].score >= greedy.score - 1e-6
-    assert greedy.tokens in [path.tokens for path in found]
+@given(st.integers(0, 10_000), st.integers(1, 12))
+def test_what_as_many_beams_as_there_are_sentences_find_is_the_likeliest(seed: int, limit: int):
+    limit = min(limit, 3)
+    table = Table(seed, vocabulary=4)
+    [best] = beam_search(table, width=4**3, limit=limit, count=1)[:1]
+    finished = [
+        (likely + table.likely(tokens)[END], tokens)
+        for length in range(limit)
+        for tokens, likely in table.beginnings(length)
+    ]
+    assert best.total == pytest.approx(max(finished)[0], abs=1e-4)
+    assert best.tokens == max(finished)[1]
 
 
-@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 12))
-def test_paths_come_best_first_each_once_and_none_too_long(seed: int, width: int, limit: int):
-    found = beam_search(Table(seed), width=width, limit=limit)
-    scores = [path.score for path in found]
-    assert scores == sorted(scores, reverse=True)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 4), st.integers(1, 12))
+def test_paths_come_likeliest_first_each_once_and_none_too_long(
+    seed: int, width: int, count: int, limit: int
+):
+    found = beam_search(Table(seed), width=width, limit=limit, count=count)
+    totals = [path.total for path in found]
+    assert totals == sorted(totals, reverse=True)
     assert len({path.tokens for path in found}) == len(found)
     assert all(len(path.tokens) <= limit for path in found)
     assert all(len(path.log_probabilities) - len(path.tokens) in (0, 1) for path in found)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6))
+def test_asking_for_more_than_the_best_changes_nothing_about_it(seed: int, width: int):
+    one = beam_search(Table(seed), width=width, limit=12, count=1)
+    more = beam_search(Table(seed), width=width, limit=12, count=width)
+    assert len(one) <= len(more)
+    if len(more[0].log_probabilities) > len(more[0].tokens):
+        assert more[0] == one[0]
 
 
 def test_a_sentence_that_begins_doubtfully_is_found():
@@ -111,7 +144,16 @@ def test_a_decoder_that_never_ends_is_ended():
     assert {len(path.tokens) for path in found} == {9}
 
 
-def test_the_score_does_not_favour_the_short():
-    short = Path((1,), (-0.5, -0.5))
-    long = Path((1, 2, 3), (-0.4, -0.4, -0.4, -0.4))
-    assert long.score > short.score
+def test_a_sentence_that_is_said_again_and_again_does_not_win():
+    class Stammering(Table):
+        """The end is not sure, and what begins again is: the mean of a loop is the better one."""
+
+        def scores(self, tokens: tuple[int, ...]) -> np.ndarray:
+            if not tokens:
+                return np.log(np.array([1e-9, 0.5, 0.5], np.float32))
+            if len(tokens) % 3:
+                return np.log(np.array([1e-9, 1.0, 1e-9], np.float32))
+            return np.log(np.array([0.4, 0.3, 0.3], np.float32))
+
+    best = beam_search(Stammering(0), width=3, limit=30)[0]
+    assert len(best.tokens) == 3

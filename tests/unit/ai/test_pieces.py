@@ -42,5 +42,9 @@ def test_a_character_that_the_vocabulary_lacks_is_spelt_in_bytes():
     assert Pieces(VOCABULARY).encode("\u00e9") == (1, 7, 8)
 
 
+def test_a_character_that_there_is_twice_is_the_later_one_which_is_no_byte():
+    assert Pieces([b"h", MARK.encode(), b"h"]).encode("h") == (1, 2)
+
+
 def test_a_text_that_cannot_be_spelt_is_none():
     assert spelt("he quits") is None

@@ -22,6 +22,7 @@ BODY = b"the weights"
 def manifest(monkeypatch: pytest.MonkeyPatch, models_dir: Path) -> Manifest:
     one = manifest_of(
         '[presets.default]\nsummary = "s"\nmodels = { vad = "one" }',
+        '[presets.rich]\nsummary = "s"\nextras = ["two"]\nmodels = { vad = "one" }',
         model_entry("one", file_entry("a", BODY, "https://hub.invalid/a")),
         model_entry("two", file_entry("b", BODY, "https://hub.invalid/b")),
     )
@@ -54,6 +55,7 @@ def test_list_is_a_document_for_scripts(models_dir: Path) -> None:
     assert document["models_dir"] == str(models_dir)
     assert [m["state"] for m in document["models"]] == ["missing", "missing"]
     assert document["presets"][0]["roles"] == {"vad": "one"}
+    assert [preset["extras"] for preset in document["presets"]] == [[], ["two"]]
 
 
 @pytest.mark.usefixtures("manifest")
@@ -70,6 +72,18 @@ def test_fetch_by_name_installs_only_that(models_dir: Path) -> None:
     put(models_dir, "two", "b")
     assert run("fetch", "two", "--quiet").exit_code == 0
     assert ModelStore(models_dir).state("one") is State.MISSING
+
+
+@pytest.mark.usefixtures("manifest")
+def test_a_preset_brings_its_extras_and_is_whole_without_them(models_dir: Path) -> None:
+    put(models_dir, "one", "a")
+    put(models_dir, "two", "b")
+    run("fetch", "one", "--quiet")
+    assert ModelStore(models_dir).require("rich").extras == ("two",)
+    assert run("verify", "--preset", "rich").exit_code == 0
+    assert "Installed two" in run("fetch", "--preset", "rich").stdout
+    put(models_dir, "two", "b", b"other words")
+    assert run("verify", "--preset", "rich").exit_code == 1
 
 
 @pytest.mark.usefixtures("manifest")

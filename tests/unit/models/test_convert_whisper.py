@@ -103,10 +103,8 @@ Outputs = dict[str, np.ndarray]
 def listen(target: Path, frames: int = 40) -> Outputs:
     session = onnxruntime.InferenceSession(str(target / "encoder.onnx"))
     mel = np.random.default_rng(1).normal(0, 1, (1, 80, frames)).astype(np.float32)
-    places = np.arange(frames // 2)
-    feed = {"mel": mel, "rows": places, "places": places}
     names = [each.name for each in session.get_outputs()]
-    return dict(zip(names, session.run(None, feed), strict=True))
+    return dict(zip(names, session.run(None, {"mel": mel}), strict=True))
 
 
 def decode(
@@ -180,19 +178,12 @@ def test_what_is_no_speech_cannot_be_chosen(target: Path):
     assert logits[0, 0, END] > -1e8
 
 
-def test_rows_that_are_left_out_are_not_heard(target: Path):
-    session = onnxruntime.InferenceSession(str(target / "encoder.onnx"))
-    draw = np.random.default_rng(2)
-    mel = draw.normal(0, 1, (1, 80, 40)).astype(np.float32)
-    other = mel.copy()
-    other[..., 30:] += 5.0
-    some = np.array([0, 1, 2, 5, 10])
-    first, second = (
-        session.run(["cross.0.key"], {"mel": each, "rows": some, "places": some})[0]
-        for each in (mel, other)
-    )
-    assert first.shape == (1, 1, 64, len(some))
-    assert first == pytest.approx(second)
+@pytest.mark.parametrize("frames", [2, 40, 3000])
+def test_any_length_up_to_thirty_seconds_is_heard(target: Path, frames: int):
+    cross = listen(target, frames)
+    assert cross["cross.0.key"].shape == (1, 1, 64, frames // 2)
+    assert cross["cross.0.value"].shape == (1, 1, frames // 2, 64)
+    assert np.isfinite(cross["cross.0.value"]).all()
 
 
 def test_the_models_that_are_installed_compute_on_int8(source: Path, tmp_path: Path):
@@ -200,7 +191,7 @@ def test_the_models_that_are_installed_compute_on_int8(source: Path, tmp_path: P
     made = encoder(read_weights(source / "model.bin"), 1)
     quantise(made, tmp_path / "encoder.int8.onnx", ["MatMul"])
     session = onnxruntime.InferenceSession(str(tmp_path / "encoder.int8.onnx"))
-    assert {each.name for each in session.get_inputs()} == {"mel", "rows", "places"}
+    assert {each.name for each in session.get_inputs()} == {"mel"}
     operators = [node.op_type for node in onnx.load(tmp_path / "encoder.int8.onnx").graph.node]
     assert "MatMul" not in operators
     assert operators.count("MatMulInteger") == 5

@@ -29,7 +29,7 @@ def test_there_are_the_three_presets() -> None:
 
 def test_the_test_preset_is_small_from_either_source() -> None:
     manifest = load_manifest()
-    models = [manifest.model(n) for n in manifest.preset("test").model_names]
+    models = [manifest.model(n) for n in manifest.preset("test").all_names]
     assert sum(m.fetched_bytes for m in models) < TEST_PRESET_LIMIT_BYTES
     assert sum(m.package_bytes for m in models) < TEST_PRESET_LIMIT_BYTES
 
@@ -37,7 +37,7 @@ def test_the_test_preset_is_small_from_either_source() -> None:
 def test_every_model_of_a_preset_comes_from_the_registry_too() -> None:
     manifest = load_manifest()
     for preset in manifest.presets.values():
-        for name in preset.model_names:
+        for name in preset.all_names:
             assert all(f.parts for f in manifest.model(name).files), name
 
 
@@ -48,7 +48,7 @@ def test_every_licence_lets_people_use_the_model() -> None:
 def test_hub_addresses_of_presets_are_pinned_to_a_revision() -> None:
     manifest = load_manifest()
     for preset in manifest.presets.values():
-        for name in preset.model_names:
+        for name in preset.all_names:
             for file in manifest.model(name).files:
                 assert file.hub is None or "/main/" not in file.hub, file.path
 
@@ -105,6 +105,10 @@ GOOD = model_entry("m", file_entry("a", b"body", HUB))
         ("schema = 1\n" + model_entry("m"), "library"),
         ("schema = 1\n" + GOOD.replace("role =", 'kind = "derived"\nrole ='), "recipe"),
         ("schema = 1\n" + GOOD + '[presets.p]\nsummary = ""\nmodels = {vad = "n"}', "unknown"),
+        (
+            "schema = 1\n" + GOOD + '[presets.p]\nsummary = ""\nextras = ["n"]\nmodels = {}',
+            "unknown",
+        ),
         (
             "schema = 1\n" + model_entry("m", file_entry("a", b"b", HUB, {("gone", "x"): b"b"})),
             "gone",
