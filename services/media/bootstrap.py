@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -103,9 +104,14 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         transcoding = await stack.enter_async_context(
             Workers.open("transcode", settings.workers, runtime.limits.waiting_renditions)
         )
+        # Of their own: whoever sends files that take long must not hold up who listens.
+        decoding = await stack.enter_async_context(
+            Workers.open("decode", settings.workers, runtime.limits.waiting_renditions)
+        )
         metrics = MediaMetrics(runtime.metrics.registry)
         metrics.watch_pool("complete", lambda: completing.taken)
         metrics.watch_pool("transcode", lambda: transcoding.taken)
+        metrics.watch_pool("decode", lambda: decoding.taken)
         # Ended before the threads that wait for them are.
         codecs = CodecPool((settings.spool_dir, settings.cache_dir), metrics)
         metrics.watch_processes(lambda: len(codecs.pids))
@@ -171,7 +177,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         uploads = Uploads(
             catalog=catalog,
             finisher=finisher,
-            workers=transcoding,
+            workers=decoding,
             decode=UploadDecoder(settings.decode_seconds).decode,
             ended=metrics.upload_ended,
             clock=clock,
@@ -185,11 +191,9 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         await asyncio.to_thread(cache.clear_halves)
         started = clock.now()
 
-        async def look_after_processes() -> None:
-            store_url = settings.effective_store_url
+        async def look_after() -> None:
             # Beside the calls: it looks at every recording's folder.
-            if removed := await asyncio.to_thread(clear_half_stored, store_url, started):
-                _log.info("half_stored_removed", files=removed)
+            await _clear_half_stored(settings.effective_store_url, started)
             await tell_barriers(BARRIERS, lacking_barriers, metrics)
             while True:
                 await clock.sleep(_IDLE_SECONDS)
@@ -207,5 +211,11 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
                     {"Record": PIECE_MESSAGE_BYTES, "UploadAudio": PIECE_MESSAGE_BYTES},
                 ),
             ),
-            background=(sweeper.run, live_uploads.run, housekeeper.run, look_after_processes),
+            background=(sweeper.run, live_uploads.run, housekeeper.run, look_after),
         )
+
+
+async def _clear_half_stored(store_url: str, before: datetime) -> None:
+    removed = await asyncio.to_thread(clear_half_stored, store_url, before)
+    if removed:
+        _log.info("half_stored_removed", files=removed)

@@ -158,10 +158,13 @@ Render = Callable[[Recording, Rendition, OpenOriginal, Path], None]
 """Writes a rendition to a file, which appears only when it is complete. Blocks."""
 
 
-DecodeUpload = Callable[[Path, str, Path, float], int]
+DecodeUpload = Callable[[Path, str, Path, float, Callable[[], bool]], int]
 """Decodes a file (source, container, target, most seconds) and returns its rate in hertz. Blocks.
 
-Raises `Refused` with what is wrong with it, and OSError when the disk takes no more.
+The last argument tells whether nobody waits for it any more: then it is given up.
+
+Raises `Refused` with what is wrong with it, and OSError when the disk takes no more, or it was
+given up.
 """
 
 

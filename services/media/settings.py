@@ -122,7 +122,7 @@ class MediaSettings(ServiceSettings):
         ge=1,
         le=64,
         description="Jobs that transcode for downloads at once, each in a process of its own. As "
-        "many again complete recordings.",
+        "many again complete recordings, and as many decode uploads.",
     )
     cache_bytes: int = Field(
         1024 * 1024 * 1024,

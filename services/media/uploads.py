@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import unicodedata
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -209,9 +210,14 @@ class Uploads:
         if container is None:
             raise Refused(Problem.NOT_AUDIO)
         target = folder / f"{Track.LEARNER.label}.pcm"
-        rate_hz = await self._workers.run(
-            self._decode, source, container, target, self._max_seconds
-        )
+        gone = threading.Event()
+        try:
+            rate_hz = await self._workers.run(
+                self._decode, source, container, target, self._max_seconds, gone.is_set
+            )
+        finally:
+            # Should the sender be gone, somebody else's file is next.
+            gone.set()
         await asyncio.to_thread(source.unlink)
         return rate_hz
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -9,6 +10,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +37,10 @@ _OPEN_FILES: Final = 16
 
 _ANSWER_BYTES: Final = 4_096
 _PROBLEMS: Final = frozenset(Problem)
+_TOO_COSTLY: Final = {"problem": Problem.TOO_COSTLY}
+
+_LOOK_SECONDS: Final = 0.25
+"""How often it is asked whether somebody still waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +53,21 @@ class UploadDecoder:
     cpu_seconds: int
     memory_bytes: int = _MEMORY_BYTES
 
-    def decode(self, source: Path, container: str, target: Path, max_seconds: float) -> int:
+    def decode(
+        self,
+        source: Path,
+        container: str,
+        target: Path,
+        max_seconds: float,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Decode `source` to `target` as PCM_S16LE mono; return its rate in hertz. Blocks.
 
         Raises:
             Refused: with what is wrong with it.
-            OSError: the disk takes no more, or there is no process to be had.
+            OSError: the disk takes no more, there is no process to be had, or it was given up.
         """
-        match self.ask(source, container, target, max_seconds):
+        match self.ask(source, container, target, max_seconds, given_up):
             case {"rate_hz": int(rate_hz), "samples": int(samples)}:
                 whole = target.stat().st_size == samples * _SAMPLE_BYTES
                 # Its word is not taken for what can be looked at.
@@ -66,8 +81,17 @@ class UploadDecoder:
             case _:
                 raise Refused(Problem.DAMAGED)
 
-    def ask(self, source: Path, container: str, target: Path, max_seconds: float) -> dict[str, Any]:
+    def ask(
+        self,
+        source: Path,
+        container: str,
+        target: Path,
+        max_seconds: float,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any]:
         """Start the process, and return its answer; see `decode_process`. Blocks."""
+        if given_up():
+            return {"failed": errno.ECANCELED}
         bounds = Bounds(
             memory_bytes=self.memory_bytes,
             cpu_seconds=self.cpu_seconds,
@@ -94,9 +118,8 @@ class UploadDecoder:
                 pass_fds=(samples.fileno(),),
             )
             try:
-                process.wait(timeout=2 * self.cpu_seconds)
-            except subprocess.TimeoutExpired:
-                return {"problem": Problem.TOO_COSTLY}
+                if not _ended(process, 2 * self.cpu_seconds, given_up):
+                    return {"failed": errno.ECANCELED} if given_up() else _TOO_COSTLY
             finally:
                 process.kill()
                 process.wait()
@@ -107,7 +130,7 @@ class UploadDecoder:
         # It did not live to answer: the kernel ended it at a limit, or a decoder broke.
         _log.warning("upload_decoder_died", container=container, status=process.returncode)
         at_a_limit = process.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
-        return {"problem": Problem.TOO_COSTLY if at_a_limit else Problem.DAMAGED}
+        return _TOO_COSTLY if at_a_limit else {"problem": Problem.DAMAGED}
 
 
 @cache
@@ -116,6 +139,16 @@ def lacking_barriers() -> tuple[str, ...]:
     nothing = Path(os.devnull)
     named = UploadDecoder(cpu_seconds=10).ask(nothing, "", nothing, 1.0).get("lacking")
     return tuple(map(str, named)) if isinstance(named, list) else BARRIERS
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float, given_up: Callable[[], bool]) -> bool:
+    """Wait until a process ends, so many seconds at most; tell whether it did."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not given_up():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_SECONDS)
+            return True
+    return False
 
 
 def _read(answer: bytes) -> dict[str, Any]:

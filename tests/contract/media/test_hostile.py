@@ -1,12 +1,13 @@
 """Hostile files, through the real call to the real decoder: refused, and nothing else happens."""
 
+import asyncio
 import ctypes
 import io
 import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from parley.media.v1 import media_pb2 as pb
 from services.common.errors import Code
 from services.media.adapters.structure import whole
+from services.media.adapters.upload_decoder import lacking_barriers
 from services.media.problems import Refused
 from services.media.uploads import container_of
 from tests.contract.media import hostile
@@ -80,12 +82,20 @@ def watched(folder: Path) -> Iterator[Watch]:
 
 def decoders() -> list[psutil.Process]:
     """Return the processes below this one that decode uploads, or did."""
-    found = psutil.Process().children(recursive=True)
-    return [
-        each
-        for each in found
-        if each.status() == psutil.STATUS_ZOMBIE or "decode_process" in " ".join(each.cmdline())
-    ]
+    found = []
+    for each in psutil.Process().children(recursive=True):
+        # One may end just now.
+        with suppress(psutil.NoSuchProcess):
+            ended = each.status() == psutil.STATUS_ZOMBIE
+            if ended or "decode_process" in " ".join(each.cmdline()):
+                found.append(each)
+    return found
+
+
+@pytest.fixture
+def at_rest() -> None:
+    """See to it that the first service here begins no decoder to ask what barriers there are."""
+    lacking_barriers()
 
 
 def test_the_watch_sees_who_opens_and_who_calls(tmp_path: Path) -> None:
@@ -111,7 +121,7 @@ def structure_of(data: bytes) -> str:
 
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_hostile_file_is_refused_and_nothing_else_happens(
-    media: Media, tmp_path: Path, seed: int
+    at_rest: None, media: Media, tmp_path: Path, seed: int
 ) -> None:
     with watched(tmp_path) as watch:
         files = list(hostile.files(watch.bait, seed))
@@ -146,7 +156,22 @@ async def test_a_hostile_file_is_refused_and_nothing_else_happens(
     assert good.state == pb.RECORDING_STATE_READY
 
 
-async def test_a_file_that_takes_too_long_is_given_up(serve_media: Serve) -> None:
+async def test_a_file_whose_sender_is_gone_is_decoded_no_further(
+    at_rest: None, media: Media
+) -> None:
+    """It held the place of all who sent one after it, for a minute."""
+    costly = hostile.flac(2_000, 384_000, channels=8)
+    sending = asyncio.create_task(upload(media, costly))
+    async with asyncio.timeout(30):
+        while not decoders():
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        while decoders() or media.folders("uploads"):
+            await asyncio.sleep(0.01)
+    assert (await upload(media, hostile.sound("wav", "pcm_s16le"))).duration_ms == 2_000
+
+
+async def test_a_file_that_takes_too_long_is_given_up(at_rest: None, serve_media: Serve) -> None:
     """A megabyte that decodes to hours of eight channels at 384 kHz."""
     costly = hostile.flac(2_000, 384_000, channels=8)
     async with serve_media(decode_seconds=1) as media:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import grpc.aio
 import pytest
@@ -16,7 +16,10 @@ import pytest
 from parley.media.v1 import media_pb2 as pb
 from parley.media.v1.media_pb2_grpc import MediaServiceStub
 from parley.types.v1 import audio_pb2
+from services.common.codes import Code
 from services.common.ids import new_id
+from services.media.adapters.codec_child import CodecChild
+from services.media.adapters.sealed_objects import SealedObjects
 from tests.contract.media.conftest import (
     LEARNER,
     Callers,
@@ -26,6 +29,8 @@ from tests.contract.media.conftest import (
     sha256,
     tone,
 )
+
+WAV = audio_pb2.AUDIO_ENCODING_WAV
 
 
 @asynccontextmanager
@@ -97,3 +102,84 @@ async def test_what_was_acknowledged_before_a_kill_is_played_after_it(
             start.recording_id, track=LEARNER, encoding=audio_pb2.AUDIO_ENCODING_WAV
         )
         assert sha256(decoded(got.data)[0]) == sha256(voice[:16_000])
+
+
+async def test_who_downloads_while_codec_processes_are_killed_gets_the_file_or_may_try_again(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = await media.recorded(tone(16_000, 2.0), tone(24_000, 2.0, 300))
+    whole = (await media.download(recording.recording_id, encoding=WAV)).data
+    open_original, do = SealedObjects.open, CodecChild.do
+    kills = 0
+    working: list[int] = []
+
+    def note_and_do(self: CodecChild, *job: Any) -> Any:
+        working.append(self.pid)
+        return do(self, *job)
+
+    def kill_and_open(self: SealedObjects, key: str) -> BinaryIO:
+        nonlocal kills
+        if kills:
+            # It waits for the very bytes that it asked for.
+            os.kill(working[-1], signal.SIGKILL)
+            kills -= 1
+        return open_original(self, key)
+
+    monkeypatch.setattr(CodecChild, "do", note_and_do)
+    monkeypatch.setattr(SealedObjects, "open", kill_and_open)
+    for path in media.files("cache"):
+        path.unlink()
+    kills = 1
+    assert (await media.download(recording.recording_id, encoding=WAV)).data == whole
+    assert kills == 0
+    for path in media.files("cache"):
+        path.unlink()
+    kills = 2
+    error = await media.refused(media.download(recording.recording_id, encoding=WAV))
+    assert (error.code, error.reason) == (Code.INTERNAL, "TRANSCODING_FAILED")
+    assert error.retryable
+    assert not media.files("cache")
+    assert (await media.download(recording.recording_id, encoding=WAV)).data == whole
+
+
+async def test_a_recording_whose_codec_process_is_killed_loses_nothing(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when it has begun: the samples are on the disk, and another one goes on."""
+    voice = tone(16_000, 2.0)
+    await media.recorded(voice[:1_600], voice[:1_600])
+    do = CodecChild.do
+    killed: list[int] = []
+
+    def kill_and_do(self: CodecChild, *job: Any) -> Any:
+        if not killed:
+            killed.append(self.pid)
+            os.kill(self.pid, signal.SIGKILL)
+        return do(self, *job)
+
+    monkeypatch.setattr(CodecChild, "do", kill_and_do)
+    recording = await media.recorded(voice, voice)
+    assert killed
+    assert recording.learner_sha256 == sha256(voice)
+
+
+async def test_what_a_kill_left_half_made_is_gone_after_the_next_start(
+    serve_media: Serve, data_dir: Path
+) -> None:
+    halves = [
+        data_dir / "media" / name
+        for name in (
+            "cache/one/mix.ogg.part",
+            "uploads/two/upload",
+            "objects/recordings/three/learner.flac#1",
+        )
+    ]
+    for each in halves:
+        each.parent.mkdir(parents=True)
+        each.write_bytes(b"half")
+    kept = data_dir / "media" / "cache" / "one" / "mix.ogg"
+    kept.write_bytes(b"whole")
+    async with serve_media(), asyncio.timeout(20):
+        while any(each.exists() for each in halves):
+            await asyncio.sleep(0.01)
+        assert kept.exists()

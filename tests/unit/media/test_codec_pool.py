@@ -18,10 +18,11 @@ from prometheus_client import CollectorRegistry
 from services.common.clock import SystemClock
 from services.common.errors import Internal, Unavailable
 from services.common.ids import new_id
-from services.media.adapters import codec_pool, originals
+from services.media.adapters import codec_jobs, codec_pool, originals
 from services.media.adapters.codec_pool import CodecPool
 from services.media.adapters.spool import Spool
 from services.media.metrics import MediaMetrics
+from services.media.ports import Originals
 from services.media.recordings import Recording, State, Track
 from services.media.renditions import Encoding, choose
 
@@ -179,6 +180,40 @@ def test_an_original_that_is_broken_breaks_its_own_job_alone(workshop: Workshop)
     assert caught.value.reason == "TRANSCODING_FAILED"
     assert workshop.pool.pids == before
     workshop.render()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {},
+        {"tracks": [[9, {}]], "duration_ms": 0, "waveform": ""},
+        {"tracks": [], "duration_ms": 0, "waveform": ""},
+        {"tracks": 7, "duration_ms": "long", "waveform": None},
+    ],
+)
+def test_what_cannot_be_an_answer_is_none(tmp_path: Path, made: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        codec_jobs.read_originals(made, tmp_path, RATES)
+
+
+def test_a_process_that_says_what_it_cannot_is_replaced(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a codec made of it: it can name no file of its own, and is not asked again."""
+
+    def nonsense(*_: object) -> Originals:
+        raise KeyError("tracks")
+
+    before = workshop.pool.pids
+    monkeypatch.setattr(codec_jobs, "read_originals", nonsense)
+    with pytest.raises(Internal):
+        workshop.pool.make_originals(workshop.folder / "spool", RATES, 0)
+    monkeypatch.undo()
+    made = workshop.pool.make_originals(workshop.folder / "spool", RATES, 0)
+    assert set(made.files.values()) == {
+        workshop.folder / "spool" / f"{t.label}.flac" for t in RATES
+    }
+    assert not set(before) & set(workshop.pool.pids)
 
 
 def test_a_spool_that_is_gone_is_missing(workshop: Workshop) -> None:
