@@ -59,8 +59,7 @@ class Outside:
 
     postgres: PostgresServer
     database_url: str
-    endpoint: str
-    bucket: str
+    storage: s3.S3Server
     redis_url: str
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
@@ -77,14 +76,12 @@ class Outside:
                     hidden = re.findall(r'"\\\\x((?:[0-9a-f]{2})*)"', row)
                     text = row.encode() + b"".join(map(bytes.fromhex, hidden))
                     yield f"{schema}/{table}", text
-        storage = s3.client(self.endpoint)
-        for each in storage.list_object_versions(Bucket=self.bucket).get("Versions", ()):
+        # As it lies on the server's disk: also what no call of the store's tells of.
+        for each in self.storage.folder.rglob("*"):
             # One may be deleted just now.
-            with contextlib.suppress(storage.exceptions.ClientError):
-                object_ = storage.get_object(
-                    Bucket=self.bucket, Key=each["Key"], VersionId=each["VersionId"]
-                )
-                yield f"s3/{each['Key']}", each["Key"].encode() + object_["Body"].read()
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                key = each.relative_to(self.storage.folder)
+                yield f"s3/{key}", bytes(key) + each.read_bytes()
 
         yield from self.in_redis()
 
@@ -156,7 +153,7 @@ def kept_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
                 "PARLEY_REDIS_URL": shared.url,
             }
             with Stack(tmp_path_factory.mktemp("o") / "d", settings=settings) as stack:
-                outside = Outside(server, database_url, storage.url, "parley", shared.url)
+                outside = Outside(server, database_url, storage, shared.url)
                 yield Kept(stack, outside)
 
 
