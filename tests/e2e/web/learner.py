@@ -54,7 +54,7 @@ class WebLearner:
         await expect(self.page.get_by_role("heading", name="Welcome back")).to_be_visible()
 
     async def go_to(self, place: str) -> None:
-        """Go to another page of the three, as its link leads."""
+        """Go to another page, as its link leads."""
         pages = self.page.get_by_role("navigation", name="Pages")
         await pages.get_by_role("link", name=place).click()
 

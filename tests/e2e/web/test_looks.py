@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.async_api import expect
+import struct
 
+import pytest
+from playwright.async_api import Route, expect
+
+from parley.history.v1 import history_pb2
+from parley.types.v1 import feedback_pb2
 from tests.e2e.web.conftest import OpenPage, Talker
 from tests.e2e.web.console import Console
 from tests.e2e.web.learner import WebLearner
@@ -121,6 +125,56 @@ async def test_history_from_nothing_to_a_conversation(talker: Talker) -> None:
     await expect(page.get_by_role("dialog")).to_be_visible()
     wrong += await look_at(page, "history-5-download")
     assert wrong == []
+
+
+async def test_progress_after_a_talk_and_of_a_month(talker: Talker) -> None:
+    learner = await talker()
+    page = learner.page
+    await learner.start_typing()
+    await learner.write("I went to the market on Saturday and bought some fish.")
+    await expect(learner.answers).to_have_text([REPLIES[0]])
+    await expect(learner.floor).to_have_text("Your turn")
+    await learner.end_talk()
+    await learner.go_to("Progress")
+    await expect(page.get_by_role("img", name="Words: 11 on 1 day")).to_be_visible()
+    # Nobody practises for a month in a test.
+    await page.route("**/parley.history.v1.HistoryService/GetProgress", tell_of_a_month)
+    await page.reload()
+    await expect(page.locator(".chart-plot")).to_have_count(5)
+    assert await look_at(page, "progress") == []
+
+
+async def tell_of_a_month(route: Route) -> None:
+    """Answer as the history service does about somebody who practises on most days."""
+    kinds = (feedback_pb2.CORRECTION_KIND_GRAMMAR, feedback_pb2.CORRECTION_KIND_VOCABULARY)
+    told = history_pb2.GetProgressResponse(
+        days=[
+            history_pb2.DailyProgress(
+                date=f"2026-10-{day:02}",
+                speech_ms=60_000 * (3 + day * 5 % 9),
+                words=(3 + day * 5 % 9) * (84 + day),
+                turns=12 + day % 7,
+                rate_wpm=84 + day,
+                median_silence_ms=620 + 37 * (day % 5),
+                corrections=[
+                    history_pb2.CorrectionCount(kind=kind, count=1 + day % (2 + place))
+                    for place, kind in enumerate(kinds)
+                ],
+            )
+            for day in range(1, 32)
+            if day % 6
+        ],
+        current_streak_days=1,
+        longest_streak_days=12,
+        total_speech_ms=31_000_000,
+        total_conversations=61,
+        time_zone="Europe/Madrid",
+        from_date="2026-10-01",
+        to_date="2026-10-31",
+    ).SerializeToString()
+    trailers = b"grpc-status:0\r\n"
+    body = struct.pack(">BI", 0, len(told)) + told + struct.pack(">BI", 128, len(trailers))
+    await route.fulfill(content_type="application/grpc-web+proto", body=body + trailers)
 
 
 async def test_settings(learner: WebLearner) -> None:

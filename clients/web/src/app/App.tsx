@@ -13,6 +13,7 @@ import { Waiting } from "./Waiting";
 const LATER = {
   history: () => import("@/history/HistoryPage"),
   conversation: () => import("@/history/ConversationPage"),
+  progress: () => import("@/progress/ProgressPage"),
   settings: () => import("@/settings/SettingsPage"),
 };
 
@@ -20,6 +21,7 @@ const SignInPage = lazy(() => import("@/auth/SignInPage"));
 const SignUpPage = lazy(() => import("@/auth/SignUpPage"));
 const HistoryPage = lazy(LATER.history);
 const ConversationPage = lazy(LATER.conversation);
+const ProgressPage = lazy(LATER.progress);
 const SettingsPage = lazy(LATER.settings);
 
 // When the page that was asked for stands and is quiet.
@@ -70,6 +72,7 @@ function SignedIn() {
           <Route path="/" component={TalkPage} />
           <Route path="/history" component={HistoryPage} />
           <Route path="/history/:id">{({ id }) => <ConversationPage id={id} />}</Route>
+          <Route path="/progress" component={ProgressPage} />
           <Route path="/settings/*?" component={SettingsPage} />
           <Route>
             <BackFromSignIn />

@@ -12,6 +12,7 @@ import { ThemeSwitch } from "./ThemeSwitch";
 const PLACES: readonly (readonly [path: string, words: string, icon: IconName])[] = [
   ["/", "Talk", "chat"],
   ["/history", "History", "history"],
+  ["/progress", "Progress", "chart"],
   ["/settings", "Settings", "settings"],
 ];
 

@@ -11,6 +11,7 @@ import { Icon } from "@/ui/Icon";
 import { PageHeading } from "@/ui/PageHeading";
 import { ProblemCard } from "@/ui/ProblemCard";
 import { Skeleton } from "@/ui/Skeleton";
+import { dayWords, timeWords } from "@/ui/words";
 
 import "./conversation-page.css";
 import { deletions } from "./conversation-deletions";
@@ -18,7 +19,6 @@ import { DownloadDialog } from "./DownloadDialog";
 import { Facts } from "./Facts";
 import { Playback } from "./Playback";
 import { titleOf } from "./summary";
-import { dayWords, timeWords } from "./words";
 
 /** A conversation with all its turns. */
 interface Whole {

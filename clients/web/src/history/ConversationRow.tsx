@@ -5,12 +5,12 @@ import { Link } from "wouter";
 
 import { Button, IconButton } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
+import { count, lengthWords, timeWords } from "@/ui/words";
 
 import { deletions } from "./conversation-deletions";
 import "./conversation-row.css";
 import type { Deletion } from "./deletions";
 import { lengthMs, titleOf } from "./summary";
-import { count, lengthWords, timeWords } from "./words";
 
 /** One conversation of the list; or, for a while, that it is being deleted and how to undo that. */
 export function ConversationRow({

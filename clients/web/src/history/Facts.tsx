@@ -1,8 +1,9 @@
 import type { ConversationSummary } from "@parley/stubs/parley/history/v1/history_pb";
 
+import { lengthWords, silenceWords } from "@/ui/words";
+
 import "./facts.css";
 import { lengthMs } from "./summary";
-import { lengthWords, silenceWords } from "./words";
 
 /** The few numbers of a conversation. What is not known is left out. */
 export function Facts({ conversation }: { readonly conversation: ConversationSummary }) {

@@ -2,10 +2,10 @@ import { type Ref, memo, useEffect, useState } from "react";
 
 import { Icon } from "@/ui/Icon";
 import { classes } from "@/ui/classes";
+import { clockWords } from "@/ui/words";
 
 import "./past-transcript.css";
 import type { Line, Note, Place, TurnView } from "./lines";
-import { clockWords } from "./words";
 
 /** Both sides of a conversation, turn by turn, with notes beside what they are about. */
 export function PastTranscript({

@@ -5,12 +5,12 @@ import { Button, IconButton } from "@/ui/Button";
 import { Icon } from "@/ui/Icon";
 import { ProblemCard } from "@/ui/ProblemCard";
 import { Spinner } from "@/ui/Spinner";
+import { clockWords, spokenLength } from "@/ui/words";
 
 import "./player-bar.css";
 import { PLAY_RATES, type Player } from "./player";
 import { TRACKS, trackNamed } from "./tracks";
 import { waveformPath } from "./waveform";
-import { clockWords, spokenLength } from "./words";
 
 // As many as can be told apart in the width there is.
 const BARS = { wide: 120, narrow: 44 } as const;

@@ -5,6 +5,7 @@ import { Link } from "wouter";
 
 import { histories } from "@/rpc/clients";
 import { ProblemCard } from "@/ui/ProblemCard";
+import { count, dayWords } from "@/ui/words";
 
 import { deletions } from "./conversation-deletions";
 import { highlight } from "./highlight";
@@ -13,7 +14,6 @@ import type { Page } from "./pages";
 import { RowsToCome } from "./RowsToCome";
 import "./search-results.css";
 import { usePages } from "./use-pages";
-import { count, dayWords } from "./words";
 
 const keyOf = (match: TurnMatch) => `${match.turnId}/${match.tutor}`;
 

@@ -1,6 +1,6 @@
 /** Puts what happened under the days on which it happened. Pure. */
 
-import { dayWords } from "./words";
+import { dayWords } from "@/ui/words";
 
 export interface Day<T> {
   readonly words: string;
