@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -52,13 +54,22 @@ class Schema:
 
 def newest_revision(keeper: Keeper) -> str:
     """Return the last revision of the service that this Parley knows."""
-    return str(ScriptDirectory(str(keeper.migrations)).get_current_head())
+    newest, _ = _revisions(keeper.migrations)
+    return newest
 
 
 def knows_revision(keeper: Keeper, revision: str) -> bool:
     """Tell whether this Parley has a revision of the service's tables, so can bring it forward."""
-    known = ScriptDirectory(str(keeper.migrations)).walk_revisions()
-    return any(each.revision == revision for each in known)
+    _, known = _revisions(keeper.migrations)
+    return revision in known
+
+
+@cache
+def _revisions(folder: Path) -> tuple[str, frozenset[str]]:
+    """Return the newest of the revisions in a folder, and all of them. Each is a module to load."""
+    scripts = ScriptDirectory(str(folder))
+    known = frozenset(each.revision for each in scripts.walk_revisions())
+    return str(scripts.get_current_head()), known
 
 
 def look(keeper: Keeper) -> Schema:

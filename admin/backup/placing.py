@@ -118,7 +118,7 @@ async def _put_originals(
     for error in failed:
         if isinstance(error, ParleyError):
             raise AdminError(
-                f"The store of recordings does not answer: {error}",
+                f"A recording cannot be put into its store: {error}",
                 "The same command again begins anew.",
             ) from error
         raise error

@@ -269,7 +269,7 @@ def test_one_that_broke_off_keeps_parley_from_starting_and_is_done_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("services.media.adapters.objects.Objects.put", away)
-        with pytest.raises(AdminError, match="does not answer"):
+        with pytest.raises(AdminError, match="cannot be put into its store"):
             restore(target.installation, place, stages, Wanted())
     monkeypatch.setenv("PARLEY_DATA_DIR", str(target.root))
     assert plan().folder == target.installation.folder
