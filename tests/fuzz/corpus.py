@@ -16,6 +16,7 @@ from tests.fuzz import parts
 from tests.fuzz.mutation import Mutator
 
 SEEDS = Path(__file__).parent / "seeds"
+RECORDED = Path(__file__).parents[1] / "data" / "uploads"
 
 HINTS = {
     "engine": ("scripted",),
@@ -88,3 +89,6 @@ def _files(folder: Path) -> Iterator[bytes]:
         file.writeframes(tone.tobytes())
     yield path.read_bytes()
     path.unlink()
+    # As a browser records: WebM and MP4.
+    for each in sorted(RECORDED.iterdir()):
+        yield each.read_bytes()
