@@ -61,7 +61,10 @@ async def has_talked(one: Caller) -> RawTalk:
 
 
 async def seen(one: Caller, conversation_id: str) -> history_pb2.GetConversationResponse:
-    """Return a conversation as its learner sees it; an empty one where there is none yet."""
+    """Return a conversation as its learner sees it; an empty one where there is none yet.
+
+    Without its recording and what was assessed, which come in their own time.
+    """
     request = history_pb2.GetConversationRequest(conversation_id=conversation_id)
     listed_now = await one.history.ListConversations(
         history_pb2.ListConversationsRequest(), metadata=one.metadata, timeout=BOUND_S
@@ -71,6 +74,10 @@ async def seen(one: Caller, conversation_id: str) -> history_pb2.GetConversation
     found: history_pb2.GetConversationResponse = await one.history.GetConversation(
         request, metadata=one.metadata, timeout=BOUND_S
     )
+    found.conversation.ClearField("recording_id")
+    found.conversation.ClearField("corrections")
+    for record in found.turns:
+        record.ClearField("feedback")
     return found
 
 
