@@ -3,7 +3,7 @@
 All sides hear the same recordings: Parley's whole path, one conversation a recording, and the same
 recognizer on the whole file; the difference is what the way there and endpointing cost. Both hear
 each recording a second time where a model for that is installed, as what is stored; then Whisper
-alone is a side too.
+alone is a side too. The recognizers also hear every two recordings as one turn, with a pause in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.live import RATE_HZ, Answer, converse
-from bench.recognition_direct import recognize_directly
+from bench.recognition_direct import in_twos, recognize_directly
 from bench.recognition_score import ErrorRates, error_rates
 from bench.report import table, write
 from bench.server import Server, running_server
@@ -40,30 +40,35 @@ def main(
     try:
         utterances = read_utterances(data)
         sides = asyncio.run(recognize_directly(preset, utterances))
+        turns = in_twos(utterances) or utterances
+        turn_sides = asyncio.run(recognize_directly(preset, turns))
     except (OSError, ValueError, ModelsError) as error:
         raise SystemExit(f"bench-recognition: {error}") from error
+    rates = [error_rates(utterances, side.heard) for side in sides]
+    turn_rates = [error_rates(turns, side.heard).everybody for side in turn_sides]
+    seconds = sum(len(each.samples) for each in utterances) / RATE_HZ
+    table(
+        f"Word error rate, preset {preset}: {len(utterances)} recordings, {seconds:.0f} s",
+        ("recognizers alone", "all", "adults", "children", "in twos", "processor s a second"),
+        [
+            (*_row(side.name, rate), _percent(in_two), f"{side.cpu_s / seconds:.3f}")
+            for side, rate, in_two in zip(sides, rates, turn_rates, strict=True)
+        ],
+    )
     with running_server(preset, server) as running:
         answers = asyncio.run(recognize_through_parley(running, utterances))
     parley = error_rates(utterances, {name: each.transcript for name, each in answers.items()})
     stored = error_rates(utterances, {name: each.stored for name, each in answers.items()})
-    rates = [error_rates(utterances, side.heard) for side in sides]
-    direct = rates[0]
     answered = sum(each.reply is not None for each in answers.values())
     cut = sum(each.was_cut for each in answers.values())
-    difference = parley.everybody - direct.everybody
-    seconds = sum(len(each.samples) for each in utterances) / RATE_HZ
+    difference = parley.everybody - rates[0].everybody
     table(
-        f"Word error rate, preset {preset}: {len(utterances)} recordings, {seconds:.0f} s; "
-        f"{answered} answered, {cut} cut in two",
-        ("", "all", "adults", "children", "processor, of the first"),
+        f"Through Parley: {answered} answered, {cut} cut in two",
+        ("", "all", "adults", "children"),
         [
-            _row("through Parley, answered", parley),
-            _row("through Parley, stored", stored),
-            *(
-                _row(f"alone, whole files: {side.name}", rate, side.cpu_s / sides[0].cpu_s)
-                for side, rate in zip(sides, rates, strict=True)
-            ),
-            ("difference, points", f"{100 * difference:+.1f}", "", "", ""),
+            _row("answered", parley),
+            _row("stored", stored),
+            ("answered, points above the first hearing", f"{100 * difference:+.1f}", "", ""),
         ],
     )
     result: dict[str, Any] = {
@@ -73,10 +78,14 @@ def main(
         "cut": cut,
         "parley": parley.fields(),
         "stored": stored.fields(),
-        "direct": direct.fields(),
+        "direct": rates[0].fields(),
         "sides": {
-            side.name: {**rate.fields(), "processor_s": round(side.cpu_s, 2)}
-            for side, rate in zip(sides, rates, strict=True)
+            side.name: {
+                **rate.fields(),
+                "wer_in_twos": round(in_two, 4),
+                "processor_s": round(side.cpu_s, 2),
+            }
+            for side, rate, in_two in zip(sides, rates, turn_rates, strict=True)
         },
         "difference": round(difference, 4),
     }
@@ -101,9 +110,8 @@ async def recognize_through_parley(
     return answers
 
 
-def _row(side: str, rates: ErrorRates, cost: float | None = None) -> tuple[str, ...]:
-    shown = map(_percent, (rates.everybody, rates.adults, rates.children))
-    return (side, *shown, "" if cost is None else f"{cost:.2f}")
+def _row(side: str, rates: ErrorRates) -> tuple[str, ...]:
+    return (side, *map(_percent, (rates.everybody, rates.adults, rates.children)))
 
 
 def _percent(rate: float | None) -> str:

@@ -6,16 +6,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from bench.speech import Utterance
 from parley_models import ModelStore, Role, default_models_dir
-from services.ai.adapters.beam_search import beam_search
+from services.ai.adapters import beam_search as beams
 from services.ai.adapters.registry import RECOGNIZERS, LocalRuntime
 from services.ai.adapters.second_hearing import written
 from services.ai.adapters.whisper_model import WhisperModel
-from services.ai.audio import to_float
+from services.ai.audio import samples_of_ms, to_float
 from services.ai.capabilities import HearsAgain, Pcm16, Recognizer
 from services.ai.compute import ComputePool
 from services.ai.spare_time import SpareTime
@@ -24,6 +25,10 @@ CAREFUL = "whisper-base-int8"
 """The model of the second hearing, and of the side that Parley is compared with."""
 
 _BEAMS = 5
+_PAUSE_MS = 300
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Hear = Callable[[Pcm16], Awaitable[str]]
 
@@ -37,6 +42,13 @@ class Side:
     cpu_s: float
 
 
+class _AtOnce(SpareTime):
+    """Spare time of a process that does nothing else."""
+
+    async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        return call(*args, **kwargs)
+
+
 async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> list[Side]:
     """Return what the recognizer of ``preset`` hears, the first time and again, and Whisper.
 
@@ -48,7 +60,7 @@ async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> li
     store = ModelStore(default_models_dir())
     name = store.require(preset).roles[Role.RECOGNIZER]
     careful = None if store.missing([CAREFUL]) else store.path(CAREFUL)
-    pool, spare = ComputePool(1, len(utterances)), SpareTime()
+    pool, spare = ComputePool(1, len(utterances)), _AtOnce()
     try:
         runtime = LocalRuntime(
             pool,
@@ -97,7 +109,30 @@ def _whisper(folder: Path) -> Hear:
 
     async def hear(pcm: Pcm16) -> str:
         limit = model.token_limit(len(pcm))
-        best = beam_search(model.listen(to_float(pcm)), width=_BEAMS, limit=limit)[0]
-        return written(best.tokens, model.vocabulary)
+        listening = model.listen(to_float(pcm))
+        paths = beams.beam_search(listening, width=_BEAMS, limit=limit, count=_BEAMS)
+        return written(max(paths, key=_mean).tokens, model.vocabulary)
 
     return hear
+
+
+def _mean(path: beams.Path) -> float:
+    """Return what Whisper's own decoder compares sentences by."""
+    return path.total / len(path.log_probabilities)
+
+
+def in_twos(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Join every two recordings, in their order, to a turn with a pause in it.
+
+    A last one without a second is left out. Each has the name and the age of its first.
+    """
+    pause = np.zeros(samples_of_ms(_PAUSE_MS), np.int16)
+    return [
+        Utterance(
+            one.name,
+            np.concatenate([one.samples, pause, other.samples]),
+            f"{one.text} {other.text}",
+            one.age,
+        )
+        for one, other in zip(utterances[::2], utterances[1::2], strict=False)
+    ]

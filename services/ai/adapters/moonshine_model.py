@@ -219,30 +219,17 @@ class MoonshineListening:
         last: npt.NDArray[np.float32] = logits[:, -1]
         return last
 
-    def score(self, texts: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
-        """Return the log probability of each token of each text, and of its end. One pass."""
-        ids = np.full((len(texts), 1 + max(map(len, texts))), _END, np.int64)
-        ids[:, 0] = _START
-        for row, text in enumerate(texts):
-            ids[row, 1 : 1 + len(text)] = text
-        hidden = np.repeat(self._hidden, len(texts), axis=0)
-        logits, _ = self._model.first(hidden, ids)
-        return read_scores(logits, texts, _END)
+    def score(self, text: Sequence[int]) -> float:
+        """Return the log probability of ``text`` and of its end, in one pass."""
+        logits, _ = self._model.first(self._hidden, _ids(_START, *text))
+        return read_score(logits[0], (*text, _END))
 
 
-def read_scores(
-    logits: Logits, texts: Sequence[Sequence[int]], end: int
-) -> list[tuple[float, ...]]:
-    """Return the log probabilities of ``texts`` and their ends; row 0 of each says its first."""
-    tops = logits.max(axis=-1, keepdims=True)
-    norms = tops[..., 0] + np.log(np.exp(logits - tops).sum(axis=-1))
-    return [
-        tuple(
-            float(logits[row, place, token] - norms[row, place])
-            for place, token in enumerate((*text, end))
-        )
-        for row, text in enumerate(texts)
-    ]
+def read_score(rows: npt.NDArray[np.float32], tokens: Sequence[int]) -> float:
+    """Return the log probability of ``tokens``, each by its row of logits."""
+    tops = rows.max(axis=-1)
+    norms = tops + np.log(np.exp(rows - tops[:, None]).sum(axis=-1))
+    return float((rows[np.arange(len(tokens)), list(tokens)] - norms).sum())
 
 
 class MergedMoonshine:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.ai.adapters.log_mel import log_mel
-from services.ai.adapters.moonshine_model import read_scores, read_vocabulary
+from services.ai.adapters.moonshine_model import read_score, read_vocabulary
 from services.ai.adapters.onnx import open_session
 from services.ai.capabilities import LEARNER_RATE_HZ
 
@@ -109,18 +109,10 @@ class WhisperListening:
         last: Floats = logits[:, -1]
         return last
 
-    def score(self, texts: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
-        """Return the log probability of each token of each text, and of its end. One pass."""
-        longest = max(map(len, texts))
-        ids = np.full((len(texts), len(_PROMPT) + longest), _END, np.int64)
-        ids[:, : len(_PROMPT)] = _PROMPT
-        for row, text in enumerate(texts):
-            ids[row, len(_PROMPT) : len(_PROMPT) + len(text)] = text
-        past = {
-            name: np.repeat(value, len(texts), axis=0)
-            for name, value in self._model.nothing_yet.items()
-        }
-        logits, _ = self._model.run(ids, past, self._cross)
-        logits = logits[:, len(_PROMPT) - 1 :]
-        logits[:, 0, list(_NOT_FIRST)] = -np.inf
-        return read_scores(logits, texts, _END)
+    def score(self, text: Sequence[int]) -> float:
+        """Return the log probability of ``text`` and of its end, in one pass."""
+        ids = np.array([(*_PROMPT, *text)], np.int64)
+        logits, _ = self._model.run(ids, self._model.nothing_yet, self._cross)
+        rows = logits[0, len(_PROMPT) - 1 :]
+        rows[0, list(_NOT_FIRST)] = -np.inf
+        return read_score(rows, (*text, _END))

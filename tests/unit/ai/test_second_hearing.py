@@ -70,9 +70,9 @@ class Listening:
         self._rows = [(*self._rows[p], t) for p, t in zip(parents, tokens, strict=True)]
         return np.stack([self._next(row) for row in self._rows])
 
-    def score(self, texts: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
-        self._ear.read.extend(tuple(text) for text in texts)
-        return [(self._ear.sentences.get(tuple(text), NEVER),) for text in texts]
+    def score(self, text: Sequence[int]) -> float:
+        self._ear.read.append(tuple(text))
+        return self._ear.sentences.get(tuple(text), NEVER)
 
 
 def heard(*ears: Ear, **options: object) -> str:
