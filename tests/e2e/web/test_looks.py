@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 
 import pytest
@@ -136,7 +137,13 @@ async def test_progress_after_a_talk_and_of_a_month(talker: Talker) -> None:
     await expect(learner.floor).to_have_text("Your turn")
     await learner.end_talk()
     await learner.go_to("Progress")
-    await expect(page.get_by_role("img", name="Words: 11 on 1 day")).to_be_visible()
+    # The turn is on its way to history, and the page tells what was there when it was asked.
+    async with asyncio.timeout(30):
+        while True:
+            await expect(page.locator(".progress[aria-busy=false]")).to_be_visible()
+            if await page.get_by_role("img", name="Words: 11 on 1 day").count():
+                break
+            await page.reload()
     # Nobody practises for a month in a test.
     await page.route("**/parley.history.v1.HistoryService/GetProgress", tell_of_a_month)
     await page.reload()
