@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -150,7 +151,12 @@ def flac(blocks: int, rate_hz: int = 16_000, said: int = 0, channels: int = 1) -
     packed = rate_hz << 44 | (channels - 1) << 41 | 15 << 36 | said
     information = struct.pack(">HH", _BLOCK, _BLOCK) + bytes(6) + struct.pack(">Q", packed)
     head = b"fLaC\x80\x00\x00\x22" + information + bytes(16)
-    return head + b"".join(_flac_frame(number, channels) for number in range(blocks))
+    return head + _flac_frames(blocks, channels)
+
+
+@cache
+def _flac_frames(blocks: int, channels: int) -> bytes:
+    return b"".join(_flac_frame(number, channels) for number in range(blocks))
 
 
 def _flac_frame(number: int, channels: int) -> bytes:
