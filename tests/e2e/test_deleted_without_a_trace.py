@@ -77,11 +77,11 @@ class Outside:
                     text = row.encode() + b"".join(map(bytes.fromhex, hidden))
                     yield f"{schema}/{table}", text
         # As it lies on the server's disk: also what no call of the store's tells of.
-        for each in self.storage.folder.rglob("*"):
+        for path in self.storage.folder.rglob("*"):
             # One may be deleted just now.
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-                key = each.relative_to(self.storage.folder)
-                yield f"s3/{key}", bytes(key) + each.read_bytes()
+                key = path.relative_to(self.storage.folder)
+                yield f"s3/{key}", bytes(key) + path.read_bytes()
 
         yield from self.in_redis()
 
