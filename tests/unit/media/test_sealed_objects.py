@@ -152,7 +152,9 @@ class TestParts:
         path.write_bytes(below.objects.stored[KEY])
         assert await objects.read(KEY, 0, len(data)) == data
 
-    @pytest.mark.parametrize(("then", "now"), [("", OLD), (OLD, "")])
+    @pytest.mark.parametrize(
+        ("then", "now"), [("", OLD), (OLD, "")], ids=["sealed from now on", "no longer sealed"]
+    )
     async def test_one_that_began_with_other_keys_is_given_up(
         self, tmp_path: Path, below: MemoryParts, then: str, now: str
     ) -> None:
