@@ -86,12 +86,12 @@ test-soak: dev ## mixed load, a third broken off: memory, files and tasks stay f
 test-web: dev ## run the web page's component tests alone (ARGS="session" chooses)
 	@$(PYTHON) -m tools.web test $(ARGS)
 
-# What tests need beside packages: models, the tests' own ear (it reads back what the tutor says), a
-# browser, and the page that it opens.
+# What tests need beside packages: models, the tests' own ear (it reads back what the tutor says), the
+# one that hears a second time, a browser, and the page that it opens.
 .PHONY: tested
 tested: dev
 	@$(BIN)/parley models fetch --preset test
-	@$(BIN)/parley models fetch moonshine-base-en-int8
+	@$(BIN)/parley models fetch moonshine-base-en-int8 whisper-base-int8
 	@$(PYTHON) -m tools.browser >/dev/null
 	@$(PYTHON) -m tools.web build
 
