@@ -63,7 +63,7 @@ web-dev: dev ## serve the page with Vite, which shows a change at once, beside a
 .PHONY: test
 test: tested ## run the tests (ARGS="tests/unit -k name" chooses)
 	@$(if $(ARGS),,$(PYTHON) -m tools.web test)
-	@$(BIN)/pytest $(if $(ARGS),$(ARGS),-n logical --dist loadgroup --no-loadscope-reorder)
+	@$(BIN)/pytest $(if $(ARGS),$(ARGS),-n logical --dist loadscope --no-loadscope-reorder)
 
 .PHONY: test-e2e
 test-e2e: tested ## run the tests in a real browser alone
@@ -71,7 +71,7 @@ test-e2e: tested ## run the tests in a real browser alone
 
 .PHONY: test-postgresql
 test-postgresql: dev ## run the services' contract tests with their data in PostgreSQL
-	@$(BIN)/pytest -n logical --dist loadgroup --no-loadscope-reorder --postgresql tests/contract $(ARGS)
+	@$(BIN)/pytest -n logical --dist loadscope --no-loadscope-reorder --postgresql tests/contract $(ARGS)
 
 # The hundred kills take some twenty minutes.
 .PHONY: test-fault

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests import postgres, redis, s3
+from tests.together import Grouped, place_of
 
 KEPT_VARIABLES = frozenset(
     {
@@ -24,9 +25,6 @@ KEPT_VARIABLES = frozenset(
 )
 """Where things are on this machine; everything else about Parley a test sets itself."""
 
-TOGETHER = ("tests/integration/gateway", "tests/e2e/web", "tests/fault")
-"""Folders whose tests share what is costly, or what lives in a loop that only they keep running."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the services of contract tests keep their data on PostgreSQL."""
@@ -34,23 +32,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgresql", action="store_true", help="run contract tests on PostgreSQL, not SQLite"
     )
 
-
-MODELS = "models"
-"""The tests with real models, wherever they are."""
-
-LONGEST_FIRST = (
-    MODELS,
-    "tests/e2e/web",
-    "tests/fault",
-    "tests/integration/launcher",
-    "tests/e2e",
-    "tests/integration/gateway",
-    "tests/integration",
-    "tests/unit/launcher",
-    "tests/fuzz",
-    "tests/contract",
-)
-"""How the names of the costly groups begin, in the order in which they are run."""
 
 MODELS_TIMEOUT_S = 240
 """Of a test with real models, which has the cores to itself only where the tests run alone."""
@@ -62,29 +43,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores + (cores + 1) // 2
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests a worker takes together, where several share the work: those of a file.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Grouped:
+    """Give whole groups to workers, whatever way to distribute tests was asked for."""
+    return Grouped(config, log)
 
-    Those with real models run one after another: two would take each other's cores. What takes
-    longest begins first, so that no worker is left with it when the others are done.
-    """
-    groups: dict[pytest.Item, str] = {}
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups that take longest, and give real models time."""
     for item in items:
-        file = item.path.relative_to(config.rootpath).as_posix()
-        group = next((each for each in TOGETHER if file.startswith(f"{each}/")), file)
-        if item.get_closest_marker("models"):
-            group = MODELS
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(MODELS_TIMEOUT_S))
-        item.add_marker(pytest.mark.xdist_group(group))
-        groups[item] = group
-
-    def place(item: pytest.Item) -> int:
-        longest = (n for n, each in enumerate(LONGEST_FIRST) if groups[item].startswith(each))
-        return next(longest, len(LONGEST_FIRST))
-
-    items.sort(key=place)
+        if item.get_closest_marker("models") and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(MODELS_TIMEOUT_S))
+    items.sort(key=lambda item: place_of(item.nodeid))
 
 
 @pytest.fixture(autouse=True)
