@@ -54,7 +54,7 @@ def _group_of_file(file: str) -> str:
     return next((each for each in FOLDERS if file.startswith(f"{each}/")), file)
 
 
-class Grouped(LoadScopeScheduling):
+class Grouped(LoadScopeScheduling):  # type: ignore[misc]
     """Gives whole groups to workers.
 
     xdist's own `loadgroup` writes the group into a test's name, which pytest no longer lets it.
