@@ -77,9 +77,9 @@ async def find(
 ) -> list[MatchPosition]:
     """Return where the user's texts stand that hold every term of the query, best first.
 
-    The newest `RANKED_TOGETHER` are ranked by how well they match, then as many older ones. (On
-    SQLite a match's worth depends a little on what else was said: where something is said between
-    two pages, a match may move from one to the other.)
+    The newest `RANKED_TOGETHER` are ranked by how well they match, then as many older ones. How
+    well a text matches depends on nothing but itself: whatever is said between two pages, no match
+    moves from one to the other.
     """
     segments = await search_segments.of(session, user_id)
     look = _look_fts5 if _on_sqlite(session) else _look_gin
@@ -134,12 +134,17 @@ def _on_sqlite(session: AsyncSession | Session) -> bool:
 
 _PUT_FTS5 = text("INSERT INTO search_index (rowid, owner, words) VALUES (:id, :segment, :words)")
 
-# Weight 0 for the segment: that it matches says nothing of how well the words do.
 _FIND_FTS5 = text(
-    "SELECT rowid, -bm25(search_index, 0.0, 1.0) FROM search_index "
+    "SELECT rowid, words FROM search_index "
     "WHERE search_index MATCH 'owner : \"' || :segment || '\" AND words : (' || :words || ')' "
     "LIMIT :limit"
 )
+
+# Of BM25: how little a word's third mention adds to its second, and how much a text's length
+# takes away, which is judged by that of what people say in a turn.
+_SATURATION = 1.2
+_LENGTH_SHARE = 0.75
+_USUAL_WORDS = 12
 
 
 def _fts5_segment(segment: int) -> str:
@@ -161,13 +166,27 @@ async def _look_fts5(
             "words": words,
             "limit": limit - len(places),
         }
-        for text_id, score in await session.execute(_FIND_FTS5, values):
+        for text_id, said in await session.execute(_FIND_FTS5, values):
             places.append(segment)
             text_ids.append(text_id)
-            scores.append(score)
+            scores.append(_worth(said, terms))
         if len(places) >= limit:
             break
     return _Hits(places, text_ids, scores)
+
+
+def _worth(words: str, terms: Terms) -> float:
+    """Return how well an indexed text matches, by its own words alone.
+
+    FTS5's `bm25` weighs a word by how rare it is in all that anybody said: the next text would
+    give every match another rank, between two pages as well.
+    """
+    # Two spaces between words, so that each keeps its own where they stand side by side.
+    spread = f" {words.replace(' ', '  ')} "
+    length = (words.count(" ") + 1) / _USUAL_WORDS
+    damping = _SATURATION * (1 - _LENGTH_SHARE + _LENGTH_SHARE * length)
+    counts = (spread.count(f" {'  '.join(term)} ") for term in terms)
+    return sum(count / (count + damping) for count in counts)
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------

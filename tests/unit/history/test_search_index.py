@@ -68,10 +68,10 @@ async def test_every_match_comes_once_over_the_pages_of_many_windows(copies: Cop
         conversation = new_id()
         words = {number: "apple" if number % 3 else "pear" for number in range(1, 60)}
         words[2] = words[50] = "apple apple plum"
-        for number, said in words.items():
-            # Others' texts lie between.
-            others = turn(new_id(), number, "apple plum", new_id())
-            await history.ingest([turn(conversation, number, said), others])
+        # Others' texts lie between.
+        others = (turn(new_id(), number, "apple plum", new_id()) for number in itertools.count(1))
+        own = (turn(conversation, number, said) for number, said in words.items())
+        await history.ingest([each for pair in zip(own, others, strict=False) for each in pair])
         assert [texts for user_id, texts in await segments(database) if user_id == USER] == (
             [4] * 14 + [3]
         )
@@ -99,11 +99,16 @@ async def test_the_better_match_comes_first_among_those_ranked_together(copies: 
         assert await found(history, "plum") == [1, 2]
 
 
-async def test_what_is_said_between_two_pages_doubles_and_hides_nothing(copies: Copies) -> None:
+@pytest.mark.parametrize("others", ["I ate an apple", "no fruit, but a good deal of all the rest"])
+async def test_what_is_said_between_two_pages_doubles_and_hides_nothing(
+    copies: Copies, others: str
+) -> None:
+    """By the learner and by others: their words weigh on no match of the learner's."""
+    texts = ("apple", "I like apple pie", "apple, apple and a pear", "one apple a day, they say")
     async with opened(copies) as (history, _):
-        conversation = new_id()
-        for number in range(1, 31):
-            await history.ingest([turn(conversation, number, "apple")])
+        conversation, stranger, theirs = new_id(), new_id(), new_id()
+        said = [turn(conversation, number, texts[number % 4]) for number in range(1, 31)]
+        await history.ingest(said)
         numbers: list[int] = []
         token, later = "", 31
         while True:
@@ -112,11 +117,32 @@ async def test_what_is_said_between_two_pages_doubles_and_hides_nothing(copies: 
             token = page.next_page_token
             if not token:
                 break
-            await history.ingest([turn(conversation, later, "apple")])
+            own = turn(conversation, later, texts[later % 4])
+            await history.ingest([own, turn(theirs, later, others, stranger)])
             later += 1
         old = [number for number in numbers if number <= 30]
         assert sorted(old) == list(range(1, 31))
         assert len(set(numbers)) == len(numbers)
+
+
+async def test_what_is_deleted_between_two_pages_hides_nothing_else(copies: Copies) -> None:
+    async with opened(copies) as (history, _):
+        kept, gone, long_gone = new_id(), new_id(), new_id()
+        await history.ingest([turn(long_gone, number, "an apple") for number in range(1, 8)])
+        for number in range(1, 16):
+            said = "apple " * (1 + number % 3) + "pie"
+            await history.ingest([turn(kept, number, said), turn(gone, number, said)])
+        shown: list[Any] = []
+        token = ""
+        while True:
+            page = await history.search(USER, "apple", 3, token)
+            shown += [each.number for each in page.matches if each.conversation_id == kept]
+            token = page.next_page_token
+            if not token:
+                break
+            for conversation in (gone, long_gone):
+                await history.delete(USER, conversation)
+        assert sorted(shown) == list(range(1, 16))
 
 
 async def test_a_deleted_conversations_texts_leave_their_segments(copies: Copies) -> None:
