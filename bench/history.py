@@ -274,7 +274,7 @@ async def explained(database: Database, user_id: str) -> dict[str, list[Plan]]:
         "progress, the days": lambda reader: reader.practice(user_id, begin, end),
         "progress, ever": lambda reader: reader.practice_days(user_id),
         "progress, conversations": lambda reader: reader.count(user_id),
-        "mistakes": lambda reader: reader.mistakes(user_id, 0, None, 21),
+        "mistakes": lambda reader: reader.mistakes(user_id, 0, (), 21),
     }
     return {name: await plans_of(database, ask) for name, ask in asked.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,13 @@ from services.common.errors import (
 )
 from services.common.limits import DEFAULT_LIMITS
 from services.history import page_tokens
-from services.history.conversations import Conversation, FoundText, RepeatedMistake, TurnBody
+from services.history.conversations import (
+    MARK_BYTES,
+    Conversation,
+    FoundText,
+    RepeatedMistake,
+    TurnBody,
+)
 from services.history.events import (
     Envelope,
     Event,
@@ -31,7 +38,6 @@ from services.history.ports import (
     ConversationFilter,
     ListPosition,
     MatchPosition,
-    MistakePosition,
     Notify,
     Reading,
     Store,
@@ -44,6 +50,9 @@ TURNS_PER_PAGE = 200
 MATCHES_PER_PAGE = 20
 MISTAKES_PER_PAGE = 20
 """What a page size of 0 means; the contract says so."""
+
+MISTAKES_LISTED = 1000
+"""In all pages together. The token of a page names those of the pages before it."""
 
 PAGE_BYTES = DEFAULT_LIMITS.turns_page_bytes
 """A page of turns ends here, whatever was asked."""
@@ -283,19 +292,21 @@ class History:
     ) -> MistakePage:
         """List the user's mistakes, the most frequent first; `kind` 0 means all kinds.
 
+        A page says what is so when it is asked for, and leaves out what the pages before it had:
+        how often a mistake was made may have changed, so no place among them says where to go on.
+
         Raises:
             InvalidArgument: PAGE_TOKEN_INVALID.
         """
         asked = page_tokens.question("mistakes", user_id, kind)
-        after = _mistake_position(page_tokens.decode(page_token, asked, int, str, int))
-        size = page_size or MISTAKES_PER_PAGE
+        listed = _listed(page_tokens.decode(page_token, asked, str))
+        size = min(page_size or MISTAKES_PER_PAGE, MISTAKES_LISTED - len(listed))
         async with self._store.reading() as state:
-            found = await state.mistakes(user_id, kind, after, size + 1)
+            found = await state.mistakes(user_id, kind, frozenset(listed), size + 1)
         token = ""
-        if len(found) > size:
-            last = found[size - 1]
-            seen_at = last.last_seen_at.isoformat()
-            token = page_tokens.encode(asked, last.count, seen_at, last.row_id)
+        if len(found) > size and len(listed) + size < MISTAKES_LISTED:
+            marks = b"".join([*listed, *(each.mark for each in found[:size])])
+            token = page_tokens.encode(asked, base64.b64encode(marks).decode())
         return MistakePage(tuple(found[:size]), token)
 
     async def export(
@@ -469,10 +480,17 @@ def _match_position(position: tuple[str | int, ...] | None) -> MatchPosition | N
     return MatchPosition(_number(newest), _number(oldest), worth, _number(text_id))
 
 
-def _mistake_position(position: tuple[str | int, ...] | None) -> MistakePosition | None:
+def _listed(position: tuple[str | int, ...] | None) -> Sequence[bytes]:
+    """Return the marks of the mistakes that earlier pages had."""
     if position is None:
-        return None
-    return MistakePosition(_number(position[0]), _time(position[1]), _number(position[2]))
+        return ()
+    try:
+        marks = base64.b64decode(str(position[0]), validate=True)
+    except ValueError:
+        raise page_tokens.invalid() from None
+    if len(marks) % MARK_BYTES or len(marks) // MARK_BYTES >= MISTAKES_LISTED:
+        raise page_tokens.invalid()
+    return [marks[at : at + MARK_BYTES] for at in range(0, len(marks), MARK_BYTES)]
 
 
 def _time(told: str | int) -> datetime:

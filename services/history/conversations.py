@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -98,9 +99,8 @@ class FoundText:
 
 @dataclass(frozen=True, slots=True)
 class RepeatedMistake:
-    """A mistake with its latest correction (serialized, stored as `row_id`), and how often."""
+    """A mistake with its latest correction (serialized), and how often."""
 
-    row_id: int
     count: int
     kind: int
     last_seen_at: datetime
@@ -108,3 +108,17 @@ class RepeatedMistake:
     conversation_id: str
     key: str = field(repr=False)
     correction: bytes = field(repr=False)
+
+    @property
+    def mark(self) -> bytes:
+        """What it is known by in a page token."""
+        return mistake_mark(self.kind, self.key)
+
+
+MARK_BYTES = 5
+"""Two mistakes in a million million have the same mark, and one of them would not be listed."""
+
+
+def mistake_mark(kind: int, key: str) -> bytes:
+    """Return what tells a learner's mistakes from one another in `MARK_BYTES`."""
+    return hashlib.sha256(f"{kind} {key}".encode()).digest()[:MARK_BYTES]

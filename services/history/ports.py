@@ -41,15 +41,6 @@ class ListPosition:
 
 
 @dataclass(frozen=True, slots=True)
-class MistakePosition:
-    """The last mistake of a page, with its latest correction's time and row."""
-
-    count: int
-    last_seen_at: datetime
-    row_id: int
-
-
-@dataclass(frozen=True, slots=True)
 class MatchPosition:
     """Where a match stands among all of a query.
 
@@ -101,9 +92,12 @@ class Reading(Protocol):
         ...
 
     async def mistakes(
-        self, user_id: str, kind: int, after: MistakePosition | None, limit: int
+        self, user_id: str, kind: int, listed: Collection[bytes], limit: int
     ) -> list[RepeatedMistake]:
-        """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first."""
+        """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first.
+
+        Those whose marks are `listed` are left out.
+        """
         ...
 
     async def practice(self, user_id: str, begin: int, end: int) -> list[Practice]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 
 from sqlalchemy import case, func, select, tuple_
@@ -22,13 +23,13 @@ from services.history.conversations import (
     RepeatedMistake,
     Totals,
     TurnBody,
+    mistake_mark,
 )
 from services.history.events import Ownership
 from services.history.ports import (
     ConversationFilter,
     ListPosition,
     MatchPosition,
-    MistakePosition,
 )
 from services.history.practice import Practice
 from services.history.progress import PracticeDay
@@ -139,7 +140,7 @@ class SqlReader:
         return [(each, found[each.text_id]) for each in places if each.text_id in found]
 
     async def mistakes(
-        self, user_id: str, kind: int, after: MistakePosition | None, limit: int
+        self, user_id: str, kind: int, listed: Collection[bytes], limit: int
     ) -> list[RepeatedMistake]:
         """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first."""
         row = MistakeRow
@@ -158,14 +159,16 @@ class SqlReader:
             .join(counted, counted.c.id == row.id)
             .where(counted.c.place == 1)
             .order_by(counted.c.times.desc(), *latest_first)
-            .limit(limit)
+            # So many are there even if all that are listed still come first.
+            .limit(limit + len(listed))
         )
-        if after is not None:
-            position = tuple_(counted.c.times, row.occurred_at, row.id)
-            query = query.where(position < (after.count, after.last_seen_at, after.row_id))
+        unlisted = (
+            (found, times)
+            for found, times in await self._session.execute(query)
+            if mistake_mark(found.kind, found.mistake_key) not in listed
+        )
         return [
             RepeatedMistake(
-                row_id=found.id,
                 count=times,
                 kind=found.kind,
                 last_seen_at=found.occurred_at,
@@ -174,7 +177,7 @@ class SqlReader:
                 key=found.mistake_key,
                 correction=found.body,
             )
-            for found, times in await self._session.execute(query)
+            for found, times in itertools.islice(unlisted, limit)
         ]
 
     async def practice(self, user_id: str, begin: int, end: int) -> list[Practice]:
