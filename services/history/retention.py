@@ -36,6 +36,8 @@ class Retention:
                 deleted = await self.once()
             except ParleyError as error:
                 _log.warning("retention_failed", reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the service goes on
+                _log.error("retention_failed", reason=type(error).__name__)
             else:
                 if deleted:
                     _log.info("conversations_expired", conversations=deleted)

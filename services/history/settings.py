@@ -20,6 +20,7 @@ class HistorySettings(ServiceSettings):
     retention_days: int = Field(
         0,
         ge=0,
+        le=36_500,
         description="Conversations, with what is known of them and their recordings, are deleted "
         "this many days after they began; 0 keeps them.",
     )

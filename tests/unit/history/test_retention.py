@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
 
 from services.common.audit import AuditTrail
 from services.common.clock import ManualClock
@@ -12,6 +16,7 @@ from services.common.database import Database
 from services.common.ids import new_id
 from services.common.migrations import migrate
 from services.common.outbox import Outbox
+from services.common.settings import SettingsError
 from services.history.adapters.store import SqlStore
 from services.history.adapters.tables import OutboxRow
 from services.history.application import History
@@ -19,6 +24,12 @@ from services.history.bootstrap import MIGRATIONS
 from services.history.events import Envelope, Started
 from services.history.ports import ConversationFilter
 from services.history.retention import Retention
+from services.history.settings import HistorySettings
+
+
+class DoneError(Exception):
+    """Ends what would run for ever."""
+
 
 USERS = [new_id(), new_id()]
 DAYS = 30
@@ -55,3 +66,40 @@ async def test_what_is_too_old_goes_whoever_it_belongs_to_and_the_rest_stays(tmp
             ).conversations
         ]
         assert sorted(left) == sorted(kept)
+
+
+@pytest.mark.parametrize("days", ["-1", "36501", "1000000", "1e400", "soon"])
+def test_an_age_that_nothing_reaches_is_refused_at_the_start(days: str) -> None:
+    """Before the calendar's beginning there is no time to compare with."""
+    with pytest.raises(SettingsError, match="PARLEY_HISTORY_RETENTION_DAYS"):
+        HistorySettings.load({"PARLEY_HISTORY_RETENTION_DAYS": days})
+
+
+async def test_the_greatest_age_is_one_that_can_be_reckoned_with() -> None:
+    settings = HistorySettings.load({"PARLEY_HISTORY_RETENTION_DAYS": "36500"})
+    assert ManualClock().now() - timedelta(days=settings.retention_days)
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_it() -> None:
+    """As a task of the service's it would end the whole service."""
+
+    class Torn:
+        def reading(self) -> Any:
+            raise ValueError("a secret that somebody said")
+
+    class Hours(ManualClock):
+        hours = 0
+
+        async def sleep(self, seconds: float) -> None:
+            self.hours += 1
+            if self.hours == 3:
+                raise DoneError
+
+    unused: Any = None
+    torn: Any = Torn()
+    with capture_logs() as logged, pytest.raises(DoneError):
+        await Retention(unused, torn, Hours(), DAYS).run()
+    assert [(each["event"], each["reason"]) for each in logged] == (
+        3 * [("retention_failed", "ValueError")]
+    )
+    assert "secret" not in str(logged)
