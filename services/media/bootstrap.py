@@ -40,6 +40,7 @@ from services.media.ports import ObjectStore
 from services.media.recorder import Recorder
 from services.media.servicer import ACCESS, PIECE_MESSAGE_BYTES, MediaServicer
 from services.media.settings import MediaSettings
+from services.media.spool_room import SpoolRoom
 from services.media.uploads import Uploads
 from services.media.workers import Workers
 
@@ -89,14 +90,13 @@ def open_housekeeper(
 @asynccontextmanager
 async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[Application]:
     """Bring the schema up to date and yield the application."""
-    url = settings.database_url
-    await migrate(url, MIGRATIONS)
+    await migrate(settings.database_url, MIGRATIONS)
     objects = SealedObjects(open_store(settings), sealing_keys(settings))
     clock = runtime.clock
     audit = AuditTrail(settings.audit_dir, clock, settings.audit_days)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
-            Database.open(url, connections=settings.postgresql_connections)
+            Database.open(settings.database_url, connections=settings.postgresql_connections)
         )
         completing = await stack.enter_async_context(
             Workers.open("complete", settings.workers, _WAITING_ORIGINALS)
@@ -117,13 +117,14 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         metrics.watch_processes(lambda: len(codecs.pids))
         stack.push_async_callback(asyncio.to_thread, codecs.close)
         catalog = SqlCatalog(database, clock)
+        room = SpoolRoom(settings.spool_dir, settings.max_spool_bytes)
         recorder = Recorder(
             catalog,
             spool.Spool,
             settings.spool_dir,
             settings.max_recording_seconds,
             settings.sync_seconds,
-            settings.max_spool_bytes,
+            room,
         )
         stack.push_async_callback(recorder.close)
         # A pool of its own: an hour's original must not hold up those under way. One job at once.
@@ -161,19 +162,6 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             await recorder.stop(recording_id)
             await live_uploads.abandon(recording_id)
 
-        library = Library(catalog, objects, stop, remove_files, audit)
-        sweeper = Sweeper(
-            catalog,
-            finisher,
-            library.expire,
-            library.purge,
-            recorder.is_live,
-            clock,
-            settings.resume_seconds,
-            settings.sweep_seconds,
-        )
-        housekeeper = open_housekeeper(settings, database, objects, clock)
-        player = Player(objects, cache, codecs.render, clock)
         uploads = Uploads(
             catalog=catalog,
             finisher=finisher,
@@ -183,10 +171,25 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             clock=clock,
             folder=settings.uploads_dir,
             spool_of=recorder.folder,
+            room=room,
             max_bytes=settings.max_upload_bytes,
             max_bytes_of_user=settings.max_uploads_bytes,
             max_seconds=settings.max_recording_seconds,
         )
+
+        library = Library(catalog, objects, stop, remove_files, audit)
+        sweeper = Sweeper(
+            catalog,
+            finisher,
+            library.expire,
+            library.purge,
+            lambda each: recorder.is_live(each) or uploads.is_entering(each),
+            clock,
+            settings.resume_seconds,
+            settings.sweep_seconds,
+        )
+        housekeeper = open_housekeeper(settings, database, objects, clock)
+        player = Player(objects, cache, codecs.render, clock)
         await asyncio.to_thread(uploads.clear)
         await asyncio.to_thread(cache.clear_halves)
         started = clock.now()

@@ -37,8 +37,11 @@ class Finished:
 class Catalog(Protocol):
     """What is known of each recording. Every method is one transaction."""
 
-    async def begin(self, recording: Recording) -> Known:
-        """Enter a new recording, or return what is known under its id."""
+    async def begin(self, recording: Recording, waiting_bytes: int = 0) -> Known:
+        """Enter a new recording, or return what is known under its id.
+
+        waiting_bytes: what each track of an upload takes until it is stored.
+        """
         ...
 
     async def touch(self, recording_id: str) -> None:
@@ -66,7 +69,7 @@ class Catalog(Protocol):
         ...
 
     async def uploaded_bytes(self, user_id: str) -> int:
-        """Return what the files that a user sent take, as they are stored."""
+        """Return what the files that a user sent take, stored or waiting for it."""
         ...
 
     async def of_user(self, user_id: str) -> Sequence[str]:
@@ -145,6 +148,10 @@ class VerificationError(Exception):
     """An original, decoded again, is not what was recorded."""
 
 
+class DamagedError(Exception):
+    """An original is not as it was stored: bytes are missing or changed."""
+
+
 MakeOriginals = Callable[[Path, Mapping[Track, int], int], Originals]
 """Encodes the spool in a folder, for a conversation said to be so many milliseconds. Blocks.
 
@@ -155,7 +162,10 @@ OpenOriginal = Callable[[Track], BinaryIO]
 """Opens a track's original for reading and seeking; the caller closes it. Blocks."""
 
 Render = Callable[[Recording, Rendition, OpenOriginal, Path], None]
-"""Writes a rendition to a file, which appears only when it is complete. Blocks."""
+"""Writes a rendition to a file, which appears only when it is complete. Blocks.
+
+Raises DamagedError when an original does not give all its samples.
+"""
 
 
 DecodeUpload = Callable[[Path, str, Path, float, Callable[[], bool]], int]

@@ -11,7 +11,6 @@ disk has taken them, and the sender waits.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -30,6 +29,7 @@ from services.common.errors import (
 )
 from services.media.ports import Catalog, Deleted, OpenSpool, SpoolWriter
 from services.media.recordings import Recording, State, Track
+from services.media.spool_room import SpoolRoom
 from services.media.timeline import SAMPLE_BYTES
 
 _log = structlog.get_logger(__name__)
@@ -171,10 +171,10 @@ class Recorder:
         spool_dir: Path,
         max_seconds: float,
         sync_seconds: float,
-        max_spool_bytes: int = 0,
+        room: SpoolRoom,
     ) -> None:
         self._catalog = catalog
-        self._max_spool_bytes = max_spool_bytes
+        self._room = room
         self._open_spool = open_spool
         self._spool_dir = spool_dir
         self._max_seconds = max_seconds
@@ -248,19 +248,9 @@ class Recorder:
         return self._spool_dir / recording_id
 
     async def _check_room(self, folder: Path) -> None:
-        """Refuse a new recording while those that are not stored yet take all that they may."""
-        if not self._max_spool_bytes:
-            return
-        waiting, begun = await asyncio.to_thread(
-            lambda: (_size_of(self._spool_dir), folder.exists())
-        )
-        if waiting >= self._max_spool_bytes and not begun:
-            _log.error("spool_full", bytes=waiting, most=self._max_spool_bytes)
-            raise Unavailable(
-                "Recordings that are not stored yet take all the room that they may.",
-                reason="STORAGE_UNAVAILABLE",
-                retry_after=5.0,
-            )
+        """Refuse a new recording where there is no room; one that began goes on to its end."""
+        if not await asyncio.to_thread(folder.exists):
+            await self._room.require_for_talk()
 
     def _begin(self, recording: Recording) -> LiveRecording:
         folder = self.folder(recording.recording_id)
@@ -282,16 +272,6 @@ class Recorder:
         with suppress(ParleyError):
             # Should the database be away, the recording is completed a little sooner.
             await self._catalog.touch(live.recording.recording_id)
-
-
-def _size_of(folder: Path) -> int:
-    total = 0
-    # What is stored, and gone, by now counts for nothing.
-    for within, _, files in os.walk(folder):
-        for name in files:
-            with suppress(FileNotFoundError):
-                total += (Path(within) / name).stat().st_size
-    return total
 
 
 def _deleted() -> NotFound:

@@ -97,18 +97,23 @@ class MediaSettings(ServiceSettings):
     max_uploads_bytes: int = Field(
         2 * 1024 * 1024 * 1024,
         ge=0,
-        description="What the files that one learner sent may take together, as they are kept; 0: "
-        "no bound.",
+        description="What the files that one learner sent may take together, stored or waiting "
+        "for it; 0: no bound.",
     )
     max_spool_bytes: int = Field(
         20 * 1024 * 1024 * 1024,
         ge=0,
         description="What recordings that are not stored yet may take on the disk together, as "
         "while the store is away: then no new one begins, and talks go on without; those under way "
-        "are recorded to their end. About 70 hours of talk; 0: no bound.",
+        "are recorded to their end. Files that learners send get no more than three quarters of "
+        "it. About 70 hours of talk; 0: no bound.",
     )
     retention_days: int = Field(
-        0, ge=0, description="Recordings are deleted after this many days; 0 keeps them."
+        0,
+        ge=0,
+        le=36_500,
+        description="Recordings are deleted after this many days, those too that could not be "
+        "kept; 0 keeps them.",
     )
     housekeeping_hours: float = Field(
         24.0,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from services.common.clock import Clock
 from services.common.errors import (
+    AlreadyExists,
     InvalidArgument,
     NotFound,
     ParleyError,
@@ -31,6 +32,7 @@ from services.media.finisher import Finisher
 from services.media.ports import Catalog, DecodeUpload, Deleted, Known
 from services.media.problems import Problem, Refused
 from services.media.recordings import Recording, State, Track
+from services.media.spool_room import SpoolRoom
 from services.media.workers import Workers
 
 WRITE_BYTES = 1024 * 1024
@@ -115,6 +117,7 @@ class Uploads:
         clock: Clock,
         folder: Path,
         spool_of: Callable[[str], Path],
+        room: SpoolRoom,
         max_bytes: int,
         max_bytes_of_user: int,
         max_seconds: float,
@@ -127,6 +130,10 @@ class Uploads:
         self._clock = clock
         self._folder = folder
         self._spool_of = spool_of
+        self._room = room
+        self._entering: set[str] = set()
+        # One after another, so that each sees the room that the one before left.
+        self._door = asyncio.Lock()
         self._max_bytes = max_bytes
         self._max_bytes_of_user = max_bytes_of_user
         self._receiving = Tallies()
@@ -136,14 +143,19 @@ class Uploads:
         """Remove what uploads that were cut by a kill left behind. Blocks; call it at the start."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def is_entering(self, recording_id: str) -> bool:
+        """Tell whether a recording was entered whose file is only just being moved."""
+        return recording_id in self._entering
+
     async def store(self, upload: Upload, chunks: AsyncIterator[bytes]) -> Recording:
         """Store a file; with a known request id, return what was stored then.
 
         Raises:
+            AlreadyExists: RECORDING_CONFLICT, when the request id was another file's.
             InvalidArgument: BAD_AUDIO or NO_AUDIO; `problem` in the metadata says more.
             NotFound: RECORDING_NOT_FOUND, when the request id's recording was deleted.
             ResourceExhausted: FILE_TOO_LARGE, MEDIA_BUSY.
-            Unavailable: STORAGE_UNAVAILABLE.
+            Unavailable: STORAGE_UNAVAILABLE, also while what is not stored yet takes the room.
         """
         try:
             recording = await self._store(upload, chunks)
@@ -158,7 +170,8 @@ class Uploads:
             raise Refused(Problem.TOO_LARGE)
         recording_id = upload.recording_id
         known = await self._catalog.find(recording_id)
-        if known is None:
+        if known is None or await self._never_came(known):
+            await self._room.require_for_upload()
             async with self._place_of(upload.user_id), self._workplace() as folder:
                 await self._receive(chunks, folder / "upload")
                 rate_hz = await self._samples(folder)
@@ -166,6 +179,12 @@ class Uploads:
         if isinstance(known, Deleted):
             raise NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")
         return await self._finisher.finish(recording_id)
+
+    async def _never_came(self, known: Known) -> bool:
+        """Tell whether a file was entered, and something ended before it was in the spool."""
+        if not isinstance(known, Recording) or known.state is not State.RECORDING:
+            return False
+        return not await asyncio.to_thread(self._spool_of(known.recording_id).exists)
 
     @asynccontextmanager
     async def _place_of(self, user_id: str) -> AsyncIterator[None]:
@@ -222,20 +241,51 @@ class Uploads:
         return rate_hz
 
     async def _enter(self, upload: Upload, recording_id: str, rate_hz: int, folder: Path) -> Known:
+        """Enter the recording in the list, then move its folder to the spool.
+
+        In this order, so that nothing is ever on the disk that no list knows: what is cut in
+        between is a recording that nobody continues, and completed as such.
+        """
         recording = Recording(
             recording_id=recording_id,
             conversation_id="",
             user_id=upload.user_id,
-            state=State.PROCESSING,
+            state=State.RECORDING,
             started_at=self._clock.now(),
             rates_hz={Track.LEARNER: rate_hz},
             file_name=shown_name(upload.file_name),
         )
-        spool = self._spool_of(recording_id)
-        # The same request may come twice at once; then the other one was here first.
-        with suppress(FileExistsError):
-            await asyncio.to_thread(_move, folder, spool)
-        return await self._catalog.begin(recording)
+        job = asyncio.create_task(self._move_in(recording, folder))
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            # The folder must not be cleared away while it is moved.
+            await asyncio.wait([job])
+            if not job.cancelled():
+                job.exception()
+            raise
+
+    async def _move_in(self, recording: Recording, folder: Path) -> Known:
+        recording_id = recording.recording_id
+        async with self._door:
+            size = await asyncio.to_thread(_size_of, folder)
+            await self._room.require_for_upload(size)
+            self._entering.add(recording_id)
+            try:
+                known = await self._catalog.begin(recording, size)
+                if isinstance(known, Deleted):
+                    return known
+                if not known.same_origin(recording):
+                    raise AlreadyExists(
+                        "This request id was used for another file.", reason="RECORDING_CONFLICT"
+                    )
+                if known.state is State.RECORDING:
+                    # The same request may come twice at once; then the other one was here first.
+                    with suppress(FileExistsError):
+                        await asyncio.to_thread(_move, folder, self._spool_of(recording_id))
+                return known
+            finally:
+                self._entering.discard(recording_id)
 
     @asynccontextmanager
     async def _workplace(self) -> AsyncIterator[Path]:
@@ -275,6 +325,10 @@ class Uploads:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_HEAD_BYTES)
+
+
+def _size_of(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.iterdir())
 
 
 def _move(folder: Path, to: Path) -> None:

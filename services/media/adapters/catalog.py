@@ -26,7 +26,7 @@ class SqlCatalog:
         self._database = database
         self._clock = clock
 
-    async def begin(self, recording: Recording) -> Known:
+    async def begin(self, recording: Recording, waiting_bytes: int = 0) -> Known:
         """Enter a new recording, or return what is known under its id."""
         async with self._database.transaction() as session:
             await claim(session, recording.recording_id)
@@ -45,7 +45,7 @@ class SqlCatalog:
                     touched_at=self._clock.now(),
                     file_name=recording.file_name,
                     tracks=[
-                        TrackRow(track=int(track), rate_hz=rate)
+                        TrackRow(track=int(track), rate_hz=rate, size_bytes=waiting_bytes)
                         for track, rate in recording.rates_hz.items()
                     ],
                 )
@@ -136,7 +136,7 @@ class SqlCatalog:
             return [_recording(row) for row in rows]
 
     async def uploaded_bytes(self, user_id: str) -> int:
-        """Return what the files that a user sent take, as they are stored."""
+        """Return what the files that a user sent take, stored or waiting for it."""
         total = (
             select(func.coalesce(func.sum(TrackRow.size_bytes), 0))
             .join(RecordingRow, RecordingRow.recording_id == TrackRow.recording_id)

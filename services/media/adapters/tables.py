@@ -52,7 +52,10 @@ class RecordingRow(Base):
 
 
 class TrackRow(Base):
-    """A track of a recording. All but its rate is empty before the original is stored."""
+    """A track of a recording. All but its rate is empty before the original is stored.
+
+    size_bytes: of the original; before, and where it could not be kept, what waits of an upload.
+    """
 
     __tablename__ = "tracks"
 

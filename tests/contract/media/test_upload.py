@@ -1,6 +1,7 @@
 """UploadAudio: hostile until it is samples."""
 
 import asyncio
+import errno
 import io
 import time
 from collections.abc import AsyncIterator
@@ -13,8 +14,10 @@ import pytest
 
 from parley.media.v1 import media_pb2 as pb
 from parley.types.v1 import audio_pb2
-from services.common.errors import Code
+from services.common.errors import Code, Unavailable
 from services.common.ids import new_id
+from services.media import uploads
+from services.media.adapters.catalog import SqlCatalog
 from tests.contract.media.conftest import LEARNER, TUTOR, Media, Samples, Serve, decoded, tone
 
 SPEECH = Path(__file__).parents[2] / "data" / "speech"
@@ -211,3 +214,77 @@ async def test_an_upload_may_stand_still_so_long_and_no_longer(
         assert error.reason == "DEADLINE_EXCEEDED"
         assert time.monotonic() - began >= 0.3
         assert not media.files("uploads")
+
+
+async def listed(media: Media) -> list[pb.Recording]:
+    return list((await media.ask("ListRecordings", pb.ListRecordingsRequest())).recordings)
+
+
+async def test_files_that_wait_for_the_store_leave_room_for_talks_and_count_as_stored(
+    serve_media: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They passed the bound of what waits, and live talks were then recorded no more; and as they
+    were not stored, no account had any.
+    """
+    wav = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000)  # 16,000 bytes in the spool
+    away = {"store_url": "s3://b/x", "store_endpoint": "http://127.0.0.1:9"}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    bounds = {"max_spool_bytes": 100_000, "max_uploads_bytes": 1_000_000}
+    async with serve_media(**away, **bounds) as media:
+        # So many find room at the door, and must find it again when they are decoded.
+        users = [new_id() for _ in range(4)]
+        sent = [media.refused(upload(media, wav, user_id=each)) for each in users]
+        assert {each.reason for each in await asyncio.gather(*sent)} == {"STORAGE_UNAVAILABLE"}
+        assert len(media.folders("spool")) == 2
+        taping = await media.tape()
+        await taping.audio(LEARNER, tone(16_000, 0.1))
+        await taping.on_disk(learner=1_600)
+        taping.call.cancel()
+    async with serve_media(**away, max_uploads_bytes=1) as media:
+        await media.refused(upload(media, wav))
+        assert (await media.refused(upload(media, wav))).reason == "FILE_TOO_LARGE"
+
+
+async def test_a_file_that_cannot_be_entered_leaves_nothing_on_the_disk(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay in the spool, where nobody could find, delete or expire it."""
+
+    async def away(*_: Any) -> None:
+        raise Unavailable("away", reason="DATABASE_UNAVAILABLE", retry_after=1.0)
+
+    wav = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlCatalog, "begin", away)
+        assert (await media.refused(upload(media, wav))).reason == "DATABASE_UNAVAILABLE"
+    assert not media.folders("spool")
+    assert not media.folders("uploads")
+
+
+async def test_a_file_that_was_entered_and_not_moved_is_found_and_can_be_sent_again(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    wav, request_id = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000), new_id()
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "_move", full)
+        error = await media.refused(upload(media, wav, request_id=request_id))
+        assert error.reason == "STORAGE_UNAVAILABLE"
+    assert [each.state for each in await listed(media)] == [pb.RECORDING_STATE_RECORDING]
+    other = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 22_050)
+    error = await media.refused(upload(media, other, request_id=request_id))
+    assert error.reason == "RECORDING_CONFLICT"
+    stored = await upload(media, wav, request_id=request_id)
+    assert stored.state == pb.RECORDING_STATE_READY
+    assert [each.recording_id for each in await listed(media)] == [stored.recording_id]
+
+
+async def test_the_same_file_twice_at_once_is_one_recording(media: Media) -> None:
+    wav, request_id = encoded(tone(16_000, 0.5), "wav", "pcm_s16le", 16_000), new_id()
+    twice = [upload(media, wav, request_id=request_id) for _ in range(2)]
+    first, second = await asyncio.gather(*twice)
+    assert first == second
+    assert not media.folders("spool")

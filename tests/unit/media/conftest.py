@@ -28,6 +28,7 @@ from services.media.live_uploads import LiveUploads
 from services.media.ports import Stored, Unfinished, UploadGoneError
 from services.media.recorder import LiveRecording, Recorder
 from services.media.recordings import Recording, State, Track
+from services.media.spool_room import SpoolRoom
 from services.media.workers import Workers
 
 LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
@@ -188,7 +189,7 @@ async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
     clock, objects, folder = ManualClock(), MemoryObjects(), tmp_path / "spool"
     async with Database.open(database_url) as database, Workers.open("test", 1, 10) as workers:
         catalog = SqlCatalog(database, clock)
-        recorder = Recorder(catalog, spool.Spool, folder, 3_600, 1.0)
+        recorder = Recorder(catalog, spool.Spool, folder, 3_600, 1.0, SpoolRoom(folder, 0))
         live_uploads = LiveUploads(
             objects, workers, GrowingFlac, lambda: recorder.live, recorder.folder, clock, 5.0
         )

@@ -40,3 +40,9 @@ def test_a_store_of_no_known_kind_is_told_at_the_start(url: str) -> None:
 def test_what_a_store_cannot_use_is_told_at_the_start(settings: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         MediaSettings.load({f"PARLEY_MEDIA_{name}": value for name, value in settings.items()})
+
+
+def test_a_retention_that_no_calendar_has_is_told_at_the_start() -> None:
+    """No recording could be completed any more: the day to delete it on did not exist."""
+    with pytest.raises(SettingsError, match="PARLEY_MEDIA_RETENTION_DAYS"):
+        MediaSettings.load({"PARLEY_MEDIA_RETENTION_DAYS": "36501"})
