@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -89,7 +90,8 @@ class Finisher:
     async def _finish(self, recording_id: str, duration_ms: int) -> Recording:
         known = await self._catalog.process(recording_id, duration_ms)
         if isinstance(known, Recording) and known.state is State.PROCESSING:
-            finished = await self._store(known)
+            # What could not be kept goes at its time as well: its spool is somebody's voice.
+            finished = replace(await self._store(known), delete_at=self._delete_at())
             known = await self._catalog.finish(recording_id, finished)
             if isinstance(known, Recording) and known.state is State.READY:
                 await asyncio.to_thread(self._remove_spool, self._folder(recording_id))
@@ -128,7 +130,7 @@ class Finisher:
         _log.info(
             "recording_stored", recording_id=recording_id, ms=made.duration_ms, size_bytes=size
         )
-        return Finished(made.duration_ms, made.tracks, made.waveform, delete_at=self._delete_at())
+        return Finished(made.duration_ms, made.tracks, made.waveform)
 
     def _delete_at(self) -> datetime | None:
         if not self._retention_days:

@@ -144,6 +144,23 @@ async def test_recordings_are_deleted_when_retention_says_so(studio: Studio) -> 
     assert studio.objects.stored == {}
 
 
+async def test_what_could_not_be_kept_is_deleted_when_retention_says_so(studio: Studio) -> None:
+    """Its samples lay in the spool for ever."""
+    recording = studio.recording()
+    async with studio.recorder.open(recording):
+        pass
+    finished = await studio.finisher.finish(recording.recording_id)
+    assert (finished.state, finished.failure) == (State.FAILED, "Nothing was recorded.")
+    assert studio.spools() == [recording.recording_id]
+    await studio.clock.advance(29 * DAY)
+    await studio.sweeper.sweep()
+    assert await studio.state(recording.recording_id) is State.FAILED
+    await studio.clock.advance(1 * DAY)
+    await studio.sweeper.sweep()
+    assert await studio.state(recording.recording_id) is None
+    assert studio.spools() == []
+
+
 async def test_the_sweeper_sweeps_at_its_interval_and_outlives_failures(studio: Studio) -> None:
     recording = studio.recording()
     await studio.taped(recording)
