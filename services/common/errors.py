@@ -164,6 +164,12 @@ class Unimplemented(ParleyError):
     code = Code.UNIMPLEMENTED
 
 
+class DataLoss(ParleyError):
+    """What was stored is not there any more as it was; asking again does not help."""
+
+    code = Code.DATA_LOSS
+
+
 class Internal(ParleyError):
     """A bug of ours. The message says nothing of the cause; the log does."""
 
@@ -186,6 +192,7 @@ _BY_CODE: dict[Code, type[ParleyError]] = {
         Aborted,
         OutOfRange,
         Unimplemented,
+        DataLoss,
         Internal,
     )
 }

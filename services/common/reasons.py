@@ -443,6 +443,12 @@ _STORAGE = (
         "Nothing; its transcript is in history.",
     ),
     ReasonEntry(
+        "RECORDING_DAMAGED",
+        Code.DATA_LOSS,
+        "The recording is not in its store as it was stored: bytes are missing or changed.",
+        "Tell whoever runs the installation: a backup may have it.",
+    ),
+    ReasonEntry(
         "RECORDING_SEALED",
         Code.FAILED_PRECONDITION,
         "The recording is encrypted, and no key of the installation opens it; or it was changed "

@@ -12,12 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import structlog
+
 from services.common.clock import Clock
-from services.common.errors import FailedPrecondition, NotFound
+from services.common.errors import DataLoss, FailedPrecondition, NotFound
 from services.media.cache import Cache
-from services.media.ports import ObjectStore, Render
+from services.media.ports import DamagedError, ObjectStore, Render
 from services.media.recordings import Recording, State, Track, object_key, object_prefix
 from services.media.renditions import Encoding, Rendition, choose
+
+_log = structlog.get_logger(__name__)
 
 READ_BYTES = 256 * 1024
 """Read ahead of the network: four messages, so that a thread or a request serves several."""
@@ -68,6 +72,7 @@ class Player:
         """Open a stretch of a recording in a form; it is made first where it is not in the cache.
 
         Raises:
+            DataLoss: RECORDING_DAMAGED; where the original itself is sent, from its bytes.
             FailedPrecondition: RECORDING_IN_PROGRESS, or RECORDING_FAILED.
             NotFound: RECORDING_NOT_FOUND, when it has no such track, or was deleted meanwhile.
             OutOfRange: BAD_RANGE.
@@ -95,6 +100,7 @@ class Player:
         """Return a URL that plays a whole recording without a token, and when it stops.
 
         Raises:
+            DataLoss: RECORDING_DAMAGED.
             FailedPrecondition: LINKS_NOT_SUPPORTED, RECORDING_IN_PROGRESS, RECORDING_FAILED.
             NotFound: RECORDING_NOT_FOUND.
             ResourceExhausted: MEDIA_BUSY.
@@ -120,6 +126,8 @@ class Player:
             return await self._cache.open(recording.recording_id, wanted.file_name, make)
         except FileNotFoundError:
             raise _gone() from None
+        except DamagedError as error:
+            raise _damaged(object_prefix(recording.recording_id), str(error)) from error
 
 
 class _Local:
@@ -137,9 +145,12 @@ class _Stored:
 
     async def read(self, offset: int, length: int) -> bytes:
         try:
-            return await self._objects.read(self._key, offset, length)
+            data = await self._objects.read(self._key, offset, length)
         except FileNotFoundError:
             raise _gone() from None
+        if len(data) < length:
+            raise _damaged(self._key, "it is shorter than it was stored")
+        return data
 
 
 def _require_ready(recording: Recording) -> None:
@@ -160,6 +171,13 @@ def _require_ready(recording: Recording) -> None:
 
 def _stem(recording: Recording) -> str:
     return f"parley-{recording.started_at:%Y%m%d-%H%M%S}"
+
+
+def _damaged(key: str, problem: str) -> DataLoss:
+    _log.error("recording_damaged", key=key, problem=problem)
+    return DataLoss(
+        "The recording is not in its store as it was stored.", reason="RECORDING_DAMAGED"
+    )
 
 
 def _gone() -> NotFound:

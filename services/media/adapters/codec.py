@@ -22,6 +22,7 @@ from av.error import EOFError as NothingMore
 from av.filter import Graph
 
 from services.media.adapters.spool import Samples
+from services.media.ports import DamagedError
 from services.media.renditions import Encoding
 
 Floats = npt.NDArray[np.float32]
@@ -101,23 +102,33 @@ def encode(path: Path, encoding: Encoding, rate_hz: int, pieces: Iterable[Sample
 
 
 def decode_flac(file: BinaryIO, start: int, stop: int) -> Iterator[Samples]:
-    """Yield the samples from `start` up to `stop` of an original."""
-    with av.open(file, "r", format="flac") as container:
-        stream = container.streams.audio[0]
-        if start:
-            container.seek(start, stream=stream, backward=True)
-        at: int | None = None
-        for frame in container.decode(stream):
-            if at is None:
+    """Yield the samples from `start` up to `stop` of an original, or as far as it goes.
+
+    Raises:
+        DamagedError: a frame is not as it was encoded, or one is missing in between.
+    """
+    try:
+        with av.open(file, "r", format="flac") as container:
+            stream = container.streams.audio[0]
+            # Left to itself, FFmpeg plays what a broken frame decodes to, and skips what does not.
+            stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            if start:
+                container.seek(start, stream=stream, backward=True)
+            at: int | None = None
+            for frame in container.decode(stream):
                 # FLAC's time base is one sample, so a time stamp is a sample's index.
+                if at is not None and frame.pts != at:
+                    raise DamagedError(f"after sample {at:,} comes {frame.pts or 0:,}")
                 at = frame.pts or 0
-            piece = _samples(frame)
-            first, last = max(start - at, 0), min(stop - at, len(piece))
-            at += len(piece)
-            if first < last:
-                yield piece[first:last]
-            if at >= stop:
-                return
+                piece = _samples(frame)
+                first, last = max(start - at, 0), min(stop - at, len(piece))
+                at += len(piece)
+                if first < last:
+                    yield piece[first:last]
+                if at >= stop:
+                    return
+    except av.FFmpegError as error:
+        raise DamagedError(f"it does not decode: {type(error).__name__}") from error
 
 
 def resample(pieces: Iterable[Samples], rate_hz: int, to_hz: int, count: int) -> Iterator[Samples]:

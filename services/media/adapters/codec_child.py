@@ -17,7 +17,7 @@ import structlog
 from services.common.errors import Internal, ParleyError
 from services.media.adapters import codec_process
 from services.media.adapters.codec_wire import MOST_BYTES, BrokenWireError, Message, Wire
-from services.media.ports import VerificationError
+from services.media.ports import DamagedError, VerificationError
 
 _log = structlog.get_logger(__name__)
 
@@ -234,6 +234,8 @@ def _failure(message: Message, of_source: Exception | None) -> Exception:
         return OSError(code, os.strerror(code))
     if kind == VerificationError.__name__:
         return VerificationError("an original does not decode to what was recorded")
+    if kind == DamagedError.__name__:
+        return DamagedError("an original is not as it was stored")
     _log.error("codec_job_failed", kind=str(kind)[:100], where=str(message.get("detail"))[:200])
     return transcoding_failed("The audio could not be prepared.")
 

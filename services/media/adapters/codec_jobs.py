@@ -34,7 +34,13 @@ def render_job(plan: Plan, to: Path) -> Message:
 def read_render_job(message: Message) -> tuple[Plan, Path]:
     """Read what a rendition is made of, and where it goes."""
     sources = tuple(
-        Source(Track(each["track"]), each["rate_hz"], each["size_bytes"], each["gain"])
+        Source(
+            Track(each["track"]),
+            each["rate_hz"],
+            each["size_bytes"],
+            each["samples"],
+            each["gain"],
+        )
         for each in message["sources"]
     )
     plan = Plan(

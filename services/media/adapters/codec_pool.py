@@ -94,6 +94,7 @@ class CodecPool:
         """Do what `rendering.render` does, in a process.
 
         Raises:
+            DamagedError: an original is not as it was stored.
             OSError: when the disk is full, or the original is gone.
             Internal: TRANSCODING_FAILED.
             Unavailable: SERVICE_STOPPING, or STORAGE_UNAVAILABLE.

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, ParamSpec
 
 from services.media.adapters import sandbox
-from services.media.adapters.codec_wire import BrokenWireError, Message, Wire
+from services.media.adapters.codec_wire import MOST_BYTES, BrokenWireError, Message, Wire
+from services.media.ports import DamagedError
 
 P = ParamSpec("P")
 
@@ -108,13 +109,15 @@ class _Asked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        wanted = max(min(len(buffer), self._size - self._at), 0)
+        wanted = max(min(len(buffer), self._size - self._at, MOST_BYTES), 0)
         if not wanted:
             return 0
         self._wire.send({"read": self._index, "offset": self._at, "length": wanted})
         answer, data = self._wire.receive()
         if "failed" in answer:
             raise _SourceFailedError
+        if len(data) < wanted:
+            raise DamagedError("it is shorter than it was stored")
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -12,7 +12,7 @@ import numpy as np
 from services.media.adapters import codec, spool
 from services.media.adapters.metering import Meter
 from services.media.loudness import CEILING, levels
-from services.media.ports import Originals, VerificationError
+from services.media.ports import DamagedError, Originals, VerificationError
 from services.media.recordings import StoredTrack, Track
 from services.media.renditions import Encoding
 from services.media.timeline import common_duration_ms, ms_to_samples
@@ -54,9 +54,12 @@ def make_originals(folder: Path, rates_hz: Mapping[Track, int], said_ms: int) ->
 
 def _verify(path: Path, meter: Meter) -> None:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in codec.decode_flac(file, 0, meter.samples + 1):
-            digest.update(piece.astype("<i2", copy=False).tobytes())
+    try:
+        with path.open("rb") as file:
+            for piece in codec.decode_flac(file, 0, meter.samples + 1):
+                digest.update(piece.astype("<i2", copy=False).tobytes())
+    except DamagedError as error:
+        raise VerificationError(f"{path.name}: {error}") from error
     if digest.hexdigest() != meter.sha256:
         raise VerificationError(f"{path.name} does not decode to what was recorded")
 

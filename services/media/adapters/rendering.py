@@ -11,6 +11,7 @@ from typing import BinaryIO
 from services.media.adapters import codec
 from services.media.adapters.spool import Samples
 from services.media.loudness import CEILING, levels, may_clip
+from services.media.ports import DamagedError
 from services.media.recordings import Recording, Track
 from services.media.renditions import UNFINISHED, Encoding, Rendition
 from services.media.timeline import ms_to_samples
@@ -20,13 +21,14 @@ from services.media.timeline import ms_to_samples
 class Source:
     """A track that goes into a rendition.
 
-    size_bytes: of its original.
+    size_bytes, samples: of its original.
     gain: what it is multiplied by, where there are several.
     """
 
     track: Track
     rate_hz: int
     size_bytes: int
+    samples: int
     gain: float
 
 
@@ -48,7 +50,7 @@ def plan(recording: Recording, wanted: Rendition) -> Plan:
     """Work out what a rendition of a finished recording is made of."""
     gains = levels(recording.tracks)
     sources = tuple(
-        Source(track, stored.rate_hz, stored.size_bytes, gains[track])
+        Source(track, stored.rate_hz, stored.size_bytes, stored.samples, gains[track])
         for track, stored in recording.tracks.items()
         if wanted.track in (track, Track.MIX)
     )
@@ -67,6 +69,9 @@ def render(plan: Plan, open_source: Callable[[int], BinaryIO], to: Path) -> None
         plan: what is made.
         open_source: opens the original of a source by its index; it is closed here.
         to: the file.
+
+    Raises:
+        DamagedError: an original does not give all the samples that it had when it was stored.
     """
     partial = partial_file(to)
     # The mix has the highest rate of its tracks, so it loses nothing of either.
@@ -77,7 +82,7 @@ def render(plan: Plan, open_source: Callable[[int], BinaryIO], to: Path) -> None
             pieces = []
             for index, source in enumerate(plan.sources):
                 file = files.enter_context(open_source(index))
-                stretch = _stretch(file, source.rate_hz, plan)
+                stretch = _stretch(file, source, plan)
                 pieces.append(codec.resample(stretch, source.rate_hz, rate_hz, count))
             sound = _mixed(pieces, plan, rate_hz, count) if len(pieces) > 1 else pieces[0]
             codec.encode(partial, plan.encoding, rate_hz, sound)
@@ -96,6 +101,16 @@ def _mixed(
     return codec.resample(codec.as_samples(mixed), rate_hz, rate_hz, count)
 
 
-def _stretch(file: BinaryIO, rate_hz: int, plan: Plan) -> Iterator[Samples]:
-    start = ms_to_samples(plan.from_ms, rate_hz)
-    return codec.decode_flac(file, start, ms_to_samples(plan.to_ms, rate_hz))
+def _stretch(file: BinaryIO, source: Source, plan: Plan) -> Iterator[Samples]:
+    """Yield a source's part of what is made: all of it, for silence may fill what never was only.
+
+    Times are rounded to samples, so that the last one asked for may lie behind the last there is.
+    """
+    start = ms_to_samples(plan.from_ms, source.rate_hz)
+    stop = min(ms_to_samples(plan.to_ms, source.rate_hz), source.samples)
+    left = max(stop - start, 0)
+    for piece in codec.decode_flac(file, start, stop):
+        left -= len(piece)
+        yield piece
+    if left:
+        raise DamagedError(f"{left:,} samples of the {source.track.label} track are missing")

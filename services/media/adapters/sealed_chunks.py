@@ -63,12 +63,19 @@ def cut(data: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class SealedSize:
-    """How much there is of a sealed object.
+    """How much there is of a sealed object, which holds a byte at least.
 
     sealed: bytes, as it is kept.
+
+    Raises:
+        BrokenSealError: no object has that many; what was sealed is cut off or gone.
     """
 
     sealed: int
+
+    def __post_init__(self) -> None:
+        if self.sealed - (self.chunks - 1) * SEALED_CHUNK_BYTES <= _NONCE_BYTES + _TAG_BYTES:
+            raise BrokenSealError(f"{self.sealed:,} bytes are no sealed object")
 
     @property
     def chunks(self) -> int:
@@ -81,7 +88,13 @@ class SealedSize:
         return self.sealed - self.chunks * (_NONCE_BYTES + _TAG_BYTES)
 
     def span(self, offset: int, length: int) -> tuple[int, int, int]:
-        """Return the chunks that hold a range: the first, and where they begin and end as kept."""
+        """Return the chunks that hold a range: the first, and where they begin and end as kept.
+
+        Raises:
+            BrokenSealError: the object ends before the range begins.
+        """
+        if not 0 <= offset < self.plain or length <= 0:
+            raise BrokenSealError(f"{length:,} bytes from {offset:,} on are not in {self.plain:,}")
         end = min(offset + length, self.plain)
         first, after = offset // CHUNK_BYTES, -(-end // CHUNK_BYTES)
         return first, first * SEALED_CHUNK_BYTES, min(after * SEALED_CHUNK_BYTES, self.sealed)

@@ -11,6 +11,7 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -90,9 +91,11 @@ class SealedObjects:
         opened = await self._open(key)
         if opened is None:
             return await self._objects.read(key, offset, length)
-        first, begin, end = opened.size.span(offset, length)
+        with _broken_seals(key):
+            first, begin, end = opened.size.span(offset, length)
         sealed = await self._objects.read(key, begin, end - begin)
-        return await asyncio.to_thread(opened.plain, first, sealed, offset, length)
+        with _broken_seals(key):
+            return await asyncio.to_thread(opened.plain, first, sealed, offset, length)
 
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading and seeking. Blocks, as reading from it does.
@@ -104,7 +107,8 @@ class SealedObjects:
         if kept is None:
             return self._objects.open(key)
         cipher = object_cipher(self._unwrapped(_recording(key), kept), key)
-        opened = _Opened(cipher, SealedSize(self._objects.size_now(key)))
+        with _broken_seals(key):
+            opened = _Opened(cipher, SealedSize(self._objects.size_now(key)))
         return io.BufferedReader(_Reader(self._objects, key, opened), _READ_AHEAD)
 
     async def delete_below(self, prefix: str) -> None:
@@ -175,7 +179,8 @@ class SealedObjects:
             recording_key = await self._recording_key(_recording(key))
             if recording_key is None:
                 return None
-            size = SealedSize(await self._objects.size(key))
+            with _broken_seals(key):
+                size = SealedSize(await self._objects.size(key))
             opened = self._opened[key] = _Opened(object_cipher(recording_key, key), size)
             _forget_oldest(self._opened)
         return opened
@@ -206,11 +211,7 @@ class _Opened:
     size: SealedSize
 
     def plain(self, first: int, sealed: bytes, offset: int, length: int) -> bytes:
-        try:
-            data = unseal(self.cipher, self.size, first, sealed)
-        except BrokenSealError as error:
-            _log.error("recording_seal_broken", problem=str(error))
-            raise _sealed() from error
+        data = unseal(self.cipher, self.size, first, sealed)
         skip = offset - first * CHUNK_BYTES
         return data[skip : skip + length]
 
@@ -234,9 +235,10 @@ class _Reader(io.RawIOBase):
         length = min(len(buffer), self._opened.size.plain - self._at)
         if length <= 0:
             return 0
-        first, begin, end = self._opened.size.span(self._at, length)
-        sealed = self._objects.read_now(self._key, begin, end - begin)
-        data = self._opened.plain(first, sealed, self._at, length)
+        with _broken_seals(self._key):
+            first, begin, end = self._opened.size.span(self._at, length)
+            sealed = self._objects.read_now(self._key, begin, end - begin)
+            data = self._opened.plain(first, sealed, self._at, length)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -268,6 +270,15 @@ def _key_beside(key: str) -> str:
 def _forget_oldest(remembered: OrderedDict[str, Any]) -> None:
     while len(remembered) > _REMEMBERED:
         remembered.popitem(last=False)
+
+
+@contextmanager
+def _broken_seals(key: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenSealError as error:
+        _log.error("recording_seal_broken", key=key, problem=str(error))
+        raise _sealed() from error
 
 
 def _sealed() -> FailedPrecondition:

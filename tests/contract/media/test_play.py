@@ -13,6 +13,7 @@ from parley.types.v1 import audio_pb2
 from services.common.errors import Code
 from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS
+from services.media.adapters.sealing_keys import new_key
 from tests.contract.media.conftest import (
     LEARNER,
     TUTOR,
@@ -145,6 +146,40 @@ async def test_a_cut_is_exact_to_the_sample(media: Media, recording: pb.Recordin
             end = min(to_ms or 3_000, 3_000)
             assert got.info.duration_ms == end - from_ms
             assert np.array_equal(decoded(got.data)[0], whole[from_ms * 16 : end * 16])
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+async def test_what_is_left_of_an_original_is_refused_and_never_filled_with_silence(
+    serve_media: Serve, sealed: bool
+) -> None:
+    keys = {"sealing_keys": new_key("host")} if sealed else {}
+    async with serve_media(**keys) as media:
+        recording = await media.recorded(tone(16_000, 2.0), tone(24_000, 2.0))
+        (path,) = (each for each in media.files("objects") if each.name == "learner.flac")
+        whole = path.read_bytes()
+        half, late = len(whole) // 2, len(whole) * 3 // 4
+        wanted: dict[str, Any] = {"recording_id": recording.recording_id, "encoding": WAV}
+        for left in (
+            b"",
+            whole[:27],
+            whole[:28],
+            whole[:half],
+            bytes(len(whole)),
+            whole[:late] + bytes([whole[late] ^ 1]) + whole[late + 1 :],
+        ):
+            path.write_bytes(left)
+            for more in ({"track": LEARNER}, {"track": MIX}, {"track": LEARNER, "from_ms": 900}):
+                error = await media.refused(media.download(**wanted, **more))
+                assert error.reason in ("RECORDING_DAMAGED", "RECORDING_SEALED")
+            if len(left) < len(whole):
+                error = await media.refused(
+                    media.download(recording.recording_id, encoding=FLAC, track=LEARNER)
+                )
+                assert error.reason in ("RECORDING_DAMAGED", "RECORDING_SEALED")
+        assert media.files("cache") == []
+        path.write_bytes(whole)
+        got = await media.download(**wanted, track=LEARNER)
+        assert len(decoded(got.data)[0]) == 32_000
 
 
 async def test_a_range_outside_is_refused(media: Media, recording: pb.Recording) -> None:

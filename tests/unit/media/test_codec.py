@@ -1,7 +1,9 @@
 """Codecs: lossless stays lossless, cuts are exact, lengths are kept, nothing is held whole."""
 
+import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from services.media.adapters import codec, spool
 from services.media.adapters.originals import make_originals
 from services.media.adapters.spool import Samples, Spool
-from services.media.ports import VerificationError
+from services.media.ports import DamagedError, VerificationError
 from services.media.recordings import Track
 from services.media.renditions import Encoding
 
@@ -59,6 +61,49 @@ def test_any_stretch_of_an_original_is_exact(
     with path.open("rb") as file:
         found = joined(codec.decode_flac(file, start, start + length))
     assert np.array_equal(found, samples[start : start + length])
+
+
+FIRST_FRAME = 9_000
+"""Before it lie the header and the room that FFmpeg leaves for tags."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(at=st.floats(0, 1), bit=st.integers(0, 7))
+def test_no_bit_of_an_original_changes_unnoticed(
+    original: tuple[Path, Samples], at: float, bit: int
+) -> None:
+    path, samples = original
+    data = bytearray(path.read_bytes())
+    data[FIRST_FRAME + int(at * (len(data) - FIRST_FRAME - 1))] ^= 1 << bit
+    try:
+        found = joined(codec.decode_flac(io.BytesIO(data), 0, len(samples)))
+    except DamagedError:
+        return
+    # A broken frame at an end leaves no gap; whoever asks knows how many there were.
+    assert len(found) < len(samples)
+
+
+@pytest.mark.parametrize("start", [0, 150_000])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: bytes(len(data)),
+        lambda data: data[: len(data) // 2],
+        lambda data: data[: len(data) // 2] + bytes(len(data) // 2),
+    ],
+    ids=["empty", "zeros", "cut", "half zeros"],
+)
+def test_what_is_left_of_an_original_gives_no_other_samples(
+    original: tuple[Path, Samples], damage: Callable[[bytes], bytes], start: int
+) -> None:
+    path, samples = original
+    found: list[Samples] = []
+    with suppress(DamagedError):
+        found.extend(codec.decode_flac(io.BytesIO(damage(path.read_bytes())), start, 200_000))
+    got = joined(iter(found))
+    assert len(got) < 200_000 - start
+    assert np.array_equal(got, samples[start : start + len(got)])
 
 
 @settings(max_examples=40, deadline=None)

@@ -185,6 +185,11 @@ const WORDS: Readonly<Record<string, Words>> = {
     "retry",
   ],
   RECORDING_FAILED: ["The recording could not be kept.", "The words are all here.", "none"],
+  RECORDING_DAMAGED: [
+    "The recording is damaged where it is stored.",
+    "Tell whoever runs this server; the words are all here.",
+    "none",
+  ],
   RECORDING_SEALED: [
     "The recording is locked, and the server has no key to it.",
     "Tell whoever runs this server; the words are all here.",
