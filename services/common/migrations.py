@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command, context
+from alembic import command, context, op
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -35,7 +35,8 @@ async def migrate(url: str, script_location: Path) -> None:
     """Bring the database at `url` to the newest revision below `script_location`.
 
     Two processes may call this at once: the second waits for the first and finds nothing to do.
-    A failed revision leaves the schema as it was, and the error is Alembic's or SQLAlchemy's.
+    Each revision is a transaction: a failed one leaves what those before it made, and
+    the error is Alembic's or SQLAlchemy's.
     Not cancellable half-way: a cancelled caller waits for the revision in progress.
     """
     work = asyncio.create_task(asyncio.to_thread(_upgrade, make_url(url), script_location))
@@ -60,21 +61,55 @@ def run_migrations(metadata: MetaData) -> None:
         _run(connection, metadata)
 
 
+@contextmanager
+def kept_at_once() -> Iterator[Connection]:
+    """Yield, within a revision, a connection for a part of it that is committed with the block.
+
+    For filling what an earlier revision made: a process of the version before, which writes
+    meanwhile, waits for no more than such a part. A revision that fails keeps the parts that were
+    done, so it goes on with what is left when it is run again. SQLite lets only one write at a
+    time: there it is the revision's own transaction.
+    """
+    connection = op.get_bind()
+    if connection.dialect.name == "sqlite":
+        yield connection
+        return
+    with connection.engine.begin() as own:
+        yield own
+
+
 def schema_drift(url: str, metadata: MetaData) -> list[Any]:
     """Return what the tables of `metadata` have and the database at `url` has not, or reversed.
 
     For the test that a service's revisions make exactly its tables.
     """
     with _connect(make_url(url)) as connection:
-        found = MigrationContext.configure(connection, opts={"compare_type": True})
+        found = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
         return list(compare_metadata(found, metadata))
 
 
-def _upgrade(url: URL, script_location: Path) -> None:
+def run_revisions(connection: Connection, script_location: Path, to: str = "head") -> None:
+    """Run the revisions up to `to` in the connection's transaction, which is the caller's.
+
+    A connection that is in none runs, and commits, each in one of its own.
+    """
+    config = _config(script_location)
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _config(script_location: Path) -> Config:
     config = Config()
     # ConfigParser reads % as interpolation.
     config.set_main_option("script_location", str(script_location).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    return config
+
+
+def _upgrade(url: URL, script_location: Path) -> None:
+    config = _config(script_location)
     newest = ScriptDirectory.from_config(config).get_current_head()
     with _file_lock(url), _connect(url) as connection, _session_lock(connection, script_location):
         _make_schema(connection, url)
@@ -82,8 +117,7 @@ def _upgrade(url: URL, script_location: Path) -> None:
         connection.rollback()
         if current == newest:
             return
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        run_revisions(connection, script_location)
         connection.commit()
 
 
@@ -101,7 +135,8 @@ def _run(connection: Connection, metadata: MetaData) -> None:
         # SQLite cannot alter most of a table in place: Alembic copies it.
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
-        transaction_per_migration=False,
+        # A lock that one revision takes is not held while the next fills tables.
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -40,6 +40,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -76,7 +77,9 @@ class OutboxMixin:
     next_attempt_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
     refused_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
-    refusal: Mapped[str] = mapped_column(String(MOST_CHARACTERS), default="")
+    refusal: Mapped[str] = mapped_column(
+        String(MOST_CHARACTERS), default="", server_default=text("''")
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ class TurnRow(Base):
     )
     number: Mapped[int] = mapped_column(Integer)
     payload: Mapped[bytes] = mapped_column(LargeBinary)
-    accounted_ms: Mapped[int] = mapped_column(Integer)
-    accounted_seq: Mapped[int] = mapped_column(BigInteger)
+    accounted_ms: Mapped[int] = mapped_column(Integer, server_default="0")
+    accounted_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class KeptTurnRow(Base):

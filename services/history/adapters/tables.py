@@ -142,7 +142,7 @@ class PracticeRow(Base):
     __table_args__ = (Index("ix_practice_user", "user_id", "quarter"),)
 
     conversation_id: Mapped[str] = mapped_column(
-        _ID, ForeignKey("conversations.conversation_id"), primary_key=True
+        _ID, ForeignKey("conversations.conversation_id", ondelete="CASCADE"), primary_key=True
     )
     quarter: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     user_id: Mapped[str] = mapped_column(_ID)

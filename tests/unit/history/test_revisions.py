@@ -18,6 +18,7 @@ from services.history.adapters.tables import OutboxRow
 from services.history.bootstrap import MIGRATIONS
 from services.history.recounting import recount
 from services.history.search import parse_query
+from tests.postgres import empty_database
 
 USER, OTHER = "user-1", "user-2"
 BEGAN = datetime(2026, 3, 28, 23, 50, tzinfo=UTC)
@@ -43,6 +44,25 @@ def revise(url: str, revision: str, then: Any) -> None:
             connection.commit()
     finally:
         engine.dispose()
+
+
+def found_before(connection: Any, user_id: str) -> int:
+    """Search for "said apple" as a service of the second revision would; return how many."""
+    if connection.dialect.name == "sqlite":
+        wanted = (
+            "SELECT rowid FROM search_index WHERE search_index MATCH "
+            "'owner : \"' || :owner || '\" AND words : (' || :words || ')' "
+            "ORDER BY bm25(search_index, 0.0, 1.0), rowid DESC"
+        )
+        values = {"owner": f"u{user_id.replace('-', '')}", "words": '"said apple"'}
+    else:
+        wanted = (
+            "SELECT rowid FROM search_index "
+            "WHERE words @@ (CAST(:owner AS tsquery) && CAST(:words AS tsquery)) "
+            "ORDER BY ts_rank_cd(words, CAST(:words AS tsquery)) DESC, rowid DESC"
+        )
+        values = {"owner": f"'owner-{user_id}'", "words": "'said' <-> 'apple'"}
+    return len(connection.execute(text(wanted), values).all())
 
 
 def tell(connection: Any) -> None:
@@ -82,7 +102,11 @@ def tell(connection: Any) -> None:
         for tutor, said in ((False, ["i", "said", "apple"]), (True, ["good"])):
             owner = conversations[conversation_id]
             places = " ".join(f"'{word}':{place}" for place, word in enumerate(said, 1))
-            index = (f"u{owner}", " ".join(said)) if sqlite else (f"'owner-{owner}'", places)
+            index = (
+                (f"u{owner.replace('-', '')}", " ".join(said))
+                if sqlite
+                else (f"'owner-{owner}'", places)
+            )
             side = {"id": len(sides) + 1, "tutor": tutor, "owner": index[0], "words": index[1]}
             sides.append(turn | side)
     run(
@@ -157,3 +181,69 @@ async def test_turns_that_are_there_are_added_up_and_found(
             (USER, 1024),
             (OTHER, 4),
         ]
+
+
+async def test_a_process_of_the_version_before_finds_what_it_found(database_url: str) -> None:
+    found: list[int] = []
+
+    def ask(connection: Any) -> None:
+        found.extend(found_before(connection, user_id) for user_id in (USER, OTHER))
+
+    await asyncio.to_thread(revise, database_url, "0002", tell)
+    await asyncio.to_thread(revise, database_url, "0002", ask)
+    await asyncio.to_thread(revise, database_url, "head", ask)
+    assert found == [1_501, 2, 1_501, 2]
+
+
+async def test_what_was_there_is_placed_beside_one_who_writes_and_one_who_deletes(
+    postgres_url: str,
+) -> None:
+    with empty_database(postgres_url) as url:
+        await asyncio.to_thread(revise, url, "0002", tell)
+        await asyncio.to_thread(revise, url, "0004", lambda _: None)
+        engine = create_engine(url)
+        with engine.connect() as other:
+            run = other.exec_driver_sql
+            run("DELETE FROM search_index WHERE rowid = 3003")
+            run("DELETE FROM search_texts WHERE id = 3005")
+            run("DELETE FROM conversations WHERE conversation_id = 'c-gone'")
+            run(
+                "INSERT INTO turns SELECT 'new', conversation_id, 1501, started_at, occurred_at, "
+                "event_id, learner_text, tutor_text, words, speech_ms, silence_ms, body "
+                "FROM turns WHERE turn_id = 'c-1-1'"
+            )
+            run(
+                "INSERT INTO search_texts (conversation_id, turn_id, tutor) "
+                "VALUES ('c-1', 'new', false)"
+            )
+            # What waited for it would wait for ever.
+            async with asyncio.timeout(30):
+                await migrate(url, MIGRATIONS)
+            other.commit()
+            placed = run("SELECT user_id, texts FROM search_segments")
+            assert sorted(tuple(each) for each in placed) == [
+                (USER, 954),
+                (USER, 1024),
+                (USER, 1024),
+                (OTHER, 2),
+            ]
+        engine.dispose()
+
+
+async def test_what_was_broken_off_goes_on_where_it_was(database_url: str) -> None:
+    def undo_a_part(connection: Any) -> None:
+        run = connection.exec_driver_sql
+        run("UPDATE search_texts SET segment_id = 0 WHERE conversation_id = 'c-3'")
+        run("DELETE FROM search_segments WHERE user_id = 'user-2'")
+        run("DELETE FROM practice WHERE conversation_id = 'c-3'")
+        run("UPDATE alembic_version SET version_num = '0004'")
+
+    def look(connection: Any) -> None:
+        run = connection.exec_driver_sql
+        assert run("SELECT count(*) FROM practice WHERE conversation_id = 'c-3'").scalar() == 1
+        assert run("SELECT count(*) FROM search_texts WHERE segment_id = 0").scalar() == 0
+        assert run("SELECT sum(texts) FROM search_segments").scalar() == 2 * 1_503
+
+    await asyncio.to_thread(revise, database_url, "0002", tell)
+    await asyncio.to_thread(revise, database_url, "head", undo_a_part)
+    await asyncio.to_thread(revise, database_url, "head", look)

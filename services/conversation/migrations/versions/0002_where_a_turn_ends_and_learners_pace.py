@@ -15,12 +15,9 @@ depends_on = None
 
 def upgrade() -> None:
     # Of a turn stored before, 0: the client's audio is heard again from where it still has it.
-    with op.batch_alter_table("turns") as turns:
-        turns.add_column(
-            sa.Column("accounted_ms", sa.Integer(), nullable=False, server_default="0")
-        )
-    with op.batch_alter_table("turns") as turns:
-        turns.alter_column("accounted_ms", server_default=None)
+    op.add_column(
+        "turns", sa.Column("accounted_ms", sa.Integer(), nullable=False, server_default="0")
+    )
 
     op.create_table(
         "learner_pace",

@@ -13,12 +13,9 @@ depends_on = None
 
 def upgrade() -> None:
     # Of a turn stored before, 0: what a client sends again of that time is answered again.
-    with op.batch_alter_table("turns") as turns:
-        turns.add_column(
-            sa.Column("accounted_seq", sa.BigInteger(), nullable=False, server_default="0")
-        )
-    with op.batch_alter_table("turns") as turns:
-        turns.alter_column("accounted_seq", server_default=None)
+    op.add_column(
+        "turns", sa.Column("accounted_seq", sa.BigInteger(), nullable=False, server_default="0")
+    )
 
     op.create_table(
         "kept_turns",

@@ -14,10 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("outbox") as outbox:
-        outbox.add_column(sa.Column("refused_at", UtcDateTime(), nullable=True))
-        outbox.add_column(
-            sa.Column("refusal", sa.String(length=400), nullable=False, server_default="")
-        )
-    with op.batch_alter_table("outbox") as outbox:
-        outbox.alter_column("refusal", server_default=None)
+    op.add_column("outbox", sa.Column("refused_at", UtcDateTime(), nullable=True))
+    op.add_column(
+        "outbox", sa.Column("refusal", sa.String(length=400), nullable=False, server_default="")
+    )
