@@ -75,9 +75,9 @@ def test_an_age_that_nothing_reaches_is_refused_at_the_start(days: str) -> None:
         HistorySettings.load({"PARLEY_HISTORY_RETENTION_DAYS": days})
 
 
-async def test_the_greatest_age_is_one_that_can_be_reckoned_with() -> None:
+def test_the_greatest_age_is_one_that_can_be_reckoned_with() -> None:
     settings = HistorySettings.load({"PARLEY_HISTORY_RETENTION_DAYS": "36500"})
-    assert ManualClock().now() - timedelta(days=settings.retention_days)
+    assert (ManualClock().now() - timedelta(days=settings.retention_days)).year < 2000
 
 
 async def test_an_error_that_nobody_foresaw_does_not_end_it() -> None:
