@@ -145,7 +145,11 @@ class Writing(Protocol):
         ...
 
     def place_texts(self, conversation_id: str) -> None:
-        """Let texts be found that an earlier version wrote while this one was there already."""
+        """Index the conversation's texts anew.
+
+        Those too that an earlier version wrote while this one was there already, or indexed by
+        words that it cut and folded in another way.
+        """
         ...
 
     def erase(self, conversation_id: str) -> str:

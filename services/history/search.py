@@ -2,8 +2,10 @@
 
 Text and query go through the same `tokens`, so the index behind only compares words; it never
 sees what the user typed as a query language. Letter case, accents, full-width forms and the
-apostrophe make no difference ("Cafe" finds "café", "dont" finds "don't"). Scripts written without
-spaces are cut into characters, and a run of them in a query must stand together.
+apostrophe make no difference ("Cafe" finds "café", "dont" finds "don't"), nor do the vowel points
+of Arabic and Hebrew, which are mostly left out. Signs that belong to a script's words, as the
+vowels of Hindi do, are compared as letters are. Scripts written without spaces are cut into
+characters, each with its signs, and a run of them in a query must stand together.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.common.errors import FieldViolation, InvalidArgument
 
@@ -27,7 +30,24 @@ _UNSPACED = re.compile(
 )
 """Thai and Lao, Burmese, Khmer, kana, Han; and Hangul, whose words carry their particles."""
 
+_FIRST_UNSPACED = "\u0e00"
+
 _APOSTROPHES = "'\u2019\u02bc"
+_JOINERS = "\u200c\u200d\u00ad"
+"""How a word is drawn or broken, inside it: zero-width (non-)joiners, the soft hyphen."""
+
+_TATWEEL = "\u0640"
+"""Draws an Arabic word out."""
+
+_UNDECOMPOSED = str.maketrans("đħłøŧı", "dhloti")
+"""Letters whose stroke (or missing dot) is no mark of its own in Unicode, and left out as those."""
+
+_ACCENTS = re.compile(
+    "COMBINING (?!KATAKANA)|ARABIC|HEBREW|SYRIAC|(MONGOLIAN FREE )?VARIATION SELECTOR"
+)
+"""How the names of marks begin that make no other word: accents, which no script owns, vowel
+points, and the choice of a glyph."""
+
 _QUOTES = re.compile('["\u201c\u201d\u201e\u00ab\u00bb]')
 
 
@@ -58,26 +78,30 @@ class Snippet:
 def tokens(text: str) -> Iterator[Token]:
     """Cut `text` into words."""
     start: int | None = None
+    alone = False
     for at, character in enumerate(text):
-        if _UNSPACED.match(character):
-            if start is not None:
-                yield from _token(text, start, at)
-                start = None
-            yield from _token(text, at, at + 1)
-        elif _in_word(text, at):
-            start = at if start is None else start
-        elif start is not None:
+        unspaced = character >= _FIRST_UNSPACED and _UNSPACED.match(character) is not None
+        if start is not None:
+            if _goes_on(text, at) if not (alone or unspaced) else _is_mark(character):
+                continue
             yield from _token(text, start, at)
             start = None
+        if character.isalnum():
+            start, alone = at, unspaced
     if start is not None:
         yield from _token(text, start, len(text))
 
 
 def fold(word: str) -> str:
-    """Return `word` as it is compared: no case, no accents, no apostrophes."""
-    decomposed = unicodedata.normalize("NFKD", word.casefold())
-    bare = "".join(each for each in decomposed if each.isalnum())
-    return unicodedata.normalize("NFC", bare)
+    """Return `word` as it is compared: letters, digits and signs; no case, accent, apostrophe."""
+    if word.isascii():
+        return "".join(filter(str.isalnum, word.lower()))
+    # Decomposed before as well: some letters have no small form until they are.
+    plain = unicodedata.normalize("NFKD", word).casefold()
+    decomposed = unicodedata.normalize("NFKD", plain)
+    return unicodedata.normalize("NFC", "".join(filter(_is_compared, decomposed))).translate(
+        _UNDECOMPOSED
+    )
 
 
 def parse_query(text: str) -> Query:
@@ -118,12 +142,25 @@ def snippet(text: str, query: Query) -> Snippet:
     )
 
 
-def _in_word(text: str, at: int) -> bool:
+def _goes_on(text: str, at: int) -> bool:
+    """Tell whether a word, begun before, goes on with this character."""
     character = text[at]
-    if character in _APOSTROPHES:
+    if character in _APOSTROPHES or character in _JOINERS:
         # Only between two letters: quotation marks around a word are not part of it.
-        return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
-    return character.isalnum() or unicodedata.category(character).startswith("M")
+        before, after = text[at - 1], text[at + 1 : at + 2]
+        return after.isalnum() and (before.isalnum() or _is_mark(before))
+    return character.isalnum() or _is_mark(character)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+@lru_cache(4096)
+def _is_compared(character: str) -> bool:
+    if _is_mark(character):
+        return _ACCENTS.match(unicodedata.name(character, "")) is None
+    return character.isalnum() and character not in _APOSTROPHES and character != _TATWEEL
 
 
 def _token(text: str, start: int, end: int) -> Iterator[Token]:

@@ -1,14 +1,15 @@
 """The inverted index over what was said: SQLite's FTS5, or PostgreSQL's GIN over a tsvector.
 
-The index holds words as `services.history.search.tokens` cuts and folds them, letters and digits
-only, so neither database's own idea of a word comes in. With a text's words stands its segment
-(`search_segments`), and every question names segments: it meets nothing of other learners.
+The index holds words as `services.history.search.tokens` cuts and folds them, letters, digits and
+signs only, so neither database's own idea of a word comes in. With a text's words stands its
+segment (`search_segments`), and every question names segments: it meets nothing of other learners.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ def put(session: Session, row_id: int, segment: int, said: str) -> None:
     """Index a text of `segment` under `row_id`, which must not be in the index."""
     words = [token.word[:_MOST_CHARACTERS] for token in tokens(said)]
     if _on_sqlite(session):
-        values = {"id": row_id, "segment": _fts5_segment(segment), "words": " ".join(words)}
-        session.execute(_PUT_FTS5, values)
+        put = {"id": row_id, "segment": _fts5_segment(segment), "words": _fts5(" ".join(words))}
+        session.execute(_PUT_FTS5, put)
     else:
         session.execute(_PUT_GIN, {"id": row_id, "words": tsvector(segment, words)})
 
@@ -147,6 +148,20 @@ _LENGTH_SHARE = 0.75
 _USUAL_WORDS = 12
 
 
+# Of the characters for private use, which FTS5 takes for letters and no word of ours has.
+_SIGNS = 0xF0000
+
+
+def _fts5(words: str) -> str:
+    """Write words so that FTS5 cuts them as they are: it takes a vowel sign for a gap in one."""
+    if words.isascii():
+        return words
+    return "".join(
+        chr(_SIGNS + ord(each)) if unicodedata.category(each).startswith("M") else each
+        for each in words
+    )
+
+
 def _fts5_segment(segment: int) -> str:
     return f"s{segment}"
 
@@ -155,7 +170,8 @@ async def _look_fts5(
     session: AsyncSession, segments: Sequence[int], terms: Terms, limit: int
 ) -> _Hits:
     """Return what there is in whole segments, in their order, until there are `limit`."""
-    # Words are letters and digits only (`fold` sees to that), so quoting them is safe.
+    # Words hold nothing but letters, digits and signs (`fold` sees to that): quoting them is safe.
+    terms = [[_fts5(word) for word in term] for term in terms]
     words = " AND ".join('"' + " ".join(term) + '"' for term in terms)
     places: list[int] = []
     text_ids: list[int] = []

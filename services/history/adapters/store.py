@@ -163,22 +163,23 @@ class SqlWriter:
         practice_rows.keep(self._session, conversation_id, row.user_id, practice)
 
     def place_texts(self, conversation_id: str) -> None:
-        """Let texts be found that an earlier version wrote while this one was there already."""
+        """Index the conversation's texts anew; those without a segment are given one."""
         said = case((SearchTextRow.tutor, TurnRow.tutor_text), else_=TurnRow.learner_text)
         texts = self._session.execute(
             select(SearchTextRow, said)
             .join(TurnRow, TurnRow.turn_id == SearchTextRow.turn_id)
-            .where(SearchTextRow.conversation_id == conversation_id, SearchTextRow.segment_id == 0)
+            .where(SearchTextRow.conversation_id == conversation_id)
             .order_by(SearchTextRow.id)
         ).all()
-        if not texts:
-            return
-        owner = self._session.get_one(ConversationRow, conversation_id).user_id
-        segment = search_segments.take(self._session, owner, len(texts))
+        unplaced = [side for side, _ in texts if not side.segment_id]
+        if unplaced:
+            owner = self._session.get_one(ConversationRow, conversation_id).user_id
+            segment = search_segments.take(self._session, owner, len(unplaced))
+            for side in unplaced:
+                side.segment_id = segment
         search_index.remove(self._session, [side.id for side, _ in texts])
         for side, text in texts:
-            side.segment_id = segment
-            search_index.put(self._session, side.id, segment, text)
+            search_index.put(self._session, side.id, side.segment_id, text)
 
     def erase(self, conversation_id: str) -> str:
         """Delete all but the mark that it was deleted; return the recording id."""

@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 
+from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.errors import InvalidArgument
 from services.common.ids import new_id
+from services.common.outbox import Outbox
 from services.history import page_tokens
 from services.history.adapters import search_index, search_segments
+from services.history.adapters.store import SqlStore
+from services.history.adapters.tables import OutboxRow
 from services.history.application import History
 from services.history.events import Envelope, TurnFinished
+from services.history.recounting import recount
 from tests.unit.history.conftest import Copies, opened
 
 BEGAN = datetime(2026, 5, 1, tzinfo=UTC)
@@ -158,6 +163,21 @@ async def test_a_deleted_conversations_texts_leave_their_segments(copies: Copies
         assert await segments(database) == []
 
 
+async def test_recounting_indexes_what_was_indexed_by_other_words(copies: Copies) -> None:
+    """As an earlier version cut and folded them."""
+    async with opened(copies) as (history, database):
+        talk = new_id()
+        await history.ingest([turn(talk, number, "काल apple") for number in range(1, 6)])
+        before = await segments(database)
+        async with database.transaction() as session:
+            await (await session.connection()).exec_driver_sql("DELETE FROM search_index")
+        assert await found(history, "काल") == []
+        clock = ManualClock()
+        assert await recount(SqlStore(database, Outbox(OutboxRow, clock), clock)) == 1
+        assert sorted(await found(history, "काल")) == [1, 2, 3, 4, 5]
+        assert await segments(database) == before
+
+
 async def test_a_turn_told_again_is_found_by_its_new_words_where_it_was(copies: Copies) -> None:
     async with opened(copies) as (history, database):
         conversation = new_id()
@@ -172,6 +192,19 @@ async def test_a_turn_told_again_is_found_by_its_new_words_where_it_was(copies: 
         assert await found(history, "went") == [1]
         assert await found(history, "oh") == [1]
         assert [texts for _, texts in await segments(database)] == [3]
+
+
+async def test_words_that_differ_in_their_vowel_signs_are_not_found_for_each_other(
+    copies: Copies,
+) -> None:
+    async with opened(copies) as (history, _):
+        texts = ["कुल दिन", "काल दीन", "कल", "กินข้าว", "กานข้าว", "đường phố", "قَلَم"]
+        talk = new_id()
+        await history.ingest([turn(talk, number, said) for number, said in enumerate(texts, 1)])
+        wanted = {"कुल": [1], "काल": [2], "कल": [3], '"काल दीन"': [2], "กิน": [4], "ข้าว": [4, 5]}
+        wanted |= {"duong": [6], "قلم": [7], "क": [], "काल कुल": []}
+        for query, numbers in wanted.items():
+            assert sorted(await found(history, query)) == numbers, query
 
 
 async def test_a_word_longer_than_the_index_takes_is_stored_and_found(copies: Copies) -> None:
