@@ -135,5 +135,15 @@ def _limit(bounds: Bounds, *, threads: bool) -> None:
     if not threads:
         # To Linux a thread is a process of the user's as well.
         limits.append((resource.RLIMIT_NPROC, 0))
+    refused: OSError | ValueError | None = None
     for kind, most in limits:
-        resource.setrlimit(kind, (most, most))
+        hard = resource.getrlimit(kind)[1]
+        # What a container has less of, an ordinary user cannot raise.
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(kind, (bound, bound))
+        except (OSError, ValueError) as error:
+            # The others stand.
+            refused = error
+    if refused is not None:
+        raise refused

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -207,6 +208,32 @@ def test_what_a_system_lacks_is_told_and_files_are_decoded_all_the_same(
     assert done.returncode == 0, done.stderr.decode()
     answer = json.loads(done.stdout)
     assert answer == {"rate_hz": 16_000, "samples": 16_000, "lacking": wanting.split()}
+
+
+def test_where_one_limit_cannot_be_set_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container with less memory than the bound none of them was."""
+    hard = {resource.RLIMIT_AS: 1 << 29, resource.RLIMIT_CPU: 5}
+    bounds = sandbox.Bounds(memory_bytes=1 << 30, cpu_seconds=20, open_files=32)
+    found: dict[int, tuple[int, int]] = {}
+
+    def set_limit(kind: int, limits: tuple[int, int]) -> None:
+        if limits[1] > hard.get(kind, limits[1]) or kind == resource.RLIMIT_NOFILE:
+            raise ValueError("not allowed to raise maximum limit")
+        found[kind] = limits
+
+    def get_limit(kind: int) -> tuple[int, int]:
+        return 0, hard.get(kind, resource.RLIM_INFINITY)
+
+    monkeypatch.setattr(resource, "getrlimit", get_limit)
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    with pytest.raises(ValueError, match="not allowed"):
+        sandbox._limit(bounds, threads=False)
+    assert found == {
+        resource.RLIMIT_AS: (1 << 29, 1 << 29),
+        resource.RLIMIT_CPU: (5, 5),
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_NPROC: (0, 0),
+    }
 
 
 def test_a_codec_process_reaches_its_folder_and_nothing_else(tmp_path: Path) -> None:
