@@ -43,6 +43,9 @@ _STOPPING_RETRY_SECONDS: Final = 1.0
 
 T = TypeVar("T")
 
+_Places = tuple[tuple[int, int], ...]
+"""The device and the inode of each folder."""
+
 
 class CodecPool:
     """The codec processes of a service. Its methods block; call them in a pool of threads.
@@ -56,7 +59,7 @@ class CodecPool:
         self._folders = folders
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._all: set[CodecChild] = set()
+        self._all: dict[CodecChild, _Places] = {}
         self._idle: list[CodecChild] = []
         self._closed = False
 
@@ -161,15 +164,14 @@ class CodecPool:
                 self._drop(process)
 
     def _take(self) -> CodecChild:
+        places = self._places()
         while (rested := self._rested()) is not None:
-            if rested.usable:
+            if rested.usable and self._all.get(rested) == places:
                 return rested
             self._drop(rested)
-        for each in self._folders:
-            each.mkdir(parents=True, exist_ok=True, mode=0o700)
         process = CodecChild(self._folders)
         with self._lock:
-            self._all.add(process)
+            self._all[process] = places
             closed = self._closed
         try:
             if closed:
@@ -179,6 +181,17 @@ class CodecPool:
             self._drop(process)
             raise
         return process
+
+    def _places(self) -> _Places:
+        """Make the folders that are missing; return which ones they are now.
+
+        A process reaches those that were there when it began: to it, one that was deleted and made
+        again is another.
+        """
+        for each in self._folders:
+            each.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = [each.stat() for each in self._folders]
+        return tuple((each.st_dev, each.st_ino) for each in found)
 
     def _rested(self) -> CodecChild | None:
         with self._lock:
@@ -195,7 +208,7 @@ class CodecPool:
     def _drop(self, process: CodecChild) -> None:
         process.end()
         with self._lock:
-            self._all.discard(process)
+            self._all.pop(process, None)
 
     def _require_open(self) -> None:
         if self._closed:

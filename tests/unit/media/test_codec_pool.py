@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -226,6 +227,23 @@ def test_a_process_without_work_gives_its_memory_back(workshop: Workshop) -> Non
     workshop.pool.rest(0)
     assert workshop.pool.pids == []
     workshop.render()
+
+
+def test_a_folder_that_was_deleted_is_made_and_reached_again(workshop: Workshop) -> None:
+    """The cache may be deleted at any time: all rendering failed until the service began anew."""
+    cache = workshop.folder / "cache"
+    pool = CodecPool((workshop.folder / "spool", cache), MediaMetrics(CollectorRegistry()))
+    rendering = replace(workshop, pool=pool, folder=cache)
+    try:
+        whole = rendering.render()
+        shutil.rmtree(cache)
+        cache.mkdir()
+        assert rendering.render() == whole
+        shutil.rmtree(cache)
+        assert rendering.render() == whole
+        assert len(pool.pids) == 1
+    finally:
+        pool.close()
 
 
 def test_a_closed_pool_takes_no_jobs(workshop: Workshop) -> None:
