@@ -18,8 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import structlog
 
+from services.common.errors import ResourceExhausted
 from services.media.adapters import decode_process
 from services.media.adapters.sandbox import BARRIERS, Bounds
 from services.media.problems import Problem, Refused
@@ -39,6 +41,17 @@ _ANSWER_BYTES: Final = 4_096
 _PROBLEMS: Final = frozenset(Problem)
 _TOO_COSTLY: Final = {"problem": Problem.TOO_COSTLY}
 
+_CLOCK_SHARE: Final = 2
+"""So many times its processor time it may take by the clock."""
+
+_MOST_OF: Final = 0.9
+"""Of its processor time: one that had so much would have had all of it a moment later."""
+
+_STARVED_RETRY_SECONDS: Final = 30.0
+
+_ASKED_SECONDS: Final = 60
+"""Of processor time, for a process that only tells its barriers: it takes a fraction of one."""
+
 _LOOK_SECONDS: Final = 0.25
 """How often it is asked whether somebody still waits."""
 
@@ -47,7 +60,8 @@ _LOOK_SECONDS: Final = 0.25
 class UploadDecoder:
     """Decodes uploads, each in a process of its own.
 
-    cpu_seconds: that a file may take; it is ended after twice as long by the clock, too.
+    cpu_seconds: that a file may take. It is ended after twice as long by the clock, too: that says
+        something of the file only where it had the processor.
     """
 
     cpu_seconds: int
@@ -65,6 +79,7 @@ class UploadDecoder:
 
         Raises:
             Refused: with what is wrong with it.
+            ResourceExhausted: MEDIA_BUSY, when this machine gave it too little time.
             OSError: the disk takes no more, there is no process to be had, or it was given up.
         """
         match self.ask(source, container, target, max_seconds, given_up):
@@ -89,7 +104,11 @@ class UploadDecoder:
         max_seconds: float,
         given_up: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any]:
-        """Start the process, and return its answer; see `decode_process`. Blocks."""
+        """Start the process, and return its answer; see `decode_process`. Blocks.
+
+        Raises:
+            ResourceExhausted: MEDIA_BUSY, when this machine gave it too little time.
+        """
         if given_up():
             return {"failed": errno.ECANCELED}
         bounds = Bounds(
@@ -118,8 +137,10 @@ class UploadDecoder:
                 pass_fds=(samples.fileno(),),
             )
             try:
-                if not _ended(process, 2 * self.cpu_seconds, given_up):
-                    return {"failed": errno.ECANCELED} if given_up() else _TOO_COSTLY
+                if not _ended(process, _CLOCK_SHARE * self.cpu_seconds, given_up):
+                    if given_up():
+                        return {"failed": errno.ECANCELED}
+                    return self._out_of_time(_cpu_seconds(process.pid))
             finally:
                 process.kill()
                 process.wait()
@@ -132,12 +153,27 @@ class UploadDecoder:
         at_a_limit = process.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
         return _TOO_COSTLY if at_a_limit else {"problem": Problem.DAMAGED}
 
+    def _out_of_time(self, spent_seconds: float) -> dict[str, Any]:
+        """Return the answer to a file that was not done by the clock's limit."""
+        if spent_seconds >= _MOST_OF * self.cpu_seconds:
+            return _TOO_COSTLY
+        _log.warning("upload_decoder_starved", cpu_seconds=round(spent_seconds, 1))
+        raise ResourceExhausted(
+            "This machine has too much else to do to decode the file now.",
+            reason="MEDIA_BUSY",
+            retry_after=_STARVED_RETRY_SECONDS,
+        )
+
 
 @cache
 def lacking_barriers() -> tuple[str, ...]:
     """Return the barriers around a decoder that this system lacks. Blocks the first time."""
     nothing = Path(os.devnull)
-    named = UploadDecoder(cpu_seconds=10).ask(nothing, "", nothing, 1.0).get("lacking")
+    try:
+        named = UploadDecoder(_ASKED_SECONDS).ask(nothing, "", nothing, 1.0).get("lacking")
+    except ResourceExhausted:
+        # Better one alarm too many than one too few.
+        named = None
     return tuple(map(str, named)) if isinstance(named, list) else BARRIERS
 
 
@@ -149,6 +185,12 @@ def _ended(process: subprocess.Popen[bytes], seconds: float, given_up: Callable[
             process.wait(_LOOK_SECONDS)
             return True
     return False
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process which nobody waited for yet has had."""
+    spent = psutil.Process(pid).cpu_times()
+    return spent.user + spent.system
 
 
 def _read(answer: bytes) -> dict[str, Any]:
