@@ -1,10 +1,14 @@
 """A learner who talks on, whatever breaks: the microphone never stops, what gets no answer is said
-again, and everything that the client is told is checked while it comes.
+again, and everything that the client is told is checked while it comes, and written down.
+
+Nothing is said twice: `said` holds what was typed, each text with its number, and where in the
+microphone's track each tone lies. So it can be found in what is kept, once and in its place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +18,7 @@ import numpy as np
 from bench.interruptions_player import Player
 from parley.conversation.v1 import conversation_pb2
 from parley_cli.client.converse import ConverseStream
+from tests.e2e.told import Ledger, Said
 
 RATE_HZ = 16_000
 _FRAME_SAMPLES = RATE_HZ // 50
@@ -26,10 +31,16 @@ _GIVE_UP_S = 90.0
 
 
 class SteadyLearner:
-    """One conversation. `start` it, let it talk, `finish` it; `wrong` must stay empty."""
+    """One conversation. `start` it, let it talk, `finish` it; `wrong` must stay empty.
 
-    def __init__(self, stream: ConverseStream) -> None:
+    Args:
+        stream: the conversation, which nobody else iterates.
+        types: every third time it types instead.
+    """
+
+    def __init__(self, stream: ConverseStream, *, types: bool = False) -> None:
         self._stream = stream
+        self._types = types
         self._sample = 0
         self._to_say: list[bytes] = []
         self._players: dict[int, Player] = {}
@@ -39,6 +50,8 @@ class SteadyLearner:
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = False
+        self.said: list[Said] = []
+        self.told = Ledger()
         self.saved: dict[int, str] = {}
         self.next_turn = 1
         self.resumed = 0
@@ -65,7 +78,10 @@ class SteadyLearner:
         known, deadline = self.next_turn, time.monotonic() + _GIVE_UP_S
         while self.next_turn == known:
             assert time.monotonic() < deadline, f"no turn {known} was saved: {self.wrong}"
-            self.say()
+            if self._types and len(self.said) % 3 == 2:
+                await self._type()
+            else:
+                self.say()
             await self._until(lambda: self.next_turn > known, _SAY_AGAIN_S)
 
     async def finish(self) -> None:
@@ -102,6 +118,7 @@ class SteadyLearner:
 
     def _note(self, response: conversation_pb2.ConverseResponse, now: float) -> None:
         kind, generation = response.WhichOneof("message"), response.generation
+        self.told.note(response)
         if kind == "started":
             self.resumed += response.started.resumed
             self.next_turn = max(self.next_turn, response.started.next_turn)
@@ -149,10 +166,24 @@ class SteadyLearner:
 
     def say(self) -> None:
         """Speak for a moment."""
+        starts_at = self._sample + _FRAME_SAMPLES * len(self._to_say)
+        starts_ms = starts_at * 1000 // RATE_HZ
+        self.said.append(
+            Said(len(self.said) + 1, start_ms=starts_ms, end_ms=starts_ms + _SPEECH_MS)
+        )
         tone = np.arange(_SPEECH_MS * RATE_HZ // 1000) * (2 * np.pi * 200 / RATE_HZ)
         pcm = (6_000 * np.sin(tone)).astype("<i2").tobytes()
         size = 2 * _FRAME_SAMPLES
         self._to_say.extend(pcm[at : at + size] for at in range(0, len(pcm), size))
+
+    async def _type(self) -> None:
+        serial = len(self.said) + 1
+        text = f"This is number {serial} of what I have to say."
+        self.said.append(Said(serial, text=text))
+        # Without a connection it is written later: who has waited for so long says something else.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SAY_AGAIN_S):
+                await self._stream.send_text(text)
 
     async def _until(self, true: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds

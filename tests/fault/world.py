@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,8 @@ class World:
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[World]:
-    """Run one in `folder`, whose path must be short."""
+def world(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[World]:
+    """Run one in `folder`, whose path must be short, with these `PARLEY_*` settings besides."""
     bucket = f"parley-{uuid4().hex}"
     with (
         patch.dict("os.environ", s3.CREDENTIALS),
@@ -105,6 +105,7 @@ def world(folder: Path) -> Iterator[World]:
             # Whoever builds the page meanwhile takes files away that a gateway which starts again
             # would read.
             "PARLEY_GATEWAY_WEB_DIR": str(folder / "no-page"),
+            **(settings or {}),
         }
         with Stack(folder / "d", settings=settings) as stack:
             one = World(stack, postgres, redis, storage, cable)
