@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from services.common.clock import Clock
 from services.common.errors import (
@@ -28,6 +29,7 @@ from services.common.errors import (
 from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS
 from services.common.tallies import Tallies
+from services.media import id3
 from services.media.finisher import Finisher
 from services.media.ports import Catalog, DecodeUpload, Deleted, Known
 from services.media.problems import Problem, Refused
@@ -42,6 +44,8 @@ _AT_ONCE_OF_USER = DEFAULT_LIMITS.uploads_per_user
 
 _HEAD_BYTES = 16
 """As many as the longest signature needs."""
+
+_FLAC = b"fLaC"
 
 _PICTURES = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"crx "})
 """What a phone's camera makes begins like what its microphone does."""
@@ -88,10 +92,21 @@ def container_of(head: bytes) -> str | None:
     if head[4:8] == b"ftyp" and head[8:12] not in _PICTURES:
         # QuickTime and its children, whatever they are called: M4A, MP4, 3GP.
         return "mov"
-    for signature, container in ((b"fLaC", "flac"), (b"OggS", "ogg"), (b"\x1aE\xdf\xa3", "webm")):
+    for signature, container in ((_FLAC, "flac"), (b"OggS", "ogg"), (b"\x1aE\xdf\xa3", "webm")):
         if head.startswith(signature):
             return "matroska" if container == "webm" else container
     return None
+
+
+def container_in(file: BinaryIO) -> str | None:
+    """Return FFmpeg's name of a file's container; None when not allowed."""
+    head = file.read(_HEAD_BYTES)
+    if tag := id3.tag_bytes(head):
+        # Some programs put an MP3's tag in front of FLAC.
+        file.seek(tag)
+        if file.read(len(_FLAC)) == _FLAC:
+            return "flac"
+    return container_of(head)
 
 
 def shown_name(name: str) -> str:
@@ -225,7 +240,7 @@ class Uploads:
     async def _samples(self, folder: Path) -> int:
         """Decode `upload` in the folder to the learner's spool file; return its rate in hertz."""
         source = folder / "upload"
-        container = container_of(await asyncio.to_thread(_head, source))
+        container = await asyncio.to_thread(_container_at, source)
         if container is None:
             raise Refused(Problem.NOT_AUDIO)
         target = folder / f"{Track.LEARNER.label}.pcm"
@@ -322,9 +337,9 @@ class Uploads:
                 return InvalidArgument(_SAID[problem], reason=reason, metadata=told)
 
 
-def _head(path: Path) -> bytes:
+def _container_at(path: Path) -> str | None:
     with path.open("rb") as file:
-        return file.read(_HEAD_BYTES)
+        return container_in(file)
 
 
 def _size_of(folder: Path) -> int:

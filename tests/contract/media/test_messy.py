@@ -6,12 +6,15 @@ import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from services.media.adapters import decode_upload
-from services.media.uploads import container_of
+from services.media.problems import Refused
+from services.media.uploads import container_in
 from tests.contract.media.conftest import decoded, tone
 from tests.contract.media.hostile import ogg_crc, sound
 from tests.contract.media.test_upload import encoded
@@ -21,7 +24,7 @@ REAL = Path(__file__).parents[2] / "data" / "uploads"
 
 def taken(data: bytes, seconds: float = 2.0) -> None:
     """Decode a file as the process for it does; it must be taken, and whole."""
-    container = container_of(data[:16])
+    container = container_in(io.BytesIO(data))
     assert container is not None
     out = io.BytesIO()
     rate_hz, samples = decode_upload.decode(io.BytesIO(data), container, out, 60.0)
@@ -54,6 +57,32 @@ def test_what_phones_and_studios_write_is_taken(
     container: str, codec: str, options: dict[str, str]
 ) -> None:
     taken(sound(container, codec, **options))
+
+
+# --- FLAC -------------------------------------------------------------------------------------
+
+
+def test_flac_in_ogg_is_taken() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as output:
+        stream: Any = output.add_stream("flac", rate=16_000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(tone(16_000, 2.0).reshape(1, -1), "s16", "mono")
+        frame.sample_rate = 16_000
+        packets = [*stream.encode(frame), *stream.encode(None)]
+        # The encoder's last has no sound: it tells what would go into a header of FLAC's own.
+        output.mux([each for each in packets if each.size])
+    taken(file.getvalue())
+
+
+def test_flac_with_an_mp3s_tag_in_front_is_taken() -> None:
+    """EAC and others write one; every player plays it."""
+    tag = b"ID3\4\0\0" + bytes([0, 0, 1, 2]) + bytes(130)
+    flac = sound("flac", "flac")
+    taken(tag + flac)
+    cut = io.BytesIO((tag + flac)[:-2_000])
+    with pytest.raises(Refused):
+        decode_upload.decode(cut, "flac", io.BytesIO(), 60.0)
 
 
 # --- Ogg --------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""FLAC: metadata blocks, then frames (RFC 9639)."""
+"""FLAC: metadata blocks, then frames (RFC 9639). There may be an ID3v2 tag in front of them."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-from services.media.adapters.structure.reading import check_sound, exactly, number
+from services.media import id3
+from services.media.adapters.structure.reading import check_sound, exactly, number, read
 from services.media.problems import Problem, Refused
 
 
@@ -14,7 +15,7 @@ def walk(file: BinaryIO, size: int) -> None:
     Raises:
         Refused: DAMAGED, TRUNCATED, or NO_AUDIO.
     """
-    at, last, first = 4, False, True
+    at, last, first = _begin(file) + 4, False, True
     while not last:
         kind, length = exactly(file, at, 1)[0], number(b"\0" + exactly(file, at + 1, 3), ">I")
         last, kind = bool(kind & 0x80), kind & 0x7F
@@ -41,4 +42,9 @@ def _check_flac_format(chunk: bytes) -> None:
 
 def samples(file: BinaryIO) -> int:
     """Return how many samples a FLAC file says that it has; 0: it does not say."""
-    return number(exactly(file, 18, 8), ">Q") & 0xFFFFFFFFF
+    return number(exactly(file, _begin(file) + 18, 8), ">Q") & 0xFFFFFFFFF
+
+
+def _begin(file: BinaryIO) -> int:
+    """Return where its own first byte is."""
+    return id3.tag_bytes(read(file, 0, id3.HEAD_BYTES)) or 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO, Final
 
+from services.media import id3
 from services.media.adapters.structure.reading import BUFFER_BYTES, number, read
 from services.media.problems import Problem, Refused
 
@@ -77,12 +78,11 @@ def _stated_frames(frame: bytes) -> int:
 def _tag_bytes(file: BinaryIO, at: int, size: int) -> int:
     """Return the length of the tag that begins here; 0 where none does."""
     head = read(file, at, 32)
-    if head.startswith(b"ID3"):
-        parts = head[6:10]
-        if len(parts) < 4 or any(each & 0x80 for each in parts):
-            raise Refused(Problem.DAMAGED)
-        length = sum(each << shift for each, shift in zip(parts, (21, 14, 7, 0), strict=True))
-        return 10 + length + (10 if head[5] & 0x10 else 0)
+    length = id3.tag_bytes(head)
+    if length is None:
+        raise Refused(Problem.DAMAGED)
+    if length:
+        return length
     if head.startswith(b"TAG"):
         return 128 if at + 128 == size else 0
     if head.startswith(b"APETAGEX") and len(head) == 32:
