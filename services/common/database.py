@@ -89,17 +89,25 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, connections: int = SERVER_CONNECTIONS) -> AsyncIterator[Self]:
+    async def open(
+        cls,
+        url: str,
+        *,
+        connections: int = SERVER_CONNECTIONS,
+        answers_within_s: float | None = None,
+    ) -> AsyncIterator[Self]:
         """Open the database at `url` (async SQLAlchemy form) until the block is left.
 
         A SQLite file and its folder are created when they are missing.
 
         connections: the most that there are to a server at once; half of them are kept.
+        answers_within_s: a server that says nothing for so long to a statement does not answer;
+            None: `silent_server.ANSWERS_WITHIN_S`. Infinite for jobs in which one takes minutes.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, when it does not answer.
         """
-        engine = create_engine(url, connections)
+        engine = create_engine(url, connections, answers_within_s)
         opened = _Opened(engine)
         database: Self | None = None
         try:
@@ -310,10 +318,12 @@ class _SqliteThreads:
         self._engine.dispose()
 
 
-def create_engine(url: str, connections: int = SERVER_CONNECTIONS) -> AsyncEngine:
+def create_engine(
+    url: str, connections: int = SERVER_CONNECTIONS, answers_within_s: float | None = None
+) -> AsyncEngine:
     """Return an async engine for `url`, tuned for its dialect. The caller disposes of it.
 
-    connections: the most that there are to a server at once; SQLite has its own number.
+    connections, answers_within_s: see `Database.open`; SQLite has its own number.
     """
     parsed = make_url(url)
     # Parameters are speech and hashes: they must not stand in an exception's message.
@@ -326,6 +336,7 @@ def create_engine(url: str, connections: int = SERVER_CONNECTIONS) -> AsyncEngin
             max_overflow=connections - kept,
             pool_timeout=_POOL_TIMEOUT_S,
             pool_pre_ping=True,
+            connect_args=_connecting(answers_within_s),
         )
     prepare_sqlite_folder(parsed)
     pool: dict[str, Any] = {} if in_memory(parsed) else dict(_SQLITE_POOL)
@@ -333,6 +344,14 @@ def create_engine(url: str, connections: int = SERVER_CONNECTIONS) -> AsyncEngin
     event.listen(engine.sync_engine, "connect", configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _connecting(answers_within_s: float | None) -> dict[str, Any]:
+    # Only for a server: the driver is no part of every installation.
+    from services.common.silent_server import ANSWERS_WITHIN_S, connecting  # noqa: PLC0415
+
+    within = ANSWERS_WITHIN_S if answers_within_s is None else answers_within_s
+    return {"async_creator_fn": connecting(within)}
 
 
 def in_memory(url: URL) -> bool:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 from typing import Protocol
 
 import structlog
@@ -22,7 +23,7 @@ from parley.conversation.v1 import conversation_pb2
 from parley.history.v1 import history_pb2
 from parley.types.v1 import feedback_pb2, turn_pb2
 from services.common.clock import Clock
-from services.common.errors import ParleyError
+from services.common.errors import ParleyError, Unavailable
 from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS
 from services.conversation.events import KeepTurn
@@ -155,7 +156,8 @@ class Store(Protocol):
         """Write all of `entries`, or none; an entry that is there already counts as written.
 
         Raises:
-            ParleyError, Exception: nothing was written.
+            Unavailable: nothing was written, and nothing else can be now.
+            Exception: nothing was written; one of them may be why.
         """
         ...
 
@@ -165,6 +167,14 @@ class _Waiting:
     entry: Entry
     done: Callable[[], None] | None
     failed: Callable[[], None] | None
+
+
+class _Done(Enum):
+    """What became of a transaction: of `NOTHING` an entry may be the cause, of `STORE_AWAY` not."""
+
+    ALL = auto()
+    NOTHING = auto()
+    STORE_AWAY = auto()
 
 
 class Journal:
@@ -256,8 +266,12 @@ class Journal:
         if not batch:
             self._wake.clear()
             return True
-        if await self._write(batch):
+        done = await self._write(batch)
+        if done is _Done.ALL:
             return True
+        if done is _Done.STORE_AWAY:
+            self._tell_all()
+            return False
         # Perhaps one of them cannot be written: it must hold back only its own conversation, and
         # nobody else is told. All of that conversation's are: they wait behind it.
         stuck: set[str] = set()
@@ -265,7 +279,11 @@ class Journal:
         for waiting in batch:
             conversation_id = waiting.entry.conversation_id
             if conversation_id not in stuck:
-                if await self._write([waiting]):
+                done = await self._write([waiting])
+                if done is _Done.STORE_AWAY:
+                    self._tell_all()
+                    return False
+                if done is _Done.ALL:
                     wrote = True
                     continue
                 stuck.add(conversation_id)
@@ -278,7 +296,13 @@ class Journal:
             self._queue = deque(free + held)
         return wrote and bool(self._queue) and self._queue[0].entry.conversation_id not in stuck
 
-    async def _write(self, batch: Sequence[_Waiting]) -> bool:
+    def _tell_all(self) -> None:
+        """Tell everybody at once: a store that is away may take seconds to fail, each time."""
+        for waiting in tuple(self._queue):
+            if waiting.failed is not None:
+                waiting.failed()
+
+    async def _write(self, batch: Sequence[_Waiting]) -> _Done:
         for each in batch:
             # What is kept from now on comes after this.
             if isinstance(each.entry, TurnKept):
@@ -291,7 +315,7 @@ class Journal:
             for each in batch:
                 if isinstance(each.entry, TurnKept):
                     self._keep_waiting(each, each.entry)
-            return False
+            return _Done.STORE_AWAY if isinstance(error, Unavailable) else _Done.NOTHING
         written = {id(each) for each in batch}
         self._queue = deque(each for each in self._queue if id(each) not in written)
         for each in batch:
@@ -302,7 +326,7 @@ class Journal:
         self._changed.set()
         if any(not isinstance(each.entry, TurnKept) for each in batch):
             self._written()
-        return True
+        return _Done.ALL
 
     def _keep_waiting(self, waiting: _Waiting, entry: TurnKept) -> None:
         """It could not be written: it waits on, unless something newer does."""

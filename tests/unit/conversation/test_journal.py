@@ -8,6 +8,7 @@ from functools import partial
 
 from parley.types.v1 import turn_pb2
 from services.common.clock import ManualClock
+from services.common.errors import Unavailable
 from services.common.ids import new_id
 from services.conversation.events import KeepTurn
 from services.conversation.journal import MAX_PENDING, Entry, Journal, TurnFinished, TurnKept
@@ -117,6 +118,50 @@ async def test_nobody_is_told_of_a_failure_that_is_anothers():
         disk.poison.clear()
         await clock.advance(60)
         await journal.settled("bad")
+
+
+async def test_while_the_store_is_away_everybody_is_told_after_the_first_try():
+    """Each try may take seconds to fail, and learners were told one after another."""
+    tries = asyncio.Queue[None]()
+    away = asyncio.Event()
+
+    class Slow:
+        async def write(self, entries: Sequence[Entry]) -> None:
+            tries.put_nowait(None)
+            await away.wait()
+            raise Unavailable("It is away.", reason="DATABASE_UNAVAILABLE")
+
+    journal = Journal(Slow(), ManualClock(), lambda: None)
+    told: set[str] = set()
+    # More than go into one transaction.
+    names = {f"talk {number}" for number in range(100)}
+    for name in names:
+        journal.submit(turn(name, 1), failed=partial(told.add, name))
+    async with running(journal):
+        await tries.get()
+        away.set()
+        await until(lambda: bool(told))
+        assert told == names
+        assert tries.empty()
+
+
+async def test_a_store_that_goes_away_while_the_cause_is_looked_for_is_asked_no_more():
+    sizes: list[int] = []
+
+    class Going:
+        async def write(self, entries: Sequence[Entry]) -> None:
+            sizes.append(len(entries))
+            if len(entries) == 1:
+                raise Unavailable("It is away.", reason="DATABASE_UNAVAILABLE")
+            raise ValueError("one of them is wrong")
+
+    journal = Journal(Going(), ManualClock(), lambda: None)
+    told: list[str] = []
+    for name in ("a", "b", "c"):
+        journal.submit(turn(name, 1), failed=partial(told.append, name))
+    async with running(journal):
+        await until(lambda: bool(told))
+        assert (told, sizes) == (["a", "b", "c"], [3, 1])
 
 
 async def test_it_takes_no_more_of_one_conversation_than_it_can_keep():
