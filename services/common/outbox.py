@@ -13,7 +13,8 @@
 
 Delivery is at least once and in order within an aggregate; receivers drop an event id they know.
 What a receiver refuses for good is laid aside, a dead letter with its reason, and those after it go
-on (`services.common.dead_letters`).
+on (`services.common.dead_letters`); so is what it fails with again and again, or ends of
+(`services.common.doubts`).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from services.common.clock import Clock
 from services.common.database import Database
+from services.common.doubts import Doubts, Fault, fault_of
 from services.common.errors import ParleyError
 from services.common.ids import new_id
 from services.common.refusals import MOST_CHARACTERS, EventsRefusedError
@@ -172,6 +174,7 @@ class RelayPolicy:
         at most this.
     first_backoff_seconds, max_backoff_seconds: wait after the first failure, doubled after each
         further one up to the most; the real wait is drawn from the upper half of it.
+    faults: so often an event may fail its receiver in a way that nobody foresaw, or end it.
     keep_published_seconds: rows of published events, without their payload, are kept this long,
         for looking into.
     """
@@ -183,6 +186,7 @@ class RelayPolicy:
     poll_seconds: float = 5.0
     first_backoff_seconds: float = 0.2
     max_backoff_seconds: float = 30.0
+    faults: int = 5
     keep_published_seconds: float = 86_400.0
 
 
@@ -192,8 +196,9 @@ _DEFAULT_POLICY = RelayPolicy()
 class OutboxRelay(Generic[Row]):
     """Sends what the outbox holds, for as long as `run` runs.
 
-    An aggregate whose event fails waits, with all that follows it; the others go on. Cancelling
-    `run` is safe at any point: an event in flight is sent again at the next start.
+    An aggregate whose event fails waits, with all that follows it; the others go on. An event that
+    is at fault itself is laid aside after some tries. Cancelling `run` is safe at any point: an
+    event in flight is sent again at the next start.
     """
 
     def __init__(
@@ -212,6 +217,7 @@ class OutboxRelay(Generic[Row]):
         self._policy = policy
         self._jitter = jitter
         self._wake = asyncio.Event()
+        self._doubts = Doubts(policy.faults)
 
     def notify(self) -> None:
         """Say that an event was committed: it is sent now. Call it on the event loop."""
@@ -246,10 +252,20 @@ class OutboxRelay(Generic[Row]):
         batches = await self._due()
         if not batches:
             return 0
+        sent = await self._send_undoubted([each for each in batches if not self._doubted(each)])
+        # Also those that are doubted only now; what has ended the receiver before comes last.
+        doubted = [each for each in batches if self._doubted(each)]
+        doubted.sort(key=lambda rows: self._doubts.tries(rows[0].event_id))
+        return sent + await self._send_doubted(doubted)
+
+    def _doubted(self, rows: Sequence[Row]) -> bool:
+        return rows[0].event_id in self._doubts
+
+    async def _send_undoubted(self, batches: Sequence[Sequence[Row]]) -> int:
         if self._policy.together and len(batches) > 1:
-            sent = await self._send_together(batches)
-            if sent:
-                return sent
+            together = await self._send_together(batches)
+            if together is not None:
+                return together
         places = asyncio.Semaphore(self._policy.concurrency)
 
         failures: list[ParleyError] = []
@@ -340,25 +356,70 @@ class OutboxRelay(Generic[Row]):
         except EventsRefusedError as error:
             return await self._sent_but(rows, error.refusals)
         except Exception as error:  # noqa: BLE001 - whatever it is, the event must be sent again
-            await self._failed(rows[0], error)
+            if fault_of(error) is Fault.NOT_NOW:
+                await self._failed(rows[:1], error)
+            else:
+                self._doubt(rows, error)
             return 0
         return await self._sent(rows)
 
-    async def _send_together(self, batches: Sequence[Sequence[Row]]) -> int:
-        """Send the events of several aggregates in one call; 0 when it fails."""
+    async def _send_together(self, batches: Sequence[Sequence[Row]]) -> int | None:
+        """Send the events of several aggregates in one call; None: they are to be sent singly."""
         rows = [row for batch in batches for row in batch][: self._policy.batch]
         try:
             await self._publish(_events(rows))
         except EventsRefusedError as error:
             return await self._sent_but(rows, error.refusals)
         except Exception as error:  # noqa: BLE001 - whose fault it is, sending them singly tells
-            reason = error.reason if isinstance(error, ParleyError) else type(error).__name__
-            _log.info("outbox_sends_singly", events=len(rows), error=reason)
-            return 0
+            if fault_of(error) is not Fault.NOT_NOW:
+                self._doubt(rows, error)
+                return 0
+            _log.info("outbox_sends_singly", events=len(rows), error=_name(error))
+            return None
         return await self._sent(rows)
+
+    def _doubt(self, rows: Sequence[Row], error: Exception) -> None:
+        _log.info("outbox_events_doubted", events=len(rows), error=_name(error))
+        self._doubts.add(row.event_id for row in rows)
+
+    async def _send_doubted(self, batches: Sequence[Sequence[Row]]) -> int:
+        """Send doubted events one by one, with nothing beside them; return how many were sent."""
+        sent = 0
+        for place, rows in enumerate(batches):
+            for row in rows:
+                # Those behind the last that is doubted go together again.
+                if row.event_id not in self._doubts:
+                    break
+                error = await self._send_alone(row)
+                if error is None:
+                    sent += 1
+                    continue
+                if fault_of(error) is Fault.EVENTS:
+                    await self._failed([row], error)
+                    break
+                # The receiver is gone: what is left waits as long as this one.
+                await self._failed([row, *(each[0] for each in batches[place + 1 :])], error)
+                return sent
+        return sent
+
+    async def _send_alone(self, row: Row) -> Exception | None:
+        """Send one event; return what it failed with, None where it is sent or laid aside."""
+        try:
+            await self._publish(_events([row]))
+        except EventsRefusedError as error:
+            await self._sent_but([row], error.refusals)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+            why = self._doubts.blame(row.event_id, error)
+            if not why:
+                return error
+            await self._sent_but([row], {row.event_id: why})
+        else:
+            await self._sent([row])
+        return None
 
     async def _sent(self, rows: Sequence[Row]) -> int:
         """Mark `rows` as published; return how many they are."""
+        self._doubts.settle(row.event_id for row in rows)
         await self._change(
             update(self._table)
             # Not by position: SQLite gives that of a deleted row again, and an account may have
@@ -393,6 +454,7 @@ class OutboxRelay(Generic[Row]):
                     attempts=self._table.attempts + 1,
                 )
             )
+        self._doubts.settle(refusals)
         sent = [row for row in rows if row.event_id not in refusals]
         if sent:
             await self._sent(sent)
@@ -405,7 +467,9 @@ class OutboxRelay(Generic[Row]):
 
         await self._database.write(work)
 
-    async def _failed(self, head: Row, error: Exception) -> None:
+    async def _failed(self, heads: Sequence[Row], error: Exception) -> None:
+        """Have these wait, for the first of them could not be sent."""
+        head = heads[0]
         attempts = head.attempts + 1
         wait = self._backoff(attempts)
         if isinstance(error, ParleyError) and error.retry_after is not None:
@@ -416,13 +480,13 @@ class OutboxRelay(Generic[Row]):
             event_id=head.event_id,
             attempts=attempts,
             retry_in_s=round(wait, 3),
-            error=error.reason if isinstance(error, ParleyError) else type(error).__name__,
+            error=_name(error),
         )
         await self._change(
             update(self._table)
-            .where(self._table.event_id == head.event_id)
+            .where(self._table.event_id.in_([each.event_id for each in heads]))
             .values(
-                attempts=attempts,
+                attempts=self._table.attempts + 1,
                 next_attempt_at=self._clock.now() + timedelta(seconds=wait),
             )
         )
@@ -454,6 +518,10 @@ class OutboxRelay(Generic[Row]):
             notified.cancel()
             slept.cancel()
             await asyncio.gather(notified, slept, return_exceptions=True)
+
+
+def _name(error: Exception) -> str:
+    return error.reason if isinstance(error, ParleyError) else type(error).__name__
 
 
 def _events(rows: Sequence[OutboxMixin]) -> list[OutboxEvent]:

@@ -1,18 +1,21 @@
 """Events leave the process at least once, in order within an aggregate, whatever fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.orm import DeclarativeBase
 
 from services.common.clock import ManualClock
 from services.common.database import Database
-from services.common.errors import Unavailable
+from services.common.errors import Internal, ParleyError, Unavailable
 from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, OutboxRelay, RelayPolicy
+from services.common.status import from_rpc_error
 
 
 class Base(DeclarativeBase):
@@ -285,6 +288,137 @@ async def test_no_more_than_the_allowed_aggregates_are_sent_at_once(database, ou
     policy = replace(POLICY, batch=50, concurrency=4)
     await OutboxRelay(database, outbox, count, clock, policy).run_once()
     assert most == 4
+
+
+# --- events that are at fault themselves ------------------------------------------------------
+
+
+def lost() -> ParleyError:
+    """What a call fails with whose receiver ended under it."""
+    cause = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "Socket closed"
+    )
+    error = from_rpc_error(cause, "history")
+    error.__cause__ = cause
+    return error
+
+
+def away() -> ParleyError:
+    return Unavailable("away", reason="PEER_UNAVAILABLE", retry_after=1.0)
+
+
+class Mortal:
+    """A receiver whom some payloads fail or end; for a while it is away then, if it is `frail`."""
+
+    def __init__(self, fault: Callable[[], Exception]) -> None:
+        self.fault = fault
+        self.poison = {b"poison"}
+        self.frail = False
+        self.gone = False
+        self.got: list[bytes] = []
+        self.calls: list[list[bytes]] = []
+
+    async def publish(self, events: Sequence[OutboxEvent]) -> None:
+        payloads = [event.payload for event in events]
+        self.calls.append(payloads)
+        if self.gone:
+            raise away()
+        await asyncio.sleep(0)
+        if self.poison & set(payloads):
+            self.gone = self.frail
+            raise self.fault()
+        if self.gone:
+            # It ended under this call, because of another.
+            raise self.fault()
+        self.got += payloads
+
+
+def mortal_relay(
+    database: Database, outbox: Outbox[Row], mortal: Mortal, clock: ManualClock, together: bool
+) -> OutboxRelay[Row]:
+    policy = replace(POLICY, batch=10, together=together)
+    return OutboxRelay(database, outbox, mortal.publish, clock, policy, jitter=lambda: 1.0)
+
+
+async def refused(database: Database) -> list[tuple[bytes, str]]:
+    async with database.snapshot() as session:
+        rows = await session.scalars(select(Row).where(Row.refused_at.is_not(None)))
+        return [(row.payload, row.refusal) for row in rows]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["singly", "together"])
+async def test_an_event_that_fails_its_receiver_five_times_is_laid_aside_and_the_rest_goes_on(
+    database, outbox, clock, together
+):
+    """It was tried for ever, and nothing more of its talk was ever sent."""
+    mortal = Mortal(lambda: Internal("a bug", reason="INTERNAL"))
+    relay = mortal_relay(database, outbox, mortal, clock, together)
+    await write(database, outbox, ("a", b"1"), ("a", b"poison"), ("a", b"2"), ("b", b"3"))
+    for _ in range(4):
+        await relay.run_once()
+        await clock.advance(31)
+    # Nobody but what is behind it has waited.
+    assert (sorted(mortal.got), await refused(database)) == ([b"1", b"3"], [])
+    for _ in range(2):
+        await relay.run_once()
+    assert mortal.got[-1] == b"2"
+    assert await refused(database) == [(b"poison", "INTERNAL: INTERNAL, 5 times")]
+    assert await relay.pending() == 0
+    assert mortal.calls.count([b"poison"]) == 5
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["singly", "together"])
+async def test_an_event_that_ends_its_receiver_is_laid_aside_and_no_neighbour_of_it(
+    database, outbox, clock, together
+):
+    """Those on their way beside it are lost with it, and are at no fault."""
+    mortal = Mortal(lost)
+    mortal.frail = True
+    relay = mortal_relay(database, outbox, mortal, clock, together)
+    await write(database, outbox, ("a", b"poison"), ("b", b"1"), ("c", b"1"), ("a", b"2"))
+    for number in range(8):
+        await write(database, outbox, (f"talk {number}", b"other"))
+        # As often as it is started again.
+        for _ in range(3):
+            await relay.run_once()
+            mortal.gone = False
+            await clock.advance(31)
+    ((payload, why),) = await refused(database)
+    assert (payload, why.split(":")[0]) == (b"poison", "INTERNAL")
+    assert sorted(mortal.got) == sorted([b"1", b"1", b"2", *[b"other"] * 8])
+    assert await relay.pending() == 0
+
+
+@pytest.mark.parametrize("error", [lost, away], ids=["its line breaks", "it is away"])
+async def test_a_receiver_that_nothing_reaches_is_no_events_fault(database, outbox, clock, error):
+    mortal = Mortal(error)
+    mortal.poison = {b"1", b"2", b"3"}
+    relay = mortal_relay(database, outbox, mortal, clock, together=True)
+    await write(database, outbox, ("a", b"1"), ("a", b"2"), ("b", b"3"))
+    for _ in range(20):
+        await relay.run_once()
+        await clock.advance(31)
+    assert (mortal.got, await refused(database)) == ([], [])
+    mortal.poison = set()
+    while await relay.pending():
+        await clock.advance(31)
+        await relay.run_once()
+    assert [each for each in mortal.got if each != b"3"] == [b"1", b"2"]
+    assert await refused(database) == []
+
+
+async def test_absences_between_are_not_counted(database, outbox, clock):
+    mortal = Mortal(lambda: ValueError("a bug"))
+    relay = mortal_relay(database, outbox, mortal, clock, together=False)
+    await write(database, outbox, ("a", b"poison"))
+    for number in range(8):
+        mortal.gone = bool(number % 2)
+        await relay.run_once()
+        await clock.advance(31)
+    assert await refused(database) == []
+    mortal.gone = False
+    await relay.run_once()
+    assert await refused(database) == [(b"poison", "INTERNAL: ValueError, 5 times")]
 
 
 # --- several aggregates in one call -------------------------------------------------------------

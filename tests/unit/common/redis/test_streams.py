@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy.orm import DeclarativeBase
 
-from services.common.clock import SystemClock
+from services.common.clock import ManualClock, SystemClock
+from services.common.database import Database
+from services.common.dead_letters import DeadLetters
 from services.common.errors import InvalidArgument, Unavailable
-from services.common.outbox import OutboxEvent
+from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, OutboxRelay, RelayPolicy
 from services.common.redis import connection
 from services.common.redis.connection import Redis, connected
 from services.common.redis.laid_aside import laid_aside, replay
@@ -267,6 +270,42 @@ async def test_a_redis_that_is_not_there_is_gone_around(absent, receiver):
     async with beside(sender.run):
         await sender.publish(events(b"1"))
     assert receiver.stored == [b"1"]
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Row(OutboxMixin, Base):
+    __tablename__ = "outbox"
+
+
+async def test_what_its_receiver_fails_with_the_other_way_is_laid_aside_as_well(
+    absent, receiver, tmp_path
+):
+    """It was tried for ever, and held up what was behind it."""
+    clock = ManualClock()
+    receiver.broken = {b"poison"}
+
+    async def directly(sent: Sequence[OutboxEvent]) -> None:
+        await receiver.store([each.payload for each in sent])
+
+    async with Database.open(f"sqlite+aiosqlite:///{tmp_path}/x.sqlite3") as database:
+        async with database.engine.begin() as made:
+            await made.run_sync(Base.metadata.create_all)
+        outbox = Outbox(Row, clock)
+        relay = OutboxRelay(
+            database, outbox, publisher(absent, directly=directly).publish, clock, RelayPolicy()
+        )
+        async with database.transaction() as session:
+            for event in events(b"poison", b"behind it"):
+                await outbox.append(session, event)
+        for _ in range(6):
+            await relay.run_once()
+            await clock.advance(31)
+        assert receiver.stored == [b"behind it"]
+        (letter,) = await DeadLetters(database, Row, clock).refused()
+        assert letter.reason == "INTERNAL: ValueError, 5 times"
 
 
 async def test_a_redis_that_only_seems_to_be_there_is_gone_around(
