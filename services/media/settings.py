@@ -91,8 +91,9 @@ class MediaSettings(ServiceSettings):
         ge=1,
         le=3_600,
         description="Processor time that decoding one uploaded file may take, and twice as long by "
-        "the clock; then the process that does it is ended and the file refused. Three hours of "
-        "MP3 take about 20 s on one slow core.",
+        "the clock; then the process that does it is ended and the file refused, for now "
+        "(MEDIA_BUSY) where the machine gave it too little of that time. Three hours of MP3 take "
+        "about 20 s on one slow core.",
     )
     max_uploads_bytes: int = Field(
         2 * 1024 * 1024 * 1024,
