@@ -6,15 +6,22 @@ It holds nothing that cannot be made again: deleting the folder is always fine.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
+
 from services.common.errors import Unavailable
 from services.media.renditions import UNFINISHED
 from services.media.workers import Workers
+
+_log = structlog.get_logger(__name__)
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 Make = Callable[[Path], None]
 """Writes a file; it appears only when it is complete. Blocks."""
@@ -70,15 +77,20 @@ class Cache:
 
     def _make(self, path: Path, make: Make) -> BinaryIO:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            make(path)
-            file = path.open("rb")
+            try:
+                file = _written(path, make)
+            except (FileNotFoundError, PermissionError):
+                # The folder may be deleted at any time, now as well; what is gone stays gone.
+                file = _written(path, make)
             self._evict()
         except FileNotFoundError:
             raise
         except OSError as error:
+            full = error.errno in _FULL
+            _log.error("rendering_not_written", problem=errno.errorcode.get(error.errno or 0))
+            why = "the disk takes no more" if full else "its folder cannot be written"
             raise Unavailable(
-                "The audio cannot be prepared: the disk takes no more.",
+                f"The audio cannot be prepared: {why}.",
                 reason="STORAGE_UNAVAILABLE",
                 retry_after=5.0,
             ) from error
@@ -126,6 +138,12 @@ class _Job:
             return
         if self.task.exception() is None:
             self.task.result().close()
+
+
+def _written(path: Path, make: Make) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make(path)
+    return path.open("rb")
 
 
 def _open_existing(path: Path) -> BinaryIO | None:
