@@ -121,8 +121,8 @@ class _Rows:
                 kinds[turn.turn_id] = Counter({self._mistakes[turn.mistake].kind: 1})
         figures = [
             TurnFigures(
-                *(turn.turn_id, turn.number, turn.started_at, turn.said, turn.heard),
-                *(turn.said.count(" ") + 1, turn.speech_ms, turn.silence_ms),
+                *(turn.turn_id, turn.started_at, turn.said.count(" ") + 1),
+                *(turn.speech_ms, turn.silence_ms),
             )
             for turn in talk.turns
         ]

@@ -27,6 +27,7 @@ from services.history.conversations import (
     TurnBody,
 )
 from services.history.events import (
+    Assessed,
     Envelope,
     Event,
     Ownership,
@@ -398,7 +399,8 @@ def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
         if _deleted(work, event):
             continue
         work.apply(event)
-        touched[envelope.conversation_id] = None
+        if isinstance(event, TurnFinished | Assessed):
+            touched[envelope.conversation_id] = None
         times.append(envelope.occurred_at)
     if violations:
         raise InvalidArgument(

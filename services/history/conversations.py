@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -17,10 +17,7 @@ class TurnFigures:
     """What one turn adds to its conversation's summary and to its learner's practice."""
 
     turn_id: str
-    number: int
     started_at: datetime
-    learner_text: str = field(repr=False)
-    tutor_text: str = field(repr=False)
     words: int
     speech_ms: int
     silence_ms: int | None
@@ -36,16 +33,21 @@ class Totals:
     preview: str = field(repr=False)
 
 
-def total(turns: Sequence[TurnFigures]) -> Totals:
-    """Add up the turns of one conversation, given in any order."""
-    ordered = sorted(turns, key=lambda turn: turn.number)
-    silences = [turn.silence_ms for turn in ordered if turn.silence_ms is not None]
-    said = (turn.learner_text.strip() or turn.tutor_text.strip() for turn in ordered)
+def total(turns: Sequence[TurnFigures], said: Iterable[tuple[str, str]]) -> Totals:
+    """Add up the turns of one conversation.
+
+    Args:
+        turns: all of them, in any order.
+        said: what the learner and the tutor said in each, by number. It is read as far as the
+            first that has words.
+    """
+    silences = [turn.silence_ms for turn in turns if turn.silence_ms is not None]
+    first = (learner.strip() or tutor.strip() for learner, tutor in said)
     return Totals(
-        turns=len(ordered),
-        learner_speech_ms=sum(turn.speech_ms for turn in ordered),
+        turns=len(turns),
+        learner_speech_ms=sum(turn.speech_ms for turn in turns),
         median_silence_ms=round(statistics.median(silences)) if silences else 0,
-        preview=shorten(next(filter(None, said), "")),
+        preview=shorten(next(filter(None, first), "")),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -43,6 +43,9 @@ from services.history.ports import Reading, Writing
 from services.history.practice import practice_of
 
 T = TypeVar("T")
+
+# Hardly ever is nothing said in the first turn, by neither side.
+_SAID_AT_ONCE = 2
 
 RECORDING_DELETED = "recording_deleted"
 """Type of the outbox events whose payload is a recording's id."""
@@ -152,7 +155,7 @@ class SqlWriter:
         corrections: dict[str, dict[int, int]] = {}
         for turn_id, kind, count in connection.execute(_CORRECTIONS, of):
             corrections.setdefault(turn_id, {})[kind] = count
-        totals = total(turns)
+        totals = total(turns, self._said(conversation_id))
         row = self._session.get_one(ConversationRow, conversation_id)
         row.turns = totals.turns
         row.learner_speech_ms = totals.learner_speech_ms
@@ -212,6 +215,17 @@ class SqlWriter:
             self._session,
             OutboxEvent(recording_id, RECORDING_DELETED, recording_id.encode()),
         )
+
+    def _said(self, conversation_id: str) -> Iterator[tuple[str, str]]:
+        """Yield what learner and tutor said in each turn, by number, read as it is asked for."""
+        after = -1
+        while True:
+            place = {"of": conversation_id, "after": after}
+            turns = self._session.connection().execute(_SAID, place).all()
+            yield from ((turn.learner_text, turn.tutor_text) for turn in turns)
+            if len(turns) < _SAID_AT_ONCE:
+                return
+            after = turns[-1].number
 
     def _conversation_row(self, event: Event) -> ConversationRow:
         """Return the event's conversation, made here if it is the first that is heard of it."""
@@ -341,14 +355,17 @@ _PLACES = select(_TURNS.c.turn_id, _TURNS.c.conversation_id, _TURNS.c.number).wh
 _MISTAKES = cast("Table", MistakeRow.__table__)
 _FIGURES = select(
     _TURNS.c.turn_id,
-    _TURNS.c.number,
     _TURNS.c.started_at,
-    _TURNS.c.learner_text,
-    _TURNS.c.tutor_text,
     _TURNS.c.words,
     _TURNS.c.speech_ms,
     _TURNS.c.silence_ms,
 ).where(_TURNS.c.conversation_id == bindparam("of"))
+_SAID = (
+    select(_TURNS.c.number, _TURNS.c.learner_text, _TURNS.c.tutor_text)
+    .where(_TURNS.c.conversation_id == bindparam("of"), _TURNS.c.number > bindparam("after"))
+    .order_by(_TURNS.c.number)
+    .limit(_SAID_AT_ONCE)
+)
 _CORRECTIONS = (
     select(_MISTAKES.c.turn_id, _MISTAKES.c.kind, func.count())
     .where(_MISTAKES.c.conversation_id == bindparam("of"))

@@ -49,7 +49,7 @@ class ConversationRow(Base):
     """A conversation. Once deleted, only its ids and times of deletion are left.
 
     sort_at: when it began; before `started` came, the earliest time that is known of it.
-    recording_at, recording_event_id: which event the recording id is from; the latest one wins.
+    recording_at: when the recording `recording_id` was stored; the latest one wins.
     """
 
     __tablename__ = "conversations"

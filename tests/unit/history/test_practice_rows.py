@@ -115,7 +115,7 @@ async def fresh(database: Database, user_id: str) -> list[Practice]:
         rows = (await session.connection()).exec_driver_sql
         turns: Sequence[Any] = (
             await rows(
-                "SELECT conversation_id, turn_id, number, started_at, words, speech_ms, silence_ms "
+                "SELECT conversation_id, turn_id, started_at, words, speech_ms, silence_ms "
                 "FROM turns"
             )
         ).all()
@@ -124,10 +124,10 @@ async def fresh(database: Database, user_id: str) -> list[Practice]:
     for about, kind in mistakes:
         kinds.setdefault(about, Counter())[kind] += 1
     figures: dict[str, list[TurnFigures]] = {}
-    for conversation_id, turn, number, started_at, *rest in turns:
+    for conversation_id, turn, started_at, *rest in turns:
         at = datetime.fromisoformat(started_at) if isinstance(started_at, str) else started_at
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        figures.setdefault(conversation_id, []).append(TurnFigures(turn, number, at, "", "", *rest))
+        figures.setdefault(conversation_id, []).append(TurnFigures(turn, at, *rest))
     own = (each for each in figures if owner(CONVERSATIONS.index(each)) == user_id)
     return ordered(one for each in own for one in practice_of(figures[each], kinds))
 

@@ -45,7 +45,7 @@ ZONES = [
 
 def turn(at: datetime, turn_id: str = "t", **more: Any) -> TurnFigures:
     told: dict[str, Any] = {"words": 5, "speech_ms": 2_000, "silence_ms": 400} | more
-    return TurnFigures(turn_id, 1, at, "", "", **told)
+    return TurnFigures(turn_id, at, **told)
 
 
 def practice(at: datetime, **more: Any) -> Practice:

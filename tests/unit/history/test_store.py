@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +166,39 @@ async def test_what_comes_at_once_from_several_is_stored_once(copies: Copies) ->
         _, conversation, turns, *_ = await state(history, database)
     assert [turn.turn for turn in turns] == [b"first words", b"second words, told again"]
     assert conversation.totals.turns == 2
+
+
+async def test_an_event_has_no_more_read_of_what_was_said_than_the_beginning(
+    copies: Copies,
+) -> None:
+    """All of a talk was read for each of its events: an hour's talk cost a square of its turns."""
+    read: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT") and " turns" in statement:
+            read.append(statement)
+
+    async with opened(copies) as (history, _):
+        blank = [
+            dataclasses.replace(turn(0, each, "  "), turn_id=new_id(), number=each, tutor_text="")
+            for each in range(1, 8)
+        ]
+        said = dataclasses.replace(turn(1, 9, "At last"), number=9)
+        await history.ingest([*blank, said])
+        sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", note)
+        try:
+            await history.ingest([EVENTS[0], EVENTS[6], EVENTS[8]])
+            assert read == [], "they change nothing that is added up"
+            await history.ingest([dataclasses.replace(turn(0, 10, "later"), number=10)])
+            texts = [each for each in read if "learner_text" in each]
+            assert texts
+            assert all("LIMIT" in each for each in texts)
+        finally:
+            sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
+        page = await history.conversations(ConversationFilter(USER), 0, "")
+        (conversation,) = page.conversations
+        assert conversation.totals.preview == "At last"
+        assert conversation.totals.turns == 9
 
 
 async def test_the_revisions_make_exactly_the_tables(database_url: str) -> None:
