@@ -265,7 +265,7 @@ def _caller(token: str, claims: dict[str, Any], now: float) -> tuple[Caller, flo
     named = isinstance(user_id, str) and isinstance(session_id, str)
     if not named or not user_id or not session_id:
         raise _invalid("it names no user or no session")
-    return Caller(user_id, session_id, token), expires + _LEEWAY_SECONDS
+    return Caller(user_id, session_id, token, issued), expires + _LEEWAY_SECONDS
 
 
 def _invalid(why: str) -> Unauthenticated:

@@ -17,11 +17,13 @@ class Caller:
     """The learner behind the call, as the verified access token says.
 
     `token` is the raw access token, kept so that calls to other services can carry it on.
+    `issued_at` is when it was issued, in seconds of the epoch; 0 where that is not known.
     """
 
     user_id: str
     session_id: str
     token: str = field(repr=False)
+    issued_at: int = field(default=0, compare=False)
 
 
 request_id_var: ContextVar[str] = ContextVar("parley_request_id", default="")

@@ -18,7 +18,7 @@ from services.common.auth import AccessTokenVerifier
 from services.common.call_context import Caller
 from services.common.channel import Peers
 from services.common.clock import Clock
-from services.common.errors import ParleyError, Unauthenticated
+from services.common.errors import Unauthenticated, Unavailable
 from services.common.status import rpc_errors
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +26,8 @@ _log = structlog.get_logger(__name__)
 # Of the 5 s within which a sign-in's end is felt, the Redis's answer may be as old as the others.
 _FRESH_SECONDS = 2.0
 _REMEMBERED = 10_000
+# By so much processes may disagree about a moment: their clocks, and a Redis that takes its time.
+_DISAGREEMENT_SECONDS = 3.0
 # An answer takes milliseconds; a learner waits for it.
 _TIMEOUT_SECONDS = 1.5
 
@@ -33,11 +35,29 @@ Ended = Callable[[Sequence[str]], Awaitable[set[str]]]
 """Returns those of 1,000 sign-ins at most that are over; raises a `ParleyError` when it cannot."""
 
 
+class SignInsUnknownError(Unavailable):
+    """The user service cannot be asked whether sign-ins are over.
+
+    since: what was heard of ends of sign-ins since then, in seconds of the epoch, is still known;
+        what was known before may be forgotten. Infinite: all of it may.
+    """
+
+    def __init__(self, since: float) -> None:
+        super().__init__(
+            "Whether your sign-in was ended cannot be told now.",
+            reason="PEER_UNAVAILABLE",
+            retry_after=1.0,
+            metadata={"peer": "user"},
+        )
+        self.since = since
+
+
 class EndingWithSignIn:
     """Refuses tokens whose sign-in is over; what else there is to refuse, another verifier does.
 
     While nobody can tell, a token is taken for what it says: it has minutes left, and a learner
-    must not be shut out because the user service restarts.
+    must not be shut out because the user service restarts. Not so a token from before Redis lost
+    what it knew: it may have been refused already, and would be taken again.
     """
 
     def __init__(self, tokens: AccessTokenVerifier, ended: Ended, clock: Clock) -> None:
@@ -51,6 +71,7 @@ class EndingWithSignIn:
 
         Raises:
             Unauthenticated: SESSION_ENDED, besides.
+            Unavailable: PEER_UNAVAILABLE, it may have ended, and nobody knows any more.
         """
         caller = await self._tokens.verify(token)
         sign_in, now = caller.session_id, self._clock.monotonic()
@@ -58,8 +79,11 @@ class EndingWithSignIn:
             return caller
         try:
             over = await self._ended([sign_in])
-        except ParleyError as error:
-            _log.warning("sign_in_not_known", reason=error.reason)
+        except SignInsUnknownError as error:
+            admitted = caller.issued_at > error.since + _DISAGREEMENT_SECONDS
+            _log.warning("sign_in_not_known", admitted=admitted)
+            if not admitted:
+                raise
             return caller
         if sign_in in over:
             self._live_until.pop(sign_in, None)

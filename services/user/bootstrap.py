@@ -14,7 +14,7 @@ from services.common.auth import Keys, TokenVerifier
 from services.common.call_context import Caller
 from services.common.database import Database
 from services.common.migrations import migrate
-from services.common.service import Application, GrpcService, Runtime
+from services.common.service import Application, Background, GrpcService, Runtime
 from services.user.account_cache import AccountCache
 from services.user.adapters.erasers import erasers
 from services.user.adapters.erasures import SqlErasures
@@ -104,6 +104,21 @@ async def bootstrap(settings: UserSettings, runtime: Runtime) -> AsyncIterator[A
 
         yield Application(
             [service],
-            background=(erasing.run, ring.run, Housekeeping(store, runtime.clock).run),
+            background=(
+                erasing.run,
+                ring.run,
+                Housekeeping(store, runtime.clock).run,
+                *_marking(runtime),
+            ),
             verifier=TokenVerifier(own_keys, runtime.clock),
         )
+
+
+def _marking(runtime: Runtime) -> tuple[Background, ...]:
+    """Return what lets the others know whether Redis has forgotten whose sign-ins are over."""
+    if runtime.redis is None:
+        return ()
+    # Only where there is one: the package is no part of every installation.
+    from services.common.redis.sign_ins import NothingLostSince  # noqa: PLC0415
+
+    return (NothingLostSince(runtime.redis, runtime.clock).run,)

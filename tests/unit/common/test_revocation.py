@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -9,14 +10,16 @@ import pytest
 from services.common.call_context import Caller
 from services.common.clock import ManualClock
 from services.common.errors import Unauthenticated, Unavailable
-from services.common.revocation import EndingWithSignIn
+from services.common.revocation import EndingWithSignIn, SignInsUnknownError
+
+ISSUED_AT = 1_000_000
 
 
 class Tokens:
     async def verify(self, token: str) -> Caller:
         if token == "forged":
             raise Unauthenticated("no", reason="TOKEN_INVALID")
-        return Caller("ann", f"sign-in of {token}", token)
+        return Caller("ann", f"sign-in of {token}", token, ISSUED_AT)
 
 
 class Known:
@@ -24,11 +27,12 @@ class Known:
         self.over: set[str] = set()
         self.asked = 0
         self.away = False
+        self.since = 0.0
 
     async def ended(self, session_ids: Sequence[str]) -> set[str]:
         self.asked += 1
         if self.away:
-            raise Unavailable("away", reason="PEER_UNAVAILABLE")
+            raise SignInsUnknownError(self.since)
         return self.over & set(session_ids)
 
 
@@ -73,6 +77,24 @@ async def test_while_nobody_can_be_asked_a_token_is_good_for_what_it_says(verifi
     known.away, known.over = False, {"sign-in of t"}
     with pytest.raises(Unauthenticated):
         await verifier.verify("t")
+
+
+@pytest.mark.parametrize("since", [math.inf, ISSUED_AT + 60.0, float(ISSUED_AT), ISSUED_AT - 1.0])
+async def test_a_token_of_before_redis_forgot_is_not_taken_while_nobody_can_be_asked(
+    verifier, known, since
+):
+    """It may have been refused already. Clocks differ, and the moment has a width."""
+    known.away, known.since = True, since
+    with pytest.raises(Unavailable) as caught:
+        await verifier.verify("t")
+    assert (caught.value.reason, caught.value.retryable) == ("PEER_UNAVAILABLE", True)
+    known.away = False
+    assert (await verifier.verify("t")).user_id == "ann"
+
+
+async def test_a_token_of_after_that_is(verifier, known):
+    known.away, known.since = True, ISSUED_AT - 10.0
+    assert (await verifier.verify("t")).user_id == "ann"
 
 
 async def test_what_is_no_token_asks_nobody(verifier, known):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import pytest
 
+from services.common.call_context import Caller
 from services.common.clock import ManualClock, SystemClock
-from services.common.errors import Unavailable
+from services.common.errors import Unauthenticated, Unavailable
 from services.common.redis import connection
 from services.common.redis.connection import Redis, connected
-from services.common.redis.sign_ins import SignInCache
+from services.common.redis.sign_ins import NothingLostSince, SignInCache
+from services.common.revocation import EndingWithSignIn, SignInsUnknownError
 from tests.redis import empty
 
 
@@ -84,8 +87,102 @@ async def test_emptied_while_nobody_can_be_asked_what_was_refused_here_stays_ref
     empty(redis_url)
     truth.away = True
     assert await here.ended(["a", "b"]) == {"a"}
-    with pytest.raises(Unavailable):
+    with pytest.raises(SignInsUnknownError) as caught:
         await elsewhere.ended(["a"])
+    assert caught.value.since == math.inf
+
+
+async def test_emptied_while_nobody_can_be_asked_a_revoked_token_is_admitted_nowhere(
+    redis, redis_url, truth
+):
+    """A service that had never seen the token took it: history had refused it before."""
+    clock = ManualClock()
+    issued_at = int(clock.now().timestamp())
+    marker = NothingLostSince(redis, clock)
+
+    class Tokens:
+        async def verify(self, token: str) -> Caller:
+            return Caller("ann", "a", token, issued_at)
+
+    def service() -> EndingWithSignIn:
+        return EndingWithSignIn(Tokens(), SignInCache(redis, truth.ended, clock).ended, clock)
+
+    await marker.mark()
+    issued_at += 60
+    await clock.advance(120)
+    truth.over = {"a"}
+    with pytest.raises(Unauthenticated):
+        await service().verify("t")
+    truth.away = True
+    with pytest.raises(Unauthenticated):
+        await service().verify("t")
+    empty(redis_url)
+    with pytest.raises(Unavailable):
+        await service().verify("t")
+    # The user service is back, and gone before anybody has asked it.
+    await marker.mark()
+    with pytest.raises(Unavailable):
+        await service().verify("t")
+    truth.away = False
+    with pytest.raises(Unauthenticated):
+        await service().verify("t")
+
+
+async def test_what_was_learned_since_the_marker_is_vouched_for_and_nothing_else(
+    redis, redis_url, truth
+):
+    clock, truth.away = ManualClock(), True
+    here, marker = SignInCache(redis, truth.ended, clock), NothingLostSince(redis, clock)
+
+    async def since() -> float:
+        with pytest.raises(SignInsUnknownError) as caught:
+            await here.ended(["a"])
+        return caught.value.since
+
+    assert await since() == math.inf
+    began = clock.now().timestamp()
+    await marker.mark()
+    await clock.advance(60)
+    await marker.mark()
+    assert await since() == pytest.approx(began, abs=0.001)
+    empty(redis_url)
+    assert await since() == math.inf
+    for nonsense in ("", "soon", "nan"):
+        await redis.set("parley:sign-ins-since", nonsense)
+        assert await since() == math.inf
+
+
+async def test_what_redis_knows_costs_one_question(redis, truth, monkeypatch: pytest.MonkeyPatch):
+    """The check is made for every call of every learner."""
+    truth.over = {"a"}
+    await cache(redis, truth).ended(["a"])
+    here, asked = cache(redis, truth), 0
+    execute = redis.execute_command
+
+    async def counted(*args: object, **kwargs: object) -> object:
+        nonlocal asked
+        asked += 1
+        return await execute(*args, **kwargs)
+
+    monkeypatch.setattr(redis, "execute_command", counted)
+    for _ in range(3):
+        assert await here.ended(["a"]) == {"a"}
+    assert asked == 1
+
+
+async def test_the_marker_comes_back_by_itself(redis, redis_url):
+    clock = ManualClock()
+    running = asyncio.create_task(NothingLostSince(redis, clock).run())
+    try:
+        for _ in range(2):
+            async with asyncio.timeout(10):
+                while not (await redis.keys("*") and clock.sleeping):
+                    await asyncio.sleep(0)
+            empty(redis_url)
+            await clock.advance(1)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_without_redis_the_truth_is_asked_every_time(absent, truth):
