@@ -90,7 +90,8 @@ class SteadyLearner:
             task.cancel()
         await self._stream.finish()
         await self._until(lambda: self._ended, _GIVE_UP_S)
-        assert self._ended, "the session did not end"
+        known = f"before turn {self.next_turn}, resumed {self.resumed} times"
+        assert self._ended, f"the session did not end, {known}"
 
     # --- all the time ---------------------------------------------------------------------------
 

@@ -153,20 +153,23 @@ def _half(told: Told | None, turn: turn_pb2.Turn) -> Iterable[Finding]:
 
 
 def _otherwise(told: Told, turn: turn_pb2.Turn) -> Iterable[Finding]:
-    """Look for what is kept otherwise than the client was told it."""
-    pairs: list[tuple[str, object, object]] = [
-        ("generation", told.generation, turn.generation),
-    ]
-    if turn.source != _NONE:
+    """Look for what is kept otherwise than the client was told it.
+
+    Who was never told that a turn is saved may have missed more of it, with a process that died:
+    only what it did hear of this reply has to be so.
+    """
+    pairs: list[tuple[str, object, object]] = []
+    if told.turn_id and turn.source != _NONE:
         place = (turn.utterance_start_ms, turn.utterance_end_ms)
         pairs += [
             ("words", told.words, turn.utterance.verbatim),
             ("place", (told.start_ms, told.end_ms), place),
         ]
-    if told.ended is None:
-        if told.turn_id:
+    if told.turn_id:
+        pairs.append(("generation", told.generation, turn.generation))
+        if told.ended is None:
             yield Finding(Wrong.HALF, turn.number, "it was never told how the reply ended")
-    else:
+    if told.ended is not None and (told.turn_id or told.generation == turn.generation):
         reason = _Reason.Name(told.ended.reason)
         pairs += [
             ("end", reason, _Reason.Name(turn.reply_end_reason)),
@@ -177,4 +180,5 @@ def _otherwise(told: Told, turn: turn_pb2.Turn) -> Iterable[Finding]:
             pairs.append(("reply", told.reply.strip(), turn.reply_text.strip()))
     for name, was_told, is_kept in pairs:
         if was_told != is_kept:
-            yield Finding(Wrong.DIFFERENT, turn.number, f"{name} {was_told!r}, kept as {is_kept!r}")
+            what = f"{name} {was_told!r}, kept as {is_kept!r}"
+            yield Finding(Wrong.DIFFERENT, turn.number, what)

@@ -55,6 +55,10 @@ ALLOWED = {
 # So it is collected soon: the services keep these thresholds for all but the youngest.
 _COLLECT_SOON = "import gc\n\ngc.set_threshold(700, 2, 1)\n"
 
+# And what is freed goes back to the machine: a memory that the allocator keeps for each thread, and
+# buffers that it keeps once they were large, go up and down by more than a leak does in an hour.
+_GIVE_BACK = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+
 Samples = dict[tuple[str, str], list[float]]
 
 
@@ -79,6 +83,7 @@ def running(*, files: bool) -> Iterator[Stack]:
         (folder / "python").mkdir()
         (folder / "python" / "sitecustomize.py").write_text(_COLLECT_SOON)
         settings = {
+            **_GIVE_BACK,
             "PYTHONPATH": str(folder / "python"),
             "PARLEY_USER_BCRYPT_COST": "4",
             # A cancelled stream is a client that may come back; here none does.

@@ -8,7 +8,7 @@ import pytest
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import speech_pb2, turn_pb2
-from tests.e2e.told import COMPLETED, Ledger, Said
+from tests.e2e.told import COMPLETED, Ledger, Said, Told
 from tests.fault.judgement import Wrong, judge
 
 INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
@@ -242,6 +242,17 @@ def test_an_answer_begun_anew_takes_the_place_of_one_that_nobody_heard():
     assert (ledger.turns[3].generation, ledger.turns[3].reply) == (99, "")
     found = judge(SAID, ledger.turns, kept)
     assert {each.wrong for each in found} == {Wrong.DIFFERENT, Wrong.HALF}
+
+
+def test_of_a_turn_whose_saving_was_not_told_only_what_was_told_has_to_be_so():
+    kept = whole_talk()
+    ledger = told_of(kept)
+    ledger.turns[3] = Told(3, generation=13, reply="Tell")
+    del ledger.turns[4]
+    assert judge(SAID, ledger.turns, kept) == []
+    ledger.turns[3].ended = conversation_pb2.ReplyEnded(reason=INTERRUPTED, heard_text="Tell")
+    found = judge(SAID, ledger.turns, kept)
+    assert {(each.number, each.wrong) for each in found} == {(3, Wrong.DIFFERENT)}
 
 
 def hint(number: int) -> turn_pb2.Turn:
