@@ -37,6 +37,10 @@ MAX_PENDING = DEFAULT_LIMITS.unsaved_turns
 # Written in one transaction at most: bounds how long others wait for SQLite's one writer.
 _BATCH = 64
 
+# A transaction under way for so long is none yet, whatever becomes of it: learners are told. Longer
+# than a restart of the database, or a disk that is busy, takes.
+_LATE_S = 10.0
+
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
 
@@ -213,7 +217,7 @@ class Journal:
         Args:
             entry: what to write.
             done: called when it is written.
-            failed: called each time it could not be; it is tried again.
+            failed: called each time it could not be, or takes long; it is tried again.
         """
         waiting = self.pending(entry.conversation_id)
         if waiting >= MAX_PENDING:
@@ -307,6 +311,7 @@ class Journal:
             # What is kept from now on comes after this.
             if isinstance(each.entry, TurnKept):
                 self._kept.pop(each.entry.conversation_id, None)
+        telling = asyncio.get_running_loop().call_later(_LATE_S, self._tell_all)
         try:
             await self._store.write([each.entry for each in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, the entries are kept
@@ -316,6 +321,8 @@ class Journal:
                 if isinstance(each.entry, TurnKept):
                     self._keep_waiting(each, each.entry)
             return _Done.STORE_AWAY if isinstance(error, Unavailable) else _Done.NOTHING
+        finally:
+            telling.cancel()
         written = {id(each) for each in batch}
         self._queue = deque(each for each in self._queue if id(each) not in written)
         for each in batch:

@@ -6,10 +6,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
+import pytest
+
 from parley.types.v1 import turn_pb2
 from services.common.clock import ManualClock
 from services.common.errors import Unavailable
 from services.common.ids import new_id
+from services.conversation import journal as journal_module
 from services.conversation.events import KeepTurn
 from services.conversation.journal import MAX_PENDING, Entry, Journal, TurnFinished, TurnKept
 
@@ -143,6 +146,30 @@ async def test_while_the_store_is_away_everybody_is_told_after_the_first_try():
         await until(lambda: bool(told))
         assert told == names
         assert tries.empty()
+
+
+async def test_while_the_store_says_nothing_everybody_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(journal_module, "_LATE_S", 0.05)
+    answers = asyncio.Event()
+
+    class Silent(Disk):
+        async def write(self, entries: Sequence[Entry]) -> None:
+            await answers.wait()
+            await super().write(entries)
+
+    disk = Silent()
+    journal = Journal(disk, ManualClock(), lambda: None)
+    told: list[str] = []
+    async with running(journal):
+        for name in ("a", "b"):
+            journal.submit(turn(name, 1), failed=partial(told.append, name))
+        async with asyncio.timeout(10):
+            while told != ["a", "b"]:
+                await asyncio.sleep(0.01)
+        answers.set()
+        await journal.settled("a")
+        await journal.settled("b")
+    assert disk.numbers("a") == [1]
 
 
 async def test_a_store_that_goes_away_while_the_cause_is_looked_for_is_asked_no_more():
