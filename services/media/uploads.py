@@ -186,8 +186,8 @@ class Uploads:
         recording_id = upload.recording_id
         known = await self._catalog.find(recording_id)
         if known is None or await self._never_came(known):
-            await self._room.require_for_upload()
             async with self._place_of(upload.user_id), self._workplace() as folder:
+                await self._room.require_for_upload()
                 await self._receive(chunks, folder / "upload")
                 rate_hz = await self._samples(folder)
                 known = await self._enter(upload, recording_id, rate_hz, folder)
