@@ -21,8 +21,13 @@ from services.media.ports import Stored
 
 # What fails is tried again by whoever asked, with what is known by then: a store that is away must
 # be noticed within seconds, and a large file over a slow line must still pass.
-_CLIENT: Any = {"connect_timeout": "5s", "timeout": "120s"}
-_RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=15)}
+_CONNECT_SECONDS = 5.0
+_LARGE_SECONDS = 120.0
+
+SMALL_SECONDS = 10.0
+"""Of a request that carries no more than `_SMALL_BYTES`, which pass at a megabit a second."""
+
+_SMALL_BYTES = 1024 * 1024
 
 
 class Objects:
@@ -31,8 +36,15 @@ class Objects:
     Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer.
     """
 
-    def __init__(self, store: Any, multipart: S3Multipart | None = None) -> None:
+    def __init__(
+        self, store: Any, multipart: S3Multipart | None = None, for_large: Any = None
+    ) -> None:
+        """Keep objects in an obstore store.
+
+        for_large: the same, with the time that it takes to store a large file.
+        """
         self._store = store
+        self._for_large = for_large or store
         self._multipart = multipart
 
     @classmethod
@@ -44,6 +56,7 @@ class Objects:
         bucket_in_host: bool = False,
         encryption: str = "",
         key: str = "",
+        small_seconds: float = SMALL_SECONDS,
     ) -> Objects:
         """Open the store at `url`; a local folder is created.
 
@@ -51,6 +64,7 @@ class Objects:
         bucket_in_host: whether the endpoint's host name takes the bucket's in front, as OSS wants.
         encryption, key: how S3 encrypts what it keeps, `AES256` or `aws:kms`, and with which key of
             the latter; as the bucket says where it is empty.
+        small_seconds: after so long without an answer it is away, but where a large file is stored.
 
         Raises:
             ValueError: when the URL names no kind of store that is known.
@@ -70,13 +84,26 @@ class Objects:
             "sse_kms_key_id": key,
         }
         config: Any = {name: value for name, value in given.items() if value}
-        client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}
+
+        def opened(seconds: float) -> Any:
+            client: Any = {
+                "connect_timeout": timedelta(seconds=min(_CONNECT_SECONDS, seconds)),
+                "timeout": timedelta(seconds=seconds),
+                "allow_http": endpoint.startswith("http://"),
+            }
+            # What took all its time is not tried again here: it would be waited for three times.
+            retries: Any = {
+                "max_retries": 2,
+                "retry_timeout": timedelta(seconds=min(small_seconds / 2, 15)),
+            }
+            return from_url(url, config=config, client_options=client, retry_config=retries)
+
         try:
-            store = from_url(url, config=config, client_options=client, retry_config=_RETRIES)
+            store, for_large = opened(small_seconds), opened(_LARGE_SECONDS)
         except BaseError as error:
             raise ValueError(f"not the URL of an object store: {error}") from error
         if parts.scheme != "s3":
-            return cls(store)
+            return cls(store, for_large=for_large)
         prefix = parts.path.strip("/")
         bucket = Bucket(
             url=root if bucket_in_host else f"{root.rstrip('/')}/{parts.netloc}",
@@ -84,7 +111,7 @@ class Objects:
             region=region,
             encryption=_encryption_headers(encryption, key),
         )
-        return cls(store, S3Multipart.of_environment(bucket))
+        return cls(store, S3Multipart.of_environment(bucket), for_large)
 
     @property
     def parts(self) -> S3Multipart | None:
@@ -94,7 +121,8 @@ class Objects:
     async def put(self, key: str, source: Path | bytes | Iterable[bytes]) -> None:
         """Store a file, or these bytes. Returning means that a power cut does not lose it."""
         with _typed_failures():
-            await obstore.put_async(self._store, key, source)
+            store = self._store if _is_small(source) else self._for_large
+            await obstore.put_async(store, key, source)
         if isinstance(self._store, LocalStore):
             _sync_upwards(Path(str(self._store.prefix)) / key, Path(str(self._store.prefix)))
 
@@ -113,7 +141,8 @@ class Objects:
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading and seeking. Blocks, as reading from it does."""
         with _typed_failures():
-            return io.BufferedReader(_Reader(obstore.open_reader(self._store, key)))
+            reader = obstore.open_reader(self._store, key, buffer_size=_SMALL_BYTES)
+            return io.BufferedReader(_Reader(reader))
 
     async def get(self, key: str) -> bytes | None:
         """Return all of a small object; None where there is none."""
@@ -142,9 +171,14 @@ class Objects:
             return int(obstore.head(self._store, key)["size"])
 
     def read_now(self, key: str, offset: int, length: int) -> bytes:
-        """Return a range of an object's bytes. Blocks."""
-        with _typed_failures():
-            return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+        """Return a range of an object's bytes, as `read`. Blocks."""
+        try:
+            with _typed_failures():
+                return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+        except Unavailable as error:
+            if not _says_range(error.__cause__) or offset < self.size_now(key):
+                raise
+            return b""
 
     async def size(self, key: str) -> int:
         """Return how many bytes an object has.
@@ -253,8 +287,15 @@ def _typed_failures() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (BaseError, OSError) as error:
+    except (BaseError, OSError, ValueError, OverflowError) as error:
+        # obstore refuses a range that cannot be with the last two.
         raise _unavailable() from error
+
+
+def _is_small(source: Path | bytes | Iterable[bytes]) -> bool:
+    if isinstance(source, Path):
+        return source.stat().st_size <= _SMALL_BYTES
+    return isinstance(source, bytes) and len(source) <= _SMALL_BYTES
 
 
 def _says_range(error: BaseException | None) -> bool:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -16,6 +17,7 @@ from services.media.adapters.objects import Objects
 from services.media.adapters.s3_multipart import S3Multipart
 from services.media.ports import UploadGoneError
 from tests import s3
+from tests.fault.line import line
 from tests.s3 import client
 
 
@@ -38,6 +40,18 @@ async def test_what_is_put_is_read_back(tmp_path: Path, file: Path, folder: str)
     with objects.open("recordings/a/learner.flac") as reader:
         reader.seek(256)
         assert bytes(reader.read(3)) == b"\0\1\2"
+
+
+async def test_a_range_behind_the_end_is_empty_and_one_that_cannot_be_a_typed_failure(
+    tmp_path: Path, file: Path
+) -> None:
+    objects = Objects.at(tmp_path.as_uri())
+    await objects.put("a/1", file)
+    for offset in (2_560, 10**9):
+        assert await objects.read("a/1", offset, 10) == b""
+    for offset, length in ((0, 0), (0, -1), (-1, 5), (0, 2**70)):
+        with pytest.raises(Unavailable, match="STORAGE_UNAVAILABLE"):
+            await objects.read("a/1", offset, length)
 
 
 async def test_deleting_takes_what_is_below_and_nothing_beside(tmp_path: Path, file: Path) -> None:
@@ -145,6 +159,38 @@ class TestS3:
         async with asyncio.timeout(30):
             with pytest.raises(Unavailable, match="STORAGE_UNAVAILABLE"):
                 await objects.put("a/1", file)
+
+    async def test_one_that_says_nothing_any_more_is_a_typed_failure_soon(
+        self, s3_endpoint: str, s3_bucket: str, file: Path
+    ) -> None:
+        """A half-open line, or a server that hangs: connections are there, and nothing comes."""
+        port = urlsplit(s3_endpoint).port
+        assert port is not None
+        async with line(port) as (cable, behind):
+            endpoint = f"http://127.0.0.1:{behind}"
+            objects = Objects.at(f"s3://{s3_bucket}", endpoint=endpoint, small_seconds=0.5)
+            await objects.put("a/1", file)
+            cable.vanish()
+
+            async def opened() -> None:
+                await asyncio.to_thread(lambda: objects.open("a/1").read(1))
+
+            async def listed() -> None:
+                assert [each async for each in objects.below("a/")]
+
+            tried = await asyncio.gather(
+                objects.read("a/1", 0, 10),
+                objects.size("a/1"),
+                objects.get("a/1"),
+                objects.put("a/2", file),
+                objects.put("a/3", b"x"),
+                opened(),
+                listed(),
+                return_exceptions=True,
+            )
+            assert [type(each) for each in tried] == [Unavailable] * 7
+            cable.mend()
+            assert await objects.read("a/1", 0, 2) == b"\0\1"
 
 
 class TestEncryptedByTheServer:
