@@ -59,9 +59,10 @@ def _new(name: str) -> int:
 
 
 async def _list(settings: MediaSettings) -> int:
-    for name, count in sorted((await count_by_key(open_store(settings))).items()):
+    counted = await count_by_key(open_store(settings), sealing_keys(settings))
+    for name, count in sorted(counted.opened.items()):
         print(f"{name}  {count}")  # noqa: T201
-    return 0
+    return _tell_closed(counted.closed)
 
 
 async def _rewrap(settings: MediaSettings) -> int:
@@ -69,9 +70,13 @@ async def _rewrap(settings: MediaSettings) -> int:
         raise ValueError("PARLEY_MEDIA_SEALING_KEYS names no key")
     done = await rewrap(open_store(settings), sealing_keys(settings))
     print(f"{done.wrapped} wrapped anew, {done.kept} already were")  # noqa: T201
-    for recording in done.closed:
-        print(f"not opened by any key: {recording}", file=sys.stderr)  # noqa: T201
-    return EXIT_CLOSED if done.closed else 0
+    return _tell_closed(done.closed)
+
+
+def _tell_closed(recordings: Sequence[str]) -> int:
+    for recording in recordings:
+        print(f"does not open by any key: {recording}", file=sys.stderr)  # noqa: T201
+    return EXIT_CLOSED if recordings else 0
 
 
 async def _look(settings: MediaSettings) -> int:

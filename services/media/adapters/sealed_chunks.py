@@ -74,7 +74,8 @@ class SealedSize:
     sealed: int
 
     def __post_init__(self) -> None:
-        if self.sealed - (self.chunks - 1) * SEALED_CHUNK_BYTES <= _NONCE_BYTES + _TAG_BYTES:
+        last = self.sealed - (self.chunks - 1) * SEALED_CHUNK_BYTES
+        if not self.chunks or last <= _NONCE_BYTES + _TAG_BYTES:
             raise BrokenSealError(f"{self.sealed:,} bytes are no sealed object")
 
     @property

@@ -1,7 +1,8 @@
 """A store whose objects Parley encrypts itself, where the host gives a key for it.
 
-Objects of one recording share a key, kept beside them in `key.json`. What has none was stored
-before there was a key, and is read as it is.
+Objects of one recording share a key, kept beside them in `key.json`. An original that has none was
+stored before there was a key, and is read as it is, if it is one: what was sealed and lost its key
+is refused.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ _REMEMBERED = 1_000
 _READ_AHEAD = 16 * CHUNK_BYTES
 """Read from a store at once by who reads on and on: a request a megabyte."""
 
+_ORIGINAL, _BEGINS = ".flac", b"fLaC"
+"""How the name of an original ends, and its bytes begin."""
+
 _ONE_REQUEST_BYTES = 5 * 1024 * 1024
 """Stored by one request up to this size, as obstore does."""
 
@@ -58,7 +62,8 @@ class SealedObjects:
     def __init__(self, objects: Objects, keys: SealingKeys) -> None:
         self._objects = objects
         self._keys = keys
-        self._recording_keys: OrderedDict[str, bytes | None] = OrderedDict()
+        # Not those that there are not: one may be put back.
+        self._recording_keys: OrderedDict[str, bytes] = OrderedDict()
         self._opened: OrderedDict[str, _Opened] = OrderedDict()
         # Two objects of one recording must not come by different keys at once.
         self._making = asyncio.Lock()
@@ -86,11 +91,16 @@ class SealedObjects:
         """Return a range of an object's bytes.
 
         Raises:
-            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it.
+            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it, or the one
+                that sealed it is gone.
         """
         opened = await self._open(key)
         if opened is None:
-            return await self._objects.read(key, offset, length)
+            data = await self._objects.read(key, offset, length)
+            if self._keys.keys and key.endswith(_ORIGINAL):
+                begins = data if offset == 0 else await self._objects.read(key, 0, len(_BEGINS))
+                _require_plain(key, begins)
+            return data
         with _broken_seals(key):
             first, begin, end = opened.size.span(offset, length)
         sealed = await self._objects.read(key, begin, end - begin)
@@ -101,10 +111,12 @@ class SealedObjects:
         """Open an object for reading and seeking. Blocks, as reading from it does.
 
         Raises:
-            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it.
+            FailedPrecondition: RECORDING_SEALED, as `read`.
         """
         kept = self._objects.get_now(_key_beside(key))
         if kept is None:
+            if self._keys.keys and key.endswith(_ORIGINAL):
+                _require_plain(key, self._objects.read_now(key, 0, len(_BEGINS)))
             return self._objects.open(key)
         cipher = object_cipher(self._unwrapped(_recording(key), kept), key)
         with _broken_seals(key):
@@ -189,7 +201,9 @@ class SealedObjects:
         if recording in self._recording_keys:
             return self._recording_keys[recording]
         kept = await self._objects.get(f"{recording}{KEY_NAME}")
-        found = None if kept is None else self._unwrapped(recording, kept)
+        if kept is None:
+            return None
+        found = self._unwrapped(recording, kept)
         self._remember(recording, found)
         return found
 
@@ -200,7 +214,7 @@ class SealedObjects:
             _log.error("recording_key_missing", recording=recording, problem=str(error))
             raise _sealed() from error
 
-    def _remember(self, recording: str, key: bytes | None) -> None:
+    def _remember(self, recording: str, key: bytes) -> None:
         self._recording_keys[recording] = key
         _forget_oldest(self._recording_keys)
 
@@ -270,6 +284,18 @@ def _key_beside(key: str) -> str:
 def _forget_oldest(remembered: OrderedDict[str, Any]) -> None:
     while len(remembered) > _REMEMBERED:
         remembered.popitem(last=False)
+
+
+def _require_plain(key: str, begins: bytes) -> None:
+    """Refuse what has no key and is no original either. Of an empty one there is nothing to tell.
+
+    Raises:
+        FailedPrecondition: RECORDING_SEALED.
+    """
+    begins = begins[: len(_BEGINS)]
+    if begins != _BEGINS[: len(begins)]:
+        _log.error("recording_key_missing", recording=_recording(key), problem="no key beside it")
+        raise _sealed()
 
 
 @contextmanager

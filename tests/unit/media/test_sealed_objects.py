@@ -76,6 +76,25 @@ async def test_objects_of_a_recording_share_a_key_and_no_two_recordings_do(
         await at(tmp_path).read(KEY, 0, 1)
 
 
+@pytest.mark.parametrize("left", [0, 5, 27, 28, 65_564, 2 * 65_564 + 20, 2 * 65_564 + 100])
+async def test_what_is_left_of_one_that_was_cut_off_is_refused(
+    tmp_path: Path, file: Path, left: int
+) -> None:
+    await at(tmp_path).put(KEY, file)
+    path = tmp_path / "store" / KEY
+    path.write_bytes(path.read_bytes()[:left])
+    for offset in (3 * CHUNK_BYTES, 200_000, 10**9):
+        with pytest.raises(FailedPrecondition, match="RECORDING_SEALED"):
+            await at(tmp_path).read(KEY, offset, 1_000)
+
+    def read() -> None:
+        with at(tmp_path).open(KEY) as reader:
+            reader.read()
+
+    with pytest.raises(FailedPrecondition, match="RECORDING_SEALED"):
+        read()
+
+
 async def test_what_was_stored_again_is_read_anew(tmp_path: Path, file: Path) -> None:
     objects = at(tmp_path)
     await objects.put(KEY, file)
@@ -114,8 +133,35 @@ async def test_rewrapping_tells_what_it_could_not_open(tmp_path: Path, file: Pat
     plain = Objects.at((tmp_path / "store").as_uri())
     done = await rewrap(plain, SealingKeys.parse(f"{NEW},{OLD}"))
     assert (done.wrapped, done.kept, done.closed) == (1, 0, ["recordings/b"])
-    assert await count_by_key(plain) == {"new": 1, "lost": 1}
+    counted = await count_by_key(plain, SealingKeys.parse(NEW))
+    assert (counted.opened, counted.closed) == ({"new": 1}, ["recordings/b"])
     assert await at(tmp_path, NEW).read(KEY, 0, 5) == file.read_bytes()[:5]
+
+
+async def test_what_lost_its_key_is_refused_until_it_is_back(tmp_path: Path, file: Path) -> None:
+    await at(tmp_path).put(KEY, file)
+    objects, beside = at(tmp_path), tmp_path / "store/recordings/a" / KEY_NAME
+    wrapped = beside.read_bytes()
+    beside.unlink()
+    for offset in (0, 70_000):
+        with pytest.raises(FailedPrecondition, match="RECORDING_SEALED"):
+            await objects.read(KEY, offset, 1_000)
+    with pytest.raises(FailedPrecondition, match="RECORDING_SEALED"):
+        objects.open(KEY)
+    beside.write_bytes(wrapped)
+    assert await objects.read(KEY, 0, 1_000) == file.read_bytes()[:1_000]
+
+
+async def test_a_keys_name_alone_is_not_believed(tmp_path: Path, file: Path) -> None:
+    """The host's key was made anew under the name of the one before."""
+    await at(tmp_path, new_key("host")).put(KEY, file)
+    before = kept(tmp_path)
+    plain, another = Objects.at((tmp_path / "store").as_uri()), SealingKeys.parse(new_key("host"))
+    done = await rewrap(plain, another)
+    assert (done.wrapped, done.kept, done.closed) == (0, 0, ["recordings/a"])
+    counted = await count_by_key(plain, another)
+    assert (counted.opened, counted.closed) == ({}, ["recordings/a"])
+    assert kept(tmp_path) == before
 
 
 class TestParts:
