@@ -39,6 +39,7 @@ def read_render_job(message: Message) -> tuple[Plan, Path]:
             each["rate_hz"],
             each["size_bytes"],
             each["samples"],
+            each["sha256"],
             each["gain"],
         )
         for each in message["sources"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Source:
     """A track that goes into a rendition.
 
     size_bytes, samples: of its original.
+    sha256: of its samples, as in `StoredTrack`.
     gain: what it is multiplied by, where there are several.
     """
 
@@ -29,6 +31,7 @@ class Source:
     rate_hz: int
     size_bytes: int
     samples: int
+    sha256: str
     gain: float
 
 
@@ -50,7 +53,14 @@ def plan(recording: Recording, wanted: Rendition) -> Plan:
     """Work out what a rendition of a finished recording is made of."""
     gains = levels(recording.tracks)
     sources = tuple(
-        Source(track, stored.rate_hz, stored.size_bytes, stored.samples, gains[track])
+        Source(
+            track,
+            stored.rate_hz,
+            stored.size_bytes,
+            stored.samples,
+            stored.sha256,
+            gains[track],
+        )
         for track, stored in recording.tracks.items()
         if wanted.track in (track, Track.MIX)
     )
@@ -105,12 +115,18 @@ def _stretch(file: BinaryIO, source: Source, plan: Plan) -> Iterator[Samples]:
     """Yield a source's part of what is made: all of it, for silence may fill what never was only.
 
     Times are rounded to samples, so that the last one asked for may lie behind the last there is.
+    A whole track is also held against what was recorded: it may be whole, and another.
     """
     start = ms_to_samples(plan.from_ms, source.rate_hz)
     stop = min(ms_to_samples(plan.to_ms, source.rate_hz), source.samples)
     left = max(stop - start, 0)
+    digest = hashlib.sha256() if left == source.samples and source.sha256 else None
     for piece in codec.decode_flac(file, start, stop):
         left -= len(piece)
+        if digest is not None:
+            digest.update(piece.astype("<i2", copy=False).tobytes())
         yield piece
     if left:
         raise DamagedError(f"{left:,} samples of the {source.track.label} track are missing")
+    if digest is not None and digest.hexdigest() != source.sha256:
+        raise DamagedError(f"the {source.track.label} track is not the one that was recorded")

@@ -13,7 +13,9 @@ from parley.types.v1 import audio_pb2
 from services.common.errors import Code
 from services.common.ids import new_id
 from services.common.limits import DEFAULT_LIMITS
+from services.media.adapters import codec
 from services.media.adapters.sealing_keys import new_key
+from services.media.renditions import Encoding
 from tests.contract.media.conftest import (
     LEARNER,
     TUTOR,
@@ -180,6 +182,29 @@ async def test_what_is_left_of_an_original_is_refused_and_never_filled_with_sile
         path.write_bytes(whole)
         got = await media.download(**wanted, track=LEARNER)
         assert len(decoded(got.data)[0]) == 32_000
+
+
+async def test_another_sound_in_the_place_of_a_sealed_original_is_refused(
+    serve_media: Serve,
+) -> None:
+    """Without the key beside it, it would pass for one from before there were keys."""
+    async with serve_media(sealing_keys=new_key("host")) as media:
+        recording = await media.recorded(tone(16_000, 1.0), tone(24_000, 1.0))
+    for each in media.files("objects"):
+        if each.name == "key.json":
+            each.unlink()
+        else:
+            rate_hz = 16_000 if each.name == "learner.flac" else 24_000
+            codec.encode(each, Encoding.FLAC, rate_hz, [tone(rate_hz, 1.0, 880)])
+    async with serve_media(sealing_keys=new_key("host")) as again:
+        for track in (LEARNER, MIX):
+            for encoding in (WAV, OPUS):
+                error = await again.refused(
+                    again.download(
+                        recording.recording_id, media.user_id, track=track, encoding=encoding
+                    )
+                )
+                assert error.reason == "RECORDING_DAMAGED"
 
 
 async def test_a_range_outside_is_refused(media: Media, recording: pb.Recording) -> None:
