@@ -37,8 +37,8 @@ class Keeper:
 
     url: the async SQLAlchemy form; it may hold a password.
     outbox: its table of events on their way; None where it sends none.
-    unmodelled: what the names begin with of tables that its models do not know.
-    reindex: makes those anew from the others; None where there are none.
+    reindex: makes the tables that its models do not know anew from the others; None where there
+        are none.
     """
 
     name: str
@@ -47,7 +47,6 @@ class Keeper:
     migrations: Path
     settings: ServiceSettings
     outbox: type[OutboxMixin] | None = None
-    unmodelled: str | None = None
     reindex: Callable[[Session], int] | None = None
 
     @property
@@ -117,7 +116,6 @@ class Installation:
                 self.history,
                 history_tables.Base.metadata,
                 outbox=history_tables.OutboxRow,
-                unmodelled="search_index",
                 reindex=reindex,
             ),
             _keeper(self.media, media_tables.Base.metadata),
@@ -133,11 +131,10 @@ def _keeper(
     metadata: MetaData,
     *,
     outbox: type[OutboxMixin] | None = None,
-    unmodelled: str | None = None,
     reindex: Callable[[Session], int] | None = None,
 ) -> Keeper:
     name = settings.service
     url = make_url(settings.database_url)
     # Not by the service's own bootstrap, which loads all that it runs on.
     migrations = Path(services.__path__[0]) / name / "migrations"
-    return Keeper(name, url, metadata, migrations, settings, outbox, unmodelled, reindex)
+    return Keeper(name, url, metadata, migrations, settings, outbox, reindex)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -18,15 +17,16 @@ from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from admin import anatomy
 from admin.errors import AdminError
 from admin.installation import Keeper
 from services.common.database import configure_sqlite
 from services.common.database_url import SQLITE, schema_of
-from services.common.migrations import migrate, schema_drift
+from services.common.migrations import migrate
 
 
 class Standing(StrEnum):
-    """How a service's tables stand to the models of this Parley."""
+    """How a service's tables stand to what this Parley makes."""
 
     CURRENT = "current"
     ABSENT = "absent"
@@ -41,7 +41,7 @@ class Schema:
 
     revision: of the database; None where it has none.
     newest: the last revision that this Parley knows.
-    drift: every difference from the models, in words; looked for at the newest revision alone.
+    drift: every difference from what the revisions make, in words; looked for at the newest alone.
     """
 
     service: str
@@ -111,12 +111,13 @@ def bring_forward(keeper: Keeper, url: URL | None = None) -> None:
 
 
 def drift_of(keeper: Keeper) -> tuple[str, ...]:
-    """Return how the tables differ from the models, a line each; empty where they do not."""
-    url = keeper.url.render_as_string(hide_password=False)
-    found = schema_drift(url, keeper.metadata)
-    lines = [_in_words(each) for change in found for each in _flat(change)]
-    unmodelled = keeper.unmodelled
-    return tuple(each for each in lines if unmodelled is None or unmodelled not in each)
+    """Return how the tables differ from those that the revisions make, a line each.
+
+    Keys, defaults and the search index are compared as well; empty where nothing differs.
+    """
+    with connected(keeper.url) as connection:
+        found = anatomy.described(connection)
+        return tuple(anatomy.differences(found, anatomy.wanted(connection, keeper.migrations)))
 
 
 @contextmanager
@@ -163,34 +164,3 @@ def failures_of(keeper: Keeper) -> Iterator[None]:
             f"The database of the {keeper.name} service ({keeper.kind}) cannot be used: {said[0]}",
             "Is it running, and is the environment the running Parley's?",
         ) from error
-
-
-def _flat(change: Any) -> Iterator[tuple[Any, ...]]:
-    # Changes of one column come as a list of their own.
-    if isinstance(change, list):
-        yield from change
-    else:
-        yield change
-
-
-def _in_words(change: tuple[Any, ...]) -> str:
-    """Return one change that Alembic would make of the database as what is wrong with it."""
-    kind, *what = change
-    match kind:
-        case "add_table":
-            return f"table {what[0].name} is missing"
-        case "remove_table":
-            return f"table {what[0].name} is in no model"
-        case "add_column":
-            return f"column {what[1]}.{what[2].name} is missing"
-        case "remove_column":
-            return f"column {what[1]}.{what[2].name} is in no model"
-        case "add_index" | "add_constraint" | "add_fk":
-            return f"{kind.removeprefix('add_')} {what[0].name} of {what[0].table.name} is missing"
-        case "remove_index" | "remove_constraint" | "remove_fk":
-            name = kind.removeprefix("remove_")
-            return f"{name} {what[0].name} of {what[0].table.name} is in no model"
-        case _:
-            # modify_type, modify_nullable, …: schema, table, column, facts, found, wanted
-            aspect = kind.removeprefix("modify_")
-            return f"{aspect} of {what[1]}.{what[2]} is {what[4]!r}, not {what[5]!r}"

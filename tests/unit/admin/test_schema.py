@@ -79,7 +79,95 @@ def test_a_changed_type_is_named(installation, postgresql: dict[str, str]):
     keeper = described.keeper("user")
     bring_forward(keeper)
     change(described, "user", "ALTER TABLE accounts ALTER COLUMN username DROP NOT NULL")
-    assert look(keeper).drift == ("nullable of accounts.username is True, not False",)
+    assert look(keeper).drift == (
+        "column accounts.username is character varying(254), not character varying(254) NOT NULL",
+    )
+
+
+def test_everything_else_that_was_made_otherwise_is_named(installation, postgresql: dict[str, str]):
+    described = installation("data", postgresql)
+    for service, statement, said in (
+        (
+            "history",
+            "ALTER TABLE outbox ALTER COLUMN refusal DROP DEFAULT",
+            (
+                "column outbox.refusal is character varying(400) NOT NULL, "
+                "not character varying(400) NOT NULL DEFAULT ''::character varying"
+            ),
+        ),
+        (
+            "media",
+            "ALTER TABLE tracks DROP CONSTRAINT tracks_pkey",
+            "primary key tracks_pkey of tracks is missing",
+        ),
+        (
+            "user",
+            "ALTER TABLE sessions DROP CONSTRAINT fk_sessions_user_id_accounts",
+            "foreign key fk_sessions_user_id_accounts of sessions is missing",
+        ),
+        (
+            "conversation",
+            "ALTER TABLE turns DROP CONSTRAINT uq_turns_conversation_id",
+            "unique key uq_turns_conversation_id of turns is missing",
+        ),
+    ):
+        keeper = described.keeper(service)
+        bring_forward(keeper)
+        change(described, service, statement)
+        assert look(keeper).drift == (said,)
+    change(described, "history", "DROP INDEX ix_search_index_words")
+    assert (
+        "index ix_search_index_words of search_index is missing"
+        in look(described.keeper("history")).drift
+    )
+    # Looking left nothing.
+    with connected(described.keeper("history").url) as connection:
+        temporary = "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"
+        assert connection.exec_driver_sql(temporary).scalar() == 0
+
+
+def test_without_its_search_index_history_has_drifted(installation, database: dict[str, str]):
+    described = installation("data", database)
+    keeper = described.keeper("history")
+    bring_forward(keeper)
+    change(described, "history", "CREATE TABLE my_search_index_copy (id integer)")
+    change(described, "history", "DROP TABLE search_index")
+    drift = look(keeper).drift
+    assert "table search_index is missing" in drift
+    assert "table my_search_index_copy is in no model" in drift
+
+
+def test_keys_and_defaults_that_a_file_lacks_are_named(installation):
+    """What was made by hand in the place of a table that was lost."""
+    described = installation()
+    keeper = described.keeper("history")
+    bring_forward(keeper)
+    for statement in (
+        "DROP TABLE practice",
+        (
+            "CREATE TABLE practice (conversation_id VARCHAR(36) NOT NULL REFERENCES "
+            "conversations(conversation_id), quarter INTEGER NOT NULL, "
+            "user_id VARCHAR(36) NOT NULL, turns INTEGER NOT NULL DEFAULT 1, "
+            "words INTEGER NOT NULL, spoken_words INTEGER NOT NULL, speech_ms BIGINT NOT NULL, "
+            "silences BLOB NOT NULL, corrections JSON NOT NULL)"
+        ),
+        "CREATE UNIQUE INDEX ix_practice_user ON practice (user_id, quarter DESC)",
+        "ANALYZE",
+    ):
+        change(described, "history", statement)
+    assert look(keeper).drift == (
+        "column practice.turns is INTEGER NOT NULL DEFAULT 1, not INTEGER NOT NULL",
+        (
+            "foreign key (conversation_id) of practice is to conversations (conversation_id), on "
+            "delete NO ACTION, on update NO ACTION, not to conversations (conversation_id), on "
+            "delete CASCADE, on update NO ACTION"
+        ),
+        (
+            "index ix_practice_user of practice is unique (user_id, quarter descending), "
+            "not (user_id, quarter)"
+        ),
+        "primary key of practice is missing",
+    )
 
 
 def test_an_unknown_revision_is_a_newer_ones(installation, database: dict[str, str]):
