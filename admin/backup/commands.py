@@ -37,7 +37,10 @@ def add_to(app: typer.Typer) -> None:
 
 def backup(
     place: Annotated[
-        Path, typer.Argument(help="A new folder; or one file, where the name ends in .tar.")
+        Path,
+        typer.Argument(
+            help="A new folder in one that is there; or a file, where the name ends in .tar."
+        ),
     ],
     recordings: Annotated[
         bool, typer.Option(help="With the recordings, or the databases and keys alone.")
@@ -133,8 +136,9 @@ def restore(
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="The trail of the user service (audit/user) of the Parley that was lost: accounts "
-            "that it says were deleted are erased again. That of the data folder is always read.",
+            help="The trails (audit) of the Parley that was lost, or of one of its services: "
+            "accounts, conversations and recordings that they say were deleted are deleted again. "
+            "Those of the data folder and of the backup are always read.",
         ),
     ] = None,
     key_file: KeyFile = None,
@@ -147,7 +151,7 @@ def restore(
     of database, or store, than it goes to: that is how a Parley moves.
 
     Examples: `parley admin restore /backups/monday`, into an empty place; with
-    `--replace --deletions /copied/audit/user`, after somebody broke something.
+    `--replace --deletions /copied/audit`, after somebody broke something.
     """
     with told():
         trails = tuple(each.expanduser().absolute() for each in deletions or ())
@@ -163,6 +167,7 @@ def restore(
             **_figures(place.expanduser().absolute(), done.manifest),
             to=str(installation.folder.root),
             erased=done.erased,
+            deleted=done.deleted,
             set_aside=done.set_aside,
         )
     if quiet or as_json:
@@ -174,6 +179,11 @@ def restore(
     if done.erased:
         typer.echo(
             f"{done.erased:,} deleted accounts came back with it; they are erased when it starts."
+        )
+    if done.deleted:
+        typer.echo(
+            f"{done.deleted:,} conversations and recordings that their learners deleted since are "
+            "deleted again."
         )
     if done.set_aside is not None:
         typer.echo(f"What was there is in {done.set_aside}; delete it when all is well.")

@@ -1,28 +1,33 @@
-"""Deleted accounts: what a restore brings back of them is erased again.
+"""What was deleted after a backup: what a restore brings back of it is erased again.
 
-A backup is older than what was deleted after it. What is known of that is put into the copy of the
-user service's tables before it is put in place, so that the restored Parley erases those accounts
-as it would have: at its next start, everywhere, until nothing is found.
+Accounts that are known to be deleted are noted in the copy of the user service's tables before it
+is put in place, so that the restored Parley erases them as it would have: at its next start,
+everywhere, until nothing is found. Single conversations and recordings are deleted in the copies
+themselves; the restored Parley takes the files of those recordings away.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Select, delete, insert, select
+from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy.orm import Session
 
 from admin.backup.databases import url_of, writing
+from admin.backup.trails import Deleted
 from admin.schema import connected
+from services.common.clock import SystemClock
+from services.common.outbox import Outbox
 from services.conversation.adapters.tables import ConversationRow as Talk
 from services.conversation.adapters.tables import LearnerPaceRow
+from services.conversation.adapters.tables import OutboxRow as TalkOutbox
+from services.history.adapters.store import SqlWriter
 from services.history.adapters.tables import ConversationRow
+from services.history.adapters.tables import OutboxRow as HistoryOutbox
 from services.media.adapters.tables import RecordingRow
 from services.user.adapters.tables import ACCOUNTS, ERASURES, REFRESH_TOKENS, SESSIONS
-
-_DELETED = "account_deleted"
 
 # Who has something in a service; of what was deleted there the bare ids stay.
 _OWNERS: Mapping[str, tuple[Select[str], ...]] = {
@@ -32,25 +37,6 @@ _OWNERS: Mapping[str, tuple[Select[str], ...]] = {
 }
 
 _AT_ONCE = 500
-
-
-def deleted_by_trail(folder: Path) -> set[str]:
-    """Return the accounts that were deleted, by the trail of the user service in `folder`.
-
-    A line that was cut off says nothing.
-    """
-    found = set()
-    for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text("utf-8", "replace").splitlines():
-            if _DELETED not in line:
-                continue
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            if said.get("event") == _DELETED and isinstance(said.get("user_id"), str):
-                found.add(said["user_id"])
-    return found
 
 
 def to_erase(copies: Mapping[str, Path], deleted: Collection[str]) -> set[str]:
@@ -82,8 +68,7 @@ def have_erased(user_copy: Path, user_ids: Iterable[str], now: datetime) -> int:
     gone = 0
     with writing(user_copy) as connection:
         known = set(connection.scalars(select(ERASURES.c.user_id)))
-        for begin in range(0, len(wanted), _AT_ONCE):
-            some = wanted[begin : begin + _AT_ONCE]
+        for some in _parts(wanted):
             gone += connection.execute(
                 delete(ACCOUNTS).where(ACCOUNTS.c.user_id.in_(some))
             ).rowcount
@@ -102,3 +87,59 @@ def sign_everybody_out(user_copy: Path) -> None:
     with writing(user_copy) as connection:
         for table in (REFRESH_TOKENS, SESSIONS):
             connection.execute(delete(table))
+
+
+def delete_again(copies: Mapping[str, Path], deleted: Deleted, now: datetime) -> int:
+    """Delete these conversations and recordings in the copies; return how many there were.
+
+    A conversation goes with all that is known of it, as when its learner deleted it; what is still
+    on its way to history as well, or it would come back.
+    """
+    gone = 0
+    if deleted.conversations:
+        gone += _delete_talks(copies, sorted(deleted.conversations))
+    if deleted.recordings and "media" in copies:
+        gone += _delete_recordings(copies["media"], sorted(deleted.recordings), now)
+    return gone
+
+
+def _delete_talks(copies: Mapping[str, Path], wanted: Sequence[str]) -> int:
+    if "conversation" in copies:
+        with writing(copies["conversation"]) as connection:
+            for some in _parts(wanted):
+                connection.execute(delete(Talk).where(Talk.conversation_id.in_(some)))
+                connection.execute(delete(TalkOutbox).where(TalkOutbox.aggregate_id.in_(some)))
+    if "history" not in copies:
+        return 0
+    clock, row, gone = SystemClock(), ConversationRow, 0
+    with writing(copies["history"]) as connection, Session(connection) as session:
+        writer = SqlWriter(session, Outbox(HistoryOutbox, clock), clock)
+        for some in _parts(wanted):
+            there = select(row.conversation_id).where(
+                row.conversation_id.in_(some), row.deleted_at.is_(None)
+            )
+            for conversation_id in session.scalars(there).all():
+                recording_id = writer.erase(conversation_id)
+                if recording_id:
+                    writer.request_recording_deletion(recording_id)
+                gone += 1
+        # The connection's transaction is what commits.
+        session.flush()
+    return gone
+
+
+def _delete_recordings(media_copy: Path, wanted: Sequence[str], now: datetime) -> int:
+    gone = 0
+    with writing(media_copy) as connection:
+        for some in _parts(wanted):
+            gone += connection.execute(
+                update(RecordingRow)
+                .where(RecordingRow.recording_id.in_(some), RecordingRow.deleted_at.is_(None))
+                .values(deleted_at=now, waveform=b"", failure="", file_name="")
+            ).rowcount
+    return gone
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for begin in range(0, len(ids), _AT_ONCE):
+        yield ids[begin : begin + _AT_ONCE]

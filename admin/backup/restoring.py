@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from admin.backup import erasures, sources
+from admin.backup import erasures, sources, trails
 from admin.backup.databases import bring_copy_forward, rows_in
 from admin.backup.manifest import (
     AUDIT,
@@ -49,7 +49,7 @@ class Wanted:
     """What is asked of a restore.
 
     replace: what is there may go. sign_out: every sign-in of the backup ends.
-    trails: folders of the user service's trail, which tell of accounts deleted since the backup.
+    trails: folders with services' trails, which tell of what was deleted since the backup.
     keys: that open a sealed backup.
     """
 
@@ -65,11 +65,13 @@ class Restored:
 
     erased: how many users of the backup, by what is known of accounts deleted since, are erased
         everywhere at the next start.
+    deleted: how many single conversations and recordings of the backup are deleted again.
     set_aside: where what was in the data folder is now; None where nothing was.
     """
 
     manifest: Manifest
     erased: int
+    deleted: int
     set_aside: Path | None
 
 
@@ -112,8 +114,8 @@ def restore(installation: Installation, place: Path, stages: Stages, wanted: Wan
             sources.verify(source, stages.advance)
         with _staging(installation) as staging:
             copies = _prepare_databases(installation, source, staging, stages)
-            erased = _erase(installation, manifest, copies, wanted)
             _prepare_files(source, staging, manifest)
+            erased, deleted = _erase(installation, manifest, copies, staging, wanted)
             installation.folder.restoring.touch(mode=0o600)
             aside = Aside(installation.folder.root)
             if manifest.recordings:
@@ -128,7 +130,7 @@ def restore(installation: Installation, place: Path, stages: Stages, wanted: Wan
                 secrets=manifest.secrets,
             )
             installation.folder.restoring.unlink()
-    return Restored(manifest, erased, aside.folder if aside.used else None)
+    return Restored(manifest, erased, deleted, aside.folder if aside.used else None)
 
 
 @contextmanager
@@ -245,17 +247,26 @@ def _prepare_databases(
 
 
 def _erase(
-    installation: Installation, manifest: Manifest, copies: Mapping[str, Path], wanted: Wanted
-) -> int:
-    """Have the restored Parley erase whom it should not know any more; return how many."""
-    deleted = set(manifest.deleted_since)
-    for folder in (installation.user.audit_dir, *wanted.trails):
-        deleted |= erasures.deleted_by_trail(folder)
+    installation: Installation,
+    manifest: Manifest,
+    copies: Mapping[str, Path],
+    staging: Path,
+    wanted: Wanted,
+) -> tuple[int, int]:
+    """Take out of the copies what learners deleted since.
+
+    Returns how many users the restored Parley erases, and how many single conversations and
+    recordings are gone.
+    """
+    here = [each.settings.audit_dir for each in installation.keepers]
+    # The backup's own goes up to its end, and tells of what was deleted while it was taken.
+    deleted = trails.deleted_by([*here, staging / AUDIT, *wanted.trails])
     if wanted.sign_out:
         erasures.sign_everybody_out(copies["user"])
-    user_ids = erasures.to_erase(copies, deleted)
-    erasures.have_erased(copies["user"], user_ids, datetime.now(UTC))
-    return len(user_ids)
+    user_ids = erasures.to_erase(copies, deleted.accounts | set(manifest.deleted_since))
+    now = datetime.now(UTC)
+    erasures.have_erased(copies["user"], user_ids, now)
+    return len(user_ids), erasures.delete_again(copies, deleted, now)
 
 
 def _prepare_files(source: Source, staging: Path, manifest: Manifest) -> None:

@@ -179,7 +179,7 @@ def test_all_is_there_again_on_the_same_and_on_other_servers(
         admin(stack, "migrate", "--check")
         admin(stack, "restore", "--replace", first, expect=1)
         stack.stop()
-        shutil.copytree(stack.folder.root / "audit" / "user", trail)
+        shutil.copytree(stack.folder.root / "audit", trail)
         lose({}, stack)
         admin(stack, "restore", first, "--deletions", trail)
         assert stack.open_to_others() == []

@@ -23,6 +23,8 @@ from launcher.programs import plan
 from launcher.run import run
 from services.common.errors import Unavailable
 from services.conversation.adapters.tables import ConversationRow as Talk
+from services.conversation.adapters.tables import OutboxRow
+from services.history.adapters.tables import ConversationRow, TurnRow
 from services.media.adapters.tables import RecordingRow
 from services.user.adapters.tables import ACCOUNTS
 from tests.unit.admin.parleys import (
@@ -65,7 +67,7 @@ def test_it_is_all_there_again(
     done = restore(target.installation, tmp_path / name, stages, Wanted())
     assert target.all_rows() == parley.all_rows()
     assert files(target, "media", "audit") == files(parley, "media", "audit")
-    assert (done.erased, done.set_aside) == (0, None)
+    assert (done.erased, done.deleted, done.set_aside) == (0, 0, None)
 
 
 def test_it_is_its_owners_alone_and_leaves_nothing_behind(place: Path, target: Parley, stages: Any):
@@ -310,6 +312,75 @@ def test_the_trail_that_is_still_there_is_read_and_kept(parley: Parley, place: P
     assert trail.exists()
 
 
+def say(trail: Path, *said: dict[str, Any]) -> None:
+    trail.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"{json.dumps(each)}\n" for each in said)
+    (trail / "2026-01-02.jsonl").write_text(f'{lines}[]\n{{"event": "conversation_deleted", "conv')
+
+
+def test_what_learners_deleted_one_by_one_is_deleted_again(
+    some: Any, target: Parley, stages: Any, tmp_path: Path
+):
+    parley = some("data")
+    parley.change(
+        "history",
+        ConversationRow.__table__,
+        ConversationRow.conversation_id == "talk-anna",
+        recording_id="rec-anna",
+        preview="a secret",
+    )
+    parley.put("history", TurnRow.__table__, spoken("talk-anna", "a secret"))
+    parley.put("conversation", OutboxRow.__table__, waiting("talk-anna", b"a secret"))
+    parley.put("conversation", OutboxRow.__table__, waiting("talk-ben", b"something else"))
+    make(parley.installation, tmp_path / "b", stages)
+    audit = tmp_path / "copied" / "audit"
+    talks = [
+        {"event": "conversation_deleted", "user_id": ANNA, "conversation_id": "talk-anna"},
+        {"event": "conversation_deleted", "user_id": ANNA, "conversation_id": "unknown"},
+        {"event": "conversation_expired", "user_id": BEN, "conversation_id": "talk-ben"},
+        {"event": "conversation_deleted", "conversation_id": 7},
+    ]
+    say(audit / "history", *talks)
+    say(
+        audit / "media",
+        {"event": "recording_deleted", "recording_id": "rec-ben", "user_id": BEN},
+        {"event": "recording_expired", "recording_id": "rec-live"},
+    )
+    done = restore(target.installation, tmp_path / "b", stages, Wanted(trails=(audit,)))
+    assert (done.erased, done.deleted) == (0, 2)
+    history = target.rows("history")
+    assert {
+        each["conversation_id"]: bool(each["deleted_at"]) for each in history["conversations"]
+    } == {
+        "talk-anna": True,
+        "talk-ben": False,
+    }
+    assert history["turns"] == []
+    # Its recording goes as when she deleted it: media is told at the first start.
+    assert [(each["type"], each["payload"]) for each in history["outbox"]] == [
+        ("recording_deleted", b"rec-anna")
+    ]
+    media = {each["recording_id"]: each for each in target.rows("media")["recordings"]}
+    assert {name for name, each in media.items() if each["deleted_at"]} == {"rec-ben"}
+    assert media["rec-ben"]["waveform"] == b""
+    talk_tables = target.rows("conversation")
+    assert talk_tables["conversations"] == []
+    assert [each["aggregate_id"] for each in talk_tables["outbox"]] == ["talk-ben"]
+    assert "a secret" not in str(target.all_rows())
+
+
+def test_what_was_deleted_while_the_backup_was_taken_its_own_trail_says(
+    some: Any, target: Parley, stages: Any, tmp_path: Path
+):
+    parley = some("data")
+    say(
+        parley.root / "audit" / "media",
+        {"event": "recording_deleted", "recording_id": "rec-anna", "user_id": ANNA},
+    )
+    make(parley.installation, tmp_path / "b.tar", stages)
+    assert restore(target.installation, tmp_path / "b.tar", stages, Wanted()).deleted == 1
+
+
 def test_whoever_registered_during_the_backup_leaves_nothing_ownerless(
     parley: Parley, target: Parley, stages: Any, tmp_path: Path
 ):
@@ -354,6 +425,35 @@ def test_one_without_recordings_leaves_those_that_are_there(
     restore(parley.installation, tmp_path / "b", stages, ANYTHING)
     assert parley.original("rec-anna").read_bytes() == SAID
     assert parley.spool("rec-live").is_dir()
+
+
+def spoken(conversation_id: str, said: str) -> dict[str, Any]:
+    return {
+        "turn_id": f"turn of {conversation_id}",
+        "conversation_id": conversation_id,
+        "number": 1,
+        "started_at": MORNING,
+        "occurred_at": MORNING,
+        "event_id": "one",
+        "learner_text": said,
+        "tutor_text": said,
+        "words": 2,
+        "speech_ms": 900,
+        "silence_ms": None,
+        "body": said.encode(),
+    }
+
+
+def waiting(conversation_id: str, payload: bytes) -> dict[str, Any]:
+    return {
+        "event_id": f"event of {conversation_id}",
+        "aggregate_id": conversation_id,
+        "sequence": 1,
+        "type": "turn_finished",
+        "payload": payload,
+        "created_at": MORNING,
+        "next_attempt_at": MORNING,
+    }
 
 
 def assert_untouched(target: Parley) -> None:
