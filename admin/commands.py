@@ -28,7 +28,8 @@ from admin.looking.data import data_of
 from admin.looking.programs import programs
 from admin.looking.surroundings import surroundings
 from admin.schema import Standing, bring_forward, look
-from admin.telling import AsJson, print_findings, tell_json, told
+from admin.telling import AsJson, print_findings, tell_json, told, warn
+from services.common.dead_letters import MOST_SHOWN
 from services.user.key_rotation import KeyState
 
 app = typer.Typer(
@@ -143,7 +144,11 @@ def migrate(
 def retention(
     days: Annotated[
         int | None,
-        typer.Option(min=1, help="As if everything were kept so many days; else as the settings."),
+        typer.Option(
+            min=1,
+            max=ages.MOST_DAYS,
+            help="As if everything were kept so many days; else as the settings.",
+        ),
     ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Delete it now.")] = False,
     as_json: AsJson = False,
@@ -219,7 +224,7 @@ def list_letters(as_json: AsJson = False) -> None:
     """Show them with their reasons, of every service; never what they hold."""
     with told():
         found = dead_letters.listed(Installation.load())
-    for each in found:
+    for each in found.shown:
         letter = each.letter
         if as_json:
             tell_json(service=each.service, **asdict(letter))
@@ -230,7 +235,10 @@ def list_letters(as_json: AsJson = False) -> None:
             f"{letter.size_bytes} bytes  {at}\n    {letter.reason}"
         )
     if not as_json:
-        typer.echo(f"{len(found)} refused")
+        said = "shown" if found.cut_short else "refused"
+        typer.echo(f"{len(found.shown):,} {said}")
+    for name in found.cut_short:
+        warn(f"Of {name} there are more than {MOST_SHOWN:,}; the first are shown.", ())
 
 
 @app.command("replay")

@@ -12,7 +12,7 @@ from admin.errors import AdminError, NothingThereError
 from admin.installation import Installation, Keeper
 from services.common.clock import SystemClock
 from services.common.database import Database
-from services.common.dead_letters import DeadLetter, DeadLetters
+from services.common.dead_letters import MOST_SHOWN, DeadLetter, DeadLetters
 from services.common.errors import ParleyError
 
 
@@ -24,17 +24,29 @@ class Letter:
     letter: DeadLetter
 
 
-def listed(installation: Installation) -> list[Letter]:
-    """Return every dead letter, oldest first within each service.
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What is shown of the dead letters. cut_short: the services that have more of them."""
+
+    shown: Sequence[Letter]
+    cut_short: Sequence[str]
+
+
+def listed(installation: Installation) -> Letters:
+    """Return the dead letters, oldest first within each service, `MOST_SHOWN` of each at most.
 
     Raises:
         NothingThereError: there is no Parley where the settings say.
         AdminError: a database, or Redis, does not answer.
     """
-    found = []
+    shown: list[Letter] = []
+    cut_short = []
     for keeper in _senders(installation):
-        found += [Letter(keeper.name, each) for each in _run(keeper, _list(keeper))]
-    return found
+        found = _run(keeper, _list(keeper))
+        shown += [Letter(keeper.name, each) for each in found[:MOST_SHOWN]]
+        if len(found) > MOST_SHOWN:
+            cut_short.append(keeper.name)
+    return Letters(shown, cut_short)
 
 
 def replay(installation: Installation, ids: Sequence[str] | None) -> int:

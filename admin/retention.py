@@ -30,6 +30,9 @@ from services.history.application import History
 from services.media.adapters.catalog import SqlCatalog
 from services.media.adapters.tables import RecordingRow
 
+MOST_DAYS = 36_500
+"""A hundred years; days before the calendar begins are no answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -70,7 +70,11 @@ class Seal:
         return _Sealed(seal(object_cipher(self.key, name), 0, _pieces(source), ends=True))
 
     def unsealed(self, name: str, size: int, copy: IO[bytes]) -> Unsealed:
-        """Return what takes the `size` bytes of a sealed file and writes to `copy` what it was."""
+        """Return what takes the `size` bytes of a sealed file and writes to `copy` what it was.
+
+        Raises:
+            DamagedBackupError: no sealed file has that many.
+        """
         return Unsealed(self, name, size, copy)
 
 
@@ -168,7 +172,11 @@ class Unsealed:
     def __init__(self, made: Seal, name: str, size: int, copy: IO[bytes]) -> None:
         self._name = name
         self._cipher = object_cipher(made.key, name)
-        self._size = SealedSize(size)
+        try:
+            # Of a file with nothing in it nothing is sealed.
+            self._size = SealedSize(size) if size else None
+        except BrokenSealError as error:
+            raise self._damaged(str(error)) from error
         self._copy = copy
         self._held = b""
         self._done = 0
@@ -195,8 +203,15 @@ class Unsealed:
             self._held[: chunks * SEALED_CHUNK_BYTES],
             self._held[chunks * SEALED_CHUNK_BYTES :],
         )
+        if not whole:
+            return
+        if self._size is None:
+            raise self._damaged("it was empty")
         try:
             self._copy.write(unseal(self._cipher, self._size, self._done, whole))
         except BrokenSealError as error:
-            raise DamagedBackupError(f"{self._name} is not what was sealed: {error}.") from error
+            raise self._damaged(str(error)) from error
         self._done += chunks
+
+    def _damaged(self, why: str) -> DamagedBackupError:
+        return DamagedBackupError(f"{self._name} is not what was sealed: {why}.")

@@ -92,13 +92,18 @@ def new_shelf(
     scratch: where its scratch is to be, if not beside it: it goes with the rest.
 
     Raises:
-        AdminError: something is there already, another writes there, or the disk is full.
+        AdminError: something is there already, or the folder that it would be in is not; another
+            writes there, or the disk is full.
     """
     if place.exists() or place.is_symlink():
         raise AdminError(f"{place} is there already.", "A backup overwrites nothing: name another.")
+    if not place.parent.is_dir():
+        # On a disk that is not mounted, it would fill another.
+        raise AdminError(
+            f"There is no folder {place.parent}.", "Is its disk mounted? Make it, or name another."
+        )
     partial = place.with_name(f"{place.name}.partial")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             stack.enter_context(_held(partial))
             if scratch is None:
@@ -134,7 +139,7 @@ def _made(
 def _held(folder: Path) -> Iterator[None]:
     """Make a folder that goes in the end; the kernel lets go of it however this process ends."""
     _clear(folder)
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700)
     try:
         held = os.open(folder, os.O_RDONLY)
         try:

@@ -33,8 +33,8 @@ from services.common.settings import ServiceSettings, SettingsError
 EXIT_NONE = 1
 EXIT_WRONG = 2
 
-# A terminal's worth; there is a mistake in the code when there are more.
-_MOST_SHOWN = 1_000
+MOST_SHOWN = 1_000
+"""A terminal's worth of one service's; there is a mistake in the code when there are more."""
 
 Row = TypeVar("Row", bound=OutboxMixin)
 
@@ -64,7 +64,7 @@ class DeadLetters(Generic[Row]):
         self._clock = clock
 
     async def refused(self) -> list[DeadLetter]:
-        """Return them, oldest first, 1,000 at most.
+        """Return them, oldest first: `MOST_SHOWN`, and one more where there are more.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.
@@ -82,7 +82,7 @@ class DeadLetters(Generic[Row]):
             select(*columns)
             .where(table.refused_at.is_not(None))
             .order_by(table.position)
-            .limit(_MOST_SHOWN)
+            .limit(MOST_SHOWN + 1)
         )
         return await self._database.read(
             lambda session: [DeadLetter(*row) for row in session.execute(wanted)]
@@ -155,13 +155,16 @@ async def _list(settings: ServiceSettings, table: type[OutboxMixin]) -> int:
     async with _opened(settings, table) as letters:
         found = await letters.refused()
     found += await _entries(settings)
-    for each in found:
+    for each in found[:MOST_SHOWN]:
         at = each.refused_at.isoformat(timespec="seconds") if each.refused_at else "-"
         print(  # noqa: T201
             f"{each.letter_id}  {each.type}  of {each.about}  {each.size_bytes} bytes  {at}\n"
             f"    {each.reason}"
         )
-    print(f"{len(found)} refused")  # noqa: T201
+    if len(found) > MOST_SHOWN:
+        print(f"the first {MOST_SHOWN:,} are shown; there are more")  # noqa: T201
+    else:
+        print(f"{len(found)} refused")  # noqa: T201
     return 0
 
 

@@ -242,7 +242,7 @@ async def dead_letters(installation: Installation, ids: set[str]) -> dict[str, D
     deadline = time.monotonic() + REFUSED_WITHIN_S
     while True:
         found = await asyncio.to_thread(listed, installation)
-        dead = {each.letter.letter_id: each.letter for each in found}
+        dead = {each.letter.letter_id: each.letter for each in found.shown}
         if ids <= dead.keys():
             return dead
         assert time.monotonic() < deadline, sorted(ids - dead.keys())

@@ -186,6 +186,7 @@ def test_a_store_that_is_away_leaves_no_backup(
             raise Unavailable("away", reason="STORAGE_UNAVAILABLE")
 
     monkeypatch.setattr(recordings, "store_of", lambda _settings: Away())
+    (tmp_path / "backups").mkdir()
     with pytest.raises(AdminError, match="cannot be read"):
         make(parley.installation, tmp_path / "backups" / "b", stages)
     assert list((tmp_path / "backups").iterdir()) == []

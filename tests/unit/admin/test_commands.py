@@ -60,9 +60,10 @@ def event(event_id: str, **values: Any) -> dict[str, Any]:
     }
 
 
-def refuse(parley: Parley, service: str, table: type[OutboxMixin], event_id: str) -> None:
-    row = event(event_id, refused_at=MORNING, refusal="EVENT_INVALID: No such turn.")
-    parley.put(service, table.__table__, row)  # type: ignore[attr-defined]
+def refuse(parley: Parley, service: str, table: type[OutboxMixin], *event_ids: str) -> None:
+    refused = {"refused_at": MORNING, "refusal": "EVENT_INVALID: No such turn."}
+    rows = [event(each, **refused) for each in event_ids]
+    parley.put(service, table.__table__, *rows)  # type: ignore[attr-defined]
 
 
 class TestStatus:
@@ -226,6 +227,20 @@ class TestDeadLetters:
         assert "1 will be sent" in typed("replay", "--all").stdout
         assert "0 refused" in typed("dead-letters", "list").stdout
 
+    def test_of_more_than_a_thousand_the_first_are_shown_and_it_is_said(
+        self, typed: Typed, parley: Parley
+    ):
+        refuse(parley, "conversation", OutboxRow, *(f"{each:04}" for each in range(1_001)))
+        refuse(parley, "history", HistoryOutbox, "two")
+        done = typed("dead-letters", "list")
+        assert "0999  conversation" in done.stdout
+        assert "1000  conversation" not in done.stdout
+        assert "two  history" in done.stdout
+        assert "1,001 shown" in done.stdout
+        assert "Of conversation there are more than 1,000" in done.stderr
+        lines = typed("dead-letters", "list", "--json").stdout.splitlines()
+        assert len(lines) == 1_001
+
     def test_which_must_be_said(self, typed: Typed, parley: Parley):
         assert typed("dead-letters", "replay").exit_code == ExitCode.USAGE
         assert typed("dead-letters", "replay", "one", "--all").exit_code == ExitCode.USAGE
@@ -267,6 +282,22 @@ class TestRetention:
 
     def test_where_nothing_is_there_is_nothing(self, typed: Typed):
         assert typed("retention").exit_code == ExitCode.NOTHING
+
+    @pytest.mark.parametrize("days", ["0", "36501", "1000000"])
+    def test_days_that_no_calendar_has_are_wrong_use(self, typed: Typed, old: Parley, days: str):
+        done = typed("retention", "--days", days)
+        assert done.exit_code == ExitCode.USAGE
+        assert "'--days'" in done.stderr
+        assert typed("retention", "--days", "36500").exit_code == ExitCode.OK
+
+    @pytest.mark.parametrize("service", ["HISTORY", "MEDIA"])
+    def test_nor_do_the_settings_take_them(
+        self, typed: Typed, old: Parley, monkeypatch: pytest.MonkeyPatch, service: str
+    ):
+        monkeypatch.setenv(f"PARLEY_{service}_RETENTION_DAYS", "36501")
+        done = typed("retention")
+        assert done.exit_code == ExitCode.USAGE
+        assert f"PARLEY_{service}_RETENTION_DAYS" in done.stderr
 
     def test_by_default_everything_is_kept(self, typed: Typed, old: Parley):
         done = typed("retention", "--apply")
@@ -317,6 +348,7 @@ class TestBackup:
         self, typed: Typed, parley: Parley, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         place = tmp_path / "backups" / "monday"
+        place.parent.mkdir()
         done = typed("backup", str(place))
         assert done.exit_code == 0, done.stderr
         assert "accounts 2" in done.stdout
@@ -402,6 +434,7 @@ class TestBackup:
             **made,
             "to": str(parley.root),
             "erased": 0,
+            "deleted": 0,
             "set_aside": str(next(parley.root.glob("before-restore-*"))),
         }
         assert made["rows"]["user"]["accounts"] == 2
@@ -419,6 +452,7 @@ class TestBackup:
             os.kill(os.getpid(), number)
 
         monkeypatch.setattr("admin.backup.recordings.copy_recordings", stop)
+        (tmp_path / "backups").mkdir()
         done = typed("backup", str(tmp_path / "backups" / "b"))
         assert done.exit_code == ExitCode.ABORTED
         assert "Stopped." in done.stderr

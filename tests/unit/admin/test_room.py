@@ -34,6 +34,7 @@ def test_a_backup_that_does_not_fit_is_not_begun(
     if free > 10_000:
         monkeypatch.setattr("admin.backup.recordings.estimated_bytes", lambda _listed: free + 1)
     have_free(monkeypatch, free)
+    (tmp_path / "backups").mkdir()
     with pytest.raises(AdminError, match="are free"):
         make(parley.installation, tmp_path / "backups" / "b", stages)
     assert list((tmp_path / "backups").iterdir()) == []

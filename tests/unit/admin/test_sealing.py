@@ -120,6 +120,7 @@ def test_what_it_is_made_of_is_never_where_it_goes(
         return copied
 
     monkeypatch.setattr(recordings, "copy_recordings", look)
+    (tmp_path / "there").mkdir()
     make(parley.installation, tmp_path / "there" / "b", stages, keys=KEYS)
     assert seen
     assert {each.name for each in seen} == {"learner.flac", "learner.pcm"}

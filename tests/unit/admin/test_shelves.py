@@ -49,7 +49,9 @@ def contents(place: Path) -> dict[str, bytes]:
 
 @pytest.fixture(params=["a folder", "a file.tar"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / "backups" / request.param
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    return folder / request.param
 
 
 def test_nothing_is_left_of_one_that_fails(place: Path):
@@ -180,3 +182,11 @@ def test_a_file_that_is_no_tar_file_is_refused(tmp_path: Path):
 def assert_damaged(place: Path, why: str | None = None) -> None:
     with pytest.raises(DamagedBackupError, match=why), opened(place) as source:
         verify(source, nobody)
+
+
+def test_on_a_disk_that_is_not_there_nothing_is_made(tmp_path: Path):
+    place = tmp_path / "mounted" / "backups" / "monday"
+    with pytest.raises(AdminError, match="There is no folder") as caught:
+        written(place)
+    assert "mounted?" in str(caught.value.advice)
+    assert list(tmp_path.iterdir()) == []
