@@ -20,12 +20,14 @@ from services.common.errors import ParleyError, Unavailable
 from services.common.redis.connection import PREFIX, Redis, answered
 from services.common.revocation import Ended, SignInsUnknownError
 
+SINCE = f"{PREFIX}sign-ins-since"
+"""The marker's key: a time, in seconds of the epoch."""
+
 _OVER, _LIVE = b"over", b"live"
 # The longest life of an access token that can be set, and clocks a little apart.
 _OVER_SECONDS = 3600 + 60
 _LIVE_SECONDS = 2
 _REMEMBERED = 10_000
-_SINCE = f"{PREFIX}sign-ins-since"
 _MARKED_EVERY_SECONDS = 1.0
 # A Redis that is silent costs whoever asks seconds; the truth is asked alone for so long then.
 _LEFT_ALONE_SECONDS = 10.0
@@ -74,7 +76,7 @@ class SignInCache:
         """Return what is kept of each, and since when nothing was lost of what is."""
         if self._clock.monotonic() < self._left_alone_until:
             return {}, math.inf
-        keys = [_SINCE, *(_key(each) for each in session_ids)]
+        keys = [SINCE, *(_key(each) for each in session_ids)]
         try:
             since, *found = await answered(self._redis.mget(keys))
         except Unavailable:
@@ -124,7 +126,7 @@ class NothingLostSince:
             Unavailable: PEER_UNAVAILABLE, Redis does not answer.
         """
         now = self._clock.now().timestamp()
-        await answered(self._redis.set(_SINCE, f"{now:.3f}", nx=True))
+        await answered(self._redis.set(SINCE, f"{now:.3f}", nx=True))
 
 
 def _time(written: bytes | None) -> float:

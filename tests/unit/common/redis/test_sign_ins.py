@@ -13,7 +13,7 @@ from services.common.clock import ManualClock, SystemClock
 from services.common.errors import Unauthenticated, Unavailable
 from services.common.redis import connection
 from services.common.redis.connection import Redis, connected
-from services.common.redis.sign_ins import NothingLostSince, SignInCache
+from services.common.redis.sign_ins import SINCE, NothingLostSince, SignInCache
 from services.common.revocation import EndingWithSignIn, SignInsUnknownError
 from tests.redis import empty
 
@@ -148,7 +148,7 @@ async def test_what_was_learned_since_the_marker_is_vouched_for_and_nothing_else
     empty(redis_url)
     assert await since() == math.inf
     for nonsense in ("", "soon", "nan"):
-        await redis.set("parley:sign-ins-since", nonsense)
+        await redis.set(SINCE, nonsense)
         assert await since() == math.inf
 
 
