@@ -64,7 +64,7 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
         f"thread {thread.name}"
         for thread in _leaked(grace, lambda: set(filter(_ours, threading.enumerate())) - threads)
     ]
-    started = _leaked(grace, lambda: _children() - children)
+    started = _leaked(grace, lambda: _started_since(children))
     leaks += [_describe(child) for child in started]
     if _open_files() - files:
         gc.collect()  # an unreferenced file object in a cycle is the collector's, not a leak
@@ -126,6 +126,21 @@ def _children() -> set[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
+
+
+def _started_since(older: set[psutil.Process]) -> set[psutil.Process]:
+    """Return the processes below this one that are not `older`, nor started by one that is.
+
+    What a wider fixture's Parley starts in the middle of a test is not the test's.
+    """
+    started = set()
+    for child in _children() - older:
+        try:
+            if older.isdisjoint(child.parents()):
+                started.add(child)
+        except psutil.NoSuchProcess:
+            continue
+    return started
 
 
 def _describe(child: psutil.Process) -> str:

@@ -34,7 +34,7 @@ pytestmark = [
 async def test_what_was_said_before_a_backup_is_there_where_it_is_restored(
     whole: World, tmp_path: Path
 ) -> None:
-    """`make test-fault` has a Parley go on with it, too: tests/integration/admin."""
+    """`make test-fault` has a Parley go on with it, too: tests/integration/admin/round_trip.py."""
     here = Installation.load(whole.stack.environment)
     there = Installation.load({"PARLEY_DATA_DIR": str(tmp_path / "d")})
     keys = SealingKeys.parse(new_key("backups"))

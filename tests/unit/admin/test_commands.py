@@ -449,7 +449,7 @@ class TestBackup:
         number: signal.Signals,
     ):
         def stop(*_arguments: Any) -> None:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
         monkeypatch.setattr("admin.backup.recordings.copy_recordings", stop)
         (tmp_path / "backups").mkdir()
@@ -465,7 +465,7 @@ class TestBackup:
         monkeypatch.setenv("PARLEY_DATA_DIR", str(tmp_path / "other"))
 
         def stop(*_arguments: Any, **_more: Any) -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
         with monkeypatch.context() as patch:
             patch.setattr("admin.backup.restoring.put_in_place", stop)

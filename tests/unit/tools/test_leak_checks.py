@@ -53,6 +53,24 @@ TIDY = """
         (tmp_path / "closed").write_text("x")
 """
 
+A_WIDER_ONES = """
+    import subprocess, time
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def server(tmp_path_factory):
+        told = tmp_path_factory.mktemp("s") / "begin"
+        script = f"while [ ! -e {told} ]; do sleep 0.02; done; sleep 60 & echo started; wait"
+        with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as process:
+            yield told, process
+            subprocess.run(["pkill", "-P", str(process.pid)])
+            process.kill()
+
+    def test_it(server):
+        told, process = server
+        told.touch()
+        assert process.stdout.readline() == b"started\\n"
+"""
 
 INI = """
 [pytest]
@@ -79,6 +97,11 @@ def test_a_leak_is_named_by_its_test(pytester: pytest.Pytester, kind: str):
 def test_tidy_tests_pass(pytester: pytest.Pytester):
     result = run(pytester, TIDY)
     result.assert_outcomes(passed=2)
+
+
+def test_what_a_wider_fixtures_process_starts_is_not_the_tests(pytester: pytest.Pytester):
+    result = run(pytester, A_WIDER_ONES)
+    result.assert_outcomes(passed=1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")

@@ -1,11 +1,14 @@
-"""A real Parley, backed up while somebody talks, lost with all that it kept, and back again."""
+"""A real Parley, backed up while somebody talks, lost with all that it kept, and back again.
+
+It starts all of Parley four times, so only `make test-fault` runs it, by its name: `make test` has
+the part that needs none of them, in tests/fault/test_backup.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,12 +29,7 @@ from tests.integration.admin.learner import Learner, seen, sound, speak, speak_a
 from tests.postgres import empty_database
 from tests.stack import Stack
 
-# Four starts of all of Parley: tests/fault has the part of it that needs none.
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif("FAULTS" not in os.environ, reason="`make test-fault` takes the time"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 _QUICK = {
     "PARLEY_USER_BCRYPT_COST": "4",
