@@ -52,18 +52,18 @@ def run_recipe(recipe: str, inputs: Path, outputs: Path) -> Mapping[str, str]:
 
 def moonshine_int8(inputs: Path, outputs: Path) -> Mapping[str, str]:
     """Converts Moonshine base and has the result transcribe a known clip."""
-    run_module("parley_models.convert_moonshine", str(inputs), str(outputs))
-    with resources.as_file(resources.files("parley_models") / "check_clip.wav") as clip:
-        heard = run_module("parley_models.derive", "transcribe", str(outputs), str(clip))
-    check_transcript(heard)
-    return {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+    return _converted("convert_moonshine", "transcribe", inputs, outputs)
 
 
 def whisper_int8(inputs: Path, outputs: Path) -> Mapping[str, str]:
     """Converts Whisper base and has the result transcribe a known clip."""
-    run_module("parley_models.convert_whisper", str(inputs), str(outputs))
+    return _converted("convert_whisper", "transcribe-whisper", inputs, outputs)
+
+
+def _converted(module: str, transcribe: str, inputs: Path, outputs: Path) -> Mapping[str, str]:
+    run_module(f"parley_models.{module}", str(inputs), str(outputs))
     with resources.as_file(resources.files("parley_models") / "check_clip.wav") as clip:
-        heard = run_module("parley_models.derive", "transcribe-whisper", str(outputs), str(clip))
+        heard = run_module("parley_models.derive", transcribe, str(outputs), str(clip))
     check_transcript(heard)
     return {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
 

@@ -7,12 +7,12 @@ count and this size are set together, in settings, so that they never fight for 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from services.ai.capabilities import ProviderBusyError
+from services.ai.counted_threads import CountedThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,25 +26,26 @@ class ComputePool:
     """
 
     def __init__(self, size: int, max_waiting: int) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=size, thread_name_prefix="speech-model")
+        self._threads = CountedThreads(
+            ThreadPoolExecutor(max_workers=size, thread_name_prefix="speech-model")
+        )
         self._size = size
         self._max_waiting = max_waiting
-        self._pending = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether no call runs or waits."""
-        return self._pending == 0
+        return self._threads.pending == 0
 
     @property
     def running(self) -> int:
         """How many cores the pool computes on now. May be asked from any thread."""
-        return min(self._pending, self._size)
+        return min(self._threads.pending, self._size)
 
     @property
     def load(self) -> float:
         """Calls running or waiting, as a multiple of the pool's size."""
-        return self._pending / self._size
+        return self._threads.pending / self._size
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run ``call`` in the pool. Raises ``ProviderBusyError`` when too many wait already.
@@ -52,17 +53,9 @@ class ComputePool:
         Cancelling the caller frees its place only once a running call has ended: threads cannot
         be stopped.
         """
-        if self._pending >= self._size + self._max_waiting:
+        if self._threads.pending >= self._size + self._max_waiting:
             raise ProviderBusyError("the speech models have more work than they can carry")
-        self._pending += 1
-        try:
-            future = self._executor.submit(call, *args, **kwargs)
-        except BaseException:
-            self._pending -= 1
-            raise
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: self._release_on(loop))
-        return await asyncio.wrap_future(future)
+        return await self._threads.run(call, *args, **kwargs)
 
     async def run_if_idle(
         self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs
@@ -74,11 +67,4 @@ class ComputePool:
 
     def close(self) -> None:
         """End the threads after the calls that run now."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _release_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._release)
-
-    def _release(self) -> None:
-        self._pending -= 1
+        self._threads.close()

@@ -9,37 +9,11 @@ estimate of this learner's own pauses.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.ai.floor_words import asks_for_time, holds_floor
 from services.ai.transcripts import FILLERS, bare
-
-# No finished English turn ends on these: conjunctions, articles, possessives. Whatever mark the
-# recognizer put after them: it closes with a period what breaks off as well.
-_NEVER_LAST = frozenset(
-    "and but or because if while which than a an the my your its our their every very".split()
-)
-# Prepositions that govern something do end questions ("Where are you from?"), not statements.
-_LAST_IN_QUESTIONS = frozenset(
-    "of for from with into about at by between during without as".split()
-)
-# These do end turns ("I think so", "Yes, I am", "me and she"): they promise more only where the
-# recognizer itself put no final mark after them.
-_UNFINISHED = frozenset(
-    "so when that who this his her some any is are was were am be been have has will would can"
-    " could should may might must i we they he she really more most like".split()
-)
-_FINAL_MARK = re.compile(r"[.!?]['\"\u201d)]*$")
-_QUESTION_MARK = re.compile(r"\?['\"\u201d)]*$")
-_MOMENT = r"(?:moment|minute|second|sec)"
-_THINKING = re.compile(
-    r"\b(?:let me (?:think|remember)(?:\W+\w+){0,5}|let me see(?: now)?|"
-    r"how (?:do|can|should) (?:i|you|we) say(?: (?:this|that|it))?|what(?:'s| is) the word|"
-    rf"(?:wait a|just a|give me a|one|a) {_MOMENT}|hold on|i mean|you know|how to say)\W*$",
-    re.IGNORECASE,
-)
-
 
 # A whole turn in a word or two; anything else that short is mostly the begin of more.
 _SHORT_TURNS = frozenset(
@@ -81,13 +55,15 @@ _SHORT_TURNS = frozenset(
         "good",
         "great",
         "fine",
-        "sorry",
         "pardon",
         "what",
         "why",
         "stop",
     ]
 )
+# A turn only where it is asked: without that it begins a second attempt, and a recognizer that
+# knows no hesitation takes "er" for it.
+_SHORT_QUESTION = "sorry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +98,10 @@ class Evidence:
 
 
 # The ends and the middle of the patience setting, from `make bench-turns`. The middle's 160 ms is
-# the first silent frame and the models' answers.
+# the first silent frame and the models' answers. Many ends have odds of 0.25 to 0.5: a bar at 0.5
+# makes half of all turns wait half as long again, and spares few that are not over.
 _IMPATIENT = PausePolicy(sure_ms=160, sure_odds=-0.75, unsure_ms=1400, holding_ms=2000)
-_MIDDLE = PausePolicy(sure_ms=160, sure_odds=0.5, unsure_ms=2400, holding_ms=3000)
+_MIDDLE = PausePolicy(sure_ms=160, sure_odds=0.25, unsure_ms=2400, holding_ms=3000)
 _PATIENT = PausePolicy(sure_ms=500, sure_odds=1.25, unsure_ms=3500, holding_ms=5000)
 # The wait grows with the doubt, and is whole this far below the bar.
 _WHOLE_DOUBT = 0.5
@@ -134,6 +111,9 @@ _WHOLE_DOUBT = 0.5
 _USUAL_PAUSE_MS = 1_800
 _MOST_STRETCH = 1.8
 _LEAST_STRETCH = 0.6
+# Who asks for time and says nothing else gets so many times what words hold: at the middle setting
+# as long as a silence lasts before the tutor helps.
+_TIME_ASKED_FOR = 3
 
 # A logistic regression on the pauses and the ends of learners' recordings, the ones counting as
 # much as the others together: `python -m bench.turns_fit` shows the weights and what each kind of
@@ -181,6 +161,8 @@ def wait_ms(policy: PausePolicy, evidence: Evidence, typical_pause_ms: int) -> i
     if typical_pause_ms:
         stretch = min(max(typical_pause_ms / _USUAL_PAUSE_MS, _LEAST_STRETCH), _MOST_STRETCH)
     unsure = round(policy.unsure_ms * stretch)
+    if evidence.words is not None and asks_for_time(evidence.words):
+        return policy.holding_ms * _TIME_ASKED_FOR
     if evidence.words is not None and holds_floor(evidence.words):
         return max(policy.holding_ms, round(policy.holding_ms * stretch))
     odds = finished_odds(evidence)
@@ -232,26 +214,10 @@ def _log_odds(score: float) -> float:
 
 def _counted_words(words: str, said_before: int) -> int:
     said = [word for word in map(bare, words.split()) if word]
-    if " ".join(said) in _SHORT_TURNS:
+    whole = " ".join(word for word in said if word not in FILLERS)
+    if whole in _SHORT_TURNS or (whole == _SHORT_QUESTION and words.rstrip().endswith("?")):
         return _MOST_WORDS
     return min(len(said) + said_before, _MOST_WORDS)
-
-
-def holds_floor(words: str) -> bool:
-    """Whether ``words`` say themselves that more will come."""
-    text = words.strip()
-    if not text:
-        return False
-    if text.endswith((",", "-", "\u2014", "...", "\u2026")):
-        return True
-    last = bare(text.split()[-1])
-    if last in FILLERS or _THINKING.search(text):
-        return True
-    if last in _NEVER_LAST:
-        return True
-    if last in _LAST_IN_QUESTIONS:
-        return not _QUESTION_MARK.search(text)
-    return last in _UNFINISHED and not _FINAL_MARK.search(text)
 
 
 # A shorter silence belongs to a word's sounds, not to looking for words (Goldman-Eisler 1968).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
+
+from services.ai.counted_threads import CountedThreads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,9 +26,10 @@ class SpareTime:
 
     def __init__(self, max_waiting: int = 2) -> None:
         self._max_waiting = max_waiting
-        self._pending = 0
-        self._executor = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="spare-time", initializer=_give_way
+        self._threads = CountedThreads(
+            ThreadPoolExecutor(
+                max_workers=1, thread_name_prefix="spare-time", initializer=_give_way
+            )
         )
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
@@ -35,28 +37,13 @@ class SpareTime:
 
         Cancelling the caller does not stop a call that runs: it looks for itself whether it shall.
         """
-        if self._pending > self._max_waiting:
+        if self._threads.pending > self._max_waiting:
             return None
-        self._pending += 1
-        try:
-            future = self._executor.submit(call, *args, **kwargs)
-        except BaseException:
-            self._pending -= 1
-            raise
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: self._release_on(loop))
-        return await asyncio.wrap_future(future)
+        return await self._threads.run(call, *args, **kwargs)
 
     def close(self) -> None:
         """End the thread after the call that runs now."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _release_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._release)
-
-    def _release(self) -> None:
-        self._pending -= 1
+        self._threads.close()
 
 
 def _give_way() -> None:

@@ -11,7 +11,11 @@ from services.ai.audio import frame_energies
 from services.ai.capabilities import LEARNER_RATE_HZ, Pcm16, Transcript, Word
 
 # Sounds that carry no words. "like" and "well" are fillers too, but as often words: they stay.
-FILLERS = frozenset({"um", "umm", "uh", "uhh", "er", "err", "erm", "hmm", "hm", "mm", "mmm", "ah"})
+# As recognizers and learners of many languages spell them.
+FILLERS = frozenset(
+    "um umm ummm uhm uhmm uh uhh uhhh er err erm eh ehh ehm em emm hm hmm hmmm mm mmm ah ahh"
+    " ahm".split()
+)
 
 _EDGES = re.compile(r"^[^\w']+|[^\w']+$")
 # 20 ms: short enough to place a word, long enough to hold two periods of a low voice.

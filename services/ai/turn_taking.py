@@ -21,6 +21,7 @@ from services.ai.endpointing import (
     wait_ms,
 )
 from services.ai.engine import Floor, TurnTakingPreferences
+from services.ai.floor_words import asks_for_time
 from services.common.limits import DEFAULT_LIMITS
 
 # Speech begins, and ends, where the detector leans to it. Silero's own 0.35 for the end comes a
@@ -95,9 +96,21 @@ class EndRequested:
 
 @dataclass(frozen=True, slots=True)
 class FloorChanged:
-    """Who has the floor from now on."""
+    """Who has the floor from now on.
+
+    ``cut_short``: what the tutor said was not heard to its end, so that what the learner says next
+    may still belong to the turn before it.
+    """
 
     floor: Floor
+    cut_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpeculationRefused:
+    """No reply was prepared for ``pause``: the machine had no time for it, or no need."""
+
+    pause: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,7 @@ Event: TypeAlias = (
     | SentenceEnd
     | EndRequested
     | FloorChanged
+    | SpeculationRefused
     | UtteranceResolved
     | PreferencesChanged
 )
@@ -218,6 +232,8 @@ class _Utterance:
     asked_again: bool = False
     speculated: bool = False
     said_before: int = 0
+    # While it waits for the decision: what is learned from if it is the learner's turn.
+    pauses_ms: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +291,10 @@ class TurnTaking:
                 return self._on_sentence_end(event, now)
             case EndRequested():
                 return self._on_end(now)
-            case FloorChanged(floor):
-                return self._on_floor(floor, now)
+            case FloorChanged():
+                return self._on_floor(event, now)
+            case SpeculationRefused(pause):
+                return self._on_refused(pause)
             case UtteranceResolved(take):
                 return self._on_resolved(take=take, now=now)
             case PreferencesChanged(preferences):
@@ -300,7 +318,8 @@ class TurnTaking:
         if self._voice_run >= _ONSET:
             start = now - self._voice_run
             self._utterance = _Utterance(start, now, self._floor is Floor.TUTOR)
-            self._utterance.said_before = self._learn_from_cut(start)
+            if not self._utterance.needs_resolving:
+                self._take(self._utterance)
             self._state = _State.SPEAKING
             return [Started(start)]
         silence = now - self._quiet_since
@@ -310,13 +329,27 @@ class TurnTaking:
             return [SilentLong(silence)]
         return []
 
-    def _learn_from_cut(self, start: int) -> int:
-        """Learn from a turn that goes on after all; return how many words it had."""
+    def _take(self, utterance: _Utterance) -> None:
+        """Make an utterance the learner's turn; perhaps it goes on with the one before.
+
+        Then that one had only paused, which is learned from. What was a cough, or said to a tutor
+        who has been heard to the end, is not.
+        """
+        utterance.needs_resolving = False
         ended, self._ended = self._ended, None
-        if ended is None or start - ended.decided > _GOES_ON:
-            return 0
-        self._estimate = self._estimate.with_pause(ms_of_samples(start - ended.speech_end))
-        return ended.words
+        if ended is not None and utterance.start - ended.decided <= _GOES_ON:
+            self._learn(utterance, ms_of_samples(utterance.start - ended.speech_end))
+            utterance.said_before = ended.words
+            utterance.evidence = replace(utterance.evidence, said_before=ended.words)
+        for pause_ms in utterance.pauses_ms:
+            self._learn(utterance, pause_ms)
+
+    def _learn(self, utterance: _Utterance, pause_ms: int) -> None:
+        """Learn from a pause, if it is known to be the learner's."""
+        if utterance.needs_resolving:
+            utterance.pauses_ms.append(pause_ms)
+        else:
+            self._estimate = self._estimate.with_pause(pause_ms)
 
     def _while_speaking(self, utterance: _Utterance, *, voiced: bool, now: int) -> list[Effect]:
         if voiced:
@@ -337,8 +370,10 @@ class TurnTaking:
 
     def _while_paused(self, utterance: _Utterance, now: int) -> list[Effect]:
         if self._voice_run >= _RESUME:
-            pause_ms = ms_of_samples(now - self._voice_run - utterance.speech_end)
-            self._estimate = self._estimate.with_pause(pause_ms)
+            # A pause that was asked for says nothing of the others.
+            if not asks_for_time(utterance.evidence.words or ""):
+                pause_ms = ms_of_samples(now - self._voice_run - utterance.speech_end)
+                self._learn(utterance, pause_ms)
             self._state = _State.SPEAKING
             utterance.speech_end = now
             return [Resumed(self._pause)]
@@ -390,13 +425,22 @@ class TurnTaking:
         utterance.speculations += 1
         return [Speculate(self._pause)]
 
+    def _on_refused(self, pause: int) -> list[Effect]:
+        utterance = self._utterance
+        if utterance is not None and pause == self._pause and utterance.speculated:
+            # It cost nothing: a pause that goes on asks again.
+            utterance.speculated = False
+            utterance.speculations -= 1
+        return []
+
     # --- the learner's and the conversation's word ------------------------------------------
 
     def _on_end(self, now: int) -> list[Effect]:
         utterance = self._utterance
         if utterance is None:
             return []
-        utterance.needs_resolving = False
+        if utterance.needs_resolving:
+            self._take(utterance)
         effects: list[Effect] = []
         if self._state is _State.SPEAKING:
             self._state = _State.PAUSED
@@ -404,15 +448,20 @@ class TurnTaking:
             effects.append(Paused(self._pause, utterance.speech_end))
         return effects + self._commit(utterance, now)
 
-    def _on_floor(self, floor: Floor, now: int) -> list[Effect]:
-        if floor is not self._floor:
-            self._floor = floor
+    def _on_floor(self, change: FloorChanged, now: int) -> list[Effect]:
+        if change.floor is not self._floor:
+            self._floor = change.floor
             self._quiet_since = now
             self._hinted = False
+            if not change.cut_short:
+                # What is said after the tutor's words is an answer to them.
+                self._ended = None
+        if change.floor is Floor.TUTOR:
+            return []
         utterance = self._utterance
-        if floor is Floor.LEARNER and utterance is not None and utterance.needs_resolving:
+        if utterance is not None and utterance.needs_resolving:
             # It outlived the tutor's words: it is the learner's turn now.
-            utterance.needs_resolving = False
+            self._take(utterance)
             return self._commit_if_due(utterance, now) if self._state is _State.PAUSED else []
         return []
 
@@ -423,7 +472,7 @@ class TurnTaking:
         if not take:
             self._forget(now)
             return [Dropped(DropReason.DISMISSED)]
-        utterance.needs_resolving = False
+        self._take(utterance)
         self._floor = Floor.LEARNER
         return self._commit_if_due(utterance, now) if self._state is _State.PAUSED else []
 

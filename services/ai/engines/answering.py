@@ -18,6 +18,7 @@ from services.ai.capabilities import (
 from services.ai.engine import ChangeSettings, ReplyPurpose, SessionConfig, Usage
 from services.ai.engines.reply import ReplyAttempt, Speaker
 from services.ai.engines.stages import Marks, StageNames
+from services.ai.floor_words import asks_for_time
 from services.ai.learner import PastTurn
 from services.ai.memory import Memory
 from services.ai.outbox import Outbox
@@ -125,24 +126,27 @@ class Answering:
         self._start(attempt, self._answer_when_known(attempt, transcript), pause)
         return True
 
-    def discard(self, pause: int) -> bool:
-        """Throw away what was prepared for ``pause``; return whether there was anything."""
-        if self._current is None or self._current.pause != pause:
-            return False
-        self.silence()
-        return True
+    def has_prepared(self, pause: int) -> bool:
+        """Whether a reply to what was said up to ``pause`` is held back."""
+        return self._current is not None and self._current.pause == pause
+
+    def discard(self, pause: int) -> None:
+        """Throw away what was prepared for ``pause``, if anything was."""
+        if self.has_prepared(pause):
+            self.silence()
 
     # --- replies ----------------------------------------------------------------------------
 
     def answer(self, pause: int, transcript: Transcript, marks: Marks) -> int:
         """Answer a committed utterance; return the reply's generation.
 
-        A speculation for ``pause`` is let go; anything else is silenced and a reply begun. The
-        caller announces the turn, then calls ``speak``.
+        A speculation for ``pause`` is let go; anything else is silenced and a reply begun. Words
+        that were spoken and only asked for time are answered with help. The caller announces the
+        turn, then calls ``speak``.
         """
         self._primed_words = 0
         current = self._current
-        if current is not None and pause and current.pause == pause:
+        if current is not None and pause and self.has_prepared(pause):
             attempt = current.attempt
             attempt.marks.speech_end = marks.speech_end
             attempt.marks.decision = marks.decision
@@ -150,7 +154,8 @@ class Answering:
         else:
             self.silence()
             attempt = self._new_attempt(marks)
-            messages = self._reply_messages(transcript.clean)
+            words = transcript.clean
+            messages = self._spoken_messages(words) if pause else self._reply_messages(words)
             self._start(attempt, attempt.run(self._model, messages), 0)
         self._memory.begin_turn(transcript.clean, attempt.generation)
         return attempt.generation
@@ -234,7 +239,7 @@ class Answering:
         known = await asyncio.shield(transcript)
         attempt.marks.transcript = time.monotonic()
         if known.clean:
-            await attempt.run(self._model, self._reply_messages(known.clean))
+            await attempt.run(self._model, self._spoken_messages(known.clean))
 
     def _tell_sentence_end(self, probability: float) -> None:
         # The attempt that reads its prompt now is the current one: an earlier one was cancelled.
@@ -267,6 +272,15 @@ class Answering:
         if self._priming is not None:
             self._priming.cancel()
             self._priming = None
+
+    def _spoken_messages(self, utterance: str) -> list[Message]:
+        """Return the prompt of the reply to what was spoken.
+
+        Who asked for time and has said nothing more since is stuck.
+        """
+        if asks_for_time(utterance):
+            return unasked_messages(self._context, self._window(""), ReplyPurpose.HINT)
+        return self._reply_messages(utterance)
 
     def _reply_messages(self, utterance: str) -> list[Message]:
         return reply_messages(self._context, self._window(utterance), utterance)

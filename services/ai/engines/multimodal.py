@@ -549,7 +549,7 @@ class MultimodalSession:
         self._outbox.drop_reply(generation)
         self._talk.correct(generation, heard_text)
         self._line.stop(generation, heard_ms if heard_text.strip() else 0)
-        self._tell(FloorChanged(Floor.LEARNER))
+        self._tell(FloorChanged(Floor.LEARNER, cut_short=True))
 
     def _silence(self) -> None:
         """Say no more of the reply under way."""

@@ -88,6 +88,7 @@ from services.ai.turn_taking import (
     SentenceEnd,
     SilentLong,
     Speculate,
+    SpeculationRefused,
     Started,
     TurnScore,
     TurnTaking,
@@ -231,7 +232,7 @@ class PipelineSession:
                 self._stop_hearing_again()
                 self._answering.interrupt(generation, heard_text)
                 self._answering.prime_memory()
-                self._tell(FloorChanged(Floor.LEARNER))
+                self._tell(FloorChanged(Floor.LEARNER, cut_short=True))
             case ReplyHeard():
                 self._stop_hearing_again()
                 self._answering.prime_memory()
@@ -310,8 +311,7 @@ class PipelineSession:
         if utterance is None:
             return
         utterance.transcripts.pop(pause).cancel()
-        if self._answering.discard(pause):
-            utterance.discarded += 1
+        self._answering.discard(pause)
 
     def _caption_if_due(self, utterance: Utterance) -> None:
         position = self._microphone.position
@@ -375,11 +375,15 @@ class PipelineSession:
 
     def _on_speculate(self, pause: int) -> None:
         utterance = self._utterance
-        if utterance is None or self._is_loaded:
+        if utterance is None:
             return
         spoken_at = self._microphone.spoken_at(utterance.speech_end)
-        if self._answering.prepare(pause, utterance.transcripts[pause], spoken_at):
+        if not self._is_loaded and self._answering.prepare(
+            pause, utterance.transcripts[pause], spoken_at
+        ):
             utterance.speculations += 1
+        else:
+            self._tell(SpeculationRefused(pause))
 
     @property
     def _is_loaded(self) -> bool:
@@ -408,7 +412,8 @@ class PipelineSession:
         usage = Usage(
             audio_in_ms=transcript.audio_ms,
             speculations=utterance.speculations,
-            speculations_discarded=utterance.discarded,
+            # A typed text or a hint took the place of one as well as more speech.
+            speculations_discarded=utterance.speculations - self._answering.has_prepared(pause),
         )
         again = _hears_again(utterance.recognition)
         self._show(utterance, transcript, final=True)

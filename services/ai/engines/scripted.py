@@ -166,7 +166,7 @@ class ScriptedSession:
                 if generation >= self._generation:
                     self._silence()
                 self._outbox.drop_reply(generation)
-                self._tell(FloorChanged(Floor.LEARNER))
+                self._tell(FloorChanged(Floor.LEARNER, cut_short=True))
             case ReplyHeard():
                 self._tell(FloorChanged(Floor.LEARNER))
             case SetFloor(floor):

@@ -95,7 +95,6 @@ class Utterance:
         self.speech_end = start
         self.next_caption = 0
         self.speculations = 0
-        self.discarded = 0
         self.switches: list[Switch] = []
         recognition.feed(pre_roll)
 

@@ -1,5 +1,7 @@
 """How long a pause must last."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,60 +11,12 @@ from services.ai.endpointing import (
     PauseEstimate,
     PausePolicy,
     finished_odds,
-    holds_floor,
     pause_policy,
     wait_ms,
 )
+from services.ai.engine import TurnTakingPreferences
 
 MIDDLE = pause_policy(0.5)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "I went to the",
-        "I like it because",
-        "My name is",
-        "Um",
-        "I think, um",
-        "Well, let me think.",
-        "How do you say?",
-        "I bought apples,",
-        "I bought apples and...",
-        "Wait a minute",
-        "One moment.",
-        "Let me think about that for a moment.",
-        "Let me see now.",
-        "How can I say this?",
-        # As the recognizer writes what breaks off: with a period.
-        "I stayed at home and.",
-        "I like it because.",
-        "Yesterday I bought a.",
-        "I went there with my.",
-        "To dangers of.",
-        "In order to work, if.",
-    ],
-)
-def test_words_that_promise_more_hold_the_floor(words: str):
-    assert holds_floor(words)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "",
-        "I like to cook.",
-        "Yes.",
-        "I think so.",
-        "This one is for you.",
-        "Who is he?",
-        "Where are you from?",
-        "Yes, I am.",
-        "Let me see the menu.",
-    ],
-)
-def test_finished_words_do_not(words: str):
-    assert not holds_floor(words)
 
 
 def wait(
@@ -97,6 +51,25 @@ def test_more_patience_never_waits_shorter(score: float, end: float, one: float,
         assert wait(score, words, end, policy=short) <= wait(score, words, end, policy=long)
 
 
+def test_the_more_patience_the_surer_the_end_must_be_and_the_longer_the_waits():
+    policies = [pause_policy(step / 16) for step in range(17)]
+    for less, more in pairwise(policies):
+        assert less.sure_odds < more.sure_odds
+        assert less.unsure_ms < more.unsure_ms
+        assert less.holding_ms < more.holding_ms
+        assert less.sure_ms <= more.sure_ms
+
+
+def test_the_default_answers_at_once_where_the_odds_are_those_of_many_ends():
+    likely = Evidence((0.6,), "My friends and I play football.", 0.14)
+    odds = finished_odds(likely)
+    assert odds is not None
+    assert 0.3 <= odds < 0.5
+    default = pause_policy(TurnTakingPreferences().patience)
+    assert wait_ms(default, likely, 0) == default.sure_ms
+    assert wait_ms(pause_policy(0.75), likely, 0) > 800
+
+
 @given(st.integers(0, 20_000))
 def test_a_learners_pauses_move_only_unsure_waits_and_never_without_end(typical: int):
     assert wait(1.0, typical=typical) == MIDDLE.sure_ms
@@ -113,6 +86,16 @@ def test_who_pauses_long_is_waited_for_longer_and_who_pauses_briefly_is_answered
 def test_words_that_hold_the_floor_hold_it_at_least_as_long_as_the_setting_says():
     for typical in (0, 300, 3000):
         assert wait(0.99, "I went to the", 0.9, typical=typical) >= MIDDLE.holding_ms
+
+
+@given(st.floats(0, 1), st.integers(0, 20_000))
+def test_who_asks_for_time_gets_more_of_it_than_who_breaks_off(patience: float, typical: int):
+    policy = pause_policy(patience)
+    asked = wait(0.99, "Let me think.", 0.9, typical=typical, policy=policy)
+    broken_off = wait(0.99, "I went to the", 0.9, typical=typical, policy=policy)
+    assert asked > broken_off
+    # The middle's is what a silence lasts before the tutor helps.
+    assert wait(0.99, "Just a moment, please.") == 9_000
 
 
 def test_the_more_words_the_sooner():
@@ -146,12 +129,12 @@ def test_the_rest_of_a_turn_that_was_cut_is_no_short_one():
     assert wait_ms(MIDDLE, whole, 0) == MIDDLE.sure_ms < wait_ms(MIDDLE, rest, 0)
 
 
-@pytest.mark.parametrize("words", ["Yes.", "No", "Thank you.", "Good morning!", "I do."])
+@pytest.mark.parametrize("words", ["Yes.", "No", "Thank you.", "I do.", "Um, yes.", "Sorry?"])
 def test_a_short_answer_is_a_turn(words: str):
     assert wait(0.75, words) == MIDDLE.sure_ms
 
 
-@pytest.mark.parametrize("words", ["My legs", "Jack likes.", "Peter"])
+@pytest.mark.parametrize("words", ["My legs", "Jack likes.", "Peter", "Sorry."])
 def test_a_fragment_is_waited_on(words: str):
     assert wait(0.9, words) > MIDDLE.sure_ms
 

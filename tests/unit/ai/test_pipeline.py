@@ -183,6 +183,19 @@ async def test_nothing_of_a_discarded_speculation_is_ever_said():
     assert (committed.speculations, committed.speculations_discarded) == (2, 1)
 
 
+async def test_a_speculation_that_a_typed_text_took_the_place_of_is_counted_as_discarded():
+    async with talk({"turn_detector": {"score": 0.4}}) as t:
+        await t.voice(1000)
+        await t.silence(240)
+        t.session.handle(TypedText("never mind"))
+        await settle()
+        await t.voice(300)
+        await t.silence(3000)
+    typed, spoken = t.of(TurnCommitted)
+    assert (typed.speculations, typed.speculations_discarded) == (0, 0)
+    assert (spoken.speculations, spoken.speculations_discarded) == (2, 1)
+
+
 async def test_a_speculation_that_holds_has_its_work_done_before_the_decision():
     async with talk({"turn_detector": {"score": 0.4}}) as t:
         await t.voice(1000)
@@ -250,19 +263,24 @@ async def test_the_turn_detector_is_asked_again_in_a_pause_that_goes_on(
         assert heard[1] > heard[0]
 
 
-async def test_a_loaded_machine_does_not_speculate():
+async def test_a_loaded_machine_does_not_speculate_until_it_has_time():
     async with talk({"turn_detector": {"score": 0.4}}) as t:
         others_are_done = threading.Event()
         others = [asyncio.create_task(t.pool.run(others_are_done.wait)) for _ in range(3)]
         try:
             await t.voice(1000)
             await t.silence(240)
+            await t.voice(300)
+            await t.silence(500)
             assert t.model.sessions[0].prompts == []
         finally:
             others_are_done.set()
         await asyncio.gather(*others)
+        await t.silence(100)
+        assert len(t.model.sessions[0].prompts) == 1
         await t.silence(2500)
-    assert t.of(ReplyEnded)[0].usage.speculations == 0
+    # What was refused before used up none of the two.
+    assert t.of(ReplyEnded)[0].usage.speculations == 1
 
 
 async def test_no_guess_slows_another_learners_answer():
@@ -457,6 +475,20 @@ async def test_a_hint_does_not_put_words_into_the_learners_mouth():
         await settle()
     assert (Role.USER, "Yes") in t.prompt
     assert not any("silent" in text for _, text in t.prompt)
+
+
+async def test_who_asks_for_time_and_says_no_more_is_helped():
+    async with talk({"recognizer": {"texts": ["Um, let me think.", "Dogs."]}}) as t:
+        await t.voice(1000)
+        await t.silence(9_500)
+        (committed,) = t.of(TurnCommitted)
+        assert any("Help" in text for _, text in t.prompt)
+        t.session.handle(ReplyHeard(committed.generation))
+        t.session.handle(TypedText("Let me think"))
+        await settle()
+    # It is kept as it was said, and no writer has been silent.
+    assert (Role.USER, "Let me think.") in t.prompt
+    assert t.prompt[-1] == (Role.USER, "Let me think")
 
 
 async def test_captions_come_while_the_learner_speaks():

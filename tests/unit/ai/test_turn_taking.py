@@ -24,6 +24,7 @@ from services.ai.turn_taking import (
     SentenceEnd,
     SilentLong,
     Speculate,
+    SpeculationRefused,
     Started,
     TurnScore,
     TurnTaking,
@@ -137,6 +138,24 @@ def test_a_turn_that_says_it_goes_on_is_waited_for():
     assert of(Committed, talk.silence(2000)) == []
 
 
+def test_who_asks_for_time_is_waited_for_as_long_as_a_silence_lasts_before_help():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    assert of(Committed, talk.answers(0.99, "Let me think.") + talk.silence(8_700)) == []
+    assert of(Committed, talk.silence(300)) != []
+
+
+def test_a_pause_that_was_asked_for_is_not_taken_for_the_learners_usual_one():
+    talk = session()
+    talk.voice(1000)
+    talk.silence(170)
+    talk.answers(0.99, "Just a moment, please.")
+    talk.silence(7_000)
+    assert of(Resumed, talk.voice(500)) != []
+    assert talk.machine.typical_pause_ms == 0
+
+
 def test_a_pause_in_doubt_is_asked_about_once_more():
     talk = session()
     talk.voice(1000)
@@ -166,7 +185,7 @@ def test_what_goes_on_after_a_cut_is_judged_with_what_was_said_before_it():
     cut.silence(170)
     cut.answers(0.99, "On Sundays I like to cook for friends.")
     cut.silence(100)
-    cut.tell(FloorChanged(Floor.LEARNER))
+    cut.tell(FloorChanged(Floor.LEARNER, cut_short=True))
     answered = []
     for talk in (cut, fresh):
         talk.silence(500)
@@ -207,17 +226,30 @@ def test_a_turn_is_speculated_on_at_most_twice():
     assert speculations == MAX_SPECULATIONS
 
 
+def test_a_speculation_that_was_refused_is_tried_again_and_counts_for_none():
+    talk = session()
+    for _ in range(3):
+        talk.voice(500)
+        talk.silence(170)
+        (speculate,) = of(Speculate, talk.answers(0.6, "I like to cook"))
+        talk.tell(SpeculationRefused(speculate.pause))
+    talk.tell(SpeculationRefused(speculate.pause - 1))
+    assert len(of(Speculate, talk.silence(400))) == 1
+    assert of(Speculate, talk.silence(400)) == []
+
+
 def test_a_learner_who_pauses_long_is_given_more_time():
     quick, slow = session(patience=0.0), session(patience=0.0)
     for _ in range(4):
         slow.voice(500)
-        slow.silence(1600)
+        slow.silence(2800)
         slow.voice(500)
+        slow.tell(UtteranceResolved(take=True))
     for talk in (quick, slow):
         talk.voice(1000)
         talk.silence(170)
-        talk.answers(0.05, "I like to")
-    assert slow.machine.typical_pause_ms > 1500
+        talk.answers(0.05, "I like cooking")
+    assert slow.machine.typical_pause_ms > 2500
     assert of(Committed, quick.silence(1600)) != []
     assert of(Committed, slow.silence(1600)) == []
 
@@ -263,7 +295,7 @@ def test_speech_under_the_tutors_floor_is_no_turn_until_it_is_taken():
     talk.tell(FloorChanged(Floor.TUTOR))
     assert of(Started, talk.voice(500)) != []
     talk.silence(170)
-    effects = talk.answers(0.99, "Wait a second.") + talk.silence(4000)
+    effects = talk.answers(0.99, "I have a question.") + talk.silence(4000)
     assert of(Committed, effects) == []
     assert of(Speculate, effects) == []
     assert of(Committed, talk.tell(UtteranceResolved(take=True))) != []
@@ -335,17 +367,70 @@ def test_a_pause_that_was_taken_for_the_end_is_learned_from():
     talk = session()
     talk.voice(1000)
     assert of(Committed, talk.silence(2800)) != []
-    talk.tell(FloorChanged(Floor.LEARNER))
+    talk.tell(FloorChanged(Floor.LEARNER, cut_short=True))
     talk.voice(1000)
     assert talk.machine.typical_pause_ms > 2000
     assert of(Committed, talk.silence(2800)) == []
+
+
+def committed(talk: Session) -> Session:
+    """Have a turn said that is sure to be over."""
+    talk.voice(1000)
+    talk.silence(170)
+    effects = talk.answers(0.99, "I like to cook for my friends.")
+    assert of(Committed, effects + talk.silence(200)) != []
+    return talk
+
+
+def test_what_is_said_over_a_reply_is_learned_from_once_it_is_the_learners_turn():
+    talk = committed(session())
+    talk.silence(1_700)
+    talk.voice(500)
+    assert talk.machine.typical_pause_ms == 0
+    talk.tell(UtteranceResolved(take=True))
+    assert talk.machine.typical_pause_ms > 0
+
+
+def test_a_mhm_or_an_echo_is_no_pause_to_learn_from():
+    talk = session()
+    for _ in range(8):
+        committed(talk).silence(1_700)
+        # As an echo does, it goes on after the stops between two sentences.
+        for _ in range(3):
+            talk.voice(300)
+            talk.silence(600)
+        talk.tell(UtteranceResolved(take=False))
+        talk.silence(2_000)
+        talk.tell(FloorChanged(Floor.LEARNER))
+        talk.silence(300)
+    assert talk.machine.typical_pause_ms == 0
+
+
+def test_a_quick_answer_to_a_reply_that_was_heard_to_its_end_ends_no_pause():
+    talk = session()
+    for _ in range(8):
+        committed(talk).silence(1_500)
+        talk.tell(FloorChanged(Floor.LEARNER))
+        talk.silence(250)
+    assert talk.machine.typical_pause_ms == 0
+
+
+def test_the_pauses_of_an_interruption_are_the_learners():
+    talk = committed(session())
+    talk.silence(3_000)
+    talk.voice(500)
+    talk.silence(1_900)
+    talk.voice(500)
+    assert talk.machine.typical_pause_ms == 0
+    talk.tell(UtteranceResolved(take=True))
+    assert talk.machine.typical_pause_ms > 0
 
 
 def test_who_speaks_again_much_later_had_not_paused():
     talk = session()
     talk.voice(1000)
     talk.silence(2800)
-    talk.tell(FloorChanged(Floor.LEARNER))
+    talk.tell(FloorChanged(Floor.LEARNER, cut_short=True))
     talk.silence(4000)
     talk.voice(1000)
     assert talk.machine.typical_pause_ms == 0

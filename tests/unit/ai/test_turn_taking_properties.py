@@ -36,6 +36,7 @@ from services.ai.turn_taking import (
     SentenceEnd,
     SilentLong,
     Speculate,
+    SpeculationRefused,
     Started,
     TurnScore,
     TurnTaking,
@@ -53,6 +54,8 @@ VOICE, SILENCE = (0.5, 0.6, 0.95), (0.0, 0.2, 0.49)
 LENGTHS_MS = (32, 64, 96, 160, 400, 1_000, 3_000)
 ONSET = samples_of_ms(90)
 HOLDING = ("I went there because", "and", "um", "let me think")
+# What words hold the floor for, so much longer where they ask for time.
+ASKED_FOR, LONGER = "let me think", 3
 FINISHED = ("", "I do.", "I like to cook for my friends.", "yes")
 # A learner's own pauses make the waits this much shorter or longer, no more.
 LEAST_STRETCH, MOST_STRETCH = 0.6, 1.8
@@ -85,7 +88,7 @@ class TurnPromises(RuleBasedStateMachine):
         self.is_paused = False
         self.words: str | None = None
         self.scored = False
-        self.speculations = 0
+        self.speculated: set[int] = set()
         self.quiet_since = 0
         self.hinted = False
 
@@ -102,7 +105,7 @@ class TurnPromises(RuleBasedStateMachine):
     @rule()
     def say_no_more(self) -> None:
         """Longer than the longest wait of the most patient."""
-        self.hear(10_000, 0.0)
+        self.hear(16_000, 0.0)
 
     @rule(turns=st.integers(0, 30))
     def talk_without_end(self, turns: int) -> None:
@@ -139,13 +142,21 @@ class TurnPromises(RuleBasedStateMachine):
         ):
             assert self.machine.handle(event, self.now) == [], "about an older pause"
 
-    @rule(floor=st.sampled_from(list(Floor)))
-    def give_floor(self, floor: Floor) -> None:
+    @rule(floor=st.sampled_from(list(Floor)), cut_short=st.booleans())
+    def give_floor(self, floor: Floor, cut_short: bool) -> None:
         if floor is not self.floor:
             self.quiet_since, self.hinted = self.now, False
         self.floor = floor
         self.undecided = self.undecided and floor is Floor.TUTOR
-        self.tell(FloorChanged(floor))
+        self.tell(FloorChanged(floor, cut_short))
+
+    @rule(older=st.integers(0, 1))
+    def refuse(self, older: int) -> None:
+        pause = self.pause - older
+        # Also where the learner speaks again by then: what was not prepared cost nothing.
+        if older == 0:
+            self.speculated.discard(pause)
+        self.tell(SpeculationRefused(pause))
 
     @rule(take=st.booleans())
     def resolve(self, take: bool) -> None:
@@ -177,9 +188,12 @@ class TurnPromises(RuleBasedStateMachine):
         if self.is_paused and isinstance(event, TurnScore | PauseWords):
             self.scored = self.scored or isinstance(event, TurnScore)
             self.words = event.text if isinstance(event, PauseWords) else self.words
+        typical_ms = self.machine.typical_pause_ms
         effects = self.machine.handle(event, self.now)
         for effect in effects:
             self.check(effect, event)
+        if self.undecided:
+            assert self.machine.typical_pause_ms == typical_ms, "perhaps it is not the learner"
         assert self.machine.is_speaking == (self.start is not None)
         assert self.machine.floor is self.floor
         return effects
@@ -197,7 +211,7 @@ class TurnPromises(RuleBasedStateMachine):
                 assert self.over_at <= start <= self.now - ONSET
                 assert self.was_voiced(start, start + ONSET), "a click is no speech"
                 self.start, self.undecided = start, self.floor is Floor.TUTOR
-                self.speculations, self.is_paused = 0, False
+                self.speculated, self.is_paused = set(), False
             case Paused(pause, speech_end):
                 assert self.start is not None
                 assert not self.is_paused
@@ -213,8 +227,9 @@ class TurnPromises(RuleBasedStateMachine):
                 assert self.is_paused
                 assert pause == self.pause
                 if isinstance(effect, Speculate):
-                    self.speculations += 1
-                    assert self.speculations <= MAX_SPECULATIONS, "what a turn may cost"
+                    assert pause not in self.speculated
+                    self.speculated.add(pause)
+                    assert len(self.speculated) <= MAX_SPECULATIONS, "what a turn may cost"
                     assert not self.undecided, "perhaps it is no turn"
             case Committed():
                 self.check_committed(effect, event)
@@ -251,7 +266,7 @@ class TurnPromises(RuleBasedStateMachine):
     def due_ms(self) -> float:
         """Return how long a pause lasts at the least before it ends the turn."""
         if self.words in HOLDING:
-            return self.policy.holding_ms
+            return self.policy.holding_ms * (LONGER if self.words == ASKED_FOR else 1)
         if self.words is None or not self.scored:
             return int(LEAST_STRETCH * self.policy.unsure_ms)
         return self.policy.sure_ms
@@ -261,6 +276,7 @@ class TurnPromises(RuleBasedStateMachine):
         if self.start is None or self.undecided or self.wanted.push_to_talk:
             return
         longest = MOST_STRETCH * max(self.policy.holding_ms, self.policy.unsure_ms)
+        longest = max(longest, LONGER * self.policy.holding_ms)
         silent = samples_of_ms(longest) // FRAME + 2
         assert any(self.voiced[-silent:]), "nobody answers"
 
