@@ -16,6 +16,7 @@ from services.common.audit import AuditTrail
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unauthenticated
+from services.common.retrying import doubled, jittered, until_woken
 from services.user.admission import locked
 from services.user.proving import Proofs
 from services.user.store import Store, Transaction
@@ -169,7 +170,7 @@ class ErasureWorker:
                 await self.run_once()
             except ParleyError as error:
                 _log.warning("erasures_unreadable", reason=error.reason)
-            await self._wait(_POLL_S)
+            await until_woken(self._wake, self._clock, _POLL_S)
 
     async def run_once(self) -> None:
         """Try whatever is due."""
@@ -190,7 +191,7 @@ class ErasureWorker:
         expired = erasure.requested_at + self._tokens_live
         if failed:
             attempts = erasure.attempts + 1
-            wait = self._backoff(attempts)
+            wait = jittered(doubled(attempts, _FIRST_BACKOFF_S, _MAX_BACKOFF_S), self._jitter)
             _log.warning("erasure_failed", user_id=erasure.user_id, failed=failed, attempt=attempts)
             await self._erasures.postpone(erasure.user_id, now + timedelta(seconds=wait), attempts)
         elif found:
@@ -200,19 +201,3 @@ class ErasureWorker:
         else:
             await self._erasures.done(erasure.user_id)
             self._audit.note("account_erased", user_id=erasure.user_id)
-
-    def _backoff(self, attempts: int) -> float:
-        # The exponent is capped so that a day of failures does not overflow a float.
-        most = min(_FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 20), _MAX_BACKOFF_S)
-        return most * (0.5 + 0.5 * self._jitter())
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait for `seconds` or a notify, whichever comes first."""
-        notified = asyncio.create_task(self._wake.wait())
-        slept = asyncio.create_task(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({notified, slept}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            notified.cancel()
-            slept.cancel()
-            await asyncio.gather(notified, slept, return_exceptions=True)

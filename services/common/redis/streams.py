@@ -23,9 +23,11 @@ import structlog
 from services.common.clock import Clock
 from services.common.errors import ParleyError, Unavailable
 from services.common.ids import new_id
-from services.common.outbox import OutboxEvent, Publish
+from services.common.outbox import OutboxEvent
+from services.common.outbox_relay import Publish
 from services.common.redis.connection import PREFIX, Redis, answered
 from services.common.refusals import EventsRefusedError, send_each
+from services.common.retrying import doubled
 
 _log = structlog.get_logger(__name__)
 
@@ -65,8 +67,7 @@ class StreamPolicy:
 
     def backoff(self, failures: int) -> float:
         """Return how long to wait after `failures` in a row."""
-        doubled = self.first_backoff_seconds * 2.0 ** min(failures - 1, 20)
-        return min(doubled, self.max_backoff_seconds)
+        return doubled(failures, self.first_backoff_seconds, self.max_backoff_seconds)
 
 
 _DEFAULT_POLICY = StreamPolicy()

@@ -13,8 +13,9 @@ from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.dead_letters import DeadLetters, main
 from services.common.errors import InvalidArgument, Unavailable
-from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, OutboxRelay, RelayPolicy
+from services.common.outbox import Outbox, OutboxEvent, OutboxMixin
 from services.common.outbox_figures import OutboxFigures
+from services.common.outbox_relay import OutboxRelay, RelayPolicy
 from services.common.refusals import EventsRefusedError, send_each
 from services.common.settings import ServiceSettings
 

@@ -14,7 +14,8 @@ from sqlalchemy.orm import DeclarativeBase
 from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.errors import Internal, ParleyError, Unavailable
-from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, OutboxRelay, RelayPolicy
+from services.common.outbox import Outbox, OutboxEvent, OutboxMixin
+from services.common.outbox_relay import OutboxRelay, RelayPolicy
 from services.common.status import from_rpc_error
 
 

@@ -17,7 +17,8 @@ from services.common.clock import ManualClock, SystemClock
 from services.common.database import Database
 from services.common.dead_letters import DeadLetters
 from services.common.errors import InvalidArgument, Unavailable
-from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, OutboxRelay, RelayPolicy
+from services.common.outbox import Outbox, OutboxEvent, OutboxMixin
+from services.common.outbox_relay import OutboxRelay, RelayPolicy
 from services.common.redis import connection
 from services.common.redis.connection import Redis, connected
 from services.common.redis.laid_aside import laid_aside, replay
