@@ -39,6 +39,7 @@ from services.history.ports import (
     ConversationFilter,
     ListPosition,
     MatchPosition,
+    MistakePosition,
     Notify,
     Reading,
     Store,
@@ -52,8 +53,11 @@ MATCHES_PER_PAGE = 20
 MISTAKES_PER_PAGE = 20
 """What a page size of 0 means; the contract says so."""
 
-MISTAKES_LISTED = 1000
-"""In all pages together. The token of a page names those of the pages before it."""
+MOST_FREQUENT = 1000
+"""So many mistakes come by how often they were made; a page's token names those before it.
+
+All others follow by what they are, an order in which none changes its place.
+"""
 
 PAGE_BYTES = DEFAULT_LIMITS.turns_page_bytes
 """A page of turns ends here, whatever was asked."""
@@ -295,20 +299,33 @@ class History:
 
         A page says what is so when it is asked for, and leaves out what the pages before it had:
         how often a mistake was made may have changed, so no place among them says where to go on.
+        Behind the thousand most frequent a place does: the others come in an order of their own.
 
         Raises:
             InvalidArgument: PAGE_TOKEN_INVALID.
         """
         asked = page_tokens.question("mistakes", user_id, kind)
-        listed = _listed(page_tokens.decode(page_token, asked, str))
-        size = min(page_size or MISTAKES_PER_PAGE, MISTAKES_LISTED - len(listed))
+        listed, after = _listed(page_tokens.decode(page_token, asked, str, int, str))
+        left = MOST_FREQUENT - len(listed)
+        size = page_size or MISTAKES_PER_PAGE
         async with self._store.reading() as state:
-            found = await state.mistakes(user_id, kind, frozenset(listed), size + 1)
+            if left:
+                size = min(size, left)
+                found = await state.mistakes(user_id, kind, frozenset(listed), size + 1)
+            else:
+                found = await state.mistakes_by_key(
+                    user_id, kind, after, frozenset(listed), size + 1
+                )
+        page = found[:size]
         token = ""
-        if len(found) > size and len(listed) + size < MISTAKES_LISTED:
-            marks = b"".join([*listed, *(each.mark for each in found[:size])])
-            token = page_tokens.encode(asked, base64.b64encode(marks).decode())
-        return MistakePage(tuple(found[:size]), token)
+        if len(found) > size:
+            if left:
+                listed = [*listed, *(each.mark for each in page)]
+            else:
+                after = MistakePosition(page[-1].kind, page[-1].key)
+            marks = base64.b64encode(b"".join(listed)).decode()
+            token = page_tokens.encode(asked, marks, after.kind, after.key)
+        return MistakePage(tuple(page), token)
 
     async def export(
         self, user_id: str, conversation_ids: Sequence[str]
@@ -482,17 +499,28 @@ def _match_position(position: tuple[str | int, ...] | None) -> MatchPosition | N
     return MatchPosition(_number(newest), _number(oldest), worth, _number(text_id))
 
 
-def _listed(position: tuple[str | int, ...] | None) -> Sequence[bytes]:
-    """Return the marks of the mistakes that earlier pages had."""
+def _listed(
+    position: tuple[str | int, ...] | None,
+) -> tuple[Sequence[bytes], MistakePosition]:
+    """Return the marks of the most frequent mistakes that earlier pages had, and the last other."""
     if position is None:
-        return ()
+        return (), MistakePosition()
+    told, kind, key = position
     try:
-        marks = base64.b64decode(str(position[0]), validate=True)
+        marks = base64.b64decode(str(told), validate=True)
     except ValueError:
         raise page_tokens.invalid() from None
-    if len(marks) % MARK_BYTES or len(marks) // MARK_BYTES >= MISTAKES_LISTED:
+    if len(marks) % MARK_BYTES or len(marks) // MARK_BYTES > MOST_FREQUENT:
         raise page_tokens.invalid()
-    return [marks[at : at + MARK_BYTES] for at in range(0, len(marks), MARK_BYTES)]
+    listed = [marks[at : at + MARK_BYTES] for at in range(0, len(marks), MARK_BYTES)]
+    return listed, MistakePosition(_number(kind, 2**31), _key(str(key)))
+
+
+def _key(told: str) -> str:
+    # Not every database takes every character, and no mistake's key has others.
+    if not told.isascii() or not told.isprintable():
+        raise page_tokens.invalid()
+    return told
 
 
 def _time(told: str | int) -> datetime:
@@ -505,8 +533,8 @@ def _time(told: str | int) -> datetime:
     return time
 
 
-def _number(told: str | int) -> int:
+def _number(told: str | int, below: int = 2**63) -> int:
     # More than a database's own numbers would not be refused by each in the same way.
-    if not 0 <= int(told) < 2**63:
+    if not 0 <= int(told) < below:
         raise page_tokens.invalid()
     return int(told)

@@ -11,8 +11,9 @@ from parley.history.v1.history_pb2_grpc import add_HistoryServiceServicer_to_ser
 from services.common.audit import AuditTrail
 from services.common.database import Database
 from services.common.migrations import migrate
-from services.common.outbox import Outbox, OutboxRelay
+from services.common.outbox import Outbox
 from services.common.outbox_figures import OutboxFigures
+from services.common.outbox_relay import OutboxRelay
 from services.common.service import Application, Background, GrpcService, Runtime
 from services.history.adapters.event_stream import EventIntake
 from services.history.adapters.learner_client import GrpcLearners

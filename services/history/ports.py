@@ -56,6 +56,14 @@ class MatchPosition:
     text_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class MistakePosition:
+    """The last mistake of a page, where they come by their kinds and keys; before all of them."""
+
+    kind: int = 0
+    key: str = ""
+
+
 class Reading(Protocol):
     """Questions, answered from one consistent state."""
 
@@ -97,6 +105,15 @@ class Reading(Protocol):
         """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first.
 
         Those whose marks are `listed` are left out.
+        """
+        ...
+
+    async def mistakes_by_key(
+        self, user_id: str, kind: int, after: MistakePosition, listed: Collection[bytes], limit: int
+    ) -> list[RepeatedMistake]:
+        """Return the same from behind a position on, in the order of their kinds and keys.
+
+        That order never changes, however often each was made.
         """
         ...
 

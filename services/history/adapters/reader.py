@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Collection
 from datetime import datetime
 
-from sqlalchemy import case, func, select, tuple_
+from sqlalchemy import Select, Subquery, case, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.history.adapters import practice_rows, search_index
@@ -30,6 +30,7 @@ from services.history.ports import (
     ConversationFilter,
     ListPosition,
     MatchPosition,
+    MistakePosition,
 )
 from services.history.practice import Practice
 from services.history.progress import PracticeDay
@@ -143,41 +144,40 @@ class SqlReader:
         self, user_id: str, kind: int, listed: Collection[bytes], limit: int
     ) -> list[RepeatedMistake]:
         """Return the user's mistakes (`kind` 0: of all kinds), the most frequent first."""
-        row = MistakeRow
-        same = (row.kind, row.mistake_key)
-        latest_first = (row.occurred_at.desc(), row.id.desc())
-        ranked = select(
-            row.id,
-            func.count().over(partition_by=same).label("times"),
-            func.row_number().over(partition_by=same, order_by=latest_first).label("place"),
-        ).where(row.user_id == user_id)
-        if kind:
-            ranked = ranked.where(row.kind == kind)
-        counted = ranked.subquery()
-        query = (
-            select(row, counted.c.times)
-            .join(counted, counted.c.id == row.id)
-            .where(counted.c.place == 1)
-            .order_by(counted.c.times.desc(), *latest_first)
-            # So many are there even if all that are listed still come first.
-            .limit(limit + len(listed))
-        )
+        latest, counted = _counted_mistakes(user_id, kind)
+        order = (counted.c.times.desc(), MistakeRow.occurred_at.desc(), MistakeRow.id.desc())
+        return await self._unlisted(latest.order_by(*order), listed, limit)
+
+    async def mistakes_by_key(
+        self, user_id: str, kind: int, after: MistakePosition, listed: Collection[bytes], limit: int
+    ) -> list[RepeatedMistake]:
+        """Return the user's mistakes behind a position, in the order of their kinds and keys."""
+        latest, _ = _counted_mistakes(user_id, kind, after)
+        order = (MistakeRow.kind, MistakeRow.mistake_key)
+        return await self._unlisted(latest.order_by(*order), listed, limit)
+
+    async def _unlisted(
+        self, query: Select[MistakeRow, int], listed: Collection[bytes], limit: int
+    ) -> list[RepeatedMistake]:
+        """Return the first mistakes that a query finds, less those that are listed."""
+        # So many are there even if all that are listed come first.
+        found = await self._session.execute(query.limit(limit + len(listed)))
         unlisted = (
-            (found, times)
-            for found, times in await self._session.execute(query)
-            if mistake_mark(found.kind, found.mistake_key) not in listed
+            (row, times)
+            for row, times in found
+            if mistake_mark(row.kind, row.mistake_key) not in listed
         )
         return [
             RepeatedMistake(
                 count=times,
-                kind=found.kind,
-                last_seen_at=found.occurred_at,
-                turn_id=found.turn_id,
-                conversation_id=found.conversation_id,
-                key=found.mistake_key,
-                correction=found.body,
+                kind=row.kind,
+                last_seen_at=row.occurred_at,
+                turn_id=row.turn_id,
+                conversation_id=row.conversation_id,
+                key=row.mistake_key,
+                correction=row.body,
             )
-            for found, times in itertools.islice(unlisted, limit)
+            for row, times in itertools.islice(unlisted, limit)
         ]
 
     async def practice(self, user_id: str, begin: int, end: int) -> list[Practice]:
@@ -193,6 +193,31 @@ class SqlReader:
         row = ConversationRow
         query = select(func.count()).where(row.user_id == user_id, row.deleted_at.is_(None))
         return await self._session.scalar(query) or 0
+
+
+def _counted_mistakes(
+    user_id: str, kind: int, after: MistakePosition | None = None
+) -> tuple[Select[MistakeRow, int], Subquery]:
+    """Select the latest row of each of the user's mistakes, and how many rows it has.
+
+    Returns that, in no order, and the part of it in which `times` is.
+    """
+    row = MistakeRow
+    same = (row.kind, row.mistake_key)
+    ranked = select(
+        row.id,
+        func.count().over(partition_by=same).label("times"),
+        func.row_number()
+        .over(partition_by=same, order_by=(row.occurred_at.desc(), row.id.desc()))
+        .label("place"),
+    ).where(row.user_id == user_id)
+    if kind:
+        ranked = ranked.where(row.kind == kind)
+    if after is not None:
+        ranked = ranked.where(tuple_(*same) > (after.kind, after.key))
+    counted = ranked.subquery()
+    latest = select(row, counted.c.times).join(counted, counted.c.id == row.id)
+    return latest.where(counted.c.place == 1), counted
 
 
 def _conversation(row: ConversationRow) -> Conversation:

@@ -13,7 +13,8 @@ import pytest
 from parley.history.v1 import history_pb2 as pb
 from services.common.clock import SystemClock
 from services.common.errors import ParleyError, Unavailable
-from services.common.outbox import OutboxEvent, Publish
+from services.common.outbox import OutboxEvent
+from services.common.outbox_relay import Publish
 from services.common.redis.connection import connected
 from services.common.redis.sign_ins import SINCE
 from services.common.redis.streams import StreamPolicy, StreamPublisher

@@ -98,28 +98,62 @@ async def test_one_key_of_two_kinds_is_two_mistakes(copies: Copies) -> None:
         assert not (await history.mistakes(USER, 2, 1, "")).next_page_token
 
 
-async def test_so_many_mistakes_are_listed_and_no_more(
+async def test_behind_the_most_frequent_all_others_come_once(
     copies: Copies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(application, "MISTAKES_LISTED", 5)
+    monkeypatch.setattr(application, "MOST_FREQUENT", 3)
     async with opened(copies) as (history, _):
-        made = Corrector()
-        await history.ingest([made.found(new_id(), *(f"{each}" for each in range(9)))])
-        page = await history.mistakes(USER, 0, 2, "")
-        assert len([*page.mistakes, *await rest(history, page.next_page_token)]) == 5
+        made, talk = Corrector(), new_id()
+        others = [(kind, f"{each}") for kind in (1, 2) for each in range(4)]
+        await history.ingest([made.found(talk, key, kind=kind) for kind, key in others])
+        await history.ingest([made.found(talk, *"ABC") for _ in range(2)])
+        page = await history.mistakes(USER, 0, 5, "")
+        assert {each.key for each in page.mistakes} == set("ABC")
+        found: list[tuple[int, str]] = []
+        while page.next_page_token:
+            page = await history.mistakes(USER, 0, 3, page.next_page_token)
+            found += [(each.kind, each.key) for each in page.mistakes]
+            # Made again and again: neither those that came nor those that will change their places.
+            await history.ingest([made.found(talk, *"0A3", kind=2) for _ in range(3)])
+            await history.ingest([made.found(talk, "0", kind=1) for _ in range(9)])
+        # What came to be meanwhile, behind the place that was reached, may come as well.
+        assert sorted(found) == sorted([*others, (2, "A")])
 
 
-@pytest.mark.parametrize("listed", ["x", "AAAA", "é", "AAAAAA=", "A" * 8 * 5_000])
-async def test_a_token_that_lists_no_mistakes_is_refused(copies: Copies, listed: str) -> None:
+async def test_the_last_of_the_most_frequent_ends_the_list_where_there_are_no_others(
+    copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(application, "MOST_FREQUENT", 3)
+    async with opened(copies) as (history, _):
+        await history.ingest([Corrector().found(new_id(), *"ABC")])
+        page = await history.mistakes(USER, 0, 3, "")
+        assert len(page.mistakes) == 3
+        assert page.next_page_token == ""
+
+
+BAD_MARKS = ["x", "AAAA", "é", "AAAAAA=", "A" * 8 * 5_000]
+BAD_TOKENS = [
+    *((marks, 0, "") for marks in BAD_MARKS),
+    ("", -1, ""),
+    ("", 2**31, ""),
+    ("", 1, "\x00"),
+    ("", 1, "\ud800"),
+]
+
+
+@pytest.mark.parametrize("position", BAD_TOKENS)
+async def test_a_token_that_lists_no_mistakes_is_refused(
+    copies: Copies, position: tuple[str, int, str]
+) -> None:
     asked = page_tokens.question("mistakes", USER, 0)
     async with opened(copies) as (history, _):
         with pytest.raises(InvalidArgument, match="PAGE_TOKEN_INVALID"):
-            await history.mistakes(USER, 0, 0, page_tokens.encode(asked, listed))
+            await history.mistakes(USER, 0, 0, page_tokens.encode(asked, *position))
 
 
 def test_the_longest_token_is_one_that_the_contract_takes() -> None:
     field = pb.ListMistakesRequest.DESCRIPTOR.fields_by_name["page_token"]
     most = field.GetOptions().Extensions[validate_pb2.field].string.max_len
-    marks = mistake_mark(1, "A") * (application.MISTAKES_LISTED - 1)
+    marks = base64.b64encode(mistake_mark(1, "A") * application.MOST_FREQUENT).decode()
     asked = page_tokens.question("mistakes", USER, 0)
-    assert len(page_tokens.encode(asked, base64.b64encode(marks).decode())) <= most
+    assert len(page_tokens.encode(asked, marks, 99, "f" * 64)) <= most

@@ -848,7 +848,7 @@ class ListMistakesRequest(_message.Message):
     page_size: _builtins.int
     """How many at most, 1 to 100; 0 means 20."""
     page_token: _builtins.str
-    """Where to go on: next_page_token of the page before. It grows with the pages."""
+    """Where to go on: next_page_token of the page before. It grows with the first pages."""
     kind: _feedback_pb2.CorrectionKind.ValueType
     """Only this kind; unspecified means all."""
     def __init__(
@@ -917,10 +917,12 @@ class ListMistakesResponse(_message.Message):
     MISTAKES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where to go on; empty after the last page, and after a thousand mistakes."""
+    """Where to go on; empty after the last page."""
     @_builtins.property
     def mistakes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mistake]:
-        """The most frequent first, as often as they came up until now; none that an earlier page had."""
+        """The most frequent first, as often as they came up until now; none that an earlier page had.
+        After a thousand, all others follow, a kind at a time.
+        """
 
     def __init__(
         self,

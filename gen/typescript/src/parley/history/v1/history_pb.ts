@@ -951,7 +951,7 @@ export type ListMistakesRequest = Message<"parley.history.v1.ListMistakesRequest
   pageSize: number;
 
   /**
-   * Where to go on: next_page_token of the page before. It grows with the pages.
+   * Where to go on: next_page_token of the page before. It grows with the first pages.
    *
    * @generated from field: string page_token = 2;
    */
@@ -1029,13 +1029,14 @@ export const MistakeSchema: GenMessage<Mistake> = /*@__PURE__*/
 export type ListMistakesResponse = Message<"parley.history.v1.ListMistakesResponse"> & {
   /**
    * The most frequent first, as often as they came up until now; none that an earlier page had.
+   * After a thousand, all others follow, a kind at a time.
    *
    * @generated from field: repeated parley.history.v1.Mistake mistakes = 1;
    */
   mistakes: Mistake[];
 
   /**
-   * Where to go on; empty after the last page, and after a thousand mistakes.
+   * Where to go on; empty after the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
