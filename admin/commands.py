@@ -37,7 +37,7 @@ app = typer.Typer(
     help="What a host does: look after Parley's data, back it up, restore it. Runs on the machine "
     "that has the data, with the environment of the running Parley.",
     epilog="Exit codes:  0 done, or all is well · 1 something is wrong · 2 wrong use or settings · "
-    "3 nothing is there · 4 backed up, but some recordings were missing from the store",
+    "3 nothing is there · 4 backed up, but some recordings were missing from the store or damaged",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,

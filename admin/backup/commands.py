@@ -66,7 +66,7 @@ def backup(
             Installation.load(), target, stages, with_recordings=recordings, keys=keys
         )
     if as_json:
-        tell_json(**_figures(target, manifest), missing=manifest.missing)
+        tell_json(**_figures(target, manifest), missing=manifest.missing, damaged=manifest.damaged)
     elif not quiet:
         rows = {name: each.rows for name, each in manifest.services.items()}
         typer.echo(
@@ -87,6 +87,13 @@ def backup(
             "listed; they are not in the backup:",
             manifest.missing,
         )
+    if manifest.damaged:
+        warn(
+            f"Of {len(manifest.damaged):,} recordings the store has files that were changed since "
+            "Parley sealed them, or that lost their keys; they are not in the backup:",
+            manifest.damaged,
+        )
+    if manifest.missing or manifest.damaged:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 

@@ -87,6 +87,7 @@ def make(
             files=files,
             recordings=with_recordings,
             missing=copied.missing,
+            damaged=copied.damaged,
             deleted_since=deleted_since,
             secrets=made is not None,
         )

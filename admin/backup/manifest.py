@@ -65,6 +65,7 @@ class Manifest:
         stored after the second is not; of what lies between some may be.
     recordings: whether the recordings are in it.
     missing: recordings whose files the store did not have; they were lost before.
+    damaged: recordings that Parley sealed in the store, and nobody can open any more.
     deleted_since: accounts that were deleted while the backup was taken.
     secrets: whether `keys` and `tls` are in it; they are in sealed ones alone.
     seal: the key that opens its files, wrapped (`sealing`); empty where they are not sealed. Sizes
@@ -78,6 +79,7 @@ class Manifest:
     files: Sequence[Entry]
     recordings: bool = True
     missing: Sequence[str] = field(default_factory=list)
+    damaged: Sequence[str] = field(default_factory=list)
     deleted_since: Sequence[str] = field(default_factory=list)
     secrets: bool = False
     seal: str = ""

@@ -17,6 +17,7 @@ from admin.backup.sources import Source
 from admin.errors import AdminError, DamagedBackupError
 from admin.installation import Installation
 from admin.progress import Stages
+from services.common.durable import sync_path
 from services.common.errors import ParleyError
 
 # Uploads to a store elsewhere wait for its answers, not for this machine.
@@ -163,7 +164,7 @@ def _put_file(file: Path, copy: Path, aside: Aside) -> None:
     for name in (f"{file.name}-wal", f"{file.name}-shm", file.name):
         aside.take(file.with_name(name))
     shutil.move(copy, file)
-    _sync_folder(file.parent)
+    sync_path(file.parent)
 
 
 def _put_folder(prepared: Path, folder: Path, aside: Aside) -> None:
@@ -180,14 +181,6 @@ def _merge(prepared: Path, folder: Path) -> None:
         if not there.exists() or there.stat().st_size < path.stat().st_size:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.move(path, there)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _nobody(_size: int) -> None:

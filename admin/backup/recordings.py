@@ -24,7 +24,7 @@ from admin.installation import Keeper
 from admin.schema import connected, failures_of
 from services.common.errors import ParleyError
 from services.media.adapters.tables import RecordingRow, TrackRow
-from services.media.ports import ObjectStore
+from services.media.ports import LostError, ObjectStore
 from services.media.recordings import State, Track, object_key, object_prefix
 from services.media.settings import MediaSettings
 
@@ -54,10 +54,15 @@ class Original:
 
 @dataclass(slots=True)
 class Copied:
-    """What was copied, and the recordings whose files the store does not have."""
+    """What was copied, and what was not.
+
+    missing: the recordings whose files the store does not have. damaged: those that Parley sealed,
+        and whose files were changed or cut off since, or lost their keys.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 def store_of(settings: MediaSettings) -> ObjectStore:
@@ -119,19 +124,23 @@ def copy_recordings(
     copied = Copied()
     objects = store_of(settings)
     gone: set[str] = set()
+    damaged: set[str] = set()
     with connected(url_of(listed)) as connection:
         for original in _originals(connection):
-            if original.recording_id in gone:
+            if original.recording_id in gone | damaged:
                 continue
-            entry = _copy_original(objects, shelf, original)
-            if entry is None:
+            try:
+                copied.entries.append(_copy_original(objects, shelf, original))
+            except (FileNotFoundError, SizeMismatchError):
                 gone.add(original.recording_id)
-            else:
-                copied.entries.append(entry)
+            except LostError:
+                damaged.add(original.recording_id)
         under_way = _under_way(connection)
-    deleted = _deleted(keeper, sorted(gone))
+    # What is deleted just now may show as either.
+    deleted = _deleted(keeper, sorted(gone | damaged))
     _tell(listed, deleted)
     copied.missing = sorted(gone - set(deleted))
+    copied.damaged = sorted(damaged - set(deleted))
     # One track may have been copied before the other was gone.
     unwanted = {f"{ORIGINALS}/{object_prefix(each)}" for each in deleted}
     copied.entries = [each for each in copied.entries if not each.name.startswith(tuple(unwanted))]
@@ -165,14 +174,20 @@ def _under_way(connection: Connection) -> Sequence[str]:
     return connection.scalars(wanted).all()
 
 
-def _copy_original(objects: ObjectStore, shelf: Shelf, original: Original) -> Entry | None:
-    """Copy one original; None where the store does not have it as the list says."""
+def _copy_original(objects: ObjectStore, shelf: Shelf, original: Original) -> Entry:
+    """Copy one original.
+
+    Raises:
+        FileNotFoundError, SizeMismatchError: the store does not have it as the list says.
+        LostError: it was sealed, and cannot be opened any more.
+        AdminError: the store does not answer, or the settings lack the key that opens it.
+    """
     name = f"{ORIGINALS}/{original.key}"
     try:
         with objects.open(original.key) as source:
             return shelf.add(name, source, size=original.size)
-    except (FileNotFoundError, SizeMismatchError):
-        return None
+    except LostError:
+        raise
     except ParleyError as error:
         raise AdminError(
             f"A recording cannot be read from its store: {error}",

@@ -22,6 +22,7 @@ from typing import IO, Protocol
 from admin.backup.manifest import NAME, Entry, Manifest
 from admin.backup.sealing import Readable, Seal, Writable, sealed_size
 from admin.errors import AdminError
+from services.common.durable import sync_path
 
 TAR_SUFFIX = ".tar"
 """What the name of a backup in one file ends in."""
@@ -58,6 +59,7 @@ class Shelf(Protocol):
 
         Raises:
             SizeMismatchError: it does not have `size` bytes.
+            Exception: what reading it raised. In either case nothing of it is kept.
         """
         ...
 
@@ -116,7 +118,7 @@ def new_shelf(
 
             def complete(manifest: Manifest) -> None:
                 shelf.complete(manifest).rename(place)
-                _sync_folder(place.parent)
+                sync_path(place.parent)
 
             yield shelf, complete
     except OSError as error:
@@ -165,13 +167,15 @@ class _FolderShelf:
         for folder in reversed(path.relative_to(self._folder).parents):
             # `parents=True` would make the ones between as the umask says.
             (self._folder / folder).mkdir(exist_ok=True, mode=0o700)
-        with _new_file(path) as file:
-            copied, digest = read_through(source, self._told, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if size is not None and copied != size:
-            path.unlink()
-            raise SizeMismatchError(f"{copied:,} bytes, not {size:,}")
+        try:
+            with _new_file(path) as file:
+                copied, digest = read_through(source, self._told, file)
+                file.flush()
+                os.fsync(file.fileno())
+            _require_size(copied, size)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return Entry(name, copied, digest, changed_at)
 
     def complete(self, manifest: Manifest) -> Path:
@@ -180,7 +184,7 @@ class _FolderShelf:
             file.flush()
             os.fsync(file.fileno())
         for folder in (self._folder, *(each for each in self._folder.rglob("*") if each.is_dir())):
-            _sync_folder(folder)
+            sync_path(folder)
         return self._folder
 
 
@@ -200,8 +204,7 @@ class _TarShelf:
         # Its size stands before it in a tar file, and is only known when all of it was read.
         with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(self.scratch)) as whole:
             copied, digest = read_through(source, self._told, whole)
-            if size is not None and copied != size:
-                raise SizeMismatchError(f"{copied:,} bytes, not {size:,}")
+            _require_size(copied, size)
             whole.seek(0)
             self._put(name, whole, copied, changed_at)
         return Entry(name, copied, digest, changed_at)
@@ -232,6 +235,11 @@ def read_through(source: Readable, told: Told, copy: Writable | None = None) -> 
     return size, digest.hexdigest()
 
 
+def _require_size(copied: int, size: int | None) -> None:
+    if size is not None and copied != size:
+        raise SizeMismatchError(f"{copied:,} bytes, not {size:,}")
+
+
 def _clear(partial: Path) -> None:
     """Remove what an interrupted backup left; refuse where one is being written."""
     try:
@@ -255,11 +263,3 @@ def _new_file(path: Path) -> IO[bytes]:
 def _remove(partial: Path) -> None:
     if partial.is_dir():
         shutil.rmtree(partial)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,5 +13,5 @@ from services.media.settings import MediaSettings
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1] in commands.COMMANDS:
         configure_logs("media", "warning")
-        sys.exit(commands.main(sys.argv[1:]))
+        commands.end(commands.main(sys.argv[1:]))
     sys.exit(run_service("media", MediaSettings, bootstrap, gives_way=True))

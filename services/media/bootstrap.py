@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -84,6 +84,7 @@ def open_housekeeper(
         settings.housekeeping_hours * 3600,
         lambda: spool.all_in(folder),
         lambda recording_id: spool.remove(folder / recording_id),
+        timedelta(days=settings.retention_days) if settings.retention_days else None,
     )
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from services.common.clock import SystemClock
 from services.common.database import Database
@@ -24,6 +26,7 @@ from services.media.settings import MediaSettings
 
 EXIT_CLOSED = 1
 EXIT_WRONG = 2
+EXIT_STOPPED = 130
 
 COMMANDS = ("keys", "housekeeping")
 
@@ -46,9 +49,22 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.command == "housekeeping":
             return asyncio.run(_look(settings))
         return asyncio.run(_list(settings) if chosen.action == "list" else _rewrap(settings))
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
     except (SettingsError, ParleyError, ValueError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_WRONG
+
+
+def end(exit_code: int) -> NoReturn:
+    """End this process at once, with all that was printed.
+
+    A thread of obstore's may still be busy with the last answer: it aborts a process that it finds
+    being taken apart.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _new(name: str) -> int:

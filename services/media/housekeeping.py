@@ -80,6 +80,14 @@ class Inventory(Protocol):
         """Note that it is there again."""
         ...
 
+    async def date(self, kept: timedelta) -> int:
+        """Give recordings that could not be kept, and no time to go, one; return how many.
+
+        It is so long after they ended. Those whose audio is gone have the time of when they were
+        stored, or none: they may come back.
+        """
+        ...
+
 
 @dataclass(slots=True)
 class Findings:
@@ -91,6 +99,8 @@ class Findings:
     uploads: uploads in parts that nobody completes.
     spools: of what is stored or deleted.
     lost: recordings whose audio is gone; recovered: is there again.
+    dated: recordings that could not be kept, and were to stay for ever: a version before this gave
+        them no time to go.
     """
 
     leftovers: int = 0
@@ -100,6 +110,7 @@ class Findings:
     spools: int = 0
     lost: int = 0
     recovered: int = 0
+    dated: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return them by name."""
@@ -111,6 +122,7 @@ class Housekeeper:
 
     spools: the recordings that have a spool on this disk, and when it was last added to.
     remove_spool: removes the spool of a recording. Both block.
+    kept: how long recordings are; None for ever.
     """
 
     def __init__(
@@ -121,6 +133,7 @@ class Housekeeper:
         interval_seconds: float,
         spools: Callable[[], Iterable[tuple[str, datetime]]],
         remove_spool: Callable[[str], None],
+        kept: timedelta | None = None,
     ) -> None:
         self._inventory = inventory
         self._objects = objects
@@ -128,6 +141,7 @@ class Housekeeper:
         self._interval_seconds = interval_seconds
         self._spools = spools
         self._remove_spool = remove_spool
+        self._kept = kept
 
     async def run(self) -> None:
         """Look at an interval, until cancelled."""
@@ -145,6 +159,8 @@ class Housekeeper:
             Unavailable: STORAGE_UNAVAILABLE or DATABASE_UNAVAILABLE.
         """
         found = Findings()
+        if self._kept is not None:
+            found.dated = await self._inventory.date(self._kept)
         there = await self._walk()
         known = await self._strangers(there, found)
         await self._gone(there, known, found)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from services.common.errors import FailedPrecondition
 from services.media.recordings import Recording, StoredTrack, Track
 from services.media.renditions import Rendition
 
@@ -150,6 +151,14 @@ class VerificationError(Exception):
 
 class DamagedError(Exception):
     """An original is not as it was stored: bytes are missing or changed."""
+
+
+class LostError(FailedPrecondition):
+    """What is kept of an original cannot be opened by any key: it was changed, or its key is gone.
+
+    That says nothing of others. Where the settings lack the key that opens it, the error is a
+    `FailedPrecondition` alone.
+    """
 
 
 MakeOriginals = Callable[[Path, Mapping[Track, int], int], Originals]

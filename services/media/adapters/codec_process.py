@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, ParamSpec
+from typing import BinaryIO, Final, ParamSpec
 
 from services.media.adapters import sandbox
 from services.media.adapters.codec_wire import MOST_BYTES, BrokenWireError, Message, Wire
+from services.media.adapters.ranged_file import RangedFile
 from services.media.ports import DamagedError
 
 P = ParamSpec("P")
@@ -93,42 +94,23 @@ class _SourceFailedError(Exception):
     """The service could not read what it was asked for; it knows why."""
 
 
-class _Asked(io.RawIOBase):
+class _Asked(RangedFile):
     """An original, read by asking the service for it."""
 
     def __init__(self, wire: Wire, index: int, size: int) -> None:
+        super().__init__(size)
         self._wire = wire
         self._index = index
-        self._size = size
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = max(min(len(buffer), self._size - self._at, MOST_BYTES), 0)
-        if not wanted:
-            return 0
-        self._wire.send({"read": self._index, "offset": self._at, "length": wanted})
+    def get(self, offset: int, length: int) -> bytes:
+        wanted = min(length, MOST_BYTES)
+        self._wire.send({"read": self._index, "offset": offset, "length": wanted})
         answer, data = self._wire.receive()
         if "failed" in answer:
             raise _SourceFailedError
         if len(data) < wanted:
             raise DamagedError("it is shorter than it was stored")
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
+        return data
 
 
 if __name__ == "__main__":

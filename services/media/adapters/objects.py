@@ -6,7 +6,8 @@ import io
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
+from services.common.durable import sync_path
 from services.common.errors import FailedPrecondition, Unavailable
 from services.media.adapters.s3_multipart import Bucket, S3Multipart, region_of
 from services.media.ports import Stored
@@ -28,6 +30,21 @@ SMALL_SECONDS = 10.0
 """Of a request that carries no more than `_SMALL_BYTES`, which pass at a megabit a second."""
 
 _SMALL_BYTES = 1024 * 1024
+
+
+Version = tuple[str | None, datetime, int]
+"""What an object is known by: one that is put in its place has another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A range of an object's bytes, and which object that was; None: the range is behind its end.
+
+    Of two that were read of one version, both are of the same object.
+    """
+
+    data: bytes = field(repr=False)
+    version: Version | None
 
 
 class Objects:
@@ -132,11 +149,31 @@ class Objects:
             with _typed_failures():
                 found = await obstore.get_range_async(self._store, key, start=offset, length=length)
         except Unavailable as error:
-            # A range that begins behind the end is no failure of the store's.
-            if not _says_range(error.__cause__) or offset < await self.size(key):
+            if not await self._begins_behind_end(error, key, offset):
                 raise
             return b""
         return bytes(found)
+
+    async def read_version(self, key: str, offset: int, length: int) -> Versioned:
+        """Return a range of an object's bytes as `read` does, and which object they are of.
+
+        It is one request.
+        """
+        try:
+            with _typed_failures():
+                wanted: Any = {"range": (offset, offset + length)}
+                found = await obstore.get_async(self._store, key, options=wanted)
+                data = bytes(await found.bytes_async())
+        except Unavailable as error:
+            if not await self._begins_behind_end(error, key, offset):
+                raise
+            return Versioned(b"", None)
+        about = found.meta
+        return Versioned(data, (about["e_tag"], about["last_modified"], about["size"]))
+
+    async def _begins_behind_end(self, error: Unavailable, key: str, offset: int) -> bool:
+        """Whether that is why a range was not got: it is no failure of the store's."""
+        return _says_range(error.__cause__) and offset >= await self.size(key)
 
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading and seeking. Blocks, as reading from it does."""
@@ -319,11 +356,7 @@ def _encryption_headers(encryption: str, key: str) -> dict[str, str]:
 def _sync_upwards(path: Path, root: Path) -> None:
     """Force a new file and the names that lead to it to disk; the store itself does not."""
     while True:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_path(path)
         if path == root:
             return
         path = path.parent

@@ -22,7 +22,8 @@ import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.common.errors import FailedPrecondition
-from services.media.adapters.objects import Objects
+from services.media.adapters.objects import Objects, Version
+from services.media.adapters.ranged_file import RangedFile
 from services.media.adapters.sealed_chunks import (
     CHUNK_BYTES,
     KEY_BYTES,
@@ -35,16 +36,18 @@ from services.media.adapters.sealed_chunks import (
 from services.media.adapters.sealed_parts import SealedParts
 from services.media.adapters.sealing_keys import (
     KEY_NAME,
+    BrokenKeyError,
     SealingKeys,
     UnknownKeyError,
     WrongKeyError,
 )
-from services.media.ports import PartStore, Stored
+from services.media.ports import LostError, PartStore, Stored
 
 _log = structlog.get_logger(__name__)
 
 _REMEMBERED = 1_000
-"""Recordings whose keys are in memory, and objects whose sizes are: 100 bytes each."""
+"""Recordings whose keys are in memory, and objects of which it is known how they are read: some
+hundred bytes each."""
 
 _READ_AHEAD = 16 * CHUNK_BYTES
 """Read from a store at once by who reads on and on: a request a megabyte."""
@@ -65,6 +68,8 @@ class SealedObjects:
         # Not those that there are not: one may be put back.
         self._recording_keys: OrderedDict[str, bytes] = OrderedDict()
         self._opened: OrderedDict[str, _Opened] = OrderedDict()
+        # Originals that were never sealed. Another object in the place of one has another version.
+        self._plain: OrderedDict[str, Version] = OrderedDict()
         # Two objects of one recording must not come by different keys at once.
         self._making = asyncio.Lock()
 
@@ -91,16 +96,18 @@ class SealedObjects:
         """Return a range of an object's bytes.
 
         Raises:
-            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it, or the one
-                that sealed it is gone.
+            FailedPrecondition: RECORDING_SEALED, when no key of the settings opens it; a
+                `LostError` where it was changed, or its own key is gone.
         """
+        known = self._plain.get(key)
+        if known is not None:
+            found = await self._objects.read_version(key, offset, length)
+            if found.version == known:
+                return found.data
+            self.forget(key)
         opened = await self._open(key)
         if opened is None:
-            data = await self._objects.read(key, offset, length)
-            if self._keys.keys and key.endswith(_ORIGINAL):
-                begins = data if offset == 0 else await self._objects.read(key, 0, len(_BEGINS))
-                _require_plain(key, begins)
-            return data
+            return await self._read_plain(key, offset, length)
         with _broken_seals(key):
             first, begin, end = opened.size.span(offset, length)
         sealed = await self._objects.read(key, begin, end - begin)
@@ -127,8 +134,8 @@ class SealedObjects:
         """Delete every object whose key begins with `prefix`, and what opens them."""
         await self._objects.delete_below(prefix)
         self._recording_keys.pop(prefix, None)
-        for key in [each for each in self._opened if each.startswith(prefix)]:
-            del self._opened[key]
+        for key in [each for each in (*self._opened, *self._plain) if each.startswith(prefix)]:
+            self.forget(key)
 
     def below(self, prefix: str) -> AsyncIterator[Stored]:
         """Yield every object whose key begins with `prefix`."""
@@ -183,6 +190,27 @@ class SealedObjects:
     def forget(self, key: str) -> None:
         """Look at an object anew when it is read next."""
         self._opened.pop(key, None)
+        self._plain.pop(key, None)
+
+    async def _read_plain(self, key: str, offset: int, length: int) -> bytes:
+        """Read what has no key beside it; what is an original is read without asking from then on.
+
+        Raises:
+            FailedPrecondition: RECORDING_SEALED.
+        """
+        found = await self._objects.read_version(key, offset, length)
+        if not key.endswith(_ORIGINAL):
+            return found.data
+        first = found
+        if offset:
+            first = await self._objects.read_version(key, 0, len(_BEGINS))
+        if self._keys.keys:
+            _require_plain(key, first.data)
+        version = found.version
+        if version is not None and version == first.version and first.data.startswith(_BEGINS):
+            self._plain[key] = version
+            _forget_oldest(self._plain)
+        return found.data
 
     async def _open(self, key: str) -> _Opened | None:
         """Return what opens an object; None where it is not sealed."""
@@ -212,7 +240,8 @@ class SealedObjects:
             return self._keys.unwrap(kept, recording)
         except (UnknownKeyError, WrongKeyError) as error:
             _log.error("recording_key_missing", recording=recording, problem=str(error))
-            raise _sealed() from error
+            kind = LostError if isinstance(error, BrokenKeyError) else FailedPrecondition
+            raise _sealed(kind) from error
 
     def _remember(self, recording: str, key: bytes) -> None:
         self._recording_keys[recording] = key
@@ -230,40 +259,20 @@ class _Opened:
         return data[skip : skip + length]
 
 
-class _Reader(io.RawIOBase):
+class _Reader(RangedFile):
     """A sealed object as an ordinary file."""
 
     def __init__(self, objects: Objects, key: str, opened: _Opened) -> None:
+        super().__init__(opened.size.plain)
         self._objects = objects
         self._key = key
         self._opened = opened
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._opened.size.plain - self._at)
-        if length <= 0:
-            return 0
+    def get(self, offset: int, length: int) -> bytes:
         with _broken_seals(self._key):
-            first, begin, end = self._opened.size.span(self._at, length)
+            first, begin, end = self._opened.size.span(offset, length)
             sealed = self._objects.read_now(self._key, begin, end - begin)
-            data = self._opened.plain(first, sealed, self._at, length)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened.size.plain}
-        self._at = max(base[whence] + offset, 0)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
+            return self._opened.plain(first, sealed, offset, length)
 
 
 def _pieces(file: Path) -> Iterator[bytes]:
@@ -295,7 +304,7 @@ def _require_plain(key: str, begins: bytes) -> None:
     begins = begins[: len(_BEGINS)]
     if begins != _BEGINS[: len(begins)]:
         _log.error("recording_key_missing", recording=_recording(key), problem="no key beside it")
-        raise _sealed()
+        raise _sealed(LostError)
 
 
 @contextmanager
@@ -304,11 +313,11 @@ def _broken_seals(key: str) -> Iterator[None]:
         yield
     except BrokenSealError as error:
         _log.error("recording_seal_broken", key=key, problem=str(error))
-        raise _sealed() from error
+        raise _sealed(LostError) from error
 
 
-def _sealed() -> FailedPrecondition:
-    return FailedPrecondition(
+def _sealed(kind: type[FailedPrecondition]) -> FailedPrecondition:
+    return kind(
         "The recording is encrypted, and no key of this installation opens it.",
         reason="RECORDING_SEALED",
     )

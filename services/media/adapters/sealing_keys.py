@@ -35,6 +35,10 @@ class WrongKeyError(Exception):
     """A wrapped key does not open: it was changed, or the host's key of that name is another."""
 
 
+class BrokenKeyError(WrongKeyError):
+    """What should be a wrapped key is none."""
+
+
 def new_key(name: str) -> str:
     """Return a fresh key of the host's, as the settings take it."""
     return f"{name}:{base64.b64encode(os.urandom(KEY_BYTES)).decode()}"
@@ -86,12 +90,12 @@ class SealingKeys:
 
         Raises:
             UnknownKeyError: the settings have no key of that name.
-            WrongKeyError: it does not open.
+            WrongKeyError: it does not open; a `BrokenKeyError`, by no key.
         """
         try:
             wrapped = base64.b64decode(json.loads(kept)["wrapped"])
         except (ValueError, KeyError, TypeError) as error:
-            raise WrongKeyError("what should be a wrapped key is none") from error
+            raise BrokenKeyError("what should be a wrapped key is none") from error
         name = wrapped_by(kept)
         if name not in self.keys:
             raise UnknownKeyError(name)

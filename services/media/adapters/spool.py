@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from services.common.durable import sync_path
 from services.media.recordings import Track
 from services.media.timeline import SAMPLE_BYTES, place
 
@@ -124,8 +125,4 @@ def remove(folder: Path) -> None:
 def _sync_folder(folder: Path) -> None:
     """Make new names in `folder`, and its own, outlive a power cut."""
     for each in (folder, folder.parent):
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_path(each)

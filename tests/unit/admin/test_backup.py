@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from admin.backup.restoring import check
 from admin.backup.sources import opened
 from admin.errors import AdminError, NothingThereError
 from admin.schema import connected
-from services.media.adapters.sealing_keys import SealingKeys, new_key
+from services.media.adapters.objects import Objects
+from services.media.adapters.sealed_objects import SealedObjects
+from services.media.adapters.sealing_keys import KEY_NAME, SealingKeys, new_key
 from services.media.adapters.tables import RecordingRow
 from services.user.adapters.tables import ACCOUNTS
 from tests.unit.admin.parleys import ANNA, BEN, MORNING, SAID, Parley, account, all_rows, record
@@ -90,6 +94,68 @@ def test_a_recording_that_the_store_lost_is_told_of(parley: Parley, stages, tmp_
 def test_a_recording_of_another_size_than_listed_is_told_of(parley: Parley, stages, tmp_path: Path):
     parley.original("rec-anna").write_bytes(SAID[:-1])
     assert make(parley.installation, tmp_path / "b", stages).missing == ["rec-anna"]
+
+
+def cut_to_nothing(original: Path) -> None:
+    original.write_bytes(b"")
+
+
+def cut_off(original: Path) -> None:
+    original.write_bytes(original.read_bytes()[:-1])
+
+
+def change(original: Path) -> None:
+    data = bytearray(original.read_bytes())
+    data[len(data) // 2] ^= 1
+    original.write_bytes(data)
+
+
+def lose_the_key(original: Path) -> None:
+    original.with_name(KEY_NAME).unlink()
+
+
+def break_the_key(original: Path) -> None:
+    original.with_name(KEY_NAME).write_bytes(b"{")
+
+
+def seal(parley: Parley, host_key: str, *recording_ids: str) -> None:
+    """Have the store keep recordings as Parley does where the host gives it a key."""
+    store = Objects.at((parley.root / "media" / "objects").as_uri())
+    objects = SealedObjects(store, SealingKeys.parse(host_key))
+    for each in recording_ids:
+        plain = parley.original(each).rename(parley.root / each)
+        asyncio.run(objects.put(f"recordings/{each}/learner.flac", plain))
+
+
+@pytest.mark.parametrize("place", ["b", "b.tar"])
+@pytest.mark.parametrize("harm", [cut_to_nothing, cut_off, change, lose_the_key, break_the_key])
+def test_a_recording_whose_seal_is_broken_is_told_of_and_no_other_is_left_out(
+    parley: Parley,
+    installation,
+    stages,
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    place: str,
+):
+    key = new_key("host")
+    seal(parley, key, "rec-anna", "rec-ben")
+    harm(parley.original("rec-anna"))
+    sealing = installation("data", {"PARLEY_MEDIA_SEALING_KEYS": key})
+    made = make(sealing, tmp_path / place, stages)
+    assert (made.missing, made.damaged) == ([], ["rec-anna"])
+    copied = {each for each in names(made) if each.startswith("media/objects")}
+    assert copied == {"media/objects/recordings/rec-ben/learner.flac"}
+    assert check(tmp_path / place, stages).damaged == ["rec-anna"]
+
+
+def test_settings_without_the_key_of_the_recordings_make_no_backup(
+    parley: Parley, installation, stages, tmp_path: Path
+):
+    seal(parley, new_key("lost"), "rec-anna", "rec-ben")
+    sealing = installation("data", {"PARLEY_MEDIA_SEALING_KEYS": new_key("host")})
+    with pytest.raises(AdminError, match="cannot be read from its store"):
+        make(sealing, tmp_path / "b", stages)
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_recording_deleted_meanwhile_is_deleted_in_the_copy(

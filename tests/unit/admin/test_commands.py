@@ -20,8 +20,9 @@ from admin.errors import ExitCode
 from services.common.outbox import OutboxMixin
 from services.common.redis.streams import dead_letters_of
 from services.conversation.adapters.tables import OutboxRow
-from services.history.adapters.tables import ConversationRow
+from services.history.adapters.tables import ConversationRow, SearchTextRow, TurnRow
 from services.history.adapters.tables import OutboxRow as HistoryOutbox
+from services.media.adapters.sealing_keys import new_key
 from services.media.adapters.tables import RecordingRow
 from services.user.adapters.tables import ACCOUNTS
 from tests.unit.admin.parleys import ANNA, MORNING, Parley, conversation, filled, recording
@@ -66,6 +67,28 @@ def refuse(parley: Parley, service: str, table: type[OutboxMixin], *event_ids: s
     parley.put(service, table.__table__, *rows)  # type: ignore[attr-defined]
 
 
+def put_turn(parley: Parley, turn_id: str) -> None:
+    turn = {
+        "turn_id": turn_id,
+        "conversation_id": "talk-anna",
+        "number": 1,
+        "started_at": MORNING,
+        "occurred_at": MORNING,
+        "event_id": "told",
+        "learner_text": "Hello",
+        "tutor_text": "Hi",
+        "words": 1,
+        "speech_ms": 500,
+        "body": b"",
+    }
+    parley.put("history", TurnRow.__table__, turn)
+
+
+def text(turn_id: str, **values: Any) -> dict[str, Any]:
+    """Return a text as a version before segments put it, unless `values` say otherwise."""
+    return {"conversation_id": "talk-anna", "turn_id": turn_id, "tutor": False, **values}
+
+
 class TestStatus:
     def test_nothing_is_no_fault(self, typed: Typed, data_dir: Path):
         done = typed("status")
@@ -100,6 +123,18 @@ class TestStatus:
         assert done.exit_code == ExitCode.WRONG
         assert "1 refused" in done.stdout
         assert "dead-letters list" in done.stdout
+
+    def test_what_an_older_process_wrote_beside_this_version_is_a_fault(
+        self, typed: Typed, parley: Parley
+    ):
+        put_turn(parley, "turn")
+        parley.put("history", SearchTextRow.__table__, text("turn", segment_id=1))
+        assert typed("status").exit_code == 0
+        parley.put("history", SearchTextRow.__table__, text("turn", tutor=True))
+        done = typed("status")
+        assert done.exit_code == ExitCode.WRONG
+        assert "no search finds 1 texts" in done.stdout
+        assert "python -m services.history recount" in done.stdout
 
     def test_drift_is_a_fault(self, typed: Typed, parley: Parley):
         change(parley.installation, "user", "CREATE TABLE mine (id integer)")
@@ -378,6 +413,15 @@ class TestBackup:
         assert done.exit_code == ExitCode.NOTHING
         assert not (tmp_path / "b").exists()
 
+    def test_damaged_recordings_are_named_and_have_the_same_status(
+        self, typed: Typed, parley: Parley, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("PARLEY_MEDIA_SEALING_KEYS", new_key("host"))
+        done = typed("backup", str(tmp_path / "b"))
+        assert done.exit_code == ExitCode.INCOMPLETE
+        assert "2 recordings" in done.stderr
+        assert "rec-anna" in done.stderr
+
     def test_lost_recordings_are_named_and_have_a_status_of_their_own(
         self, typed: Typed, parley: Parley, tmp_path: Path
     ):
@@ -428,7 +472,7 @@ class TestBackup:
         made = json.loads(typed("backup", "--json", str(tmp_path / "b")).stdout)
         seen = json.loads(typed("verify", "--json", str(tmp_path / "b")).stdout)
         back = json.loads(typed("restore", "--json", "--replace", str(tmp_path / "b")).stdout)
-        assert made.pop("missing") == []
+        assert (made.pop("missing"), made.pop("damaged")) == ([], [])
         assert made == seen
         assert back == {
             **made,

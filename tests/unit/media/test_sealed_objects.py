@@ -32,6 +32,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A file that begins as an original does."""
+    path = tmp_path / "original"
+    path.write_bytes(b"fLaC" + os.urandom(2 * CHUNK_BYTES))
+    return path
+
+
 def kept(folder: Path) -> dict[str, bytes]:
     found = (folder / "store").rglob("*")
     return {path.name: path.read_bytes() for path in found if path.is_file()}
@@ -148,6 +156,56 @@ async def test_what_lost_its_key_is_refused_until_it_is_back(tmp_path: Path, fil
             await objects.read(KEY, offset, 1_000)
     with pytest.raises(FailedPrecondition, match="RECORDING_SEALED"):
         objects.open(KEY)
+    beside.write_bytes(wrapped)
+    assert await objects.read(KEY, 0, 1_000) == file.read_bytes()[:1_000]
+
+
+class CountedObjects(Objects):
+    """Counts how often a recording's key was asked for."""
+
+    keys_asked_for = 0
+
+    async def get(self, key: str) -> bytes | None:
+        self.keys_asked_for += 1
+        return await super().get(key)
+
+
+@pytest.mark.parametrize("keys", [OLD, ""], ids=["keys", "no keys"])
+async def test_what_was_never_sealed_is_asked_for_its_key_once(
+    tmp_path: Path, original: Path, keys: str
+) -> None:
+    await at(tmp_path, "").put(KEY, original)
+    store = CountedObjects.at((tmp_path / "store").as_uri())
+    assert isinstance(store, CountedObjects)
+    objects, data = SealedObjects(store, SealingKeys.parse(keys)), original.read_bytes()
+    for offset in (1_000, 0, 100_000, len(data) - 5):
+        assert await objects.read(KEY, offset, 2_000) == data[offset : offset + 2_000]
+    assert store.keys_asked_for == 1
+    assert await objects.read(KEY, len(data), 1) == b""
+
+
+async def test_what_was_never_sealed_is_read_anew_when_another_process_seals_it(
+    tmp_path: Path, file: Path, original: Path
+) -> None:
+    await at(tmp_path, "").put(KEY, original)
+    objects = at(tmp_path)
+    assert await objects.read(KEY, 0, 4) == b"fLaC"
+    await at(tmp_path).put(KEY, file)
+    assert await objects.read(KEY, 70_000, 1_000) == file.read_bytes()[70_000:71_000]
+    assert await objects.read(KEY, 0, 1_000) == file.read_bytes()[:1_000]
+
+
+async def test_what_was_never_sealed_is_refused_when_what_replaced_it_lost_its_key(
+    tmp_path: Path, file: Path, original: Path
+) -> None:
+    await at(tmp_path, "").put(KEY, original)
+    objects, beside = at(tmp_path), tmp_path / "store/recordings/a" / KEY_NAME
+    await objects.read(KEY, 0, 4)
+    await at(tmp_path).put(KEY, file)
+    wrapped = beside.read_bytes()
+    beside.unlink()
+    with pytest.raises(FailedPrecondition, match="RECORDING_SEALED"):
+        await objects.read(KEY, 70_000, 1_000)
     beside.write_bytes(wrapped)
     assert await objects.read(KEY, 0, 1_000) == file.read_bytes()[:1_000]
 
