@@ -61,12 +61,30 @@ class Acts:
     def typed(self, seq: int, text: str) -> None:
         """A text is to become a turn."""
         if self.full:
-            self._open.remove(next(each for each in self._open if each.text is not None))
+            self._leave_oldest_text()
         self._open.append(_Open(seq, text))
 
     def turn_ended(self, seq: int) -> None:
         """What is being said is to become a turn now."""
         self._open.append(_Open(seq, None))
+        self._join(len(self._open) - 1)
+
+    def _leave_oldest_text(self) -> None:
+        at = next(at for at, each in enumerate(self._open) if each.text is not None)
+        del self._open[at]
+        self._join(at)
+
+    def _join(self, at: int) -> None:
+        """Make one of two ends of a turn that stand together there.
+
+        The same settles both; and who asks again and again while nothing is said takes no room.
+        """
+        if not 0 < at < len(self._open):
+            return
+        earlier, later = self._open[at - 1], self._open[at]
+        if earlier.text is None and later.text is None:
+            earlier.seq = min(filter(None, (earlier.seq, later.seq)), default=0)
+            del self._open[at]
 
     @property
     def full(self) -> bool:

@@ -20,8 +20,9 @@ from services.common.database import Database
 from services.common.grpc_server import port_taken
 from services.common.lifecycle import default_verifier
 from services.common.migrations import migrate
-from services.common.outbox import Outbox, OutboxRelay, Publish, RelayPolicy
+from services.common.outbox import Outbox
 from services.common.outbox_figures import OutboxFigures
+from services.common.outbox_relay import OutboxRelay, Publish, RelayPolicy
 from services.common.service import Application, Background, GrpcService, Runtime
 from services.conversation.adapters.assessor import GrpcAssessor
 from services.conversation.adapters.engine import GrpcEngines

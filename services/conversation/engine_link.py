@@ -137,6 +137,8 @@ class EngineLink:
             finally:
                 receiving.cancel()
                 await asyncio.gather(receiving, return_exceptions=True)
+                # What it was broken off with knows this link.
+                self._receiving = None
             # Cancelled: the engine was silent, and is left.
             if not receiving.cancelled() and receiving.result():
                 self._session.handle(EngineDone())

@@ -173,6 +173,13 @@ class ToEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class HearSilence:
+    """Give the engine `ms` of silence: the learner's microphone sends nothing, and time goes on."""
+
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RestartEngine:
     """The engine stopped answering: drop its stream and open another."""
 
@@ -210,6 +217,11 @@ class KeepTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class BargedIn:
+    """The learner has stopped a reply, by voice or by hand. For the metrics: nothing is to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordTutor:
     """The tutor was heard: `pcm` in the output format, at `at_ms` on the session's time line."""
 
@@ -239,9 +251,11 @@ Effect = (
     | Tell
     | Silence
     | ToEngine
+    | HearSilence
     | RestartEngine
     | SaveTurn
     | KeepTurn
+    | BargedIn
     | RecordTutor
     | End
     | Suspend

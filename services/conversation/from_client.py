@@ -5,7 +5,7 @@ from __future__ import annotations
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from services.common.limits import DEFAULT_LIMITS
-from services.conversation import ending, messages, over_reply, playing, problems
+from services.conversation import ending, messages, over_reply, playing, presence, problems
 from services.conversation.session_state import SessionState
 
 _ACTS = frozenset({"text", "interrupt", "end_turn", "finish"})
@@ -27,7 +27,7 @@ def on_client(session: SessionState, request: conversation_pb2.ConverseRequest, 
     elif kind == "end_turn":
         _on_end_turn(session, request.seq, now)
     elif kind == "settings":
-        _on_settings(session, request.settings)
+        _on_settings(session, request.settings, now)
     elif kind == "ping":
         pong = conversation_pb2.Pong(nonce=request.ping.nonce)
         pong.server_time.FromDatetime(session.time_of_day(now))
@@ -42,9 +42,10 @@ def _on_heard(session: SessionState, heard: conversation_pb2.Heard, now: float) 
     turn = session.turn
     if turn is None or heard.generation != turn.generation:
         return
-    if heard.HasField("play_delay_ms") and turn.play_delay_ms is None:
-        turn.play_delay_ms = heard.play_delay_ms
+    if heard.HasField("play_delay_ms"):
+        turn.note_playing(heard.play_delay_ms, heard.audio_ms, now)
     turn.playback.report(heard.audio_ms, now)
+    presence.note_report(session, now)
     playing.play(session, now)
 
 
@@ -80,7 +81,9 @@ def _on_end_turn(session: SessionState, seq: int, now: float) -> None:
     session.engine(end_turn={})
 
 
-def _on_settings(session: SessionState, settings: conversation_pb2.ChangeSettings) -> None:
+def _on_settings(
+    session: SessionState, settings: conversation_pb2.ChangeSettings, now: float
+) -> None:
     change = ai_pb2.ChangeEngineSettings()
     if settings.HasField("turn_taking"):
         session.preferences = settings.turn_taking
@@ -92,6 +95,10 @@ def _on_settings(session: SessionState, settings: conversation_pb2.ChangeSetting
     if settings.HasField("captions_only"):
         session.captions_only = settings.captions_only
         change.captions_only = settings.captions_only
+    if settings.HasField("muted"):
+        session.muted = settings.muted
+        if settings.muted:
+            over_reply.on_muted(session, now)
     if change.ByteSize():
         session.changes.MergeFrom(change)
         session.engine(settings=change)
@@ -107,7 +114,9 @@ def on_client_gone(session: SessionState, now: float) -> None:
 def on_client_back(session: SessionState, heard: conversation_pb2.Heard | None, now: float) -> None:
     """The client is connected again: the reply goes on from what was heard."""
     session.gone_at = None
-    session.client_at = now
+    # Perhaps another client, with other habits.
+    session.reports_regularly = False
+    presence.came(session, now)
     if heard is not None:
         # What it had been sent went on playing.
         _on_heard(session, heard, now)

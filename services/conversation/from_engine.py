@@ -89,6 +89,7 @@ def _on_committed(
         session.turn.playback.hold("disconnected", now)
     session.move(Trigger.COMMITTED)
     session.typed_at = None
+    session.words_shown = False
     session.hinted = session.hinted and message.source == _NONE
     session.typical_pause_ms = message.typical_pause_ms or session.typical_pause_ms
     replying.start_reply(session, session.turn)

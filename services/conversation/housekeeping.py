@@ -9,7 +9,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import ParleyError
-from services.common.outbox import OutboxRelay
+from services.common.outbox_relay import OutboxRelay
 from services.conversation.adapters.store import SqlStore
 from services.conversation.journal import ConversationOver, Journal
 from services.conversation.plan import SessionLimits

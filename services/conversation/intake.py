@@ -7,13 +7,19 @@ the session one message at a time, whichever call brought it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from services.conversation import problems
 from services.conversation.push_order import PushOrder, Request
 
-Receive = Callable[[Request], Awaitable[None]]
-"""Hands one message to the session; waits where it comes too fast."""
+
+class Session(Protocol):
+    """Whom the learner's side is handed to."""
+
+    async def receive(self, message: Request, /) -> None:
+        """Take one message; waits where it comes too fast."""
+        ...
 
 
 class Intake:
@@ -23,8 +29,8 @@ class Intake:
     answers is slowed by that.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._order = PushOrder()
         self._one_at_a_time = asyncio.Lock()
         self._handing: set[asyncio.Task[None]] = set()
@@ -65,7 +71,7 @@ class Intake:
         # The lock is fair: batches are handed on in the order in which they became complete.
         async with self._one_at_a_time:
             for message in messages:
-                await self._receive(message)
+                await self._session.receive(message)
 
     def begin_upload(self) -> asyncio.Future[None]:
         """A stream of the learner's side begins; return what is done when it must end.
@@ -84,7 +90,7 @@ class Intake:
         """Take the next message of a stream; one that came before is ignored."""
         if self._order.follows(message.seq):
             async with self._one_at_a_time:
-                await self._receive(message)
+                await self._session.receive(message)
 
     @property
     def last_seq(self) -> int:

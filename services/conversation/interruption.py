@@ -11,11 +11,17 @@ from enum import Enum
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
 
+# What listeners let be heard that is no word: nobody follows a reply before it is heard, but a hum
+# comes at any time.
+_SOUNDS = frozenset(
+    "ah aha aw er erm ha haha hm hmm huh m mhm mm mmm mmhm oh uh uhhuh uhuh um".split()
+)
+
 # What listeners say to show that they follow. From the backchannels of the Switchboard corpus's
 # dialogue acts, plus the fillers that learners make while they listen.
-BACKCHANNELS = frozenset(
-    "ah aha aw cool er erm exactly fine good great ha haha hm hmm huh interesting m mhm mm mmm mmhm"
-    " nice oh ok okay really right sure true uh uhhuh uhuh um wow yah ya yeah yep yes yup".split()
+BACKCHANNELS = _SOUNDS | frozenset(
+    "cool exactly fine good great interesting nice ok okay really right sure true wow yah ya yeah"
+    " yep yes yup".split()
 )
 
 # The same in more words than one.
@@ -54,7 +60,14 @@ def words_of(text: str) -> list[str]:
     )
 
 
-def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float = 0) -> Meaning:
+def meaning(
+    text: str,
+    *,
+    said: str = "",
+    final: bool = False,
+    speech_ms: float = 0,
+    unheard: bool = False,
+) -> Meaning:
     """Say what speech over a reply means.
 
     Args:
@@ -62,9 +75,11 @@ def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float 
         said: the tutor's words that may be in the air, to know their echo.
         final: no more words will come.
         speech_ms: how long the learner has been speaking, or spoke.
+        unheard: nothing of the reply was heard yet, so nobody follows it: every word is meant.
 
     Two different words that are not backchannels, and took their time, or one that stops a speaker,
-    take the floor. Without either, nothing is decided before the words are final.
+    take the floor. Without either, nothing is decided before the words are final. Nor before a
+    reply was heard: there a single word takes the floor, but a recognizer's first guess may not.
     """
     words = words_of(text)
     if _is_within(words, words_of(said)):
@@ -73,15 +88,33 @@ def meaning(text: str, *, said: str = "", final: bool = False, speech_ms: float 
             return Meaning.BACKCHANNEL
         if len(words) == _ECHO_WORDS - 1 and not final:
             return Meaning.UNCLEAR
-    # Each counts once: a recognizer writes a noise as the same word again and again.
-    real = set(words_of(_PHRASES.sub(" ", " ".join(words)))) - BACKCHANNELS
+    real = _meant(words, unheard=unheard)
     if real & STOP_WORDS or (len(real) >= 2 and speech_ms > _TWO_WORDS_MS):
         return Meaning.INTERRUPTION
     if not final:
         return Meaning.UNCLEAR if real or not words else Meaning.BACKCHANNEL
-    if real and speech_ms > SHORT_NOISE_MS:
+    if real and (unheard or speech_ms > SHORT_NOISE_MS):
         return Meaning.INTERRUPTION
     return Meaning.BACKCHANNEL
+
+
+def is_answer(text: str, *, said: str) -> bool:
+    """Whether words that came over the end of a question may answer it: they are no sound, no echo.
+
+    said: as in `meaning`.
+    """
+    words = words_of(text)
+    return bool(_meant(words, unheard=True)) and not _is_within(words, words_of(said))
+
+
+def _meant(words: list[str], *, unheard: bool) -> set[str]:
+    """Return the words that say something; see `meaning`.
+
+    Each counts once: a recognizer writes a noise as the same word again and again.
+    """
+    if unheard:
+        return set(words) - _SOUNDS
+    return set(words_of(_PHRASES.sub(" ", " ".join(words)))) - BACKCHANNELS
 
 
 def _is_within(words: list[str], said: list[str]) -> bool:

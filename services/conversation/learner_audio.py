@@ -84,6 +84,8 @@ class LearnerAudio:
         # Engine positions from which on the time line is this far ahead of the engine's.
         self._gaps_at: list[int] = [0]
         self._gaps_ms: list[int] = [0]
+        # Silence that the engine has heard beyond what has come, in the input's samples.
+        self._lent = 0
         self._resampler = self._new_resampler()
         self._kept: deque[bytes] = deque()
         self._kept_samples = 0
@@ -114,6 +116,8 @@ class LearnerAudio:
         if gap > self.rate_hz * _MAX_JUMP_MS // 1000:
             raise problems.bad_frame("`first_sample` lies beyond the longest session")
         pieces: list[bytes] = []
+        if self._lent:
+            gap = self._account_for_lent(gap)
         if gap > 0:
             pieces.extend(self._skip(gap))
         elif gap < 0:
@@ -123,6 +127,16 @@ class LearnerAudio:
         taken = Taken(message_pcm, self.next_sample, tuple(pieces))
         self.next_sample += len(message_pcm) // 2
         return taken
+
+    def silence(self, ms: int) -> list[bytes]:
+        """Let the engine hear silence while nothing comes; return it in pieces.
+
+        It takes no place on the session's time line: whether time has gone on there, the next audio
+        message says, and is taken as it would have been.
+        """
+        samples = self.rate_hz * ms // 1000
+        self._lent += samples
+        return self._to_engine(bytes(samples * 2))
 
     def session_ms(self, engine_ms: int) -> int:
         """Return where on the session's time line the engine's `engine_ms` lies."""
@@ -155,6 +169,21 @@ class LearnerAudio:
         while self._kept and self._kept_samples - len(self._kept[0]) // 2 >= most:
             self._kept_samples -= len(self._kept.popleft()) // 2
         self._trim_at = self._kept_samples + _TRIM_EVERY_MS * ENGINE_RATE_HZ // 1000
+
+    def _account_for_lent(self, gap: int) -> int:
+        """Take the silence that the engine has heard for the gap before what comes now.
+
+        Return how much of the gap is left. Where there was more silence than gap, the engine's time
+        line gets ahead of the session's by the rest.
+        """
+        lent, self._lent = self._lent, 0
+        covered = min(max(gap, 0), lent)
+        self.next_sample += covered
+        ahead_ms = (lent - covered) * 1000 // self.rate_hz
+        if ahead_ms:
+            self._gaps_at.append(self._engine_samples)
+            self._gaps_ms.append(self._gaps_ms[-1] - ahead_ms)
+        return gap - covered
 
     def _skip(self, samples: int) -> list[bytes]:
         """Go over a gap of `samples`; return the silence that the engine shall hear of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.conversation.interruption import Meaning, meaning
+from services.conversation.interruption import Meaning, is_answer, meaning
 
 # After speech over a reply ended, this long for its words to come. Recognition takes 150-250 ms,
 # several times that on a busy machine; a stop that comes late is worse than a pause after a cough.
@@ -77,18 +77,31 @@ class Listening:
         """These are its words so far."""
         self._words = words
 
-    def meaning(self, now: float, *, said: str, final: bool) -> Meaning:
-        """Say what the words so far mean; `said` are the tutor's words in the air.
+    def meaning(self, now: float, *, said: str, final: bool, unheard: bool) -> Meaning:
+        """Say what the words so far mean; see `interruption.meaning`.
 
         A backchannel is one only when it is over: more may follow "yeah".
         """
         # Words come later than the speech that they are of.
         spoke_ms = (now - self._began_at) * 1000 if self._spoke_ms is None else self._spoke_ms
-        found = meaning(self._words, said=said, final=final, speech_ms=spoke_ms)
+        found = meaning(self._words, said=said, final=final, speech_ms=spoke_ms, unheard=unheard)
         if found is Meaning.BACKCHANNEL and (self.speaking or not (final or self._words)):
             return Meaning.UNCLEAR
         return found
 
-    def meaning_without_words(self) -> Meaning:
-        """Say what it means that no words came in time."""
-        return Meaning.INTERRUPTION if self.speaking else Meaning.BACKCHANNEL
+    def answers(self, *, said: str) -> bool:
+        """Whether the words so far may answer a question; see `interruption.is_answer`."""
+        return is_answer(self._words, said=said)
+
+    def keep(self) -> None:
+        """It is the next turn, once the reply has been heard to its end."""
+        self.counts = True
+        self.decide_at = None
+
+    def meaning_in_the_end(self, now: float, *, said: str, unheard: bool) -> Meaning:
+        """Say what it means that no more words came in time."""
+        if self.speaking:
+            return Meaning.INTERRUPTION
+        if unheard and self._words:
+            return self.meaning(now, said=said, final=True, unheard=True)
+        return Meaning.BACKCHANNEL

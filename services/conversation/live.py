@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -28,6 +29,7 @@ from services.conversation.audio_gate import AudioGate
 from services.conversation.connection import Connection
 from services.conversation.engine_link import EngineLink
 from services.conversation.events import (
+    BargedIn,
     ClientBack,
     ClientDone,
     ClientGone,
@@ -37,6 +39,7 @@ from services.conversation.events import (
     Event,
     Failing,
     FromClient,
+    HearSilence,
     KeepTurn,
     Opened,
     RecordTutor,
@@ -96,7 +99,9 @@ class LiveSession:
             plan.accounted_ms * plan.input_rate_hz // 1000,
             unplaced_sample=int(plan.elapsed_s * plan.input_rate_hz),
         )
-        self.intake = Intake(self.receive)
+        # Its parts know it weakly: an ended session goes at once, and not when the collector comes.
+        this: LiveSession = weakref.proxy(self)
+        self.intake = Intake(this)
         self._message_gate = MessageGate(plan.limits.messages_per_s)
         self._gate = AudioGate(
             plan.limits.audio_ahead_ms, plan.limits.audio_held_back_s, catching_up=plan.stored
@@ -113,7 +118,7 @@ class LiveSession:
         self._session_or_none: Session | None = None
         self.sign_in = ""
         """The sign-in (`sid`) of whoever began or last resumed it: the session ends with it."""
-        self._link = EngineLink(around.engines, around.clock, self._audio, self)
+        self._link = EngineLink(around.engines, around.clock, self._audio, this)
 
     # --- for transports -----------------------------------------------------------------------
 
@@ -286,7 +291,7 @@ class LiveSession:
             self._clock.monotonic(),
         )
         self._feedback = TurnFeedback(
-            self._around.assessments, ready.engine, plan.profile, self._tell_feedback
+            self._around.assessments, ready.engine, plan.profile, self._feedback_teller()
         )
         if plan.stored:
             return
@@ -361,6 +366,9 @@ class LiveSession:
                     status=to_status(error), cause_seq=cause_seq, fatal=fatal
                 )
                 self.responses.put(conversation_pb2.ConverseResponse(notice=notice))
+            case HearSilence(ms):
+                for piece in self._audio.silence(ms):
+                    self._link.post(ai_pb2.ConverseRequest(audio=ai_pb2.EngineAudio(pcm=piece)))
             case Silence(generation):
                 self.responses.silence(generation)
             case SaveTurn():
@@ -369,6 +377,8 @@ class LiveSession:
                 self._around.journal.keep(TurnKept(self.conversation_id, effect))
                 if not effect.awaits_words:
                     self._look_at(effect.turn)
+            case BargedIn():
+                pass
             case RestartEngine():
                 self._link.restart()
             case End() | Suspend():
@@ -403,20 +413,33 @@ class LiveSession:
         if self._feedback is not None:
             self._feedback.look_at(turn)
 
-    def _tell_feedback(self, turn: turn_pb2.Turn, feedback: feedback_pb2.Feedback) -> None:
-        """Tell history of it, and the client while there is one; the session may be over."""
-        plan = self.plan
-        self._around.journal.submit(
-            TurnAssessed(
-                self.conversation_id, plan.user_id, turn.turn_id, feedback, self._clock.now()
+    def _feedback_teller(self) -> Callable[[turn_pb2.Turn, feedback_pb2.Feedback], None]:
+        """Return what tells history of a turn's feedback, and the client while there is one.
+
+        It may be called when the session is over, and does not keep it.
+        """
+        around, plan, this = self._around, self.plan, weakref.ref(self)
+
+        def tell(turn: turn_pb2.Turn, feedback: feedback_pb2.Feedback) -> None:
+            around.journal.submit(
+                TurnAssessed(
+                    plan.conversation_id, plan.user_id, turn.turn_id, feedback, around.clock.now()
+                )
             )
-        )
-        if not self.over:
-            told = conversation_pb2.TurnFeedback(turn_id=turn.turn_id, feedback=feedback)
-            self.responses.put(conversation_pb2.ConverseResponse(turn=turn.number, feedback=told))
+            live = this()
+            if live is not None and not live.over:
+                told = conversation_pb2.TurnFeedback(turn_id=turn.turn_id, feedback=feedback)
+                live.responses.put(
+                    conversation_pb2.ConverseResponse(turn=turn.number, feedback=told)
+                )
+
+        return tell
 
     def _storage_failing(self) -> None:
         self._later(Failing(problems.storage_failing()))
+
+    def _recording_failing(self) -> None:
+        self._later(Failing(problems.recording_failing()))
 
     def _later(self, event: Event) -> None:
         # Not at once: it may be called while the machine's effects are being carried out.
@@ -452,7 +475,8 @@ class LiveSession:
             fatal = isinstance(error, ResourceExhausted)
             self.handle(Refused(error, request.seq, fatal=fatal))
             return None
-        self.session.note_audio(audio.end_ms, now)
+        if self.session.note_audio(audio.end_ms, now):
+            self.handle(Tick())
         if self._recorder is not None:
             self._recorder.learner(taken.pcm, taken.first_sample)
         sending = self._link.send_audio(taken.for_engine)
@@ -506,12 +530,15 @@ class LiveSession:
             tutor_format=self._engine_ready.output_format,
         )
         start.started_at.FromDatetime(plan.started_at)
-        self._recorder = Recorder(
-            self._around.recordings,
-            start,
-            self._clock,
-            failing=lambda: self._later(Failing(problems.recording_failing())),
-        )
+        telling = weakref.WeakMethod(self._recording_failing)
+
+        def failing() -> None:
+            # A recording may take longer than its session.
+            tell = telling()
+            if tell is not None:
+                tell()
+
+        self._recorder = Recorder(self._around.recordings, start, self._clock, failing=failing)
         return group.create_task(self._recorder.run())
 
     # --- the end ------------------------------------------------------------------------------
@@ -561,22 +588,25 @@ class LiveSession:
         recorder.finish(duration_ms)
         await asyncio.wait({task})
         if recorder.recording is None:
-            self._around.later(self._await_recording(recorder))
+            self._around.later(_await_recording(recorder, self.plan, self._around))
         else:
-            self._recording_kept(recorder.recording)
+            _recording_kept(recorder.recording, self.plan, self._around)
 
-    async def _await_recording(self, recorder: Recorder) -> None:
-        await recorder.run_late()
-        if recorder.recording is not None:
-            self._recording_kept(recorder.recording)
 
-    def _recording_kept(self, stored: media_pb2.Recording) -> None:
-        self._around.journal.submit(
-            RecordingKept(
-                self.conversation_id,
-                self.plan.user_id,
-                stored.recording_id,
-                stored.duration_ms,
-                self._clock.now(),
-            )
+async def _await_recording(recorder: Recorder, plan: Plan, around: Surroundings) -> None:
+    """Wait for a recording that takes its time, when all else of its session is gone."""
+    await recorder.run_late()
+    if recorder.recording is not None:
+        _recording_kept(recorder.recording, plan, around)
+
+
+def _recording_kept(stored: media_pb2.Recording, plan: Plan, around: Surroundings) -> None:
+    around.journal.submit(
+        RecordingKept(
+            plan.conversation_id,
+            plan.user_id,
+            stored.recording_id,
+            stored.duration_ms,
+            around.clock.now(),
         )
+    )

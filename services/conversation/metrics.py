@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from parley.types.v1 import turn_pb2
 from services.conversation.events import (
+    BargedIn,
     Effect,
     EngineLost,
     Event,
@@ -48,15 +49,16 @@ class ConversationMetrics:
         )
         self._stages = Histogram(
             "parley_conversation_stage_seconds",
-            "What each stage added to that silence; `played` is the client's and comes after.",
+            "What each stage added to that silence; `received` (the network, both ways) and"
+            " `played` come after, where clients report what they play.",
             ["stage"],
             buckets=_STAGE_BUCKETS,
             registry=registry,
         )
         self._barge_ins = Counter(
             "parley_conversation_barge_ins_total",
-            "Replies that the learner stopped (interruption), or spoke over without stopping them"
-            " for good (backchannel).",
+            "Replies that the learner stopped by voice or by hand (interruption), or spoke over"
+            " without stopping them for good (backchannel).",
             ["meaning"],
             registry=registry,
         )
@@ -91,9 +93,7 @@ class ConversationMetrics:
                 self._count(turn)
             case Send(response) if response.HasField("reply_resumed"):
                 self._barge_ins.labels("backchannel").inc()
-            case Send(response) if (
-                response.reply_ended.reason == turn_pb2.REPLY_END_REASON_INTERRUPTED
-            ):
+            case BargedIn():
                 self._barge_ins.labels("interruption").inc()
             case _:
                 pass

@@ -5,10 +5,14 @@ Part of the session machine; pure.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import turn_pb2
 from services.conversation import messages, playing, replying
+from services.conversation.events import BargedIn
 from services.conversation.floor import State, Trigger
 from services.conversation.interruption import Meaning
 from services.conversation.session_state import SessionState
@@ -17,6 +21,12 @@ from services.conversation.turn import OpenTurn
 # Speech that begins in the last moments of a reply does not stop it: there is nothing to save, and
 # stopping would make the tutor swallow its last word.
 _ALMOST_OVER_MS = 300
+# Whoever has understood a question answers it this long before its end. The tutor finishes it all
+# the same, and takes the answer then.
+_EARLY_ANSWER_MS = 1_000
+# Up to here nobody has heard enough of a reply to follow it: who speaks then goes on with what the
+# engine took for finished.
+_NOT_HEARD_MS = 300
 _INTERRUPTED = turn_pb2.REPLY_END_REASON_INTERRUPTED
 
 
@@ -70,6 +80,16 @@ def on_speech_ended(session: SessionState, at_ms: int, now: float) -> None:
         _decide(session, now, final=False)
 
 
+def on_muted(session: SessionState, now: float) -> None:
+    """No more of what is being said will come: over a reply it is judged as one that ended."""
+    listening = session.listening
+    if listening.unresolved and listening.speaking:
+        listening.stopped(session.time_line.end_ms)
+        if session.state is State.PAUSED:
+            listening.wait_for_words(now)
+            _decide(session, now, final=False)
+
+
 def on_transcript(session: SessionState, message: ai_pb2.EngineTranscript, now: float) -> None:
     """Show what the learner says, and decide by it what speech over a reply means."""
     if session.turn is not None and not session.listening.unresolved:
@@ -77,6 +97,7 @@ def on_transcript(session: SessionState, message: ai_pb2.EngineTranscript, now: 
         return
     session.send(messages.transcript(session.spoken_turn, message, final=message.final))
     session.final_shown = message.transcript.verbatim if message.final else ""
+    session.words_shown = session.words_shown or bool(message.transcript.verbatim)
     if session.state is State.PAUSED or message.end_ms > session.listening.began_ms:
         # Not the last words of the utterance before.
         session.listening.hear(message.transcript.verbatim)
@@ -86,14 +107,27 @@ def on_transcript(session: SessionState, message: ai_pb2.EngineTranscript, now: 
 
 def on_dropped(session: SessionState, now: float) -> None:
     """What was heard was nothing."""
+    playing.retract(session)
     session.listening.forget()
     _resume(session, now)
 
 
 def _decide(session: SessionState, now: float, *, final: bool) -> None:
-    if session.turn is not None:
-        said = session.turn.in_the_air(now)
-        act_on(session, session.listening.meaning(now, said=said, final=final), now)
+    _act_by(session, now, partial(session.listening.meaning, final=final))
+
+
+def decide_in_the_end(session: SessionState, now: float) -> None:
+    """No more words will be waited for: decide by what there is."""
+    session.listening.decided()
+    _act_by(session, now, session.listening.meaning_in_the_end)
+
+
+def _act_by(session: SessionState, now: float, judge: Callable[..., Meaning]) -> None:
+    """Act on what the words mean that were said over the reply under way, if there is one."""
+    turn = session.turn
+    if turn is not None:
+        unheard = turn.playback.position_ms(now) <= _NOT_HEARD_MS
+        act_on(session, judge(now, said=turn.in_the_air(now), unheard=unheard), now)
 
 
 def act_on(session: SessionState, meaning: Meaning, now: float) -> None:
@@ -101,18 +135,30 @@ def act_on(session: SessionState, meaning: Meaning, now: float) -> None:
     if meaning is Meaning.INTERRUPTION:
         interrupt(session, now, take=True)
     elif meaning is Meaning.BACKCHANNEL:
-        if session.listening.unresolved:
-            session.engine(resolve={"take": False})
+        if _is_early_answer(session, now):
+            session.listening.keep()
+        else:
+            if session.listening.unresolved:
+                playing.dismiss(session)
+            session.listening.forget()
         _resume(session, now)
 
 
+def _is_early_answer(session: SessionState, now: float) -> bool:
+    """Whether the tutor's question was answered before its last word: "yes" is more than "mhm"."""
+    turn, listening = session.turn, session.listening
+    if turn is None or not listening.unresolved or not turn.asks:
+        return False
+    near = turn.left_ms(now) <= _EARLY_ANSWER_MS
+    return near and listening.answers(said=turn.in_the_air(now, _EARLY_ANSWER_MS))
+
+
 def _resume(session: SessionState, now: float) -> None:
-    """It was no interruption: the reply goes on from where it stopped."""
+    """It is no interruption: the reply goes on from where it stopped."""
     turn = session.turn
     if turn is None or session.state is not State.PAUSED:
         return
     session.move(Trigger.DISMISSED)
-    session.listening.forget()
     session.send_of(turn, reply_resumed=conversation_pb2.ReplyResumed())
     turn.playback.release("speech", now)
     playing.play(session, now)
@@ -120,5 +166,7 @@ def _resume(session: SessionState, now: float) -> None:
 
 def interrupt(session: SessionState, now: float, *, take: bool) -> None:
     """End the reply for the learner's sake. `take`: what is being said is the next turn."""
+    if take and session.turn is not None:
+        session.effects.append(BargedIn())
     replying.end_reply(session, _INTERRUPTED, now, tell_engine=True)
     playing.give_floor(session, take=take)

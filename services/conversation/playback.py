@@ -7,6 +7,8 @@ clock up to what was sent.
 
 from __future__ import annotations
 
+import math
+
 from services.conversation.pacing import LEAD_MS
 
 # A client buffers a little before it plays, and the network takes its time. Until it reports, its
@@ -36,12 +38,20 @@ _ROUNDING_MS = 0.01
 
 
 class Playback:
-    """The position of one reply's playback."""
+    """The position of one reply's playback.
+
+    started_at, sent_at: when the first audio was sent, None before; and the last.
+    report_due_from: since when there has been something to report that was not; None while there is
+        nothing.
+    """
 
     def __init__(self) -> None:
         self.sent_ms = 0
         self.held_ms = 0.0
         self.reported_ms: int | None = None
+        self.started_at: float | None = None
+        self.sent_at = -math.inf
+        self.report_due_from: float | None = None
         self._base_ms = 0.0
         self._base_at: float | None = None
         self._holds: set[str] = set()
@@ -54,13 +64,16 @@ class Playback:
 
     def sent(self, until_ms: int, now: float) -> None:
         """Audio up to `until_ms` of the reply has been sent."""
+        self.sent_at = now
         if self._base_at is None:
             self._base_at = now + ASSUMED_DELAY_S
-            self._held_at = now
+            self._held_at = self.started_at = now
         elif not self._holds and self.running_ms(now) > self.sent_ms:
             # The loudspeaker had run dry: it goes on from here with what comes now.
             self._base_ms, self._base_at = float(self.sent_ms), now + ASSUMED_DELAY_S
         self.sent_ms = max(self.sent_ms, until_ms)
+        if self.report_due_from is None:
+            self.report_due_from = now
 
     def report(self, heard_ms: int, now: float) -> None:
         """The client has played `heard_ms`. Less than before, or more than was sent, is cut."""
@@ -70,6 +83,8 @@ class Playback:
         if self.reported_ms is not None and heard_ms <= self.reported_ms:
             return
         self.reported_ms = heard_ms
+        if heard_ms >= self.sent_ms - _REPORT_SLACK_MS:
+            self.report_due_from = None
         self._base_ms, self._base_at = float(heard_ms), now
         if self._holds:
             self._held_at = now
@@ -86,6 +101,15 @@ class Playback:
             self._held_at = now
         self._holds.add(why)
 
+    @property
+    def was_held(self) -> bool:
+        """Whether it stands still, or ever did."""
+        return bool(self._holds) or self.held_ms > 0
+
+    def is_held(self, why: str) -> bool:
+        """Whether it stands still for this reason."""
+        return why in self._holds
+
     def release(self, why: str, now: float) -> None:
         """One reason to stand still is gone; with the last one the position moves on."""
         if why not in self._holds:
@@ -94,6 +118,8 @@ class Playback:
             # It goes on from where it stands.
             self._base_ms, self._base_at = self.running_ms(now), now
             self.held_ms += (now - self._held_at) * 1000
+            if self.report_due_from is not None:
+                self.report_due_from = now
         self._holds.discard(why)
 
     def position_ms(self, now: float) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from parley.ai.v1 import ai_pb2
 from parley.types.v1 import turn_pb2
-from services.conversation import ending, replying
+from services.conversation import ending, messages, replying
 from services.conversation.floor import State
 from services.conversation.session_state import SessionState
 from services.conversation.turn import OpenTurn
@@ -47,8 +47,25 @@ def _on_played(session: SessionState, turn: OpenTurn, now: float) -> None:
 
 def give_floor(session: SessionState, *, take: bool) -> None:
     """The learner has the floor. `take`: what is being said is the next turn."""
-    if session.listening.unresolved:
-        session.engine(resolve={"take": take})
+    if session.listening.unresolved and take:
+        session.engine(resolve={"take": True})
+    elif session.listening.unresolved:
+        dismiss(session)
     session.listening.unresolved = False
     session.listening.decided()
     session.engine(floor={"floor": ai_pb2.FLOOR_LEARNER})
+
+
+def dismiss(session: SessionState) -> None:
+    """What is being said is no turn: the engine forgets it, and so does the client."""
+    session.engine(resolve={"take": False})
+    retract(session)
+
+
+def retract(session: SessionState) -> None:
+    """Take back the words that the client was shown of an utterance that becomes no turn."""
+    if session.words_shown:
+        session.words_shown, session.final_shown = False, ""
+        at_ms = session.listening.began_ms
+        nothing = ai_pb2.EngineTranscript(start_ms=at_ms, end_ms=at_ms)
+        session.send(messages.transcript(session.spoken_turn, nothing, final=True))

@@ -70,6 +70,7 @@ def end_reply(
     if turn is None:
         return
     session.turn = None
+    session.reported_at = None
     session.silenced = turn.generation
     session.next_number = turn.number + 1
     retrying, session.retrying = session.retrying, False

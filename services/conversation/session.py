@@ -30,6 +30,7 @@ from services.conversation import (
     messages,
     over_reply,
     playing,
+    presence,
     problems,
 )
 from services.conversation.events import Effect, Event
@@ -100,11 +101,15 @@ class Session:
             turns.append(context_turn(session.turn.learner_text, session.turn.text))
         return turns[-MAX_CONTEXT_TURNS:]
 
-    def note_audio(self, end_ms: float, now: float) -> None:
-        """The learner's audio has come up to `end_ms` of the time line. Called for every frame."""
-        self._session.time_line.came(end_ms, now)
-        self._session.client_at = now
-        self._session.heard_from = True
+    def note_audio(self, end_ms: float, now: float) -> bool:
+        """The learner's audio has come up to `end_ms` of the time line. Called for every frame.
+
+        Return whether a reply that was held goes on with it: a `Tick` is due then.
+        """
+        session = self._session
+        session.time_line.came(end_ms, now)
+        session.microphone.came(now)
+        return presence.came(session, now)
 
     def summary(self, now: float) -> conversation_pb2.SessionSummary:
         """Return what has happened so far."""
@@ -125,6 +130,9 @@ class Session:
             session.patience_ends_at(),
             session.drain_at,
             session.closing_at,
+            session.silence_at(),
+            presence.away_at(session),
+            presence.let_go_at(session),
         )
         times.extend(at for at in waited_for if at is not None)
         if session.turn is not None:
@@ -145,8 +153,7 @@ class Session:
         session = self._session
         match event:
             case events.FromClient(request):
-                session.client_at = now
-                session.heard_from = True
+                presence.came(session, now)
                 from_client.on_client(session, request, now)
             case events.FromEngine(response):
                 from_engine.on_engine(session, response, now)
@@ -214,10 +221,16 @@ class Session:
         if _due(session.closing_at, now):
             return ending.end(session, None, now)
         if _due(session.listening.decide_at, now):
-            over_reply.act_on(session, session.listening.meaning_without_words(), now)
+            over_reply.decide_in_the_end(session, now)
         elif _due(session.patience_ends_at(), now):
             session.engine_up = False
             session.effects.append(events.RestartEngine())
+        if _due(session.silence_at(), now) and (silent_ms := session.microphone.take(now)):
+            session.effects.append(events.HearSilence(silent_ms))
+        if _due(presence.away_at(session), now):
+            presence.hold(session, now)
+        if _due(presence.let_go_at(session), now):
+            presence.let_go(session, now)
         playing.play(session, now)
         return ending.drain_if_due(session, now)
 

@@ -18,6 +18,7 @@ from services.conversation.acts import Acts
 from services.conversation.events import Effect
 from services.conversation.floor import TRANSITIONS, State, Trigger
 from services.conversation.listening import Listening
+from services.conversation.quiet_microphone import ENOUGH_S, ONSET_S, QuietMicrophone
 from services.conversation.session_config import SessionConfig
 from services.conversation.time_line import TimeLine
 from services.conversation.totals import Totals
@@ -40,6 +41,11 @@ class SessionState:
     changes: everything changed since the start, for an engine that takes another's place.
     retrying: the turn under way was asked for again, of another engine.
     untold: what a new engine must be told that its predecessor was not: it came between the two.
+    client_at, reported_at: when anything came of the client; its report on the reply under way.
+    reports_regularly: such reports have come by themselves, as often as is asked of clients.
+    let_go: it was out of reach for so long that its reply is held no more.
+    final_shown: the last words that the client was shown, where they were final ones.
+    words_shown: it was shown words of an utterance that is no turn yet.
     asked: what the engine was asked to answer in a lost one's place, and has not taken up yet.
     """
 
@@ -59,11 +65,17 @@ class SessionState:
         self.captions_only = config.captions_only
         self.changes = ai_pb2.ChangeEngineSettings()
         self.final_shown = ""
+        self.words_shown = False
         # Also by the process that held the session before.
         self.hinted = _hinted(config)
         self.typed_at: float | None = None
         self.time_line = TimeLine(config.accounted_ms, now)
+        self.muted = False
+        self.microphone = QuietMicrophone(now)
         self.client_at = now
+        self.reported_at: float | None = None
+        self.reports_regularly = False
+        self.let_go = False
         self.gone_at: float | None = None
         # A client that has said anything knows of the session, and may come back to it.
         self.heard_from = config.elapsed_s > 0
@@ -99,8 +111,23 @@ class SessionState:
             return None
         return turn.opened_at + self.config.reply_timeout_s
 
+    def silence_at(self) -> float | None:
+        """Return when the engine is due to hear silence in the place of audio that does not come.
+
+        Who mutes while speaking has fallen silent; who is muted needs no hint. One who has let the
+        button go may, but not who has never spoken; while it is down, what does not come is late.
+        """
+        if self.gone_at is not None or self.closing_at is not None or not self.engine_up:
+            return None
+        microphone, speech = self.microphone, self.listening.under_way
+        if self.muted:
+            return microphone.due_at(ENOUGH_S if speech else ONSET_S)
+        button_up = self.preferences.push_to_talk and self.turn is None and not speech
+        return microphone.due_at(ENOUGH_S) if button_up and microphone.used else None
+
     def move(self, trigger: Trigger) -> None:
         """Move the floor."""
+        self.microphone.begin_again()
         self.state = TRANSITIONS[self.state, trigger]
 
     def send(self, response: messages.Response) -> None:

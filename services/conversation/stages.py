@@ -16,6 +16,8 @@ _ENGINE_STAGES = frozenset(
     }
 )
 
+_AFTER_SENDING = frozenset({turn_pb2.STAGE_KIND_RECEIVED, turn_pb2.STAGE_KIND_PLAYED})
+
 # Parts are differences of one clock: what is less than this is noise of their numbers.
 _ROUNDING_MS = 0.05
 
@@ -50,17 +52,30 @@ def join_stages(
 
 
 def with_playing(
-    stages: Sequence[turn_pb2.Stage], play_delay_ms: float | None
+    stages: Sequence[turn_pb2.Stage],
+    play_delay_ms: float | None,
+    received_ms: float | None = None,
 ) -> list[turn_pb2.Stage]:
-    """Return `stages` with what the client reported: from receiving the audio until it sounded."""
-    if play_delay_ms is None or not stages:
-        return list(stages)
-    played = turn_pb2.Stage(
-        kind=turn_pb2.STAGE_KIND_PLAYED,
-        duration_ms=play_delay_ms,
-        at_ms=silence_of(stages) + play_delay_ms,
-    )
-    return [*stages, played]
+    """Return `stages` with what came after the sending, as far as it is known.
+
+    Args:
+        stages: as `join_stages` gives them.
+        play_delay_ms: from receiving the audio until it sounded, as the client reported.
+        received_ms: the network, both ways. The learner's voice took one of them before the server
+            knew of its end, and the audio the other, so all of it is silence to the learner.
+    """
+    if not stages:
+        return []
+    after = [
+        (turn_pb2.STAGE_KIND_RECEIVED, received_ms),
+        (turn_pb2.STAGE_KIND_PLAYED, play_delay_ms),
+    ]
+    whole = list(stages)
+    for kind, duration_ms in after:
+        if duration_ms is not None:
+            at_ms = silence_of(whole) + duration_ms
+            whole.append(turn_pb2.Stage(kind=kind, duration_ms=duration_ms, at_ms=at_ms))
+    return whole
 
 
 def silence_of(stages: Sequence[turn_pb2.Stage]) -> float:
@@ -69,5 +84,5 @@ def silence_of(stages: Sequence[turn_pb2.Stage]) -> float:
 
 
 def without_playing(stages: Sequence[turn_pb2.Stage]) -> list[turn_pb2.Stage]:
-    """Return the stages up to the sending: those that the server measured itself."""
-    return [stage for stage in stages if stage.kind != turn_pb2.STAGE_KIND_PLAYED]
+    """Return the stages up to the sending: those that need no client to be known."""
+    return [stage for stage in stages if stage.kind not in _AFTER_SENDING]

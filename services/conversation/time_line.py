@@ -28,6 +28,11 @@ class TimeLine:
         """Audio has come up to `end_ms`."""
         self._end_ms, self._end_at = end_ms, now
 
+    @property
+    def end_ms(self) -> int:
+        """How far the audio has come."""
+        return int(self._end_ms)
+
     def arrival(self, place_ms: float, now: float) -> float:
         """Return when the audio at `place_ms` came."""
         return min(now, self._end_at - (self._end_ms - place_ms) / 1000)

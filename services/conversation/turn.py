@@ -35,6 +35,9 @@ _KEEP_EVERY_S = 0.4
 
 _COMPLETED = turn_pb2.REPLY_END_REASON_COMPLETED
 
+# What may follow a sentence's last mark.
+_CLOSING = " \n\"')*\N{RIGHT DOUBLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
+
 # An echo is heard again within a room's and a device's delay, and recognised a little later.
 _ECHO_MS = 4_000
 
@@ -55,6 +58,8 @@ class OpenTurn:
     awaits_words: the engine will hear the utterance again, and may say it better once.
     speech_ended_at: when the end of the learner's speech arrived here; None without an utterance.
     stages: the parts of the silence between that and the sending of the first audio; none before.
+    play_delay_ms: from receiving that audio until it sounded, as the client said; None before.
+    received_ms: the network, both ways; None where it cannot be told from the client's report.
     """
 
     turn_id: str
@@ -81,6 +86,7 @@ class OpenTurn:
     outcome: turn_pb2.ReplyEndReason.ValueType = turn_pb2.REPLY_END_REASON_COMPLETED
     stages: list[turn_pb2.Stage] = field(default_factory=list)
     play_delay_ms: float | None = None
+    received_ms: float | None = None
     reply_start_ms: float = 0.0
     _left_out: bool = False
     _whole_text: str = ""
@@ -104,6 +110,11 @@ class OpenTurn:
     def all_sent(self) -> bool:
         """Whether the whole reply has come, and was sent."""
         return self.done and not self.pacer
+
+    @property
+    def asks(self) -> bool:
+        """Whether the whole reply has come, and ends with a question."""
+        return self.done and self.text.rstrip(_CLOSING).endswith("?")
 
     # --- from the engine ----------------------------------------------------------------------
 
@@ -191,6 +202,20 @@ class OpenTurn:
         sent_ms = (now - self._first_audio_at) * 1000
         self.stages = join_stages(self._engine_stages, sent_ms=sent_ms, silence_ms=silence_ms)
 
+    def note_playing(self, play_delay_ms: float, heard_ms: int, now: float) -> None:
+        """The client's first report: it began to play, and has played `heard_ms`.
+
+        What has passed since the sending and is neither the client's delay nor playing was spent on
+        the way: the audio's here, the report's back. A reply that was held tells nothing of it.
+        """
+        if self.play_delay_ms is not None:
+            return
+        self.play_delay_ms = play_delay_ms
+        started_at = self.playback.started_at
+        if started_at is not None and not self.playback.was_held:
+            way_ms = (now - started_at) * 1000 - heard_ms - play_delay_ms
+            self.received_ms = max(0.0, way_ms)
+
     def record_played(self, heard_ms: int, *, last: bool) -> Iterator[Effect]:
         """Record what was played up to `heard_ms`.
 
@@ -251,10 +276,10 @@ class OpenTurn:
             return "".join(piece.text for piece in self.pieces).strip()
         return heard_text(self.pieces, self.audio_ms, heard_ms)
 
-    def in_the_air(self, now: float) -> str:
-        """Return the tutor's words that a microphone may be hearing."""
+    def in_the_air(self, now: float, since_ms: int = _ECHO_MS) -> str:
+        """Return the tutor's words of the last `since_ms`, that a microphone may be hearing."""
         position = self.playback.position_ms(now)
-        return text_between(self.pieces, self.audio_ms, position - _ECHO_MS, position)
+        return text_between(self.pieces, self.audio_ms, position - since_ms, position)
 
     def to_turn(
         self,
@@ -281,7 +306,7 @@ class OpenTurn:
             reply_ms=self.audio_ms,
             reply_end_reason=reason,
             generation=self.generation,
-            stages=with_playing(self.stages, self.play_delay_ms),
+            stages=with_playing(self.stages, self.play_delay_ms, self.received_ms),
             engine=engine,
             reply_words=messages.words(word_times(self.pieces, self.audio_ms)[:_MAX_REPLY_WORDS]),
         )

@@ -5,6 +5,7 @@
         await cable.cut(30)         # resets every connection, refuses new ones for so long
         await cable.stall(1.5)      # holds everything back, and lets it go then
         cable.vanish()              # half-open: nothing passes, and nobody is told
+        cable.forget()              # the same for what is connected now; new connections carry
         cable.mend()                # as before; what had vanished is reset
 
 Bytes keep their order and none is lost on a connection that lives.
@@ -72,6 +73,8 @@ class Line:
         self._writers: set[asyncio.StreamWriter] = set()
         self._whole = True
         self._vanished = False
+        self._forgotten: set[asyncio.StreamReader] = set()
+        self._readers: set[asyncio.StreamReader] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -104,11 +107,19 @@ class Line:
         """
         self._vanished = True
 
+    def forget(self) -> None:
+        """Swallow everything on the connections there are, their ends too; new ones carry.
+
+        So does a network that was left for another, or a router that lost its table.
+        """
+        self._forgotten |= self._readers
+
     def mend(self) -> None:
         """Carry everything again; connections whose bytes were swallowed are reset."""
-        if self._vanished:
+        if self._vanished or self._forgotten:
             self.reset()
         self._whole, self._vanished = True, False
+        self._forgotten.clear()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection to its end."""
@@ -122,13 +133,17 @@ class Line:
             writer.transport.abort()
             return
         both = {writer, far_writer}
+        readers = {reader, far_reader}
         self._writers |= both
+        self._readers |= readers
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(reader, far_writer))
                 group.create_task(self._carry(far_reader, writer))
         finally:
             self._writers -= both
+            self._readers -= readers
+            self._forgotten -= readers
             for each in both:
                 each.transport.abort()
 
@@ -148,11 +163,14 @@ class Line:
                 data = await reader.read(_CHUNK)
             except OSError:
                 data = b""
-            if not self._vanished:
+            if not self._swallows(reader):
                 await under_way.put((loop.time() + self.latency_s, data))
-        if self._vanished:
+        if self._swallows(reader):
             # Its end is not told either.
             await asyncio.Event().wait()
+
+    def _swallows(self, reader: asyncio.StreamReader) -> bool:
+        return self._vanished or reader in self._forgotten
 
     async def _deliver(
         self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter

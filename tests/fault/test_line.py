@@ -137,6 +137,22 @@ async def test_half_open_nobody_is_told_that_nothing_passes():
             each.close()
 
 
+async def test_a_forgotten_connection_swallows_and_a_new_one_carries():
+    async with echo_over_a_line() as (cable, port):
+        client = await Client.to(port)
+        assert await client.echoes(b"1")
+        cable.forget()
+        again = await Client.to(port)
+        assert await again.echoes(b"2")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.echoes(b"lost")
+        cable.mend()
+        assert await client.is_over()
+        for each in (client, again):
+            each.close()
+
+
 async def test_nobody_at_the_far_end_is_a_closed_connection():
     async with echo() as far:
         pass

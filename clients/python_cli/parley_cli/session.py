@@ -136,6 +136,12 @@ class SessionView:
     summary: SummaryView | None = None
     time_left_ms: int | None = None
     muted: bool = False
+    microphone_open: bool = True
+
+    @property
+    def turns_taken(self) -> tuple[TurnView, ...]:
+        """The turns that became one: of sounds that did not, words may have been shown."""
+        return tuple(turn for turn in self.turns if turn.generation or turn.utterance_final)
 
     @property
     def current(self) -> TurnView | None:
@@ -189,6 +195,13 @@ class MuteChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MicrophoneChanged:
+    """Push-to-talk: the learner's turn was begun, or is over."""
+
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Typed:
     """The learner typed an utterance."""
 
@@ -203,7 +216,14 @@ class Remarked:
 
 
 LocalEvent = (
-    Played | ReplySounded | StagesKnown | ConnectionChanged | MuteChanged | Typed | Remarked
+    Played
+    | ReplySounded
+    | StagesKnown
+    | ConnectionChanged
+    | MuteChanged
+    | MicrophoneChanged
+    | Typed
+    | Remarked
 )
 Event = conversation_pb2.ConverseResponse | LocalEvent
 
@@ -258,6 +278,8 @@ def _reduce_local(view: SessionView, event: LocalEvent) -> SessionView:
             return _unless_ended(view, floor)
         case MuteChanged(muted):
             return replace(view, muted=muted)
+        case MicrophoneChanged(is_open):
+            return replace(view, microphone_open=is_open)
         case Typed(text):
             turn = _open_turn(view, 0)
             view = _with_turn(view, replace(turn, utterance=text, utterance_final=True))
@@ -344,11 +366,13 @@ def _transcript(view: SessionView, response: conversation_pb2.ConverseResponse) 
     turn = _open_turn(view, response.turn)
     if turn.utterance_final and not update.final:
         return view
+    if says_nothing(update):
+        return _taken_back(view, turn)
     view = _with_turn(
         view,
         replace(
             turn,
-            utterance=update.transcript.verbatim or update.transcript.clean,
+            utterance=_words(update),
             utterance_final=update.final,
             utterance_end_ms=update.end_ms,
         ),
@@ -358,14 +382,33 @@ def _transcript(view: SessionView, response: conversation_pb2.ConverseResponse) 
     return view
 
 
+def says_nothing(update: conversation_pb2.TranscriptUpdate) -> bool:
+    """Whether the server takes back what it had heard: a "mhm", a cough, the tutor's own echo."""
+    return update.final and not _words(update)
+
+
+def _words(update: conversation_pb2.TranscriptUpdate) -> str:
+    return update.transcript.verbatim or update.transcript.clean
+
+
+def _taken_back(view: SessionView, turn: TurnView) -> SessionView:
+    if turn.generation:
+        return _with_turn(view, replace(turn, utterance="", utterance_final=False))
+    view = replace(view, turns=tuple(t for t in view.turns if t.number != turn.number))
+    return _unless_ended(view, Floor.LISTENING) if view.floor is Floor.LEARNER else view
+
+
 def _reply_started(view: SessionView, response: conversation_pb2.ConverseResponse) -> SessionView:
     started = response.reply_started
     turn = _open_turn(view, response.turn)
+    # Who is helped has said nothing that counts.
+    helps = started.kind == conversation_pb2.REPLY_KIND_HINT
     view = replace(view, generation=max(view.generation, response.generation))
     view = _with_turn(
         view,
         replace(
             turn,
+            utterance="" if helps and not turn.utterance_final else turn.utterance,
             generation=response.generation,
             kind=_KIND_NAMES.get(started.kind, "answer"),
             # A new generation of the same turn starts from nothing.

@@ -83,3 +83,27 @@ async def test_the_recording_holds_what_was_heard_of_an_interrupted_reply(world:
     [start] = world.media.starts
     tutor = bytes(world.media.tracks[start.recording_id][2])
     assert len(tutor.lstrip(b"\0")) // 2 in range(350 * 24 - 1, 350 * 24 + 1)
+
+
+async def test_a_learner_who_mutes_right_after_speaking_is_heard_to_fall_silent(world: World):
+    """Engines count their waits in audio, and a muted client sends none."""
+    talk = world.talk()
+    await talk.start()
+    engine = await world.ai.session()
+    voice = b"\x01\x00" * 320
+    await talk.send(audio={"pcm": voice, "first_sample": 0})
+    await engine.send(speech_started={"at_ms": 0})
+    await talk.until("speech_started")
+    await talk.send(settings={"muted": True})
+    async with asyncio.timeout(10):
+        while len(engine.audio) < 3 * len(voice):
+            engine.audio_came.clear()
+            await engine.audio_came.wait()
+    assert set(engine.audio[len(voice) :]) == {0}
+    await talk.send(settings={"muted": False})
+    await talk.send(audio={"pcm": voice, "first_sample": 320})
+    async with asyncio.timeout(10):
+        while not engine.audio.endswith(voice):
+            engine.audio_came.clear()
+            await engine.audio_came.wait()
+    talk.call.cancel()

@@ -17,7 +17,7 @@ import miniaudio
 import numpy as np
 import pytest
 
-from parley_cli.audio.cards import VirtualCard
+from parley_cli.audio.cards import OnCaptured, OnPlayed, VirtualCard
 from parley_cli.audio.devices import AudioDevices, DeviceCard
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
@@ -213,8 +213,10 @@ async def test_push_to_talk_sends_only_between_the_presses(fake: FakeParley, add
     async def press(talk: Talk) -> None:
         await until(lambda: len(levels) > 3)
         assert "audio" not in fake.requests
+        assert not talk.view.microphone_open
         await talk.space_pressed()
-        assert await talk.wait_until(lambda: len(fake.requests.get("audio", [])) > 3, 5)
+        assert talk.view.microphone_open
+        await until(lambda: len(fake.requests.get("audio", [])) > 3)
         await talk.space_pressed()
         assert await talk.wait_until(lambda: any(t.end for t in talk.view.turns), 5)
 
@@ -227,13 +229,109 @@ async def test_push_to_talk_sends_only_between_the_presses(fake: FakeParley, add
     assert [turn.end for turn in talk.view.turns if turn.generation] == ["completed"]
 
 
+@pytest.mark.parametrize("patience", [None, 0.9])
+async def test_without_push_to_talk_silence_ends_turns_whatever_the_profile_says(
+    fake: FakeParley, address: str, patience: float | None
+) -> None:
+    """No turn of such a talk ever ended: an unset field is the profile's."""
+    fake.account.turn_taking.push_to_talk = True
+    fake.account.turn_taking.patience = 0.25
+    fake.account.turn_taking.no_hints = True
+
+    async def wait(_talk: Talk) -> None:
+        await until(lambda: "settings" in fake.requests)
+
+    await live_talk(address, TalkOptions(patience=patience), wait)
+    (request,) = fake.requests["settings"]
+    told = request.settings.turn_taking
+    assert not told.push_to_talk
+    assert told.no_hints
+    assert told.patience == pytest.approx(patience or 0.25)
+
+
+async def test_pressing_to_talk_stops_a_tutor_who_speaks_before_the_first_word(
+    fake: FakeParley, address: str
+) -> None:
+    """A word said over the reply was taken for a "mhm", and never answered."""
+
+    async def press(talk: Talk) -> None:
+        assert await talk.wait_until(lambda: any(t.heard_ms for t in talk.view.turns), 5)
+        await talk.space_pressed()
+        assert talk.drained
+        await until(lambda: bool(fake.requests.get("audio")))
+        await talk.space_pressed()
+        assert await talk.wait_until(lambda: len(talk.view.turns) > 1, 5)
+
+    options = TalkOptions(push_to_talk=True, tutor_opens=True)
+    talk = await live_talk(address, options, press)
+    (interrupt,) = fake.requests["interrupt"]
+    assert interrupt.interrupt.generation == 1
+    assert interrupt.seq < fake.requests["audio"][0].seq
+    assert talk.view.turns[0].end == "interrupted"
+    assert talk.view.turns[1].utterance
+
+
+class HandCard:
+    """A card whose frames are delivered by hand."""
+
+    def __init__(self) -> None:
+        self.deliver: OnCaptured | None = None
+
+    async def run(
+        self, playback: PlaybackBuffer, on_captured: OnCaptured, on_played: OnPlayed
+    ) -> None:
+        self.deliver = on_captured
+        await asyncio.Event().wait()
+
+
+async def test_what_was_said_before_the_closing_press_is_sent(
+    fake: FakeParley, address: str
+) -> None:
+    """The end of the last word was still in the card when the key went down."""
+    pressed_at = 100.0
+    card = HandCard()
+    frame = np.full(320, 3000, dtype=np.int16)
+
+    async def press(talk: Talk) -> None:
+        await until(lambda: card.deliver is not None)
+        assert card.deliver is not None
+        await talk.space_pressed()
+        await card.deliver(frame, pressed_at - 0.035)
+        releasing = asyncio.ensure_future(talk.space_pressed())
+        await asyncio.sleep(0)
+        await card.deliver(frame, pressed_at - 0.015)
+        # A finger that trembles.
+        await talk.space_pressed()
+        await card.deliver(frame, pressed_at + 0.005)
+        await card.deliver(frame, pressed_at + 0.025)
+        await releasing
+        assert await talk.wait_until(lambda: any(t.generation for t in talk.view.turns), 5)
+
+    async with ParleyClient(parse_endpoint(address)) as client:
+        await client.register("ana", PASSWORD)
+        options = TalkOptions(push_to_talk=True, captions_only=True)
+        talk = Talk(
+            client,
+            options,
+            card=card,
+            driver=press,
+            presenter=LevelsOnly([]),
+            now=lambda: pressed_at,
+        )
+        async with asyncio.timeout(20):
+            await talk.run()
+    assert [each.audio.first_sample for each in fake.requests["audio"]] == [0, 320, 640]
+    (end,) = fake.requests["end_turn"]
+    assert end.seq > fake.requests["audio"][-1].seq
+
+
 async def test_muting_stops_the_microphone_and_tells_the_server(
     fake: FakeParley, address: str
 ) -> None:
     counts: list[int] = []
 
     async def press(talk: Talk) -> None:
-        assert await talk.wait_until(lambda: bool(fake.requests.get("audio")), 5)
+        await until(lambda: bool(fake.requests.get("audio")))
         await talk.toggle_mute()
         # A frame may be on its way already.
         await asyncio.sleep(0.05)
@@ -241,7 +339,7 @@ async def test_muting_stops_the_microphone_and_tells_the_server(
         await asyncio.sleep(0.2)
         counts.append(len(fake.requests["audio"]))
         await talk.toggle_mute()
-        assert await talk.wait_until(lambda: len(fake.requests["audio"]) > counts[1], 5)
+        await until(lambda: len(fake.requests["audio"]) > counts[1])
 
     await live_talk(address, TalkOptions(), press)
     assert counts[0] == counts[1]

@@ -15,9 +15,15 @@ import pytest
 
 from bench.peers.virtual_time import run_virtually
 from parley.conversation.v1 import conversation_pb2
+from parley_cli.client import endpoint
 from parley_cli.client.backlog import KEPT_ACTS, KEPT_AUDIO_S, Backlog
-from parley_cli.client.converse import ConverseStream
-from parley_cli.failures import CliFailure
+from parley_cli.client.converse import RECONNECT_FOR_S, ConverseStream
+from parley_cli.client.endpoint import parse_endpoint
+from parley_cli.client.parley_client import ParleyClient
+from parley_cli.failures import CliFailure, ExitCode
+from tests.fault.line import line
+from tests.unit.cli.conftest import PASSWORD
+from tests.unit.cli.fake_parley import FakeParley
 
 RATE_HZ = 16_000
 FRAME = RATE_HZ // 50
@@ -40,11 +46,23 @@ class Network:
         self.gap_samples = 0
         self.whole = True
         self.swallowing = False
+        self.swallows_new = False
+        self.renewals = 0
+        self.closed = False
         self.calls: list[Call] = []
 
-    def __call__(self, **_: Any) -> Call:
+    def call(self, metadata: Any) -> Call:
+        del metadata
         self.calls.append(Call(self))
         return self.calls[-1]
+
+    async def renew(self) -> None:
+        """Begin a connection that is alive, unless new ones are swallowed too."""
+        self.renewals += 1
+        self.swallowing = self.swallows_new
+
+    async def close(self) -> None:
+        self.closed = True
 
     def take(self, call: Call, request: Request) -> None:
         if request.HasField("start"):
@@ -92,6 +110,7 @@ class Call:
         self.responses: asyncio.Queue[Response] = asyncio.Queue()
         self.broken = asyncio.Event()
         self.cancelled = False
+        self.swallowed = 0
         self.closed = False
         if not network.whole:
             self.broken.set()
@@ -103,6 +122,13 @@ class Call:
             raise lost()
         if not self._network.swallowing:
             self._network.take(self, request)
+            return
+        self.swallowed += request.ByteSize()
+        if self.swallowed > WINDOW:
+            await self.broken.wait()
+            if self.cancelled:
+                raise asyncio.CancelledError
+            raise lost()
 
     async def done_writing(self) -> None:
         self.closed = True
@@ -126,6 +152,10 @@ class Call:
     def cancel(self) -> None:
         self.cancelled = True
         self.broken.set()
+
+
+# What gRPC takes to itself before a write waits for the other side.
+WINDOW = 64 * 1024
 
 
 async def authorize(**_: Any) -> tuple[tuple[str, str], ...]:
@@ -298,6 +328,147 @@ def test_a_connection_that_has_gone_quiet_is_given_up_and_the_talk_goes_on() -> 
 
     run_virtually(hold())
     assert told == [False, True]
+
+
+def test_a_dead_connection_is_left_for_a_new_one_and_nothing_is_lost() -> None:
+    """The next call went out over the same dead connection, and its answer was waited for.
+
+    Nor did anything go out any more: giving the call up had cancelled whoever was writing to it.
+    """
+    network = Network()
+    told: list[tuple[float, bool]] = []
+
+    async def hold() -> None:
+        now = asyncio.get_running_loop().time
+        async with (
+            stream_over(network, lambda connected: told.append((now(), connected))) as stream,
+            asyncio.TaskGroup() as group,
+        ):
+            listening = group.create_task(listen(stream))
+            speaking = group.create_task(speak(stream, 30.0))
+            await asyncio.sleep(5)
+            network.swallowing = True
+            await asyncio.sleep(16)
+            stream.drop_connection()
+            await speaking
+            await stream.finish()
+            await listening
+
+    run_virtually(hold())
+    assert [connected for _, connected in told] == [False, True]
+    assert [at for at, _ in told] == pytest.approx([21.0, 21.0])
+    assert (network.renewals, network.closed) == (1, True)
+    assert network.next_sample == 30 * RATE_HZ
+    assert network.gap_samples == 0
+
+
+def test_half_a_minute_in_which_no_connection_carries_anything_is_survived() -> None:
+    network = Network()
+
+    async def work(stream: ConverseStream) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(speak(stream, 60.0))
+            await asyncio.sleep(5)
+            network.swallowing = network.swallows_new = True
+            await asyncio.sleep(10)
+            stream.drop_connection()
+            # Whoever watches the connection may not see that it is being made again.
+            stream.drop_connection()
+            await asyncio.sleep(10)
+            stream.drop_connection()
+            await asyncio.sleep(10)
+            network.swallows_new = False
+
+    talk(network, work)
+    assert network.next_sample == 60 * RATE_HZ
+    assert network.gap_samples == 0
+
+
+def test_a_network_that_carries_nothing_any_more_ends_the_talk_in_time() -> None:
+    network = Network()
+
+    async def hold() -> float:
+        now = asyncio.get_running_loop().time
+        async with stream_over(network) as stream:
+            listening = asyncio.ensure_future(listen(stream))
+            await asyncio.sleep(1)
+            network.swallowing = network.swallows_new = True
+            stream.drop_connection()
+            with pytest.raises(CliFailure, match="could not be resumed") as caught:
+                await listening
+            assert caught.value.exit_code is ExitCode.UNREACHABLE
+            assert "too long to answer" in caught.value.details
+            return now() - 1
+
+    assert run_virtually(hold()) == pytest.approx(RECONNECT_FOR_S)
+    assert network.closed
+
+
+def test_an_answer_that_never_comes_is_not_waited_for_at_the_start() -> None:
+    network = Network()
+    network.swallowing = True
+
+    async def hold() -> float:
+        with pytest.raises(CliFailure, match="took too long to answer") as caught:
+            async with stream_over(network):
+                pass
+        assert caught.value.exit_code is ExitCode.UNREACHABLE
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(hold()) == 20.0
+    assert network.closed
+
+
+async def test_over_a_real_line_that_was_forgotten_the_talk_goes_on(
+    fake: FakeParley, address: str
+) -> None:
+    """gRPC lets calls share a connection, and channels to the same place as well."""
+    told: list[bool] = []
+    start = conversation_pb2.StartSession(engine="silent")
+    audio = b"\1\0" * 3200
+    async with (
+        line(int(address.rpartition(":")[2])) as (cable, port),
+        ParleyClient(parse_endpoint(f"127.0.0.1:{port}")) as client,
+    ):
+        await client.register("ana", PASSWORD)
+        async with client.converse(start, on_connection=told.append) as stream:
+            responses = aiter(stream)
+            await anext(responses)
+            cable.forget()
+            for frame in range(20):
+                await stream.send_audio(audio, frame * 3200)
+            await stream.send_text("Hello!")
+            resuming = asyncio.ensure_future(anext(responses))
+            await asyncio.sleep(0)
+            stream.drop_connection()
+            assert (await resuming).started.resumed
+            await stream.ping(7)
+            while not (await anext(responses)).HasField("pong"):
+                pass
+        assert told == [False, True]
+        received = [each.audio.first_sample for each in fake.requests["audio"]]
+        assert received == [frame * 3200 for frame in range(20)]
+        assert [each.text.text for each in fake.requests["text"]] == ["Hello!"]
+        cable.mend()
+
+
+async def test_a_dead_connection_is_noticed_though_nobody_watches_it(
+    fake: FakeParley, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_ASK_AFTER_MS", 200)
+    monkeypatch.setattr(endpoint, "_ANSWER_WITHIN_MS", 1500)
+    start = conversation_pb2.StartSession(engine="silent")
+    async with (
+        line(int(address.rpartition(":")[2])) as (cable, port),
+        ParleyClient(parse_endpoint(f"127.0.0.1:{port}")) as client,
+    ):
+        await client.register("ana", PASSWORD)
+        async with client.converse(start) as stream, asyncio.timeout(20):
+            responses = aiter(stream)
+            await anext(responses)
+            cable.forget()
+            assert (await anext(responses)).started.resumed
+        cable.mend()
 
 
 def test_whoever_is_cancelled_while_reading_is_cancelled() -> None:

@@ -41,8 +41,12 @@ def transcript(text: str, *, turn: int = 1, final: bool = False) -> pb.ConverseR
     return response(turn=turn, transcript=update)
 
 
-def reply_started(generation: int = 1, turn: int = 1) -> pb.ConverseResponse:
-    return response(turn, generation, reply_started=pb.ReplyStarted(kind=pb.REPLY_KIND_ANSWER))
+def reply_started(
+    generation: int = 1,
+    turn: int = 1,
+    kind: pb.ReplyKind.ValueType = pb.REPLY_KIND_ANSWER,
+) -> pb.ConverseResponse:
+    return response(turn, generation, reply_started=pb.ReplyStarted(kind=kind))
 
 
 def reply_text(
@@ -116,6 +120,37 @@ def test_a_later_transcript_of_a_turn_replaces_the_earlier() -> None:
 def test_a_late_partial_does_not_replace_the_final_transcript() -> None:
     view = view_after(started(), transcript("I goed home", final=True), transcript("I go"))
     assert view.turns[0].utterance == "I goed home"
+
+
+MHM = transcript("Mhm.", turn=2)
+NOTHING = transcript("", turn=2, final=True)
+ANSWERED = (started(), transcript("I like pets.", final=True), reply_started(), SOUNDED)
+
+
+def test_a_mhm_that_is_no_turn_is_taken_back_and_the_tutor_keeps_the_floor() -> None:
+    view = view_after(*ANSWERED, MHM, NOTHING)
+    assert [turn.number for turn in view.turns] == [1]
+    assert view.floor is Floor.TUTOR
+
+
+def test_a_cough_into_the_silence_gives_the_floor_back() -> None:
+    view = view_after(started(), SPEECH, transcript("Hm"), transcript("", final=True))
+    assert (view.turns, view.floor) == ((), Floor.LISTENING)
+
+
+def test_words_that_are_taken_back_of_a_turn_with_a_reply_leave_the_reply() -> None:
+    (turn,) = view_after(*ANSWERED, transcript("", final=True)).turns
+    assert (turn.utterance, turn.utterance_final, turn.generation) == ("", False, 1)
+
+
+def test_words_that_became_no_turn_stand_neither_before_a_hint_nor_among_the_turns() -> None:
+    """A server may go before it takes them back."""
+    view = view_after(*ANSWERED, MHM)
+    assert [turn.number for turn in view.turns_taken] == [1]
+    hint = reply_started(2, turn=2, kind=pb.REPLY_KIND_HINT)
+    assert reduce(view, hint).turns[1].utterance == ""
+    spoken = view_after(*ANSWERED, transcript("Well, yes.", turn=2, final=True), hint)
+    assert spoken.turns[1].utterance == "Well, yes."
 
 
 def test_words_of_a_reply_show_when_they_are_played() -> None:
@@ -206,6 +241,7 @@ EVENTS = st.sampled_from(
         transcript("a"),
         transcript("a b", final=True),
         transcript("c", turn=2),
+        transcript("", turn=2, final=True),
         reply_started(1),
         reply_started(2),
         reply_started(3, turn=2),
@@ -244,6 +280,9 @@ def test_whatever_comes_the_view_stays_sound(events: list[Event]) -> None:
         if before.floor is Floor.ENDED:
             assert view.floor is Floor.ENDED
         for turn in before.turns:
-            after = next(t for t in view.turns if t.number == turn.number)
+            after = next((t for t in view.turns if t.number == turn.number), None)
+            if after is None:
+                assert not turn.generation, "only words that became no turn are taken back"
+                continue
             if after.generation == turn.generation and not isinstance(event, pb.ConverseResponse):
                 assert after.heard_ms >= turn.heard_ms

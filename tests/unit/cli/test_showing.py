@@ -17,7 +17,7 @@ from parley.conversation.v1 import conversation_pb2 as pb
 from parley_cli import app as app_module
 from parley_cli.audio import devices
 from parley_cli.failures import ExitCode
-from parley_cli.session import Floor, ReplyWords, SessionView, TurnView
+from parley_cli.session import Floor, MicrophoneChanged, ReplyWords, SessionView, TurnView, reduce
 from parley_cli.stages import StageView
 from parley_cli.talk.drawing import level_meter, stage_bar, turns_table
 from parley_cli.talk.events import (
@@ -29,6 +29,7 @@ from parley_cli.talk.events import (
 )
 from parley_cli.talk.json_lines import _NAMES, JsonPresenter, event_fields
 from parley_cli.talk.live import draw
+from parley_cli.talk.plain import PlainPresenter
 from tests.unit.cli.conftest import Parley
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
@@ -89,6 +90,13 @@ def test_a_muted_microphone_shows() -> None:
     assert any("muted" in line for line in rendered(view, 80, 24))
 
 
+def test_a_microphone_that_waits_for_its_key_shows() -> None:
+    view = reduce(SessionView(floor=Floor.LISTENING), MicrophoneChanged(False))
+    assert "microphone closed" in rendered(view, 80, 24)[-2]
+    assert "listening" not in rendered(view, 80, 24)[-2]
+    assert "listening" in rendered(reduce(view, MicrophoneChanged(True)), 80, 24)[-2]
+
+
 def test_the_bar_names_its_parts_largest_first_and_fits() -> None:
     stages = (StageView("endpoint", 298.0), StageView("first_token", 420.0), StageView("sent", 0.2))
     bar = stage_bar(stages, 718.0, 72).plain
@@ -126,6 +134,22 @@ def test_the_table_tells_which_turns_are_not_saved() -> None:
     console.print(turns_table(TALKING, {}))
     assert isinstance(console.file, io.StringIO)
     assert "✗" in console.file.getvalue()
+
+
+def test_words_that_became_no_turn_are_not_in_the_table() -> None:
+    console = Console(width=80, file=io.StringIO())
+    turns = (*TALKING.turns, TurnView(2, utterance="Mhm."))
+    console.print(turns_table(SessionView(turns=turns), {}))
+    assert isinstance(console.file, io.StringIO)
+    assert "Mhm" not in console.file.getvalue()
+
+
+def test_words_that_are_taken_back_are_no_line() -> None:
+    console = Console(width=80, file=io.StringIO())
+    nothing = pb.ConverseResponse(turn=2, transcript=pb.TranscriptUpdate(final=True))
+    PlainPresenter(console).on_event(nothing, TALKING, 0.0)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == ""
 
 
 # -- JSON -----------------------------------------------------------------------------------------

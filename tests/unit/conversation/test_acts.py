@@ -1,5 +1,7 @@
 """What the learner did is carried out once, however often it is sent."""
 
+from random import Random
+
 from services.conversation.acts import MAX_OPEN_TEXTS, MOST_SETTLED_SEQ, Acts
 
 
@@ -85,3 +87,30 @@ def test_no_more_texts_are_kept_than_the_bound():
     assert len(acts.texts()) == MAX_OPEN_TEXTS
     assert acts.full
     assert acts.texts()[-1] == str(2 * MAX_OPEN_TEXTS - 1)
+
+
+class EveryAct(Acts):
+    """Keeps every end of a turn by itself."""
+
+    def _join(self, at: int) -> None:
+        pass
+
+
+def test_ends_of_turns_take_no_room_and_settle_what_they_settled():
+    chance, acts, every = Random(1), Acts(), EveryAct()
+    for seq in range(1, 5_000):
+        what, number = chance.random(), seq if chance.random() < 0.9 else 0
+        for each in (acts, every):
+            each.is_repeated(number)
+            if what < 0.7:
+                each.turn_ended(number)
+            elif what < 0.98:
+                each.typed(number, f"text {seq}")
+            elif what < 0.985:
+                each.client_back(1)
+            elif what < 0.99:
+                each.spoken_turn()
+            elif texts := each.texts():
+                each.typed_turn(texts[len(texts) // 2])
+        assert (acts.texts(), acts.settled_seq) == (every.texts(), every.settled_seq)
+        assert len(acts._open) <= 2 * MAX_OPEN_TEXTS + 1

@@ -42,7 +42,7 @@ def session() -> Session:
 
 @pytest.fixture
 def intake(session: Session) -> Intake:
-    return Intake(session.receive)
+    return Intake(session)
 
 
 async def settle() -> None:

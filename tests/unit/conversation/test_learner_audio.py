@@ -114,3 +114,40 @@ def test_in_a_session_of_which_nothing_is_settled_the_first_sample_is_wanted():
     audio = LearnerAudio(16_000, 200, 0, unplaced_sample=160_000)
     assert audio.take(frame(1), 0).first_sample == 0
     assert audio.take(frame(2), 320).first_sample == 320
+
+
+def test_silence_that_was_heard_for_a_gap_is_not_heard_again():
+    audio = LearnerAudio(16_000, 200)
+    audio.take(frame(1), 0)
+    lent = b"".join(audio.silence(1_000))
+    assert lent == bytes(2 * 16_000)
+    assert audio.next_sample == 320, "where the client goes on, the client says"
+    taken = audio.take(frame(2), 320 + 16_000 + 160)
+    assert b"".join(taken.for_engine) == bytes(2 * 160) + frame(2)
+    assert taken.first_sample == 320 + 16_000 + 160
+    assert audio.session_ms(audio.engine_position // 16) == audio.end_ms
+
+
+@pytest.mark.parametrize("first_sample", [0, 320, 320 + 8_000])
+def test_after_more_silence_than_there_was_a_gap_nothing_is_lost_and_times_still_fit(
+    first_sample: int,
+):
+    """A client that counts only what it sends goes on where it was."""
+    audio = LearnerAudio(16_000, 200)
+    audio.take(frame(1), 0)
+    audio.silence(1_000)
+    taken = audio.take(frame(2), first_sample)
+    assert taken.pcm == frame(2)
+    assert b"".join(taken.for_engine) == frame(2)
+    assert taken.first_sample == max(320, first_sample)
+    engine_ms = (audio.engine_position - 320) // 16
+    assert audio.session_ms(engine_ms) == taken.first_sample // 16
+    assert audio.session_ms(10) == 10
+    again = audio.take(frame(3), 160)
+    assert again.pcm == b"", "what was received is skipped as before"
+
+
+def test_silence_at_another_rate_is_as_long():
+    audio = LearnerAudio(48_000, 200)
+    heard = sum(len(piece) for _ in range(20) for piece in audio.silence(100)) // 2
+    assert heard == pytest.approx(32_000, abs=200)

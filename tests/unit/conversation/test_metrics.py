@@ -1,5 +1,6 @@
 """What an operator sees of the sessions."""
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from parley.types.v1 import turn_pb2
@@ -42,6 +43,32 @@ def test_barge_ins_are_told_from_backchannels():
     assert drive.value("barge_ins_total", meaning="backchannel") == 1
     assert drive.value("barge_ins_total", meaning="interruption") == 1
     assert drive.value("turns_total", source="speech", ended="interrupted") == 1
+
+
+def test_who_stops_the_tutor_by_hand_has_interrupted_it():
+    drive = Measured()
+    drive.commit()
+    drive.speak(TEN)
+    drive.client(interrupt={})
+    drive.client(interrupt={})
+    assert drive.value("barge_ins_total", meaning="interruption") == 1
+
+
+@pytest.mark.parametrize("how", ["typed", "replaced", "stalled"])
+def test_what_else_ends_a_reply_early_is_no_interruption(how: str):
+    drive = Measured()
+    drive.commit()
+    drive.speak(TEN)
+    drive.advance(1.0)
+    if how == "typed":
+        drive.client(text={"text": "Stop"})
+    elif how == "replaced":
+        drive.commit("Something else")
+    else:
+        drive.client(heard={"generation": 1, "audio_ms": 500})
+        drive.advance(10.0)
+    assert drive.value("turns_total", source="speech", ended="interrupted") == 1
+    assert drive.value("barge_ins_total", meaning="interruption") == 0
 
 
 def test_the_silence_and_its_stages_are_measured_once_a_turn():

@@ -34,6 +34,7 @@ ENDED_EARLY = {
     turn_pb2.REPLY_END_REASON_FAILED,
     turn_pb2.REPLY_END_REASON_SESSION_ENDED,
 }
+AFTER_SENDING = {turn_pb2.STAGE_KIND_RECEIVED, turn_pb2.STAGE_KIND_PLAYED}
 SPEECH = turn_pb2.UTTERANCE_SOURCE_SPEECH
 TEXT = turn_pb2.UTTERANCE_SOURCE_TEXT
 NONE = turn_pb2.UTTERANCE_SOURCE_NONE
@@ -279,9 +280,14 @@ class SessionPromises(RuleBasedStateMachine):
         self.seq += 1
         self.drive.client(seq=self.seq, end_turn={})
 
-    @rule(flag=st.booleans())
-    def change(self, flag: bool) -> None:
-        self.drive.client(settings={"captions_only": flag, "turn_taking": {"no_barge_in": flag}})
+    @rule(flag=st.booleans(), push_to_talk=st.booleans())
+    def change(self, flag: bool, push_to_talk: bool) -> None:
+        taking = {"no_barge_in": flag, "push_to_talk": push_to_talk}
+        self.drive.client(settings={"captions_only": flag, "turn_taking": taking})
+
+    @rule(muted=st.booleans())
+    def mute(self, muted: bool) -> None:
+        self.drive.client(settings={"muted": muted})
 
     @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0, 3.0, 10.0]))
     def wait(self, seconds: float) -> None:
@@ -416,11 +422,11 @@ class SessionPromises(RuleBasedStateMachine):
         if turn.generation not in self.sounded_at or turn.source == NONE:
             assert not turn.stages, "nobody waited for it, or nothing was sent"
             return
-        parts = [stage for stage in turn.stages if stage.kind != turn_pb2.STAGE_KIND_PLAYED]
+        parts = [stage for stage in turn.stages if stage.kind not in AFTER_SENDING]
         kinds = [stage.kind for stage in parts]
         assert kinds == sorted(set(kinds)), "each part once, in their order"
         assert list(turn.stages[: len(parts)]) == parts, "what the client reported comes last"
-        assert len(turn.stages) <= len(parts) + 1
+        assert len(turn.stages) <= len(parts) + 2
         if turn.source != SPEECH and not parts:
             return  # Taken up without having been typed here.
         *measured, rest = parts

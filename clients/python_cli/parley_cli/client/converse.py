@@ -5,7 +5,8 @@
         async for response in stream:
             ...
 
-A connection that breaks is made again with the resume handle, for at most `RECONNECT_FOR_S`; what
+A connection that breaks, or is given up because it has gone silent, is made again with the resume
+handle, for at most `RECONNECT_FOR_S`, whether the tries are refused or not answered at all; what
 the server sent meanwhile comes again, once, and what the learner said and did meanwhile is sent
 then: `backlog` tells what is kept, and what happens when it is full. A server that said that it
 goes away, and whose machine then refuses connections, has been stopped: that is found out within
@@ -24,9 +25,19 @@ import grpc.aio
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import learner_pb2
-from parley_cli.client.breaks import goes_away, is_refused, status_is_hidden, worth_another_try
-from parley_cli.client.outgoing import Outgoing, write
-from parley_cli.failures import CliFailure, ExitCode, failure_from_error
+from parley_cli.client.breaks import (
+    goes_away,
+    is_refused,
+    is_silent,
+    no_answer_within,
+    not_resumed,
+    status_is_hidden,
+    stopped,
+    worth_another_try,
+)
+from parley_cli.client.outgoing import Outgoing, is_being_cancelled, write
+from parley_cli.client.way import Way
+from parley_cli.failures import CliFailure, failure_from_error
 
 # A network that drops for 30 s is survived: the tries lie up to 3 s apart. The server keeps a
 # session for longer.
@@ -34,7 +45,11 @@ RECONNECT_FOR_S = 35.0
 # A server that announced its end and is restarted listens again within a second or two, or is
 # replaced behind its gateway, which goes on listening.
 STOPPED_AFTER_S = 3.0
-# First pause before another try, and the longest: quick after a blip, gentle on a restart.
+# A new session may wait for engines that are cold. One that goes on is there, or soon loaded; a try
+# that is not answered went where nothing is carried, and the next goes another way.
+_START_WITHIN_S = 20.0
+_RESUME_WITHIN_S = 5.0
+# Between the first two tries, and at most: quick after a blip, gentle on a restart.
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 3.0
 # The race that hides a status is lost in about one of six tries; five in a row is one in ten
@@ -63,7 +78,7 @@ class ConverseStream:
     wait; the other sends return when their message was written.
 
     Args:
-        method: the stub's `Converse`.
+        way: where `Converse` is called; closed with the session.
         start: how to open the session; its resume fields are filled in here.
         authorize: returns call metadata; `rejected=token` renews.
         server: for messages to people.
@@ -72,14 +87,14 @@ class ConverseStream:
 
     def __init__(
         self,
-        method: Callable[..., Any],
+        way: Way,
         start: conversation_pb2.StartSession,
         *,
         authorize: Authorize,
         server: str,
         on_connection: Callable[[bool], None] | None = None,
     ) -> None:
-        self._method = method
+        self._way = way
         self._start = start
         self._authorize = authorize
         self._server = server
@@ -88,6 +103,7 @@ class ConverseStream:
         self._first: ConverseResponse | None = None
         self._closed = False
         self._ended = False
+        self._connected = False
         self._dropped = False
         self._going_away = False
         self._last_seq = 0
@@ -100,10 +116,12 @@ class ConverseStream:
 
     async def __aenter__(self) -> Self:
         try:
-            self._first = await self._open()
+            self._first = await self._open(_START_WITHIN_S)
         except BaseException:
             self._cancel_call()
+            await self._way.close()
             raise
+        self._connected = True
         self._out.open(self._call, None)
         self._writer = asyncio.create_task(self._out.run())
         return self
@@ -121,6 +139,7 @@ class ConverseStream:
                 self._writer.cancel()
                 await asyncio.gather(self._writer, return_exceptions=True)
             self._cancel_call()
+            await self._way.close()
 
     async def _part(self) -> None:
         """Close this side in good order, and read to the stream's status."""
@@ -148,7 +167,7 @@ class ConverseStream:
                     continue
                 except asyncio.CancelledError:
                     # A call that was given up cancels its reader too.
-                    if not self._dropped or _is_being_cancelled():
+                    if not self._dropped or is_being_cancelled():
                         raise
                     self._first = await self._reconnect(None)
                     continue
@@ -219,23 +238,27 @@ class ConverseStream:
         await self._send(finish=conversation_pb2.Finish())
 
     def drop_connection(self) -> None:
-        """Give up a connection that has gone quiet; the iteration makes a new one."""
-        self._dropped = True
-        self._cancel_call()
+        """Give up a connection that has gone quiet; the iteration makes a new one.
+
+        Nothing happens while one is being made.
+        """
+        if self._connected:
+            self._dropped = True
+            self._cancel_call()
 
     # -- inside ------------------------------------------------------------------------------
 
     async def _send(self, **message: Any) -> None:
         await self._out.written(self._out.post(**message))
 
-    async def _open(self) -> ConverseResponse:
-        """Open a connection and wait for `started`; the token is renewed once where refused."""
+    async def _open(self, within_s: float) -> ConverseResponse:
+        """Open a call and wait so long for `started`; the token is renewed once where refused."""
         metadata = await self._authorize()
         renewed = False
         hidden = 0
         while True:
             try:
-                return await self._open_with(metadata)
+                return await self._open_within(within_s, metadata)
             except grpc.aio.AioRpcError as error:
                 if status_is_hidden(error) and hidden < _HIDDEN_STATUS_TRIES:
                     hidden += 1
@@ -246,6 +269,16 @@ class ConverseStream:
                 else:
                     raise failure_from_error(error, server=self._server) from error
 
+    async def _open_within(
+        self, seconds: float, metadata: tuple[tuple[str, str], ...]
+    ) -> ConverseResponse:
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._open_with(metadata)
+        except TimeoutError:
+            self._cancel_call()
+            raise no_answer_within(seconds) from None
+
     async def _open_with(self, metadata: tuple[tuple[str, str], ...]) -> ConverseResponse:
         start = conversation_pb2.StartSession()
         start.CopyFrom(self._start)
@@ -253,7 +286,7 @@ class ConverseStream:
         if self._resume_handle:
             start.last_seq = self._last_seq
             start.heard.CopyFrom(self._heard)
-        self._call = self._method(metadata=metadata)
+        self._call = self._way.call(metadata)
         if not await write(self._call, self._out.numbered(start=start)):
             # The status says why; reading raises it.
             await self._call.read()
@@ -267,48 +300,51 @@ class ConverseStream:
 
     async def _reconnect(self, error: grpc.aio.AioRpcError | None) -> ConverseResponse:
         """Come back with the resume handle, or raise what ended the session."""
-        lost = error is None or self._dropped or worth_another_try(error)
+        silent = self._dropped
+        lost = error is None or silent or worth_another_try(error)
         if not lost or not self._resume_handle:
             if error is None:
                 raise CliFailure("The server closed the conversation without a word.")
             raise failure_from_error(error, server=self._server) from error
-        self._dropped = False
+        self._connected = self._dropped = False
         self._out.broken()
         self._on_connection(False)
         self._going_away |= error is not None and goes_away(error)
         now = asyncio.get_running_loop().time
         lost_at = now()
+        until = lost_at + RECONNECT_FOR_S
         pause = _FIRST_PAUSE_S
+        last_failure = CliFailure("No answer came.")
         while True:
+            tried_at = now()
             try:
-                response = await self._open()
+                async with asyncio.timeout_at(until):
+                    if silent:
+                        await self._way.renew()
+                    response = await self._open(_RESUME_WITHIN_S)
+            except TimeoutError:
+                raise not_resumed(last_failure) from last_failure
             except CliFailure as failure:
+                last_failure = failure
                 cause = failure.__cause__
                 if not isinstance(cause, grpc.aio.AioRpcError) or not worth_another_try(cause):
                     # What ended the session, in the server's words. (A write that races with
                     # the end hides it from grpc.aio's first status; it shows here.)
                     raise
+                silent = is_silent(cause)
                 self._going_away |= goes_away(cause)
                 if self._going_away and is_refused(cause) and now() - lost_at > STOPPED_AFTER_S:
-                    raise CliFailure(
-                        f"Parley at {self._server} was stopped, and the conversation with it.",
-                        advice="Turns that were saved are in `parley history` when it runs again.",
-                        exit_code=ExitCode.UNREACHABLE,
-                        details=f"{failure.message}\n{failure.details}",
-                    ) from failure
-                if now() + pause > lost_at + RECONNECT_FOR_S:
-                    raise CliFailure(
-                        "The connection was lost and the conversation could not be resumed.",
-                        advice="Turns that were saved are in `parley history`.",
-                        exit_code=ExitCode.UNREACHABLE,
-                        details=f"{failure.message}\n{failure.details}",
-                    ) from failure
+                    raise stopped(self._server, failure) from failure
+                if tried_at + pause > until:
+                    raise not_resumed(failure) from failure
             else:
+                self._connected = True
                 self._going_away = False
                 self._on_connection(True)
                 self._send_again(response.started.next_sample)
                 return response
-            await asyncio.sleep(pause)
+            # A try that was not answered has waited long enough.
+            await asyncio.sleep(max(0.0, tried_at + pause - now()))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def _send_again(self, next_sample: int) -> None:
@@ -333,8 +369,3 @@ class ConverseStream:
     def _cancel_call(self) -> None:
         if self._call is not None:
             self._call.cancel()
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -21,6 +21,13 @@ _MAX_RECEIVE_BYTES = 32 * 1024 * 1024
 # leave a conversation waiting long after its server is back.
 _FIRST_RECONNECT_MS = 250
 _SLOWEST_RECONNECT_MS = 2000
+# A connection on which nothing came for so long is asked for a sign, also between calls; one that
+# gives none is closed, and what went over it fails instead of waiting for ever. Parley takes a ping
+# every 10 s. Where the system can tell (Linux), what was sent and not received by the other side
+# within the same time ends a connection too. (gRPC waits a minute for a ping unless told otherwise
+# under a second name.)
+_ASK_AFTER_MS = 15_000
+_ANSWER_WITHIN_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,13 @@ class Endpoint:
             ("grpc.max_receive_message_length", _MAX_RECEIVE_BYTES),
             ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
             ("grpc.max_reconnect_backoff_ms", _SLOWEST_RECONNECT_MS),
+            ("grpc.keepalive_time_ms", _ASK_AFTER_MS),
+            ("grpc.keepalive_timeout_ms", _ANSWER_WITHIN_MS),
+            ("grpc.http2.ping_timeout_ms", _ANSWER_WITHIN_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            # Channels to one server would share a connection, also one that is to be replaced.
+            ("grpc.use_local_subchannel_pool", 1),
         ]
         if self.loopback:
             # An http_proxy meant for the outside must not catch calls to this machine.

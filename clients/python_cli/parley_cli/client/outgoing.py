@@ -117,4 +117,15 @@ async def write(call: Any, request: ConverseRequest) -> bool:
         await call.write(request)
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return False
+    except asyncio.CancelledError:
+        # A call that was given up cancels whoever writes to it.
+        if is_being_cancelled():
+            raise
+        return False
     return True
+
+
+def is_being_cancelled() -> bool:
+    """Whether the current task itself is to end, and not only a call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -31,6 +31,7 @@ from parley.user.v1 import user_pb2, user_pb2_grpc
 from parley_cli.client.converse import ConverseStream
 from parley_cli.client.credentials import Credentials, CredentialStore
 from parley_cli.client.endpoint import Endpoint
+from parley_cli.client.way import ChannelWay
 from parley_cli.failures import CliFailure, ExitCode, failure_from_error
 
 ResponseT = TypeVar("ResponseT")
@@ -249,7 +250,7 @@ class ParleyClient:
     ) -> ConverseStream:
         """Open a live session; see `ConverseStream`."""
         return ConverseStream(
-            self.conversation.Converse,
+            ChannelWay(self.endpoint, self.conversation.Converse),
             start,
             authorize=self.authorization,
             server=self.endpoint.target,

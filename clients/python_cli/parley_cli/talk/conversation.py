@@ -9,6 +9,7 @@ event loop only; the playback buffer alone is shared with the sound card's threa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import turn_pb2
+from parley.user.v1 import user_pb2
 from parley_cli.audio.cards import Card
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
@@ -29,6 +31,7 @@ from parley_cli.session import (
     ConnectionChanged,
     Event,
     Floor,
+    MicrophoneChanged,
     MuteChanged,
     Played,
     ReplySounded,
@@ -36,6 +39,7 @@ from parley_cli.session import (
     StagesKnown,
     is_stale,
     reduce,
+    says_nothing,
 )
 from parley_cli.stages import stage_views
 from parley_cli.talk.events import Presenter, TalkEvent, TurnMeasured
@@ -47,6 +51,8 @@ _HEARD_EVERY_MS = 200
 # A connection without any answer to three pings is dead, whatever TCP believes.
 _PING_EVERY_S = 5.0
 _LOST_AFTER_S = 16.0
+# A card that hears delivers a frame in a tenth of this.
+_FRAME_WITHIN_S = 0.5
 # Saving the last turn and summing up takes well under a second; a server that needs ten is stuck.
 _FINISH_WITHIN_S = 10.0
 
@@ -100,7 +106,9 @@ class Talk:
         self._output_latency_ms = output_latency_ms
         self.now = now
         self._begin = now()
-        self.view = SessionView(captions_only=options.captions_only)
+        self.view = SessionView(
+            captions_only=options.captions_only, microphone_open=not options.push_to_talk
+        )
         self.meter = SilenceMeter(CAPTURE_RATE_HZ)
         self.result = TalkResult(self.view)
         self.changed = asyncio.Condition()
@@ -113,7 +121,8 @@ class Talk:
         self._heard_reported = (0, -1)
         self._play_delay_ms: dict[int, float] = {}
         self._next_sample = 0
-        self._talking = not options.push_to_talk
+        self._released_at: float | None = None
+        self._released = asyncio.Event()
         self._last_answer_at = now()
         self._pings: dict[int, float] = {}
         self._round_trip_ms: float | None = None
@@ -193,21 +202,44 @@ class Talk:
 
     async def space_pressed(self) -> None:
         """Push-to-talk: begin or end the utterance. Otherwise: stop the tutor."""
-        if self.options.push_to_talk:
-            self._talking = not self._talking
-            if not self._talking:
-                await self.stream.end_turn()
-        elif self.view.floor in (Floor.TUTOR, Floor.HELD):
-            position = self._playback.position()
-            self._playback.stop(position.generation)
-            # What the card was given can no longer be stopped: it is heard, too.
-            await self._send_heard(self.stream, position.generation, position.given_ms)
-            await self.stream.interrupt(position.generation, position.given_ms)
+        if not self.options.push_to_talk:
+            await self._stop_tutor()
+        elif not self.view.microphone_open:
+            self.emit(MicrophoneChanged(True))
+            # Ahead of the first words, which over a reply might be taken for a "mhm".
+            await self._stop_tutor()
+        elif self._released_at is None:
+            await self._end_utterance()
+
+    async def _stop_tutor(self) -> None:
+        if self.view.floor not in (Floor.TUTOR, Floor.HELD):
+            return
+        position = self._playback.position()
+        self._playback.stop(position.generation)
+        # What the card was given can no longer be stopped: it is heard, too.
+        await self._send_heard(self.stream, position.generation, position.given_ms)
+        await self.stream.interrupt(position.generation, position.given_ms)
+
+    async def _end_utterance(self) -> None:
+        """Close the microphone behind what was said before now: the card still has some of it."""
+        self._released_at = self.now()
+        self._released.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FRAME_WITHIN_S):
+                await self._released.wait()
+        if self.view.microphone_open:
+            self._close_microphone()
+        await self.stream.end_turn()
+
+    def _close_microphone(self) -> None:
+        self._released_at = None
+        self._released.set()
+        self.emit(MicrophoneChanged(False))
 
     @property
     def talking(self) -> bool:
         """Whether the microphone is being sent."""
-        return self._talking and not self.view.muted
+        return self.view.microphone_open and not self.view.muted
 
     # -- tasks -------------------------------------------------------------------------------
 
@@ -218,11 +250,26 @@ class Talk:
             self._end(stream),
             self._leave_while_lost(),
         ]
+        if not self.options.push_to_talk:
+            tasks.append(self._let_silence_end_turns(stream))
         if self._card is not None:
             tasks.append(self._card.run(self._playback, self._captured, self._played))
         if self._driver is not None:
             tasks.append(self._drive(self._driver))
         return tasks
+
+    async def _let_silence_end_turns(self, stream: ConverseStream) -> None:
+        """Turn the profile's push-to-talk off for this talk, which `start` has no way to say."""
+        with contextlib.suppress(CliFailure):
+            request = user_pb2.GetProfileRequest()
+            found = await self._client.call(self._client.user.GetProfile, request)
+            wanted = found.account.turn_taking
+            if wanted.push_to_talk:
+                # What is sent replaces all of it.
+                wanted.push_to_talk = False
+                if self.options.patience is not None:
+                    wanted.patience = self.options.patience
+                await stream.change_settings(turn_taking=wanted)
 
     async def _drive(self, driver: Driver) -> None:
         await driver(self)
@@ -296,6 +343,8 @@ class Talk:
         self._presenter.on_level(_level_dbfs(samples) if talking else -100.0)
         if talking:
             await self.stream.send_audio(samples.astype("<i2").tobytes(), first)
+        if self._released_at is not None and at >= self._released_at:
+            self._close_microphone()
 
     def _played(self, samples: Samples, at: float) -> None:
         if self._recorder is not None:
@@ -332,7 +381,9 @@ class Talk:
     def _act(self, response: conversation_pb2.ConverseResponse, at: float) -> None:
         generation = response.generation
         match response.WhichOneof("message"):
-            case "transcript" if response.transcript.final:
+            case "transcript" if response.transcript.final and not says_nothing(
+                response.transcript
+            ):
                 self.meter.server_end(response.transcript.end_ms)
             case "reply_started":
                 self._playback.begin(generation)

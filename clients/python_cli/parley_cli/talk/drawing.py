@@ -55,8 +55,11 @@ _FLOORS = {
 
 def floor_text(view: SessionView) -> Text:
     """Who has the floor."""
-    if view.muted and view.floor in (Floor.LISTENING, Floor.LEARNER):
-        return Text("○ muted", style="yellow")
+    if view.floor in (Floor.LISTENING, Floor.LEARNER):
+        if view.muted:
+            return Text("○ muted", style="yellow")
+        if not view.microphone_open:
+            return Text("○ microphone closed", style="dim")
     words, style = _FLOORS[view.floor]
     return Text(words, style=style)
 
@@ -166,7 +169,7 @@ def turns_table(view: SessionView, measures: dict[int, TurnMeasured]) -> Table:
     table.add_column("tutor, as heard", ratio=3)
     table.add_column("silence", justify="right", no_wrap=True)
     table.add_column("saved", justify="center")
-    for turn in view.turns:
+    for turn in view.turns_taken:
         measured = measures.get(turn.generation)
         silence_ms = measured.silence_ms if measured is not None else turn.silence_ms
         table.add_row(

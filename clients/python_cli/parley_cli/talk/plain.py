@@ -15,6 +15,7 @@ from parley_cli.session import (
     SessionView,
     TurnView,
     Typed,
+    says_nothing,
 )
 from parley_cli.talk.drawing import (
     correction_lines,
@@ -92,7 +93,9 @@ class PlainPresenter:
                 words = f"{view.scenario} · engine {view.engine} · voice {view.voice}"
                 self._print(Text(words, style="dim"))
                 self._ask()
-            case "transcript" if response.transcript.final:
+            case "transcript" if response.transcript.final and not says_nothing(
+                response.transcript
+            ):
                 turn = _turn(view, response.turn)
                 if turn is not None and turn.number not in self._finals:
                     self._finals.add(turn.number)
@@ -129,12 +132,12 @@ def notice_text(notice: NoticeView) -> Text:
 
 def print_ending(console: Console, view: SessionView, measures: dict[int, TurnMeasured]) -> None:
     """Print the table of turns and the summary, where there are any."""
-    if view.turns:
+    if view.turns_taken:
         console.print()
         console.print(turns_table(view, measures), highlight=False)
     if view.summary is not None:
         console.print(summary_text(view.summary), highlight=False)
-    if view.conversation_id and view.turns:
+    if view.conversation_id and view.turns_taken:
         hint = f"Read it again: parley show {view.conversation_id}"
         console.print(hint, style="dim", highlight=False, soft_wrap=True)
 

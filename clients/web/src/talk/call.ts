@@ -188,6 +188,10 @@ export class Call {
       listening: this.hearing.listening ? "on" : lost ? "lost" : "typed-only",
       startedAt: performance.now() - (this.#toldAgain?.goingMs ?? 0),
     });
+    // The page shows whether there is a button to hold; `start` cannot turn the account's off.
+    if (this.#turnTaking.pushToTalk && !preferences().pushToTalk) {
+      this.change({ pushToTalk: false });
+    }
     this.#leaveDevice = whileLive({
       onOnline: () => this.session?.hurry(),
       onLeaving: () => this.#depart(),

@@ -4,6 +4,7 @@ import {
   ReplyKind,
   type ReplyText,
   type SessionSummary,
+  type TranscriptUpdate,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { CorrectionKind, type Feedback } from "@parley/stubs/parley/types/v1/feedback_pb";
 import { ReplyEndReason, type Stage, StageKind } from "@parley/stubs/parley/types/v1/turn_pb";
@@ -52,6 +53,11 @@ export function correctionViews(feedback: Feedback): CorrectionView[] {
     firstWord: each.firstWord,
     endWord: each.endWord,
   }));
+}
+
+/** What the learner is heard to say; empty where that is nothing. */
+export function wordsOf({ transcript }: TranscriptUpdate): string {
+  return transcript?.verbatim || transcript?.clean || "";
 }
 
 /** How a session went. */

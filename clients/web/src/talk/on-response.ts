@@ -6,6 +6,7 @@ import {
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { ReplyEndReason } from "@parley/stubs/parley/types/v1/turn_pb";
 
+import { wordsOf } from "./for-people";
 import type { SilenceMeter } from "./silence";
 import type { TutorVoice } from "./tutor-voice";
 
@@ -23,9 +24,13 @@ export function onResponse(response: ConverseResponse, at: number, parts: Parts)
   switch (message.case) {
     case "speechStarted":
       voice?.stopRepeating();
+      silence.speechBegan();
       break;
     case "transcript":
-      if (message.value.final) silence.spoken(Number(message.value.endMs));
+      // A final one without words takes back what was heard: nobody waits for an answer to that.
+      if (message.value.final && wordsOf(message.value) !== "") {
+        silence.spoken(Number(message.value.endMs));
+      }
       break;
     case "replyStarted": {
       const { kind } = message.value;

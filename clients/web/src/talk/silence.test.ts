@@ -46,6 +46,28 @@ test("a typed line waits from when it was sent", () => {
   expect(one.silenceMs(2)).toBe(300);
 });
 
+test("a line typed with the microphone closed waits from when it was sent, not from the last sound", () => {
+  const one = meter();
+  one.speechBegan();
+  one.spoken(2_000);
+  one.typed(60_000);
+  one.spoken(3_000);
+  one.replyStarted(2, 2, true);
+  one.replyAudio(2, LOUD, 60_440);
+  expect(one.silenceMs(2)).toBe(440);
+});
+
+test("what is spoken after a typed line waits from the end of speech again", () => {
+  const one = meter();
+  one.typed(20_000);
+  one.spoken(9_000);
+  one.speechBegan();
+  one.spoken(22_000);
+  one.replyStarted(3, 3, true);
+  one.replyAudio(3, LOUD, 32_500);
+  expect(one.silenceMs(3)).toBe(500);
+});
+
 test("a delay to the air is told once", () => {
   const one = meter();
   one.replyStarted(1, 1, true);

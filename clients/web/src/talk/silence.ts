@@ -27,6 +27,7 @@ const KEPT = 8;
 export class SilenceMeter {
   #origin: number | null = null;
   #typedAt: number | null = null;
+  #spokeSince = false;
   #serverEndMs: number | null = null;
   readonly #replies = new Map<number, Reply>();
 
@@ -42,10 +43,22 @@ export class SilenceMeter {
   /** A typed utterance was sent: waiting begins now. */
   typed(at: number): void {
     this.#typedAt = at;
+    this.#spokeSince = false;
   }
 
-  /** Where the server put the end of speech, in milliseconds of the learner's time line. */
+  /** The server hears the learner speak. */
+  speechBegan(): void {
+    this.#spokeSince = true;
+  }
+
+  /**
+   * Where the server put the end of an utterance, in milliseconds of the learner's time line.
+   *
+   * Of one that was typed that is where the last sound came from: perhaps long ago, with the
+   * microphone closed. When it was typed is known better.
+   */
   spoken(endMs: number): void {
+    if (this.#typedAt !== null && !this.#spokeSince) return;
     this.#serverEndMs = endMs;
     this.#typedAt = null;
   }

@@ -31,6 +31,20 @@ function newTurn(number: number): TurnView {
   };
 }
 
+/** Whether a turn became one: of sounds that did not, words may have been shown. */
+export function isTaken({ generation, utteranceFinal }: TurnView): boolean {
+  return generation > 0 || utteranceFinal;
+}
+
+/** Takes back what was heard of a turn: a "mhm", a cough, the tutor's own echo. */
+export function withoutWords(view: SessionView, turn: TurnView): SessionView {
+  if (turn.generation > 0) {
+    return withTurn(view, { ...turn, utterance: "", utteranceFinal: false });
+  }
+  const turns = view.turns.filter(({ number }) => number !== turn.number);
+  return withFloor({ ...view, turns }, view.floor === "learner" ? "listening" : view.floor);
+}
+
 /** Puts a turn in its place, over the one that has its number. */
 export function withTurn(view: SessionView, turn: TurnView): SessionView {
   const at = view.turns.findIndex((each) => each.number >= turn.number);

@@ -136,6 +136,38 @@ describe("turns", () => {
     expect(currentTurn(view)?.utterance).toBe("I like tea.");
   });
 
+  test("a “mhm” that is no turn is taken back, and the tutor keeps the floor", () => {
+    const view = after(
+      ...answered,
+      { kind: "sounded", generation: 1, silenceMs: 500 },
+      heardSay("Mhm.", false, 2),
+      heardSay("", true, 2),
+    );
+    expect(view.turns.map(({ number }) => number)).toEqual([1]);
+    expect(view.floor).toBe("tutor");
+  });
+
+  test("a cough into the silence gives the floor back", () => {
+    const spoke = server({ case: "speechStarted", value: {} });
+    const view = after(started, spoke, heardSay("Hm", false), heardSay("", true));
+    expect(view.turns).toEqual([]);
+    expect(view.floor).toBe("listening");
+  });
+
+  test("words taken back of a turn with a reply leave the reply", () => {
+    const turn = currentTurn(after(...answered, heardSay("", true)));
+    expect(turn).toMatchObject({ utterance: "", utteranceFinal: false, generation: 1 });
+  });
+
+  test("words that became no turn stand neither before a hint nor in a talk that is over", () => {
+    const heard = after(...answered, heardSay("Mhm.", false, 2));
+    const hinted = reduce(heard, begin(2, 2, ReplyKind.HINT));
+    expect(currentTurn(hinted)).toMatchObject({ number: 2, utterance: "", kind: "hint" });
+    const numbers = (event: Event) => reduce(heard, event).turns.map(({ number }) => number);
+    expect(numbers({ kind: "over" })).toEqual([1]);
+    expect(numbers(server({ case: "ended", value: {} }))).toEqual([1]);
+  });
+
   test("output of an older generation changes nothing", () => {
     const view = after(...answered, begin(2));
     expect(reduce(view, words(1, "late", [["late", 0]]))).toBe(view);

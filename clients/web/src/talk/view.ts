@@ -8,7 +8,7 @@
 
 import {
   type ConverseResponse,
-  type ReplyKind,
+  ReplyKind,
   type ReplyText,
   type SessionStarted,
   type TranscriptUpdate,
@@ -25,9 +25,10 @@ import {
   spokenWords,
   stageViews,
   summaryView,
+  wordsOf,
 } from "./for-people";
 import { type SessionView, type StageView, currentTurn, turnOf } from "./session-view";
-import { openTurn, tutorsFloor, withFloor, withTurn } from "./turns";
+import { isTaken, openTurn, tutorsFloor, withFloor, withTurn, withoutWords } from "./turns";
 
 /** What only this side knows. */
 export type LocalEvent =
@@ -88,7 +89,7 @@ function reduceLocal(view: SessionView, event: LocalEvent): SessionView {
     case "dismissed":
       return { ...view, notices: view.notices.filter((each) => each.id !== event.id) };
     case "over":
-      return { ...brokenOff(view), floor: "ended" };
+      return over(brokenOff(view));
   }
 }
 
@@ -155,7 +156,7 @@ function reduceResponse(view: SessionView, response: ConverseResponse): SessionV
     }
     case "ended": {
       const { summary } = message.value;
-      return { ...view, floor: "ended", summary: summary ? summaryView(summary) : null };
+      return { ...over(view), summary: summary ? summaryView(summary) : null };
     }
     default:
       return view;
@@ -179,12 +180,9 @@ function started(view: SessionView, message: SessionStarted): SessionView {
 function transcript(view: SessionView, number: number, update: TranscriptUpdate): SessionView {
   const turn = openTurn(view, number);
   if (turn.utteranceFinal && !update.final) return view;
-  const words = update.transcript;
-  const next = withTurn(view, {
-    ...turn,
-    utterance: words?.verbatim || words?.clean || "",
-    utteranceFinal: update.final,
-  });
+  const utterance = wordsOf(update);
+  if (update.final && utterance === "") return withoutWords(view, turn);
+  const next = withTurn(view, { ...turn, utterance, utteranceFinal: update.final });
   const tutorSounds = view.floor === "tutor" || view.floor === "held";
   return update.final && !tutorSounds ? withFloor(next, "thinking") : next;
 }
@@ -198,6 +196,8 @@ function replyStarted(
   const turn = openTurn(view, number);
   const next = withTurn(view, {
     ...turn,
+    // Who is helped has said nothing that counts.
+    utterance: kind === ReplyKind.HINT && !turn.utteranceFinal ? "" : turn.utterance,
     generation,
     kind: KIND_NAMES[kind] ?? "answer",
     // A new generation of the same turn starts from nothing.
@@ -215,6 +215,11 @@ function addReplyText(view: SessionView, generation: number, text: ReplyText): S
   const turn = turnOf(view, generation);
   if (turn?.end !== "") return view;
   return withTurn(view, { ...turn, words: [...turn.words, ...spokenWords(text)] });
+}
+
+/** Nothing more comes: words that became no turn go. */
+function over(view: SessionView): SessionView {
+  return { ...view, floor: "ended", turns: view.turns.filter(isTaken) };
 }
 
 /** Nothing more will come of a reply that is under way: it stopped where it was heard last. */

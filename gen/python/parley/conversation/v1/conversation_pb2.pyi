@@ -792,7 +792,8 @@ class TranscriptUpdate(_message.Message):
     END_MS_FIELD_NUMBER: _builtins.int
     final: _builtins.bool
     """True: all that was said. Once more, while the turn is under way, a final update may replace it:
-    the same speech, heard again with more care. That is what is stored.
+    the same speech, heard again with more care. That is what is stored. Final and without words:
+    what was shown of this turn was none ("mhm" over a reply, or noise); take it away.
     """
     start_ms: _builtins.int
     """Where the utterance begins, milliseconds since the session's first sample."""

@@ -42,7 +42,9 @@ class _StageKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StageKind.V
     STAGE_KIND_SENT: _StageKind.ValueType  # 6
     """From the engine's first audio until the conversation service sent it."""
     STAGE_KIND_RECEIVED: _StageKind.ValueType  # 7
-    """From sending until the client received it; filled in by the client."""
+    """The network, both ways: the learner's voice up, the answer down. Filled in by the client; in a
+    stored turn by the server, from the client's first report of what it plays.
+    """
     STAGE_KIND_PLAYED: _StageKind.ValueType  # 8
     """From receiving until the loudspeaker played it; filled in by the client."""
     STAGE_KIND_UNACCOUNTED: _StageKind.ValueType  # 9
@@ -66,7 +68,9 @@ STAGE_KIND_FIRST_AUDIO: StageKind.ValueType  # 5
 STAGE_KIND_SENT: StageKind.ValueType  # 6
 """From the engine's first audio until the conversation service sent it."""
 STAGE_KIND_RECEIVED: StageKind.ValueType  # 7
-"""From sending until the client received it; filled in by the client."""
+"""The network, both ways: the learner's voice up, the answer down. Filled in by the client; in a
+stored turn by the server, from the client's first report of what it plays.
+"""
 STAGE_KIND_PLAYED: StageKind.ValueType  # 8
 """From receiving until the loudspeaker played it; filled in by the client."""
 STAGE_KIND_UNACCOUNTED: StageKind.ValueType  # 9

@@ -857,7 +857,8 @@ export type TranscriptUpdate = Message<"parley.conversation.v1.TranscriptUpdate"
 
   /**
    * True: all that was said. Once more, while the turn is under way, a final update may replace it:
-   * the same speech, heard again with more care. That is what is stored.
+   * the same speech, heard again with more care. That is what is stored. Final and without words:
+   * what was shown of this turn was none ("mhm" over a reply, or noise); take it away.
    *
    * @generated from field: bool final = 2;
    */

@@ -264,7 +264,8 @@ export enum StageKind {
   SENT = 6,
 
   /**
-   * From sending until the client received it; filled in by the client.
+   * The network, both ways: the learner's voice up, the answer down. Filled in by the client; in a
+   * stored turn by the server, from the client's first report of what it plays.
    *
    * @generated from enum value: STAGE_KIND_RECEIVED = 7;
    */
