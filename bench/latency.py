@@ -9,9 +9,10 @@ a voice detector agree: of the others nobody can say how long an answer took.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle, islice
@@ -39,6 +40,10 @@ _PER_CONVERSATION = 5
 _LEAST_TURNS = 40
 # A single late read on a busy machine is no fault; more turns than these that do not add up are.
 _MOST_UNRECONCILED = 0.1
+
+# On two cores: the median wait for each preset that has a budget, and its share of Pipecat's.
+BUDGETS_MS = {"default": 900.0, "light": 600.0}
+RATIO_BUDGET = 0.6
 
 Said = list[tuple[str, Answer]]
 """Recordings by name, and what became of each."""
@@ -121,8 +126,21 @@ def reconciliation(turns: Sequence[MeasuredTurn]) -> tuple[bool, list[str]]:
     return len(strays) <= _MOST_UNRECONCILED * len(turns), strays
 
 
-def report(preset: str, measured: Measured) -> bool:
-    """Print the tables, write the result and draw the plot; return whether all adds up."""
+def missed_budgets(result: Mapping[str, Any]) -> list[str]:
+    """Return what of the budgets was missed, in words."""
+    missed = []
+    budget_ms = BUDGETS_MS.get(result["preset"], math.inf)
+    if result["parley"]["p50_ms"] > budget_ms:
+        missed.append(f"the median wait is over {budget_ms:.0f} ms")
+    if result.get("ratio_p50", 0.0) > RATIO_BUDGET:
+        missed.append(f"the median wait is over {RATIO_BUDGET:g} of Pipecat's")
+    if not result["reconciled"]:
+        missed.append("the stages do not add up")
+    return missed
+
+
+def report(preset: str, measured: Measured) -> list[str]:
+    """Print the tables, write the result and draw the plot; return what of it must not be so."""
     turns = [
         MeasuredTurn(name, answer.silence_ms, stages_of(answer))
         for name, answer in measured.parley
@@ -152,11 +170,13 @@ def report(preset: str, measured: Measured) -> bool:
             f"more than {RECONCILED_MS:.0f} ms: {', '.join(strays)}",
             file=sys.stderr,
         )
+    result["reconciled"] = reconciled
+    missed = missed_budgets(result)
     write(
         "latency",
         {
             **result,
-            "reconciled": reconciled,
+            "missed": missed,
             "unreconciled": strays,
             "stages": {name: spread.fields() for name, spread in stages.items()},
             "turns": [
@@ -167,7 +187,7 @@ def report(preset: str, measured: Measured) -> bool:
         },
     )
     plot(turns, waits_of(measured.pipecat), RESULTS / "latency.png")
-    return reconciled
+    return missed
 
 
 def _rounded_stages(answer: Answer) -> dict[str, float]:
@@ -231,8 +251,8 @@ def main(
             measured = asyncio.run(measure(parley, url, utterances))
     except (OSError, ValueError, ModelsError, PeersUnavailableError) as error:
         raise SystemExit(f"bench-latency: {error}") from error
-    if not report(parley.preset, measured):
-        raise typer.Exit(1)
+    if missed := report(parley.preset, measured):
+        raise SystemExit(f"bench-latency: {'; '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ class _Listener:
             case Committed(_, _, pause):
                 transcript, known_s = self._transcripts[pause]
                 # The tutor is taken to be silent at once: what follows is the learner's again.
-                self._later(now_s, FloorChanged(Floor.LEARNER))
+                self._later(now_s, FloorChanged(Floor.LEARNER, cut_short=True))
                 if transcript.clean:
                     self.ended_at.append(max(now_s, known_s))
             case _:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from bench.latency import chosen, reconciliation, summary, turn_fields, waits_of
+from bench.latency import (
+    chosen,
+    missed_budgets,
+    reconciliation,
+    summary,
+    turn_fields,
+    waits_of,
+)
 from bench.latency_stages import RECONCILED_MS, MeasuredTurn
 from bench.live import RATE_HZ, REST_S, Answer, Reply, Turn
 from bench.speech import Utterance
@@ -118,3 +127,33 @@ def test_stages_that_do_not_add_up_are_told_and_more_than_one_in_ten_is_a_failur
     assert reconciliation([good] * 9) == (True, [])
     assert reconciliation([good] * 9 + [bad]) == (True, ["bad"])
     assert reconciliation([good] * 8 + [bad, bad]) == (False, ["bad", "bad"])
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    kept = {"preset": "default", "parley": {"p50_ms": 900.0}, "ratio_p50": 0.6, "reconciled": True}
+    return kept | changes
+
+
+def test_budgets_that_are_just_kept_are_kept():
+    assert missed_budgets(result()) == []
+    assert missed_budgets(result(preset="light", parley={"p50_ms": 600.0})) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parley": {"p50_ms": 901.0}},
+        {"preset": "light", "parley": {"p50_ms": 601.0}},
+        {"ratio_p50": 0.601},
+        {"reconciled": False},
+    ],
+)
+def test_a_missed_budget_is_said(changes: dict[str, Any]):
+    assert len(missed_budgets(result(**changes))) == 1
+
+
+def test_models_without_a_budget_are_compared_with_pipecat_alone():
+    mine = result(preset="test", parley={"p50_ms": 5000.0})
+    assert missed_budgets(mine) == []
+    del mine["ratio_p50"]
+    assert missed_budgets(mine) == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import bench.sessions
-from bench.sessions import Served, find_capacity
+from bench.sessions import Served, find_capacity, missed_budgets
 from bench.sessions_cpu import CpuUse
 from bench.sessions_load import (
     CYCLE_S,
@@ -276,3 +276,35 @@ def test_a_process_is_told_from_the_others_on_its_core():
     after = CpuUse(12.0, {1: 5.5, 2: 0.5}, {1: "ai", 2: "user"}, 101.5)
     assert before.until(after) == (pytest.approx(0.5), pytest.approx(0.25))
     assert before.by_name(after) == {"ai": pytest.approx(0.25), "user": pytest.approx(0.25)}
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    kept = {
+        "recording": False,
+        "parley": {"sessions_per_core": 60},
+        "ratio": 3.0,
+        "overhead_p50_ms": 15.0,
+        "overhead_p99_ms": 40.0,
+    }
+    return kept | changes
+
+
+def test_budgets_that_are_just_kept_are_kept():
+    assert missed_budgets(result()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parley": {"sessions_per_core": 59}},
+        {"ratio": 2.99},
+        {"overhead_p50_ms": 15.1},
+        {"overhead_p99_ms": 40.1},
+    ],
+)
+def test_a_missed_budget_is_said(changes: dict[str, Any]):
+    assert len(missed_budgets(result(**changes))) == 1
+
+
+def test_what_records_is_not_compared_with_what_does_not():
+    assert missed_budgets(result(recording=True, ratio=2.0)) == []

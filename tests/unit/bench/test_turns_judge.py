@@ -7,7 +7,7 @@ import pytest
 
 from bench.live import RATE_HZ
 from bench.report import Spread
-from bench.turns import Point, beaten, judge
+from bench.turns import Point, beaten, judge, lost_on
 from bench.turns_cases import Case
 
 
@@ -65,3 +65,15 @@ def test_one_setting_must_be_better_in_both_at_once(
 def test_two_settings_together_do_not_count_as_one():
     points = [point("pipecat", 0.2, 400), point("parley", 0.1, 900), point("parley", 0.4, 200)]
     assert not beaten(points)
+
+
+def test_the_speech_that_no_weight_was_fitted_on_is_judged_by_itself():
+    won = [point("pipecat", 0.2, 400), point("parley", 0.1, 300)]
+    lost = [point("pipecat", 0.2, 400), point("parley", 0.1, 500)]
+    assert lost_on(won, won) == []
+    assert lost_on(won, lost) == ["the recordings that no weight was fitted on"]
+    assert len(lost_on(lost, lost)) == 2
+
+
+def test_a_folder_without_such_speech_is_judged_on_what_it_has():
+    assert lost_on([point("pipecat", 0.2, 400), point("parley", 0.1, 300)], []) == []
