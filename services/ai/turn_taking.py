@@ -96,7 +96,7 @@ class EndRequested:
 
 @dataclass(frozen=True, slots=True)
 class FloorChanged:
-    """Who has the floor from now on.
+    """Who has the floor from now on; a silence is counted from here.
 
     ``cut_short``: what the tutor said was not heard to its end, so that what the learner says next
     may still belong to the turn before it.
@@ -449,10 +449,10 @@ class TurnTaking:
         return effects + self._commit(utterance, now)
 
     def _on_floor(self, change: FloorChanged, now: int) -> list[Effect]:
+        self._quiet_since = now
+        self._hinted = False
         if change.floor is not self._floor:
             self._floor = change.floor
-            self._quiet_since = now
-            self._hinted = False
             if not change.cut_short:
                 # What is said after the tutor's words is an answer to them.
                 self._ended = None

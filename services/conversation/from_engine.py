@@ -39,7 +39,7 @@ def on_engine(session: SessionState, response: ai_pb2.ConverseResponse, now: flo
     elif kind == "utterance_dropped":
         over_reply.on_dropped(session, now)
     elif kind == "long_silence":
-        _on_long_silence(session)
+        _on_long_silence(session, response.long_silence.silence_ms / 1000, now)
     elif kind == "notice":
         notice = conversation_pb2.Notice(status=response.notice.status)
         session.send(messages.Response(notice=notice))
@@ -151,9 +151,12 @@ def _show_final(session: SessionState, message: ai_pb2.TurnCommitted) -> None:
         session.send(messages.transcript(session.next_number, message, final=True))
 
 
-def _on_long_silence(session: SessionState) -> None:
+def _on_long_silence(session: SessionState, silence_s: float, now: float) -> None:
     busy = session.turn is not None or session.listening.speaking or session.gone_at is not None
     if busy or session.hinted or session.preferences.no_hints:
+        return
+    if session.microphone.waited_s(now) < silence_s:
+        session.engine(floor={"floor": ai_pb2.FLOOR_LEARNER})
         return
     # Once, until the learner speaks again: a tutor that goes on alone is no help.
     session.hinted = True

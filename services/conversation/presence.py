@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from services.conversation.floor import State
 from services.conversation.pacing import LEAD_MS
+from services.conversation.quiet_microphone import AWAY_S
 from services.conversation.session_state import SessionState
-
-# Twice what a network needs that loses a packet and repeats it after a second.
-_SILENT_S = 1.5
 
 # Reports that come no farther apart than this come regularly: clients are asked for five a second.
 _REGULAR_S = 1.0
@@ -56,12 +54,12 @@ def away_at(session: SessionState) -> float | None:
     if playback.started_at is None or playback.is_held(_HOLD) or session.let_go:
         return None
     if session.reports_regularly and playback.report_due_from is not None:
-        return max(session.client_at, playback.report_due_from) + _SILENT_S
+        return max(session.client_at, playback.report_due_from) + AWAY_S
     is_open = not session.muted and not session.preferences.push_to_talk
     microphone = session.microphone
     steadily_from = max(playback.started_at, microphone.steadily_from)
     if is_open and microphone.came_at >= steadily_from + _OPEN_AFTER_S:
-        return session.client_at + _SILENT_S
+        return session.client_at + AWAY_S
     return None
 
 

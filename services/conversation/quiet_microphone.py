@@ -17,6 +17,13 @@ _EVERY_S = 0.1
 # Audio without a longer break than this comes steadily: in messages of 200 ms at most.
 _STEADY_S = 0.5
 
+# After a longer break than this the line was cut, or the microphone closed: twice what a network
+# needs that loses a packet and repeats it after a second.
+AWAY_S = 1.5
+
+# Audio is heard so much later than it was recorded, at most, where nothing was cut.
+_BEHIND_S = 1.0
+
 # More than this late, the clock was not followed meanwhile: nothing is made up for.
 _LATE_S = 1.0
 
@@ -37,7 +44,7 @@ class QuietMicrophone:
     """
 
     def __init__(self, now: float) -> None:
-        self.came_at = self.steadily_from = -math.inf
+        self.came_at = self.steadily_from = self._back_at = -math.inf
         self._heard_until = now
         self._from = now
         self._silent_s = 0.0
@@ -46,6 +53,8 @@ class QuietMicrophone:
         """Audio came."""
         if now - self.came_at > _STEADY_S:
             self.steadily_from = now
+        if now - self.came_at > AWAY_S:
+            self._back_at = now
         self.came_at = now
         self._heard_until = now
         self._from = now + _NO_AUDIO_S
@@ -55,6 +64,14 @@ class QuietMicrophone:
     def used(self) -> bool:
         """Whether audio has come at some time: the learner speaks, and does not only type."""
         return self.came_at > -math.inf
+
+    def waited_s(self, now: float) -> float:
+        """Return for how long a silence may have lasted that the engine has heard.
+
+        What was recorded while the line was cut comes all at once when it is back, and whose line
+        is cut has not been lost for words.
+        """
+        return now - self._back_at + _BEHIND_S
 
     def begin_again(self) -> None:
         """The floor moved: waits begin anew."""

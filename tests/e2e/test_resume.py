@@ -113,6 +113,12 @@ async def turns_of(client: ParleyClient, conversation_id: str, count: int) -> li
     return found
 
 
+async def take_leave(learner: SteadyLearner) -> None:
+    """Take one more turn, with everything whole, and end the session."""
+    await learner.one_turn()
+    await learner.finish()
+
+
 async def hold(stack: Stack, wire: Line, clients: list[ParleyClient]) -> list[str]:
     """Let everybody talk while things break; check what came of it, and return what broke."""
     done = asyncio.Event()
@@ -128,9 +134,8 @@ async def hold(stack: Stack, wire: Line, clients: list[ParleyClient]) -> list[st
         talks = [group.create_task(learner.talk(done)) for learner in learners]
         broken = await break_things(stack, wire, learners, done)
         await asyncio.gather(*talks)
-        for learner in learners:
-            await learner.one_turn()
-            await learner.finish()
+        # All at once: who has to wait for the others is silent, and gets a hint.
+        await asyncio.gather(*map(take_leave, learners))
     disconnected = sum(one.startswith(DISCONNECTING) for one in broken)
     for client, learner, conversation_id in zip(clients, learners, ids, strict=True):
         assert learner.wrong == [], broken

@@ -344,6 +344,14 @@ def test_long_silence_is_told_once_and_only_while_the_learner_has_the_floor():
     assert len(of(SilentLong, talk.silence(30_000))) == 1
 
 
+def test_a_silence_is_counted_anew_when_the_learner_is_said_to_have_the_floor_still():
+    talk = session()
+    assert len(of(SilentLong, talk.silence(9_500))) == 1
+    talk.tell(FloorChanged(Floor.LEARNER))
+    assert of(SilentLong, talk.silence(8_000)) == []
+    assert len(of(SilentLong, talk.silence(2_000))) == 1
+
+
 def test_what_lies_before_the_first_sample_is_no_silence():
     """In an engine that took another's place the tutor gave a hint with the first sample."""
     begin = samples_of_ms(60_000)

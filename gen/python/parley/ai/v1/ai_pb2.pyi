@@ -423,7 +423,7 @@ Global___ReplyHeard: _TypeAlias = ReplyHeard  # noqa: Y015
 
 @_typing.final
 class SetFloor(_message.Message):
-    """Says who has the floor."""
+    """Says who has the floor. A silence is counted from here on, also where the floor does not move."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -398,7 +398,7 @@ export const ReplyHeardSchema: GenMessage<ReplyHeard> = /*@__PURE__*/
   messageDesc(file_parley_ai_v1_ai, 7);
 
 /**
- * Says who has the floor.
+ * Says who has the floor. A silence is counted from here on, also where the floor does not move.
  *
  * @generated from message parley.ai.v1.SetFloor
  */
