@@ -190,7 +190,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             settings.sweep_seconds,
         )
         housekeeper = open_housekeeper(settings, database, objects, clock)
-        player = Player(objects, cache, codecs.render, clock)
+        player = Player(catalog, objects, cache, codecs.render, clock)
         await asyncio.to_thread(uploads.clear)
         await asyncio.to_thread(cache.clear_halves)
         started = clock.now()

@@ -15,9 +15,9 @@ from typing import BinaryIO, Protocol
 import structlog
 
 from services.common.clock import Clock
-from services.common.errors import DataLoss, FailedPrecondition, NotFound
+from services.common.errors import DataLoss, FailedPrecondition, NotFound, ParleyError
 from services.media.cache import Cache
-from services.media.ports import DamagedError, ObjectStore, Render
+from services.media.ports import Catalog, DamagedError, ObjectStore, Render
 from services.media.recordings import Recording, State, Track, object_key, object_prefix
 from services.media.renditions import Encoding, Rendition, choose
 
@@ -59,7 +59,10 @@ class Playback:
 class Player:
     """Opens recordings for playing."""
 
-    def __init__(self, objects: ObjectStore, cache: Cache, render: Render, clock: Clock) -> None:
+    def __init__(
+        self, catalog: Catalog, objects: ObjectStore, cache: Cache, render: Render, clock: Clock
+    ) -> None:
+        self._catalog = catalog
         self._objects = objects
         self._cache = cache
         self._render = render
@@ -84,8 +87,9 @@ class Player:
         name = f"{_stem(recording)}-{wanted.file_name}"
         if wanted.whole and encoding is Encoding.FLAC and wanted.track is not Track.MIX:
             stored = recording.tracks[wanted.track]
-            content = _Stored(self._objects, object_key(recording.recording_id, wanted.track))
-            yield Playback(wanted, name, stored.size_bytes, content)
+            yield Playback(
+                wanted, name, stored.size_bytes, _Stored(self, recording.recording_id, wanted.track)
+            )
             return
         file = await self._rendered(recording, wanted)
         try:
@@ -117,6 +121,23 @@ class Player:
         url = await self._objects.link(key, lifetime)
         return url, self._clock.now() + lifetime
 
+    async def read(self, recording_id: str, track: Track, offset: int, length: int) -> bytes:
+        """Return `length` bytes of an original from `offset` on.
+
+        Raises:
+            DataLoss: RECORDING_DAMAGED, where they are not there.
+            NotFound: RECORDING_NOT_FOUND, when it was deleted meanwhile.
+            Unavailable: STORAGE_UNAVAILABLE.
+        """
+        key = object_key(recording_id, track)
+        try:
+            data = await self._objects.read(key, offset, length)
+        except FileNotFoundError:
+            raise await self._missing(recording_id) from None
+        if len(data) < length:
+            raise _damaged(key, "it is shorter than it was stored")
+        return data
+
     async def _rendered(self, recording: Recording, wanted: Rendition) -> BinaryIO:
         def open_original(track: Track) -> BinaryIO:
             return self._objects.open(object_key(recording.recording_id, track))
@@ -125,9 +146,15 @@ class Player:
         try:
             return await self._cache.open(recording.recording_id, wanted.file_name, make)
         except FileNotFoundError:
-            raise _gone() from None
+            raise await self._missing(recording.recording_id) from None
         except DamagedError as error:
             raise _damaged(object_prefix(recording.recording_id), str(error)) from error
+
+    async def _missing(self, recording_id: str) -> ParleyError:
+        """Say why an original is not in the store: it was deleted while it was read, or is lost."""
+        if isinstance(await self._catalog.find(recording_id), Recording):
+            return _damaged(object_prefix(recording_id), "its audio is gone from the store")
+        return NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")
 
 
 class _Local:
@@ -139,18 +166,13 @@ class _Local:
 
 
 class _Stored:
-    def __init__(self, objects: ObjectStore, key: str) -> None:
-        self._objects = objects
-        self._key = key
+    def __init__(self, player: Player, recording_id: str, track: Track) -> None:
+        self._player = player
+        self._recording_id = recording_id
+        self._track = track
 
     async def read(self, offset: int, length: int) -> bytes:
-        try:
-            data = await self._objects.read(self._key, offset, length)
-        except FileNotFoundError:
-            raise _gone() from None
-        if len(data) < length:
-            raise _damaged(self._key, "it is shorter than it was stored")
-        return data
+        return await self._player.read(self._recording_id, self._track, offset, length)
 
 
 def _require_ready(recording: Recording) -> None:
@@ -178,7 +200,3 @@ def _damaged(key: str, problem: str) -> DataLoss:
     return DataLoss(
         "The recording is not in its store as it was stored.", reason="RECORDING_DAMAGED"
     )
-
-
-def _gone() -> NotFound:
-    return NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")

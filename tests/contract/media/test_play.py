@@ -184,6 +184,23 @@ async def test_what_is_left_of_an_original_is_refused_and_never_filled_with_sile
         assert len(decoded(got.data)[0]) == 32_000
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "sealed"])
+async def test_an_original_that_is_gone_is_lost_and_not_called_deleted(
+    serve_media: Serve, sealed: bool
+) -> None:
+    """Whoever hears that it was deleted looks for nobody who could bring it back."""
+    keys = {"sealing_keys": new_key("host")} if sealed else {}
+    async with serve_media(**keys) as media:
+        recording = await media.recorded(tone(16_000, 1.0), tone(24_000, 1.0))
+        for path in media.files("objects"):
+            path.unlink()
+        for encoding in (WAV, FLAC):
+            error = await media.refused(
+                media.download(recording.recording_id, track=LEARNER, encoding=encoding)
+            )
+            assert (error.code, error.reason) == (Code.DATA_LOSS, "RECORDING_DAMAGED")
+
+
 async def test_another_sound_in_the_place_of_a_sealed_original_is_refused(
     serve_media: Serve,
 ) -> None:
