@@ -28,6 +28,7 @@ from services.conversation.learner_audio import input_format
 from services.conversation.live import LiveSession
 from services.conversation.plan import Plan, SessionLimits, Surroundings
 from services.conversation.scenarios import Scenarios
+from services.conversation.session_config import preferences_with
 
 _log = structlog.get_logger(__name__)
 
@@ -194,7 +195,7 @@ class Conversations:
         self, user_id: str, start: conversation_pb2.StartSession, account: user_pb2.Account
     ) -> learner_pb2.TurnTakingPreferences:
         """Return the preferences for one session: what was wished for, the profile, the pace."""
-        preferences = _preferences(start.turn_taking, account.turn_taking)
+        preferences = preferences_with(start.turn_taking, account.turn_taking)
         if not preferences.typical_pause_ms:
             try:
                 preferences.typical_pause_ms = await self._store.typical_pause_ms(user_id)
@@ -337,13 +338,3 @@ def _parse_handle(handle: str) -> tuple[str, bytes]:
         return conversation_id, bytes.fromhex(secret)
     except ValueError:
         raise problems.bad_handle() from None
-
-
-def _preferences(
-    wished: learner_pb2.TurnTakingPreferences, profile: learner_pb2.TurnTakingPreferences
-) -> learner_pb2.TurnTakingPreferences:
-    """Return the profile's preferences with what was wished for now laid over them."""
-    merged = learner_pb2.TurnTakingPreferences()
-    merged.CopyFrom(profile)
-    merged.MergeFrom(wished)
-    return merged

@@ -6,6 +6,7 @@ from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from services.common.limits import DEFAULT_LIMITS
 from services.conversation import ending, messages, over_reply, playing, presence, problems
+from services.conversation.session_config import preferences_with
 from services.conversation.session_state import SessionState
 
 _ACTS = frozenset({"text", "interrupt", "end_turn", "finish"})
@@ -86,8 +87,8 @@ def _on_settings(
 ) -> None:
     change = ai_pb2.ChangeEngineSettings()
     if settings.HasField("turn_taking"):
-        session.preferences = settings.turn_taking
-        change.turn_taking.CopyFrom(settings.turn_taking)
+        session.preferences = preferences_with(settings.turn_taking, session.preferences)
+        change.turn_taking.CopyFrom(session.preferences)
     if settings.HasField("speech_rate"):
         change.speech_rate = settings.speech_rate
     if settings.HasField("voice"):

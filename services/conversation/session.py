@@ -85,8 +85,7 @@ class Session:
         session = self._session
         preferences = learner_pb2.TurnTakingPreferences()
         preferences.CopyFrom(session.preferences)
-        if not preferences.typical_pause_ms:
-            preferences.typical_pause_ms = session.typical_pause_ms
+        preferences.typical_pause_ms = session.typical_pause_ms
         return preferences
 
     def context(self) -> list[ai_pb2.ContextTurn]:

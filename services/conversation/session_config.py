@@ -41,3 +41,13 @@ class SessionConfig:
     idle_s: float = 300
     resume_s: float = 120
     reply_timeout_s: float = 30
+
+
+def preferences_with(
+    wished: learner_pb2.TurnTakingPreferences, before: learner_pb2.TurnTakingPreferences
+) -> learner_pb2.TurnTakingPreferences:
+    """Return the preferences from before with what is wished for now laid over them."""
+    merged = learner_pb2.TurnTakingPreferences()
+    merged.CopyFrom(before)
+    merged.MergeFrom(wished)
+    return merged

@@ -229,24 +229,19 @@ async def test_push_to_talk_sends_only_between_the_presses(fake: FakeParley, add
     assert [turn.end for turn in talk.view.turns if turn.generation] == ["completed"]
 
 
-@pytest.mark.parametrize("patience", [None, 0.9])
 async def test_without_push_to_talk_silence_ends_turns_whatever_the_profile_says(
-    fake: FakeParley, address: str, patience: float | None
+    fake: FakeParley, address: str
 ) -> None:
     """No turn of such a talk ever ended: an unset field is the profile's."""
-    fake.account.turn_taking.push_to_talk = True
-    fake.account.turn_taking.patience = 0.25
-    fake.account.turn_taking.no_hints = True
 
-    async def wait(_talk: Talk) -> None:
-        await until(lambda: "settings" in fake.requests)
+    async def leave(_talk: Talk) -> None:
+        return
 
-    await live_talk(address, TalkOptions(patience=patience), wait)
-    (request,) = fake.requests["settings"]
-    told = request.settings.turn_taking
-    assert not told.push_to_talk
-    assert told.no_hints
-    assert told.patience == pytest.approx(patience or 0.25)
+    await live_talk(address, TalkOptions(), leave)
+    (start,) = fake.starts
+    told = start.turn_taking
+    assert (told.HasField("push_to_talk"), told.push_to_talk) == (True, False)
+    assert not told.HasField("patience")
 
 
 async def test_pressing_to_talk_stops_a_tutor_who_speaks_before_the_first_word(

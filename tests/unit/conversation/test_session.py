@@ -586,6 +586,7 @@ class TestPace:
         drive = Drive(turn_taking=learner_pb2.TurnTakingPreferences(typical_pause_ms=300))
         assert drive.session.turn_taking.typical_pause_ms == 300
         drive.engine(1, turn_committed={"source": TEXT, "typical_pause_ms": 900})
+        assert drive.session.turn_taking.typical_pause_ms == 900
         drive.client(settings={"turn_taking": {"patience": 1.0}})
         assert drive.session.turn_taking.typical_pause_ms == 900
         assert drive.session.turn_taking.patience == 1.0

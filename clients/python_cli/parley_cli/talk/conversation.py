@@ -19,7 +19,6 @@ import numpy as np
 
 from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import turn_pb2
-from parley.user.v1 import user_pb2
 from parley_cli.audio.cards import Card
 from parley_cli.audio.files import Samples
 from parley_cli.audio.playback import PlaybackBuffer
@@ -250,26 +249,11 @@ class Talk:
             self._end(stream),
             self._leave_while_lost(),
         ]
-        if not self.options.push_to_talk:
-            tasks.append(self._let_silence_end_turns(stream))
         if self._card is not None:
             tasks.append(self._card.run(self._playback, self._captured, self._played))
         if self._driver is not None:
             tasks.append(self._drive(self._driver))
         return tasks
-
-    async def _let_silence_end_turns(self, stream: ConverseStream) -> None:
-        """Turn the profile's push-to-talk off for this talk, which `start` has no way to say."""
-        with contextlib.suppress(CliFailure):
-            request = user_pb2.GetProfileRequest()
-            found = await self._client.call(self._client.user.GetProfile, request)
-            wanted = found.account.turn_taking
-            if wanted.push_to_talk:
-                # What is sent replaces all of it.
-                wanted.push_to_talk = False
-                if self.options.patience is not None:
-                    wanted.patience = self.options.patience
-                await stream.change_settings(turn_taking=wanted)
 
     async def _drive(self, driver: Driver) -> None:
         await driver(self)

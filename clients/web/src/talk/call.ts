@@ -15,7 +15,6 @@ import { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learn
 import { type Kept, keepRunning, resumed } from "@/audio/keep-running";
 import { Loudspeaker, latencyMs } from "@/audio/loudspeaker";
 import { CAPTURE_RATE_HZ } from "@/audio/microphone";
-import { loadAccount } from "@/auth/session";
 import { type Refusal, refusal, refusalFromStatus } from "@/rpc/refusal";
 import { pageProtocol } from "@/transports/choose";
 import type { SessionTransport } from "@/transports/link";
@@ -27,7 +26,7 @@ import { Hearing } from "./hearing";
 import { type LeftTalk, openUntil, rememberLeft } from "./left-talk";
 import { turnOf } from "./session-view";
 import { Speaking } from "./speaking";
-import { type TurnTaking, startMessage } from "./start-message";
+import { startMessage } from "./start-message";
 import type { TalkStore } from "./talk-store";
 import { ToldAgain } from "./told-again";
 import { isStale } from "./view";
@@ -43,7 +42,6 @@ export class Call {
   readonly #transport: SessionTransport;
   #kept: Kept | null = null;
   #leaveDevice: (() => void) | null = null;
-  #turnTaking: TurnTaking = {};
   #reconnections = 0;
   /** What the server said would end the session, until the end itself comes. */
   #fatal: Refusal | null = null;
@@ -64,26 +62,24 @@ export class Call {
   }
 
   /**
-   * In one gesture: sound and microphone are allowed, and the account's wishes are read meanwhile.
+   * In one gesture: sound and microphone are allowed.
    *
    * Rejects with a `MicrophoneError` where there is no microphone, else for want of the server.
    */
   async prepare(typedOnly: boolean): Promise<void> {
-    const [account, running] = await Promise.all([
-      loadAccount().catch(() => undefined),
+    const [running] = await Promise.all([
       resumed(this.#context),
       Loudspeaker.prepare(this.#context),
       typedOnly ? undefined : this.hearing.listen(this.#transport.frameMs),
     ]);
     if (this.#released) return;
-    this.#turnTaking = account?.turnTaking ? { ...account.turnTaking } : {};
     this.#kept = keepRunning(this.#context, (stopped) => this.#soundStopped(stopped));
     this.#soundStopped(!running);
   }
 
   /** Opens the session, or goes on with the one that another page left. */
   open(left: LeftTalk | null): void {
-    const start = startMessage(preferences(), this.#turnTaking, CAPTURE_RATE_HZ);
+    const start = startMessage(preferences(), CAPTURE_RATE_HZ);
     const events = {
       onResponse: (response: ConverseResponse) => this.#receive(response),
       onConnection: (connected: boolean) => this.#connection(connected),
@@ -93,8 +89,11 @@ export class Call {
     this.session = new LiveSession(this.#transport, start, events, world);
     if (!left) return this.session.open();
     this.#toldAgain = new ToldAgain(left);
-    // The page that was left may have been muted; this one shows an open microphone.
-    this.session.changeSettings({ muted: false });
+    // The page that was left may have been muted, or had a button; this one shows what it has.
+    const turnTaking = create(TurnTakingPreferencesSchema, {
+      pushToTalk: preferences().pushToTalk,
+    });
+    this.session.changeSettings({ muted: false, turnTaking });
     this.session.goOn(left);
   }
 
@@ -106,8 +105,7 @@ export class Call {
     if (voice !== undefined && voice !== "") session.changeSettings({ voice });
     if (captionsOnly !== undefined) session.changeSettings({ captionsOnly });
     if (pushToTalk !== undefined) {
-      this.#turnTaking = { ...this.#turnTaking, pushToTalk };
-      session.changeSettings({ turnTaking: create(TurnTakingPreferencesSchema, this.#turnTaking) });
+      session.changeSettings({ turnTaking: create(TurnTakingPreferencesSchema, { pushToTalk }) });
       store.change({ holding: false });
     }
     // A learner who writes has asked for no microphone: the wish is for another time.
@@ -188,10 +186,6 @@ export class Call {
       listening: this.hearing.listening ? "on" : lost ? "lost" : "typed-only",
       startedAt: performance.now() - (this.#toldAgain?.goingMs ?? 0),
     });
-    // The page shows whether there is a button to hold; `start` cannot turn the account's off.
-    if (this.#turnTaking.pushToTalk && !preferences().pushToTalk) {
-      this.change({ pushToTalk: false });
-    }
     this.#leaveDevice = whileLive({
       onOnline: () => this.session?.hurry(),
       onLeaving: () => this.#depart(),

@@ -1,31 +1,18 @@
 /** How a talk is opened, from what the learner wishes. Pure. */
 
-import { type MessageInitShape, create } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import {
   type StartSession,
   StartSessionSchema,
 } from "@parley/stubs/parley/conversation/v1/conversation_pb";
 import { AudioEncoding } from "@parley/stubs/parley/types/v1/audio_pb";
-import type { TurnTakingPreferencesSchema } from "@parley/stubs/parley/types/v1/learner_pb";
 
 import type { TalkPreferences } from "@/wishes/talk-preferences";
 
 const CLIENT = "parley-web/0.1";
 
-/** How turns are taken, as a message is made of it. */
-export type TurnTaking = MessageInitShape<typeof TurnTakingPreferencesSchema>;
-
-/**
- * Makes the first message.
- *
- * `turnTaking` is the account's own: it is sent only where a wish changes it, since what is sent
- * replaces all of it.
- */
-export function startMessage(
-  wishes: TalkPreferences,
-  turnTaking: TurnTaking,
-  rateHz: number,
-): StartSession {
+/** Makes the first message. What is left out is as in the account. */
+export function startMessage(wishes: TalkPreferences, rateHz: number): StartSession {
   return create(StartSessionSchema, {
     scenarioId: wishes.scenarioId,
     engine: wishes.engine,
@@ -35,7 +22,8 @@ export function startMessage(
     noRecording: wishes.noRecording,
     tutorOpens: wishes.tutorOpens,
     client: CLIENT,
+    // The page shows whether there is a button to hold, so its wish goes before the account's.
+    turnTaking: { pushToTalk: wishes.pushToTalk },
     ...(wishes.speechRate !== 1 && { speechRate: wishes.speechRate }),
-    ...(wishes.pushToTalk && { turnTaking: { ...turnTaking, pushToTalk: true } }),
   });
 }

@@ -33,7 +33,6 @@ const world = vi.hoisted(() => ({
   commands: [] as string[],
   farewells: [] as string[],
   starts: [] as StartSession[],
-  account: undefined as { turnTaking: { pushToTalk: boolean; patience: number } } | undefined,
   context: null as (EventTarget & { state: string }) | null,
 }));
 
@@ -90,7 +89,6 @@ vi.mock("@/audio/loudspeaker", () => ({
     close = () => undefined;
   },
 }));
-vi.mock("@/auth/session", () => ({ loadAccount: () => Promise.resolve(world.account) }));
 
 vi.stubGlobal(
   "AudioContext",
@@ -169,7 +167,6 @@ beforeEach(() => {
   Object.assign(world, { link: null, sent: [], microphone: null, loudspeaker: null, commands: [] });
   world.farewells = [];
   world.starts = [];
-  world.account = undefined;
   world.microphones = 0;
   world.asked = null;
   forgetLeft();
@@ -338,16 +335,6 @@ describe("the microphone", () => {
     talk.letGo();
     speak(1280);
     expect(sent()).toEqual(["audio", "endTurn"]);
-  });
-
-  test("shows no button where none is wished for, and silence ends turns whatever the account says", async () => {
-    world.account = { turnTaking: { pushToTalk: true, patience: 0.25 } };
-    await begin();
-    speak();
-    expect(sent()).toEqual(["settings", "audio"]);
-    expect(lastSent("settings")).toMatchObject({
-      turnTaking: { pushToTalk: false, patience: 0.25 },
-    });
   });
 
   test("that a call holds silent is told, and is well when it is let go", async () => {

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparley/types/v1/learner.proto\x12\x0fparley.types.v1\x1a\x1b\x62uf/validate/validate.proto\"\xcf\x02\n\x0eLearnerProfile\x12*\n\x0c\x64isplay_name\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18PR\x0b\x64isplayName\x12V\n\x0e\x66irst_language\x18\x02 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\rfirstLanguage\x12:\n\x05level\x18\x03 \x01(\x0e\x32\x1a.parley.types.v1.CefrLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05level\x12.\n\tinterests\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x14\"\x06r\x04\x10\x01\x18<R\tinterests\x12\'\n\x05goals\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07r\x05\x10\x01\x18\xc8\x01R\x05goals\x12$\n\ttime_zone\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\"\xe7\x01\n\x15TurnTakingPreferences\x12\x30\n\x08patience\x18\x01 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00H\x00R\x08patience\x88\x01\x01\x12 \n\x0cpush_to_talk\x18\x02 \x01(\x08R\npushToTalk\x12\x19\n\x08no_hints\x18\x03 \x01(\x08R\x07noHints\x12\x1e\n\x0bno_barge_in\x18\x04 \x01(\x08R\tnoBargeIn\x12\x32\n\x10typical_pause_ms\x18\x05 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\x0etypicalPauseMsB\x0b\n\t_patience*\x99\x01\n\tCefrLevel\x12\x1a\n\x16\x43\x45\x46R_LEVEL_UNSPECIFIED\x10\x00\x12\x11\n\rCEFR_LEVEL_A1\x10\x01\x12\x11\n\rCEFR_LEVEL_A2\x10\x02\x12\x11\n\rCEFR_LEVEL_B1\x10\x03\x12\x11\n\rCEFR_LEVEL_B2\x10\x04\x12\x11\n\rCEFR_LEVEL_C1\x10\x05\x12\x11\n\rCEFR_LEVEL_C2\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dparley/types/v1/learner.proto\x12\x0fparley.types.v1\x1a\x1b\x62uf/validate/validate.proto\"\xcf\x02\n\x0eLearnerProfile\x12*\n\x0c\x64isplay_name\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18PR\x0b\x64isplayName\x12V\n\x0e\x66irst_language\x18\x02 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\rfirstLanguage\x12:\n\x05level\x18\x03 \x01(\x0e\x32\x1a.parley.types.v1.CefrLevelB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05level\x12.\n\tinterests\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\x14\"\x06r\x04\x10\x01\x18<R\tinterests\x12\'\n\x05goals\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07r\x05\x10\x01\x18\xc8\x01R\x05goals\x12$\n\ttime_zone\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\"\xa4\x02\n\x15TurnTakingPreferences\x12\x30\n\x08patience\x18\x01 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00H\x00R\x08patience\x88\x01\x01\x12%\n\x0cpush_to_talk\x18\x02 \x01(\x08H\x01R\npushToTalk\x88\x01\x01\x12\x1e\n\x08no_hints\x18\x03 \x01(\x08H\x02R\x07noHints\x88\x01\x01\x12#\n\x0bno_barge_in\x18\x04 \x01(\x08H\x03R\tnoBargeIn\x88\x01\x01\x12\x32\n\x10typical_pause_ms\x18\x05 \x01(\rB\x08\xbaH\x05*\x03\x18\x90NR\x0etypicalPauseMsB\x0b\n\t_patienceB\x0f\n\r_push_to_talkB\x0b\n\t_no_hintsB\x0e\n\x0c_no_barge_in*\x99\x01\n\tCefrLevel\x12\x1a\n\x16\x43\x45\x46R_LEVEL_UNSPECIFIED\x10\x00\x12\x11\n\rCEFR_LEVEL_A1\x10\x01\x12\x11\n\rCEFR_LEVEL_A2\x10\x02\x12\x11\n\rCEFR_LEVEL_B1\x10\x03\x12\x11\n\rCEFR_LEVEL_B2\x10\x04\x12\x11\n\rCEFR_LEVEL_C1\x10\x05\x12\x11\n\rCEFR_LEVEL_C2\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,10 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TURNTAKINGPREFERENCES'].fields_by_name['patience']._serialized_options = b'\272H\014\n\n\035\000\000\200?-\000\000\000\000'
   _globals['_TURNTAKINGPREFERENCES'].fields_by_name['typical_pause_ms']._loaded_options = None
   _globals['_TURNTAKINGPREFERENCES'].fields_by_name['typical_pause_ms']._serialized_options = b'\272H\005*\003\030\220N'
-  _globals['_CEFRLEVEL']._serialized_start=652
-  _globals['_CEFRLEVEL']._serialized_end=805
+  _globals['_CEFRLEVEL']._serialized_start=713
+  _globals['_CEFRLEVEL']._serialized_end=866
   _globals['_LEARNERPROFILE']._serialized_start=80
   _globals['_LEARNERPROFILE']._serialized_end=415
   _globals['_TURNTAKINGPREFERENCES']._serialized_start=418
-  _globals['_TURNTAKINGPREFERENCES']._serialized_end=649
+  _globals['_TURNTAKINGPREFERENCES']._serialized_end=710
 # @@protoc_insertion_point(module_scope)

@@ -107,7 +107,9 @@ Global___LearnerProfile: _TypeAlias = LearnerProfile  # noqa: Y015
 
 @_typing.final
 class TurnTakingPreferences(_message.Message):
-    """How patient the tutor is with silence, and how a turn ends."""
+    """How patient the tutor is with silence, and how a turn ends. In `StartSession` what is unset is as in
+    the learner's profile, in `ChangeSettings` as it was.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -130,17 +132,30 @@ class TurnTakingPreferences(_message.Message):
         self,
         *,
         patience: _builtins.float | None = ...,
-        push_to_talk: _builtins.bool = ...,
-        no_hints: _builtins.bool = ...,
-        no_barge_in: _builtins.bool = ...,
+        push_to_talk: _builtins.bool | None = ...,
+        no_hints: _builtins.bool | None = ...,
+        no_barge_in: _builtins.bool | None = ...,
         typical_pause_ms: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_patience", b"_patience", "patience", b"patience"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_no_barge_in", b"_no_barge_in", "_no_hints", b"_no_hints", "_patience", b"_patience", "_push_to_talk", b"_push_to_talk", "no_barge_in", b"no_barge_in", "no_hints", b"no_hints", "patience", b"patience", "push_to_talk", b"push_to_talk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_patience", b"_patience", "no_barge_in", b"no_barge_in", "no_hints", b"no_hints", "patience", b"patience", "push_to_talk", b"push_to_talk", "typical_pause_ms", b"typical_pause_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_no_barge_in", b"_no_barge_in", "_no_hints", b"_no_hints", "_patience", b"_patience", "_push_to_talk", b"_push_to_talk", "no_barge_in", b"no_barge_in", "no_hints", b"no_hints", "patience", b"patience", "push_to_talk", b"push_to_talk", "typical_pause_ms", b"typical_pause_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__no_barge_in: _TypeAlias = _typing.Literal["no_barge_in"]  # noqa: Y015
+    _WhichOneofArgType__no_barge_in: _TypeAlias = _typing.Literal["_no_barge_in", b"_no_barge_in"]  # noqa: Y015
+    _WhichOneofReturnType__no_hints: _TypeAlias = _typing.Literal["no_hints"]  # noqa: Y015
+    _WhichOneofArgType__no_hints: _TypeAlias = _typing.Literal["_no_hints", b"_no_hints"]  # noqa: Y015
     _WhichOneofReturnType__patience: _TypeAlias = _typing.Literal["patience"]  # noqa: Y015
     _WhichOneofArgType__patience: _TypeAlias = _typing.Literal["_patience", b"_patience"]  # noqa: Y015
+    _WhichOneofReturnType__push_to_talk: _TypeAlias = _typing.Literal["push_to_talk"]  # noqa: Y015
+    _WhichOneofArgType__push_to_talk: _TypeAlias = _typing.Literal["_push_to_talk", b"_push_to_talk"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__no_barge_in) -> _WhichOneofReturnType__no_barge_in | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__no_hints) -> _WhichOneofReturnType__no_hints | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__patience) -> _WhichOneofReturnType__patience | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__push_to_talk) -> _WhichOneofReturnType__push_to_talk | None: ...
 
 Global___TurnTakingPreferences: _TypeAlias = TurnTakingPreferences  # noqa: Y015

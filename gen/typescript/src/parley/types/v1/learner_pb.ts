@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/types/v1/learner.proto.
  */
 export const file_parley_types_v1_learner: GenFile = /*@__PURE__*/
-  fileDesc("Ch1wYXJsZXkvdHlwZXMvdjEvbGVhcm5lci5wcm90bxIPcGFybGV5LnR5cGVzLnYxIpACCg5MZWFybmVyUHJvZmlsZRIdCgxkaXNwbGF5X25hbWUYASABKAlCB7pIBHICGFASRwoOZmlyc3RfbGFuZ3VhZ2UYAiABKAlCL7pILHIqGCMyJl4oW0EtWmEtel17Miw4fSgtW0EtWmEtejAtOV17MSw4fSkqKT8kEjMKBWxldmVsGAMgASgOMhoucGFybGV5LnR5cGVzLnYxLkNlZnJMZXZlbEIIukgFggECEAESIwoJaW50ZXJlc3RzGAQgAygJQhC6SA2SAQoQFCIGcgQQARg8EiAKBWdvYWxzGAUgAygJQhG6SA6SAQsQCiIHcgUQARjIARIaCgl0aW1lX3pvbmUYBiABKAlCB7pIBHICGEAirQEKFVR1cm5UYWtpbmdQcmVmZXJlbmNlcxImCghwYXRpZW5jZRgBIAEoAkIPukgMCgodAACAPy0AAAAASACIAQESFAoMcHVzaF90b190YWxrGAIgASgIEhAKCG5vX2hpbnRzGAMgASgIEhMKC25vX2JhcmdlX2luGAQgASgIEiIKEHR5cGljYWxfcGF1c2VfbXMYBSABKA1CCLpIBSoDGJBOQgsKCV9wYXRpZW5jZSqZAQoJQ2VmckxldmVsEhoKFkNFRlJfTEVWRUxfVU5TUEVDSUZJRUQQABIRCg1DRUZSX0xFVkVMX0ExEAESEQoNQ0VGUl9MRVZFTF9BMhACEhEKDUNFRlJfTEVWRUxfQjEQAxIRCg1DRUZSX0xFVkVMX0IyEAQSEQoNQ0VGUl9MRVZFTF9DMRAFEhEKDUNFRlJfTEVWRUxfQzIQBmIGcHJvdG8z", [file_buf_validate_validate]);
+  fileDesc("Ch1wYXJsZXkvdHlwZXMvdjEvbGVhcm5lci5wcm90bxIPcGFybGV5LnR5cGVzLnYxIpACCg5MZWFybmVyUHJvZmlsZRIdCgxkaXNwbGF5X25hbWUYASABKAlCB7pIBHICGFASRwoOZmlyc3RfbGFuZ3VhZ2UYAiABKAlCL7pILHIqGCMyJl4oW0EtWmEtel17Miw4fSgtW0EtWmEtejAtOV17MSw4fSkqKT8kEjMKBWxldmVsGAMgASgOMhoucGFybGV5LnR5cGVzLnYxLkNlZnJMZXZlbEIIukgFggECEAESIwoJaW50ZXJlc3RzGAQgAygJQhC6SA2SAQoQFCIGcgQQARg8EiAKBWdvYWxzGAUgAygJQhG6SA6SAQsQCiIHcgUQARjIARIaCgl0aW1lX3pvbmUYBiABKAlCB7pIBHICGEAi6gEKFVR1cm5UYWtpbmdQcmVmZXJlbmNlcxImCghwYXRpZW5jZRgBIAEoAkIPukgMCgodAACAPy0AAAAASACIAQESGQoMcHVzaF90b190YWxrGAIgASgISAGIAQESFQoIbm9faGludHMYAyABKAhIAogBARIYCgtub19iYXJnZV9pbhgEIAEoCEgDiAEBEiIKEHR5cGljYWxfcGF1c2VfbXMYBSABKA1CCLpIBSoDGJBOQgsKCV9wYXRpZW5jZUIPCg1fcHVzaF90b190YWxrQgsKCV9ub19oaW50c0IOCgxfbm9fYmFyZ2VfaW4qmQEKCUNlZnJMZXZlbBIaChZDRUZSX0xFVkVMX1VOU1BFQ0lGSUVEEAASEQoNQ0VGUl9MRVZFTF9BMRABEhEKDUNFRlJfTEVWRUxfQTIQAhIRCg1DRUZSX0xFVkVMX0IxEAMSEQoNQ0VGUl9MRVZFTF9CMhAEEhEKDUNFRlJfTEVWRUxfQzEQBRIRCg1DRUZSX0xFVkVMX0MyEAZiBnByb3RvMw", [file_buf_validate_validate]);
 
 /**
  * What the tutor knows of the learner. Kept by the user service, shown to the language model.
@@ -70,7 +70,8 @@ export const LearnerProfileSchema: GenMessage<LearnerProfile> = /*@__PURE__*/
   messageDesc(file_parley_types_v1_learner, 0);
 
 /**
- * How patient the tutor is with silence, and how a turn ends.
+ * How patient the tutor is with silence, and how a turn ends. In `StartSession` what is unset is as in
+ * the learner's profile, in `ChangeSettings` as it was.
  *
  * @generated from message parley.types.v1.TurnTakingPreferences
  */
@@ -85,23 +86,23 @@ export type TurnTakingPreferences = Message<"parley.types.v1.TurnTakingPreferenc
   /**
    * True: a turn ends only by `end_turn`. Silence never ends it.
    *
-   * @generated from field: bool push_to_talk = 2;
+   * @generated from field: optional bool push_to_talk = 2;
    */
-  pushToTalk: boolean;
+  pushToTalk?: boolean | undefined;
 
   /**
    * True: after long silence the tutor does not offer a hint.
    *
-   * @generated from field: bool no_hints = 3;
+   * @generated from field: optional bool no_hints = 3;
    */
-  noHints: boolean;
+  noHints?: boolean | undefined;
 
   /**
    * True: speech over a reply never interrupts it.
    *
-   * @generated from field: bool no_barge_in = 4;
+   * @generated from field: optional bool no_barge_in = 4;
    */
-  noBargeIn: boolean;
+  noBargeIn?: boolean | undefined;
 
   /**
    * The learner's usual pause inside a turn, in milliseconds, from earlier sessions. 0: not known.
