@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from parley.ai.v1 import ai_pb2
+from parley.types.v1 import turn_pb2
 from services.common.clock import Clock
 from services.common.errors import ParleyError, Unavailable
 from services.common.limits import DEFAULT_LIMITS
@@ -27,7 +28,7 @@ from services.conversation.events import (
     Event,
     FromEngine,
 )
-from services.conversation.learner_audio import LearnerAudio
+from services.conversation.learner_audio import ENGINE_RATE_HZ, LearnerAudio
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +41,8 @@ START_PATIENCE_S = 2.5
 # One that is lost again before this has never really come back: its trouble goes on, and the
 # learner's patience with it. Nothing that kills an engine takes longer to come up again.
 STEADY_S = 5.0
+
+_SPEECH = turn_pb2.UTTERANCE_SOURCE_SPEECH
 
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 1.0
@@ -80,6 +83,8 @@ class EngineLink:
         self._engine: Engine | None = None
         self._receiving: asyncio.Task[bool] | None = None
         self._input_ended = False
+        # On the engine's time line: where speech last stopped, and up to where it is decided on.
+        self._speech_end = self._decided = 0
         # Of the present or last outage: when it is given up, the next pause, when it was over.
         self._until = 0.0
         self._pause_s = 0.0
@@ -164,6 +169,7 @@ class EngineLink:
         assert engine is not None
         try:
             while (message := await engine.receive()) is not None:
+                self._note_decided(message)
                 self._to_session_time(message)
                 self._session.handle(FromEngine(message))
         except ParleyError as broken:
@@ -174,8 +180,10 @@ class EngineLink:
     async def _reconnect(self) -> bool:
         """Open another engine; False when there is none, and the session was told."""
         speaking = self._session.learner_speaking
-        # What the learner was saying is heard again; what a turn was made of is not.
-        position = self._audio.kept_from if speaking else self._audio.engine_position
+        # What the learner was saying is heard again; what is a turn already, or none, is not.
+        position = self._audio.engine_position
+        if speaking:
+            position = max(self._audio.kept_from, min(self._decided, position))
         await self.close()
         self._session.handle(EngineLost(problems.engine_unavailable()))
         now = self._clock.monotonic()
@@ -222,6 +230,15 @@ class EngineLink:
         self._session.handle(EngineBack())
         _log.info("engine_back")
 
+    def _note_decided(self, message: ai_pb2.ConverseResponse) -> None:
+        kind = message.WhichOneof("message")
+        if kind == "speech_ended":
+            self._speech_end = _samples(message.speech_ended.at_ms)
+        elif kind == "utterance_dropped":
+            self._decided = max(self._decided, self._speech_end)
+        elif kind == "turn_committed" and message.turn_committed.source == _SPEECH:
+            self._decided = max(self._decided, _samples(message.turn_committed.end_ms))
+
     def _to_session_time(self, message: ai_pb2.ConverseResponse) -> None:
         kind = message.WhichOneof("message")
         if kind in ("speech_started", "speech_ended"):
@@ -231,3 +248,7 @@ class EngineLink:
             part = getattr(message, kind)
             part.start_ms = self._audio.session_ms(part.start_ms)
             part.end_ms = self._audio.session_ms(part.end_ms)
+
+
+def _samples(ms: int) -> int:
+    return ms * ENGINE_RATE_HZ // 1000

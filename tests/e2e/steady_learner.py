@@ -26,6 +26,8 @@ _REPORT_EVERY_S = 0.2
 _SPEECH_MS = 700
 # A person who gets no answer for so long says it again.
 _SAY_AGAIN_S = 8.0
+# As long as an answer takes to be heard. It may have come already, and the news of it be lost.
+_HEAR_OUT_S = 5.0
 # No break that is made here lasts so long; who is not answered then is left alone for good.
 _GIVE_UP_S = 90.0
 
@@ -70,7 +72,7 @@ class SteadyLearner:
             await self.one_turn()
 
     async def one_turn(self) -> None:
-        """Say something until a new turn is saved.
+        """Say something until a new turn is saved, and hear the answer to it.
 
         Raises:
             AssertionError: none ever is.
@@ -83,6 +85,9 @@ class SteadyLearner:
             else:
                 self.say()
             await self._until(lambda: self.next_turn > known, _SAY_AGAIN_S)
+        # The turn may be of what was said before, and its news late: who spoke on at once would
+        # talk over the answer, and over every answer from then on.
+        await self._until(lambda: self._is_answered(self.said[-1]), _HEAR_OUT_S)
 
     async def finish(self) -> None:
         """End the session in good order."""
@@ -162,6 +167,17 @@ class SteadyLearner:
     def _check(self, right: bool, otherwise: str) -> None:
         if not right:
             self.wrong.append(otherwise)
+
+    def _is_answered(self, said: Said) -> bool:
+        return any(
+            told.turn_id
+            and (
+                told.words == said.text
+                if said.text
+                else said.shared_ms(told.start_ms, told.end_ms) > 0
+            )
+            for told in self.told.turns.values()
+        )
 
     # --- now and then ---------------------------------------------------------------------------
 

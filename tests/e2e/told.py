@@ -19,6 +19,10 @@ class Said:
     start_ms: int = 0
     end_ms: int = 0
 
+    def shared_ms(self, start_ms: int, end_ms: int) -> int:
+        """Return how much of what was spoken lies there; 0 and less: nothing."""
+        return min(self.end_ms, end_ms) - max(self.start_ms, start_ms)
+
 
 @dataclass(slots=True)
 class Told:

@@ -65,13 +65,10 @@ def utterance_of(said: Sequence[Said], turn: turn_pb2.Turn) -> Said | None:
     """Return what was said in a turn; None where nobody said it."""
     if turn.source == turn_pb2.UTTERANCE_SOURCE_TEXT:
         return next((each for each in said if each.text == turn.utterance.verbatim), None)
+    place = (turn.utterance_start_ms, turn.utterance_end_ms)
     spoken = [each for each in said if not each.text]
-    best = max(spoken, key=lambda each: _shared_ms(each, turn), default=None)
-    return best if best is not None and _shared_ms(best, turn) > 0 else None
-
-
-def _shared_ms(said: Said, turn: turn_pb2.Turn) -> int:
-    return min(said.end_ms, turn.utterance_end_ms) - max(said.start_ms, turn.utterance_start_ms)
+    best = max(spoken, key=lambda each: each.shared_ms(*place), default=None)
+    return best if best is not None and best.shared_ms(*place) > 0 else None
 
 
 def _missing(told: Mapping[int, Told], kept: Sequence[turn_pb2.Turn]) -> Iterable[Finding]:

@@ -96,6 +96,39 @@ async def test_the_utterance_that_an_engine_did_not_finish_is_heard_by_the_next(
     talk.call.cancel()
 
 
+@pytest.mark.parametrize("became", ["a turn", "nothing"])
+async def test_what_is_decided_on_is_not_heard_again_by_a_new_engine(world: World, became: str):
+    """Who spoke again within a second lost an engine, and what was a turn became another."""
+    talk = world.talk()
+    await talk.start()
+    first = await world.ai.session()
+    await talk.send(audio={"pcm": b"\1\0" * 1600})
+    await first.send(speech_started={"at_ms": 0})
+    await first.send(speech_ended={"at_ms": 60})
+    if became == "a turn":
+        await first.commit("I like to cook", start_ms=0, end_ms=60)
+    else:
+        await first.send(utterance_dropped={"reason": "empty"})
+    for _ in range(9):
+        await talk.send(audio={"pcm": b"\1\0" * 1600})
+    async with asyncio.timeout(5):
+        while len(first.audio) < 32_000:
+            first.audio_came.clear()
+            await first.audio_came.wait()
+    await first.send(speech_started={"at_ms": 200})
+    for _ in range(2):
+        await talk.until("speech_started")
+    first.kill.set()
+    second = await world.ai.session()
+    assert second.start.first_sample == 60 * 16
+    async with asyncio.timeout(5):
+        while len(second.audio) < 32_000 - second.start.first_sample * 2:
+            second.audio_came.clear()
+            await second.audio_came.wait()
+    assert bytes(second.audio) == bytes(first.audio[60 * 32 :])
+    talk.call.cancel()
+
+
 async def test_an_engine_that_stays_away_ends_the_session_with_a_retryable_error(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
