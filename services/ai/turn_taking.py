@@ -456,9 +456,12 @@ class TurnTaking:
             if not change.cut_short:
                 # What is said after the tutor's words is an answer to them.
                 self._ended = None
-        if change.floor is Floor.TUTOR:
-            return []
         utterance = self._utterance
+        if change.floor is Floor.TUTOR:
+            if utterance is not None:
+                # The tutor speaks over it: answers what was typed, or begins unasked.
+                utterance.needs_resolving = True
+            return []
         if utterance is not None and utterance.needs_resolving:
             # It outlived the tutor's words: it is the learner's turn now.
             self._take(utterance)

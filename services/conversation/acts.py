@@ -95,6 +95,10 @@ class Acts:
         """Return the texts that are no turns yet, oldest first."""
         return [each.text for each in self._open if each.text is not None]
 
+    def waiting(self) -> list[str | None]:
+        """Return what is no turn yet, oldest first: texts, and None where a turn was ended."""
+        return [each.text for each in self._open]
+
     def spoken_turn(self) -> None:
         """What was said is a turn: nobody has to be told to end it."""
         self._open = deque(each for each in self._open if each.text is not None)

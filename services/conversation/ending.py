@@ -37,6 +37,14 @@ def _finish(session: SessionState, last: Callable[[], Effect], now: float) -> No
     session.effects.append(last())
 
 
+def close(session: SessionState, now: float) -> None:
+    """The client has closed its side, and has waited for long enough."""
+    if session.engine_up or not session.owes_an_answer:
+        end(session, None, now)
+    else:
+        stop(session, problems.engine_unavailable(), now)
+
+
 def end_if_finished(session: SessionState, now: float) -> None:
     """End when the client has closed its side and everything was answered."""
     if session.closing_at is not None and session.engine_finished and session.turn is None:

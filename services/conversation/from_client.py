@@ -74,12 +74,11 @@ def _on_interrupt(session: SessionState, interrupt: conversation_pb2.Interrupt, 
 
 
 def _on_end_turn(session: SessionState, seq: int, now: float) -> None:
-    if session.turn is not None and not session.listening.unresolved:
-        return
     session.acts.turn_ended(seq)
-    if session.turn is not None:
-        over_reply.interrupt(session, now, take=True)
-    session.engine(end_turn={})
+    session.turn_ended_at = now
+    # Over a reply nothing is ended but speech, and that may not have been noticed yet.
+    if session.turn is None or session.listening.unresolved:
+        over_reply.end_turn(session, now)
 
 
 def _on_settings(
@@ -128,7 +127,7 @@ def on_client_back(session: SessionState, heard: conversation_pb2.Heard | None, 
 
 def on_client_done(session: SessionState, now: float) -> None:
     """Nothing more will come: what was said is answered, then the session ends."""
-    if not session.engine_up:
+    if not session.engine_up and not session.owes_an_answer:
         ending.end(session, None, now)
         return
     session.closing_at = now + _CLOSING_S

@@ -81,6 +81,7 @@ def _on_committed(
     if session.turn is not None:
         # A newer turn takes the place of the reply under way.
         replying.end_reply(session, _INTERRUPTED, now, tell_engine=True)
+    session.wanted = None
     _note_turn_of(session, message)
     if message.source != _NONE:
         _show_final(session, message)
@@ -160,7 +161,7 @@ def _on_long_silence(session: SessionState, silence_s: float, now: float) -> Non
         return
     # Once, until the learner speaks again: a tutor that goes on alone is no help.
     session.hinted = True
-    session.engine(request_reply={"purpose": ai_pb2.REPLY_PURPOSE_HINT})
+    session.want(ai_pb2.REPLY_PURPOSE_HINT)
 
 
 def on_engine_lost(session: SessionState, error: ParleyError, now: float) -> None:
@@ -171,9 +172,10 @@ def on_engine_lost(session: SessionState, error: ParleyError, now: float) -> Non
     if session.state is State.PAUSED:
         # Nobody will tell any more what the learner says.
         over_reply.act_on(session, Meaning.BACKCHANNEL, now)
+    session.to_be_heard_again = session.listening.under_way
     session.listening.forget()
     session.tell(error)
-    if session.closing_at is not None:
+    if session.closing_at is not None and not session.owes_an_answer:
         ending.end(session, None, now)
     elif turn is not None and not turn.done:
         if turn.began or turn.retried:
@@ -185,6 +187,7 @@ def on_engine_lost(session: SessionState, error: ParleyError, now: float) -> Non
 def on_engine_back(session: SessionState, now: float) -> None:
     """A new engine has taken its place: tell it what it cannot know, ask for what is missing."""
     session.engine_up = True
+    session.to_be_heard_again = False
     if session.changes.ByteSize():
         session.engine(settings=session.changes)
     if session.untold is not None:
@@ -196,8 +199,16 @@ def on_engine_back(session: SessionState, now: float) -> None:
         _ask_again(session, turn)
     elif turn is not None:
         session.engine(floor={"floor": ai_pb2.FLOOR_TUTOR})
-    for text in session.acts.texts():
-        session.engine(text={"text": text})
+    elif session.wanted is not None:
+        session.engine(request_reply={"purpose": session.wanted})
+    for text in session.acts.waiting():
+        if text is not None:
+            session.engine(text={"text": text})
+        elif session.said_it_all:
+            session.engine(end_turn={})
+    if session.closing_at is not None:
+        session.engine(end_turn={})
+        session.engine(end_input={})
 
 
 def _ask_again(session: SessionState, turn: OpenTurn) -> None:

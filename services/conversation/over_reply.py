@@ -37,8 +37,20 @@ def on_speech_started(session: SessionState, at_ms: int, now: float) -> None:
     session.send(messages.Response(turn=session.spoken_turn, speech_started=started))
     almost_over = turn is not None and turn.all_sent and turn.left_ms(now) <= _ALMOST_OVER_MS
     session.listening.began(now, at_ms, over_reply=turn is not None, counts=almost_over)
-    if turn is not None and not almost_over:
+    if turn is None:
+        return
+    if session.said_it_all:
+        # Who let the button go was faster than the engine.
+        end_turn(session, now)
+    elif not almost_over:
         _hold_back(session, turn, now)
+
+
+def end_turn(session: SessionState, now: float) -> None:
+    """What was said is complete, and the learner's turn: nobody waits for more of it."""
+    if session.turn is not None:
+        interrupt(session, now, take=True)
+    session.engine(end_turn={})
 
 
 def on_committed(session: SessionState, message: ai_pb2.TurnCommitted, now: float) -> None:
@@ -48,8 +60,8 @@ def on_committed(session: SessionState, message: ai_pb2.TurnCommitted, now: floa
     that began between the two waits there for a decision, so it must get one here.
     """
     turn = session.turn
-    # A tutor who speaks unasked takes up nothing of what is being said.
-    end_ms = 0 if message.source == turn_pb2.UTTERANCE_SOURCE_NONE else message.end_ms
+    # A tutor who speaks unasked, or to what was typed, takes up nothing of what is being said.
+    end_ms = message.end_ms if message.source == turn_pb2.UTTERANCE_SOURCE_SPEECH else 0
     if turn is None or not session.listening.outlives(end_ms):
         session.listening.forget()
         return

@@ -206,7 +206,7 @@ class Session:
             session.totals.add(turn)
             session.effects.append(broken_off)
         if session.config.tutor_opens and session.next_number == 1:
-            session.engine(request_reply={"purpose": ai_pb2.REPLY_PURPOSE_OPENING})
+            session.want(ai_pb2.REPLY_PURPOSE_OPENING)
 
     def _on_tick(self, now: float) -> None:
         session = self._session
@@ -218,7 +218,7 @@ class Session:
         if session.gone_at is None and now >= session.client_at + config.idle_s:
             return ending.stop(session, problems.idle(), now)
         if _due(session.closing_at, now):
-            return ending.end(session, None, now)
+            return ending.close(session, now)
         if _due(session.listening.decide_at, now):
             over_reply.decide_in_the_end(session, now)
         elif _due(session.patience_ends_at(), now):

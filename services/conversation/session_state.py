@@ -44,6 +44,9 @@ class SessionState:
     client_at, reported_at: when anything came of the client; its report on the reply under way.
     reports_regularly: such reports have come by themselves, as often as is asked of clients.
     let_go: it was out of reach for so long that its reply is held no more.
+    to_be_heard_again: the engine was lost in the middle of what the learner was saying.
+    turn_ended_at: when the client last said that its turn is over.
+    wanted: what the tutor was asked to say unasked, while the engine has not taken it up.
     final_shown: the last words that the client was shown, where they were final ones.
     words_shown: it was shown words of an utterance that is no turn yet.
     asked: what the engine was asked to answer in a lost one's place, and has not taken up yet.
@@ -85,6 +88,9 @@ class SessionState:
         self.untold: ai_pb2.InterruptReply | None = None
         self.asked: tuple[turn_pb2.UtteranceSource.ValueType, str] | None = None
         self.acts = Acts(config.accounted_seq)
+        self.to_be_heard_again = False
+        self.turn_ended_at: float | None = None
+        self.wanted: ai_pb2.ReplyPurpose.ValueType | None = None
         self.told: set[str] = set()
         self.closing_at: float | None = None
         self.drain_at: float | None = None
@@ -124,6 +130,23 @@ class SessionState:
             return microphone.due_at(ENOUGH_S if speech else ONSET_S)
         button_up = self.preferences.push_to_talk and self.turn is None and not speech
         return microphone.due_at(ENOUGH_S) if button_up and microphone.used else None
+
+    @property
+    def said_it_all(self) -> bool:
+        """Whether the client ended the turn, and has sent nothing of a next one since."""
+        return self.turn_ended_at is not None and self.microphone.came_at <= self.turn_ended_at
+
+    @property
+    def owes_an_answer(self) -> bool:
+        """Whether something was said, typed, or asked of the tutor that is not answered yet."""
+        answered = self.turn is None or self.turn.done
+        speaks = self.listening.under_way or self.to_be_heard_again
+        return not answered or speaks or bool(self.acts.texts())
+
+    def want(self, purpose: ai_pb2.ReplyPurpose.ValueType) -> None:
+        """Have the tutor speak unasked."""
+        self.wanted = purpose
+        self.engine(request_reply={"purpose": purpose})
 
     def move(self, trigger: Trigger) -> None:
         """Move the floor."""

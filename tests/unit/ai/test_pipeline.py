@@ -34,6 +34,7 @@ from services.ai.engine import (
     ReplyPurpose,
     ReplyText,
     RequestReply,
+    Resolve,
     SessionConfig,
     SpeechEnded,
     TurnCommitted,
@@ -190,6 +191,7 @@ async def test_a_speculation_that_a_typed_text_took_the_place_of_is_counted_as_d
         t.session.handle(TypedText("never mind"))
         await settle()
         await t.voice(300)
+        t.session.handle(Resolve(take=True))
         await t.silence(3000)
     typed, spoken = t.of(TurnCommitted)
     assert (typed.speculations, typed.speculations_discarded) == (0, 0)

@@ -14,6 +14,7 @@ from services.ai.turn_taking import (
     AskAgain,
     Committed,
     Dropped,
+    DropReason,
     Effect,
     EndRequested,
     Event,
@@ -466,3 +467,12 @@ def test_nothing_is_decided_while_the_learner_may_be_starting_again():
     talk.silence(300)
     talk.voice(32)
     assert of(Committed, talk.answers(0.99, "I like to cook.")) == []
+
+
+def test_what_is_being_said_when_the_tutor_takes_the_floor_waits_for_the_conversation():
+    """A "mhm" beside what was typed cut off the answer to it."""
+    talk = session()
+    talk.voice(300)
+    talk.tell(FloorChanged(Floor.TUTOR))
+    assert of(Committed, talk.silence(3_000)) == []
+    assert of(Dropped, talk.tell(UtteranceResolved(take=False))) == [Dropped(DropReason.DISMISSED)]

@@ -144,10 +144,9 @@ class TurnPromises(RuleBasedStateMachine):
 
     @rule(floor=st.sampled_from(list(Floor)), cut_short=st.booleans())
     def give_floor(self, floor: Floor, cut_short: bool) -> None:
-        if floor is not self.floor:
-            self.quiet_since, self.hinted = self.now, False
+        self.quiet_since, self.hinted = self.now, False
         self.floor = floor
-        self.undecided = self.undecided and floor is Floor.TUTOR
+        self.undecided = self.start is not None and floor is Floor.TUTOR
         self.tell(FloorChanged(floor, cut_short))
 
     @rule(older=st.integers(0, 1))

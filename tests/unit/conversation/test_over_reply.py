@@ -188,3 +188,47 @@ class TestAnAnswerBeforeTheQuestionsLastWord:
         drive = self.asked(left_s=1.3)
         says(drive, "Yes.", lasts_ms=350)
         assert [each.take for each in drive.told_engine("resolve")] == [False]
+
+
+class TestTheButton:
+    """With push-to-talk only its release ends what is said."""
+
+    def test_a_release_that_overtakes_the_engines_notice_of_speech_ends_it(self):
+        """The words stopped the tutor and were never answered."""
+        drive = Drive(turn_taking=learner_pb2.TurnTakingPreferences(push_to_talk=True))
+        drive.commit()
+        drive.speak(TEN)
+        drive.advance(1.0)
+        drive.session.note_audio(1_400, drive.now)
+        assert drive.client(seq=7, end_turn={}) == []
+        effects = drive.learner_begins(1_100)
+        assert drive.engine_kinds(effects) == ["interrupt", "resolve", "floor", "end_turn"]
+        assert [turn.reply_end_reason for turn in drive.saved] == [INTERRUPTED]
+
+    def test_one_of_before_does_not(self):
+        drive = Drive()
+        drive.commit()
+        drive.client(seq=7, end_turn={})
+        drive.speak(TEN)
+        drive.advance(1.0)
+        drive.session.note_audio(1_400, drive.now)
+        assert drive.engine_kinds(drive.learner_begins(1_100)) == []
+        assert drive.session.state is State.PAUSED
+
+
+@pytest.mark.parametrize("words", ["mhm", "I meant the other one"])
+def test_what_is_said_beside_a_typed_text_is_speech_over_its_answer(words: str):
+    """A "mhm" became a turn of its own, and cut off the answer."""
+    drive = Drive()
+    drive.learner_begins(200)
+    drive.client(text={"text": "I like tea"})
+    drive.commit("I like tea", turn_pb2.UTTERANCE_SOURCE_TEXT)
+    drive.speak(TEN)
+    assert drive.session.state is State.PAUSED
+    drive.engine(speech_ended={"at_ms": 600})
+    drive.words(words, final=True, end_ms=1_000)
+    drive.advance(4.0)
+    assert [each.take for each in drive.told_engine("resolve")] == [words != "mhm"]
+    assert [turn.reply_end_reason for turn in drive.saved] == [
+        COMPLETED if words == "mhm" else INTERRUPTED
+    ]

@@ -509,6 +509,81 @@ class TestEngineLost:
         effects = drive.give(events.EngineBack())
         assert [each.text for each in drive.told_engine("text", effects)] == ["one", "two"]
 
+    @pytest.mark.parametrize("released", ["before", "after"])
+    def test_a_turn_that_the_button_ended_is_ended_for_the_new_one_too(self, released: str):
+        """It was heard again, and never answered: only the button ends such a turn."""
+        drive = Drive(turn_taking=learner_pb2.TurnTakingPreferences(push_to_talk=True))
+        drive.session.note_audio(500, drive.now)
+        drive.learner_begins(100)
+        if released == "before":
+            drive.client(seq=5, end_turn={})
+        drive.lose_engine(self.LOST)
+        drive.advance(0.5)
+        if released == "after":
+            drive.client(seq=5, end_turn={})
+        assert drive.engine_kinds(drive.give(events.EngineBack())) == ["end_turn"]
+
+    def test_a_button_that_is_down_again_ends_nothing_for_the_new_one(self):
+        drive = Drive(turn_taking=learner_pb2.TurnTakingPreferences(push_to_talk=True))
+        drive.client(seq=5, end_turn={})
+        drive.advance(0.5)
+        drive.session.note_audio(500, drive.now)
+        drive.learner_begins(100)
+        drive.lose_engine(self.LOST)
+        assert drive.give(events.EngineBack()) == []
+
+    @pytest.mark.parametrize("what", ["opening", "hint"])
+    def test_what_the_tutor_was_to_say_unasked_is_asked_for_again(self, what: str):
+        drive = Drive(tutor_opens=what == "opening")
+        drive.give(events.Opened())
+        if what == "hint":
+            drive.engine(long_silence={"silence_ms": 9000})
+        drive.lose_engine(self.LOST)
+        effects = drive.give(events.EngineBack())
+        assert len(drive.told_engine("request_reply", effects)) == 1
+        drive.commit("", turn_pb2.UTTERANCE_SOURCE_NONE)
+        drive.speak("Well")
+        drive.advance(1.0)
+        drive.lose_engine(self.LOST)
+        assert drive.told_engine("request_reply", drive.give(events.EngineBack())) == []
+
+    def test_settings_that_were_taken_back_are_so_for_the_new_one(self):
+        drive = Drive()
+        for wished in (True, False):
+            drive.client(settings={"turn_taking": {"push_to_talk": wished}})
+        drive.lose_engine(self.LOST)
+        [settings] = drive.told_engine("settings", drive.give(events.EngineBack()))
+        assert not settings.turn_taking.push_to_talk
+
+    @pytest.mark.parametrize("lost", ["before", "while closing"])
+    @pytest.mark.parametrize("said", ["text", "speech"])
+    def test_what_was_said_before_the_client_closed_its_side_waits_for_a_new_one(
+        self, said: str, lost: str
+    ):
+        """It was left, and the session ended in good order."""
+        drive = Drive()
+        if said == "text":
+            drive.client(text={"text": "Good bye"})
+        else:
+            drive.learner_begins(100)
+        for what in (self.LOST, None) if lost == "before" else (None, self.LOST):
+            if what is None:
+                drive.give(events.ClientDone())
+            else:
+                drive.lose_engine(what)
+        effects = drive.give(events.EngineBack())
+        assert drive.engine_kinds(effects)[-2:] == ["end_turn", "end_input"]
+        assert len(drive.told_engine("text", effects)) == (said == "text")
+        drive.lose_engine(self.LOST)
+        drive.advance(DEFAULT_LIMITS.closing_seconds + 1)
+        [ended] = [each for each in drive.effects if isinstance(each, events.End)]
+        assert (ended.error is None) is (said == "speech")
+
+    def test_a_client_that_closes_its_side_with_nothing_open_needs_no_engine(self):
+        drive = Drive()
+        drive.lose_engine(self.LOST)
+        assert drive.give(events.ClientDone()) == [events.End(None)]
+
     def test_changed_settings_are_told_to_the_new_one(self):
         drive = Drive()
         drive.client(settings={"voice": "bea"})
