@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -99,13 +100,14 @@ class Cache:
     def _evict(self) -> None:
         """Remove the files that were used longest ago, until the rest fits."""
         files = []
-        for path in self._folder.glob("*/*"):
-            try:
-                stat = path.stat()
-            except FileNotFoundError:
-                continue
-            if not path.name.endswith(UNFINISHED):
-                files.append((stat.st_mtime_ns, stat.st_size, path))
+        # Not `glob`: it fails where a folder vanishes, and recordings are deleted at any time.
+        for folder, _, names in os.walk(self._folder):
+            for name in names:
+                path = Path(folder, name)
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    if not name.endswith(UNFINISHED):
+                        files.append((stat.st_mtime_ns, stat.st_size, path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
             if total <= self._max_bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,10 @@ import pytest
 from services.common.errors import Unavailable
 from services.media.cache import Cache
 from services.media.workers import Workers
+
+
+def void(_: object) -> None:
+    """Let an expression be a function that returns nothing."""
 
 
 @pytest.fixture
@@ -37,6 +41,26 @@ async def test_a_folder_deleted_while_a_file_is_made_is_made_again(
 
     with await cache.open("a", "mix.wav", make) as file:
         assert file.read() == b"sound"
+
+
+async def test_a_recording_deleted_while_another_is_made_does_no_harm(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever listened to the other was told that it was deleted."""
+    for recording in ("a", "b"):
+        (await cache.open(recording, "mix.wav", lambda path: void(path.write_bytes(b"x")))).close()
+    scandir = os.scandir
+
+    def deleted_meanwhile(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "a":
+            (Path(path) / "mix.wav").unlink(missing_ok=True)
+            Path(path).rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deleted_meanwhile)
+    with await cache.open("c", "mix.wav", lambda path: void(path.write_bytes(b"sound"))) as file:
+        assert file.read() == b"sound"
+    assert not (tmp_path / "cache" / "a").exists()
 
 
 async def test_an_original_that_is_gone_is_gone(cache: Cache) -> None:
