@@ -30,6 +30,7 @@ from services.ai.engine_file import (
     SCRIPTED_PIPELINE,
     Elsewhere,
     EnginePart,
+    is_local,
 )
 from services.ai.engines.multimodal import MultimodalEngine, MultimodalModels
 from services.ai.engines.pipeline import PipelineEngine, PipelineModels
@@ -307,8 +308,7 @@ class _Builder:
             return part.capacity
         if part.speech_model:
             return self._file.speech_models[part.speech_model[0]].max_sessions
-        first = {part.recognizer[0], part.language_model[0], part.synthesizer[0]}
-        if LOCAL in first:
+        if any(is_local(kind, chain[0]) for kind, chain in part.chains.items()):
             return self._settings.max_sessions
         return min((each.max_sessions for each in self._first_elsewhere(part)), default=0)
 

@@ -12,8 +12,9 @@
     recognizer = "local"
     synthesizer = "local"
 
-"local" is the preset's own model, "scripted" a script instead of one. What `presets.toml` beside
-the engines defines is there for every host; a file may define it anew.
+"local" is the preset's own model, a model's name that one of this machine, "scripted" a script
+instead of one. What `presets.toml` beside the engines defines is there for every host; a file may
+define it anew.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
+from parley_models import Role, load_manifest
 
 LOCAL = "local"
 SCRIPTED = "scripted"
@@ -74,12 +77,28 @@ _PLURAL = {
     "speech_model": "speech_models",
 }
 
+_LOCAL_ROLES = {"recognizer": Role.RECOGNIZER, "language_model": Role.LANGUAGE_MODEL}
+"""Parts for which this machine has several models. There is one that speaks."""
+
 _WITH_ADAPTERS = ("language_models", "recognizers", "speech_models", "synthesizers")
 """Tables whose entries are told apart by their adapter."""
 
 
 class EngineFileError(ValueError):
     """An engine file cannot be used; the message lists everything that is wrong in it."""
+
+
+@cache
+def local_models(part: str) -> tuple[str, ...]:
+    """Return the models of this machine that a ``part`` of an engine may name, fetched or not."""
+    role = _LOCAL_ROLES.get(part)
+    models = load_manifest().models.values()
+    return tuple(model.name for model in models if model.role is role)
+
+
+def is_local(part: str, name: str) -> bool:
+    """Whether ``name`` is a model of this machine as a ``part`` of an engine."""
+    return name == LOCAL or name in local_models(part)
 
 
 def _url(value: str) -> str:
@@ -354,10 +373,19 @@ class EnginePart(_Part):
         """Whether it cannot do without models on this machine."""
         if self.turn_taking == LOCAL:
             return True
-        if self.speech_model:
-            return self.corrector == (LOCAL,)
-        chains = (self.recognizer, self.language_model, self.synthesizer)
-        return any(chain == (LOCAL,) for chain in chains)
+        chains = {"language_model": self.corrector} if self.speech_model else self.chains
+        return any(
+            chain and all(is_local(part, name) for name in chain) for part, chain in chains.items()
+        )
+
+    @property
+    def chains(self) -> Mapping[str, tuple[str, ...]]:
+        """What hears, thinks and speaks where there is no ``speech_model``, each by its part."""
+        return {
+            "recognizer": self.recognizer,
+            "language_model": self.language_model,
+            "synthesizer": self.synthesizer,
+        }
 
     @property
     def corrector(self) -> tuple[str, ...]:
@@ -427,8 +455,8 @@ class EngineFile(_Part):
         for name in BUILT_IN:
             if name in self.engines:
                 yield f"engines.{name}: there is one of this name already"
-        for plural in _PLURAL.values():
-            for name in _PARTS:
+        for part, plural in _PLURAL.items():
+            for name in (*_PARTS, *local_models(part)):
                 if name in getattr(self, plural):
                     yield f"{plural}.{name}: there is one of this name already"
         if self.default and self.default not in self.names:
@@ -436,7 +464,9 @@ class EngineFile(_Part):
         for engine_name, engine in self.engines.items():
             for part, plural in _PLURAL.items():
                 own = getattr(self, plural)
-                known = tuple(own) if part == "speech_model" else (*_PARTS, *own)
+                known = (*own, *local_models(part))
+                if part != "speech_model":
+                    known = (*_PARTS, *known)
                 chain: tuple[str, ...] = getattr(engine, part)
                 where = f"engines.{engine_name}.{part}"
                 for name in chain:

@@ -1,4 +1,4 @@
-"""The local models of a preset, each loaded when it is first asked for."""
+"""This machine's models, a preset's or by name, each loaded when it is first asked for."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ _log = structlog.get_logger(__name__)
 
 
 class LocalModels:
-    """The models of ``preset`` in ``store``. Loading one blocks, for up to seconds.
+    """The models in ``store``; those of ``preset`` where none is named.
 
-    Every method raises ``parley_models.ModelsError`` when files are missing or there is no such
-    preset, ``ProviderError`` for a model that no adapter knows.
+    Loading one blocks, for up to seconds. Every method raises ``parley_models.ModelsError`` when
+    files are missing or there is no such preset, ``ProviderError`` for a model that no adapter
+    knows.
     """
 
     def __init__(self, store: ModelStore, preset: str, runtime: LocalRuntime) -> None:
         self._store = store
         self._preset = preset
         self._runtime = runtime
-        self._loaded: dict[Role, Any] = {}
+        self._loaded: dict[str, Any] = {}
 
     def require(self) -> None:
         """Raise, with the one command that mends it, unless every model of the preset is there."""
@@ -59,13 +60,13 @@ class LocalModels:
         """Return the turn detector."""
         return self._model(Role.END_OF_TURN, TURN_DETECTORS)
 
-    def recognizer(self) -> Named[Recognizer]:
+    def recognizer(self, name: str = "") -> Named[Recognizer]:
         """Return the recognizer."""
-        return self._model(Role.RECOGNIZER, RECOGNIZERS)
+        return self._model(Role.RECOGNIZER, RECOGNIZERS, name)
 
-    def language_model(self) -> Named[LanguageModel]:
+    def language_model(self, name: str = "") -> Named[LanguageModel]:
         """Return the language model."""
-        return self._model(Role.LANGUAGE_MODEL, LANGUAGE_MODELS)
+        return self._model(Role.LANGUAGE_MODEL, LANGUAGE_MODELS, name)
 
     def synthesizer(self) -> Named[Synthesizer]:
         """Return the synthesizer."""
@@ -78,10 +79,12 @@ class LocalModels:
                 return self._store.path(name)
         return None
 
-    def _model(self, role: Role, known: Mapping[str, Callable[..., Any]]) -> Named[Any]:
+    def _model(
+        self, role: Role, known: Mapping[str, Callable[..., Any]], name: str = ""
+    ) -> Named[Any]:
         manifest = self._store.manifest
-        name = manifest.preset(self._preset).roles[role]
-        if role not in self._loaded:
+        name = name or manifest.preset(self._preset).roles[role]
+        if name not in self._loaded:
             if name not in known:
                 raise ProviderError(f"no adapter runs the model {name!r}", retryable=False)
             is_library = manifest.model(name).library is not None
@@ -90,10 +93,10 @@ class LocalModels:
             runtime = self._runtime
             if role is Role.RECOGNIZER and runtime.spare is not None:
                 runtime = replace(runtime, careful=runtime.careful or self.careful())
-            self._loaded[role] = known[name](folder, runtime)
+            self._loaded[name] = known[name](folder, runtime)
             took_ms = round(1000 * (time.monotonic() - started))
             _log.info("model_loaded", role=role.value, model=name, took_ms=took_ms)
-        return Named(name, self._loaded[role])
+        return Named(name, self._loaded[name])
 
 
 def load_local_models(store: ModelStore, preset: str, runtime: LocalRuntime) -> PipelineModels:

@@ -23,7 +23,7 @@ from services.ai.capabilities import (
     TurnDetector,
     VoiceActivityDetector,
 )
-from services.ai.engine_file import LOCAL, SCRIPTED, EngineFile
+from services.ai.engine_file import LOCAL, SCRIPTED, EngineFile, local_models
 from services.ai.fallback import Named
 from services.ai.script import Script
 from services.ai.speech_model import SpeechModel
@@ -66,6 +66,8 @@ class Parts:
             return Named(SCRIPTED, self._scripted_recognizer)
         if name == LOCAL:
             return self._local.recognizer()
+        if name in local_models("recognizer"):
+            return self._local.recognizer(name)
         part = self._file.recognizers[name]
         return self._once(
             "recognizer", name, lambda: remote.recognizer(name, part, self._environment)
@@ -77,6 +79,8 @@ class Parts:
             return Named(SCRIPTED, self._scripted_language_model)
         if name == LOCAL:
             return self._local.language_model()
+        if name in local_models("language_model"):
+            return self._local.language_model(name)
         part = self._file.language_models[name]
         return self._once(
             "language_model", name, lambda: remote.language_model(name, part, self._environment)

@@ -9,6 +9,8 @@ import grpc.aio
 import pytest
 
 from parley.ai.v1 import ai_pb2
+from parley_cli.audio.files import read_recording
+from parley_models import ModelStore, default_models_dir
 from services.ai.settings import AiSettings
 from services.common.status import from_rpc_error
 from tests.contract.vendors import openai_server as openai_vendor
@@ -35,6 +37,22 @@ synthesizer = "scripted"
 """
 
 
+BOTH_SIZES = """
+[engines.small]
+turn_taking = "scripted"
+recognizer = "moonshine-tiny-en"
+language_model = "scripted"
+synthesizer = "scripted"
+
+[engines.large]
+turn_taking = "scripted"
+recognizer = "moonshine-base-en-int8"
+language_model = "scripted"
+synthesizer = "scripted"
+"""
+SPEECH = Path(__file__).parents[2] / "data" / "speech" / "000360210.wav"
+
+
 def engine_file(tmp_path: Path, url: str) -> Path:
     path = tmp_path / "ours.toml"
     path.write_text(ENGINE.format(url=url))
@@ -46,11 +64,11 @@ async def listed(stub) -> dict[str, ai_pb2.EngineInfo]:
     return {each.name: each for each in response.engines}
 
 
-async def one_turn(stub, engine: str) -> list[ai_pb2.ConverseResponse]:
+async def one_turn(stub, engine: str, spoken: bytes = b"") -> list[ai_pb2.ConverseResponse]:
     """Say something; return what comes up to the end of the reply."""
     call = stub.Converse()
     await call.write(start(engine=engine))
-    for frame in frames(speech(0.8) + silence(2.0)):
+    for frame in frames((spoken or speech(0.8)) + silence(2.0)):
         await call.write(frame)
     seen: list[ai_pb2.ConverseResponse] = []
     while not seen or seen[-1].WhichOneof("message") != "reply_ended":
@@ -152,6 +170,40 @@ async def test_hearing_and_speaking_elsewhere_make_a_turn(
     assert reply_text(responses) == "I like it here."
     audio = sum(len(each.reply_audio.pcm) for each in responses if each.HasField("reply_audio"))
     assert audio == 2 * int(openai_vendor.SPEECH_S * 24_000)
+
+
+async def test_a_model_of_this_machine_that_was_not_fetched_is_told_with_the_command(
+    ai: Start, tmp_path: Path
+):
+    path = tmp_path / "ours.toml"
+    path.write_text(BOTH_SIZES)
+    async with ai(engines_file=path, models_dir=tmp_path / "none") as stub:
+        engines = await listed(stub)
+    for name, model in (("small", "moonshine-tiny-en"), ("large", "moonshine-base-en-int8")):
+        assert not engines[name].available
+        assert f"parley models fetch {model}" in engines[name].unavailable_reason
+        assert engines[name].recognizer == model
+
+
+@pytest.mark.models
+async def test_two_recognizers_of_this_machine_are_two_engines(ai: Start, tmp_path: Path):
+    models_dir = default_models_dir()
+    missing = ModelStore(models_dir).missing(["moonshine-tiny-en", "moonshine-base-en-int8"])
+    if missing:
+        pytest.skip(f"parley models fetch {' '.join(missing)}")
+    path = tmp_path / "ours.toml"
+    path.write_text(BOTH_SIZES)
+    spoken = read_recording(SPEECH, 16_000).samples.astype("<i2").tobytes()
+    async with ai(engines_file=path, models_dir=models_dir) as stub:
+        for name, model in (("small", "moonshine-tiny-en"), ("large", "moonshine-base-en-int8")):
+            assert (await listed(stub))[name].capacity == AiSettings().max_sessions
+            responses = await one_turn(stub, name, spoken)
+            turn = next(
+                each.turn_committed for each in responses if each.HasField("turn_committed")
+            )
+            assert "better than this" in turn.transcript.clean.lower()
+            stages = next(each.reply_audio.stages for each in responses if each.reply_audio.stages)
+            assert model in {stage.provider for stage in stages}
 
 
 def test_a_wrong_file_or_an_unknown_engine_is_refused_with_the_other_settings(tmp_path: Path):

@@ -31,6 +31,10 @@ def read(tmp_path: Path, text: str) -> EngineFile:
         ("[engines.x]\nlanguage_model = ['claude', 'claude']", "names one twice"),
         ("[engines.local]", "engines.local: there is one of this name already"),
         ("[language_models.local]\nadapter = 'anthropic'", "language_models.local: there is one"),
+        ("[recognizers.moonshine-tiny-en]\nadapter = 'riva'", "moonshine-tiny-en: there is one"),
+        ("[engines.x]\nrecognizer = 'moonshine-tiny'", "did you mean 'moonshine-tiny-en'?"),
+        ("[engines.x]\nrecognizer = 'smollm2-135m-instruct'", "no 'smollm2-135m-instruct'"),
+        ("[engines.x]\nspeech_model = 'moonshine-tiny-en'", "there is no 'moonshine-tiny-en'"),
         ("[language_models.x]\nadapter = 'nosuch'", "'nosuch'"),
         ("[language_models.x]\nadapter = 'openai'", "language_models.x.model: "),
         (
@@ -156,6 +160,36 @@ def test_an_engine_of_scripts_alone_needs_no_models():
         synthesizer=scripted,
     )
     assert not part.needs_local_models
+
+
+def test_an_engine_may_name_models_of_this_machine_beside_those_of_the_preset(tmp_path: Path):
+    file = read(
+        tmp_path,
+        """
+        [engines.small]
+        recognizer = ["moonshine-tiny-en", "local"]
+        language_model = "qwen2.5-coder-0.5b-instruct"
+        """,
+    )
+    small = file.engines["small"]
+    assert small.recognizer == ("moonshine-tiny-en", "local")
+    assert small.language_model == ("qwen2.5-coder-0.5b-instruct",)
+
+
+def test_an_engine_that_names_models_of_this_machine_alone_cannot_do_without():
+    scripted = ("scripted",)
+    for recognizer, needs in (
+        (("moonshine-tiny-en",), True),
+        (("moonshine-tiny-en", "local"), True),
+        (("openai", "moonshine-tiny-en"), False),
+    ):
+        part = EnginePart(
+            turn_taking="scripted",
+            recognizer=recognizer,
+            language_model=scripted,
+            synthesizer=scripted,
+        )
+        assert part.needs_local_models is needs
 
 
 # --- keys -------------------------------------------------------------------------------------
