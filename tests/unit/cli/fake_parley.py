@@ -40,6 +40,7 @@ ENGINES = {
     "reset": "has its stream reset by a gateway in the middle of the first reply",
     "stale": "sends audio of an old generation after a new one began",
     "noticing": "sends a notice about every utterance",
+    "careful": "hears every utterance a second time, to another effect",
     "full": "refuses every session: no room",
     "dying": "fails in the middle of the first reply",
     "token-expiring": "refuses the first token it sees as expired",
@@ -58,6 +59,7 @@ BREAKS = {
 TUTOR_RATE_HZ = 24_000
 LEARNER_RATE_HZ = 16_000
 REPLY = "That sounds like a lovely trip. Where did you go next?"
+HEARD_AGAIN = "I went to the market yesterday"
 HEARD_UTTERANCE = "I goed to the market yesterday"
 _ENDPOINT_MS = 300
 _WORD_MS = 120
@@ -316,6 +318,8 @@ class FakeConversation:
                 "The first voice is down; using another.",
             )
             yield self._say(notice=conversation_pb2.Notice(status=status))
+        if self.engine == "careful":
+            yield self._transcript(HEARD_AGAIN, final=True)
         if self.engine == "interrupting" and self._turn == 1:
             yield from self._reply()
             yield from self._end(turn_pb2.REPLY_END_REASON_INTERRUPTED)

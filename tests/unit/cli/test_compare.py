@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parley.ai.v1 import ai_pb2
+from parley_cli.commands import compare as command
+from parley_cli.compare import running
 from parley_cli.compare.page import page
+from parley_cli.compare.recordings import read_samples
 from parley_cli.compare.results import Prices, Run, Sample, summary
 from parley_cli.compare.words import Pair, aligned, error_count, words_of
 from parley_cli.stages import StageView
 from tests.unit.cli.conftest import Parley, WriteWav
+from tests.unit.cli.fake_parley import HEARD_AGAIN, HEARD_UTTERANCE
 
 SAID = "I'd like a cup of tea, please."
 
@@ -20,7 +26,10 @@ SAID = "I'd like a cup of tea, please."
 @pytest.fixture(autouse=True)
 def engines(parley: Parley) -> None:
     """What the scripted server can do, as engines that are on offer."""
-    parley.fake.engines = [ai_pb2.EngineInfo(name=name) for name in ("scripted", "full")]
+    parley.fake.engines = [
+        ai_pb2.EngineInfo(name=name)
+        for name in ("scripted", "full", "noticing", "careful", "dying")
+    ]
 
 
 # --- bad input --------------------------------------------------------------------------------
@@ -55,6 +64,40 @@ def test_an_engine_that_is_not_there_is_told_with_those_that_are(
     assert "scripted" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.txt", b"caf\xe9", "a.txt cannot be read"),
+        ("transcripts.tsv", b"caf\xe9", "transcripts.tsv cannot be read"),
+        ("transcripts.tsv", b"name\twords\na.wav\tHello\n", "no columns named file and transcript"),
+        ("transcripts.tsv", b"", "no columns named file and transcript"),
+    ],
+)
+def test_words_that_cannot_be_read_are_told_before_anybody_is_asked(
+    parley: Parley, write_wav: WriteWav, name: str, content: bytes, told: str
+):
+    folder = write_wav("a.wav").parent
+    (folder / name).write_bytes(content)
+    outcome = parley.run("compare", "--engines", "scripted", "--input", str(folder))
+    assert outcome.code == 2
+    assert told in " ".join(outcome.err.split())
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_said(
+    parley: Parley, write_wav: WriteWav, tmp_path: Path
+):
+    parley.register()
+    folder = write_wav().parent
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    outcome = parley.run(
+        "compare", "--engines", "scripted", "--input", str(folder), "--output", str(taken)
+    )
+    assert outcome.code != 0
+    assert "taken" in outcome.err
+    assert not parley.fake.sessions
+
+
 # --- words ------------------------------------------------------------------------------------
 
 
@@ -84,13 +127,25 @@ def test_words_stand_beside_those_that_they_were_taken_for():
     ]
 
 
+def test_what_is_said_comes_from_a_table_or_a_file_of_its_own(write_wav: WriteWav):
+    folder = write_wav("a.wav").parent
+    for name in ("b.wav", "c.wav"):
+        write_wav(name)
+    (folder / "transcripts.tsv").write_text(
+        'seconds\tfile\ttranscript\n1\ta.wav\tSay "tea\n1\tb.wav\tNo\n2\tshort.wav\n'
+    )
+    (folder / "b.txt").write_text("Yes, please\n")
+    found = [(sample.name, sample.said) for sample, _ in read_samples(folder)]
+    assert found == [("a", 'Say "tea'), ("b", "Yes, please"), ("c", "")]
+
+
 # --- sums and the page ------------------------------------------------------------------------
 
 
 def a_run(name: str, heard: str, silence_ms: float | None, failure: str = "") -> Run:
     sample = Sample(name, Path(f"{name}.wav"), 3_600.0, SAID)
     stages = (StageView("endpoint", 200.0), StageView("first_token", silence_ms or 0.0))
-    return Run("one", sample, heard, "x" * 400, silence_ms, stages, failure)
+    return Run("one", sample, heard, heard, "x" * 400, silence_ms, stages, failure)
 
 
 def test_sums_are_over_all_words_medians_of_times_and_estimates_of_costs():
@@ -109,11 +164,31 @@ def test_sums_are_over_all_words_medians_of_times_and_estimates_of_costs():
     assert summary("one", runs, Prices()).cost is None
 
 
+def test_answers_that_another_had_a_part_in_are_counted_and_told(tmp_path: Path):
+    why = "<far> failed: no key"
+    stages = (StageView("transcript", 20.0), StageView("first_token", 90.0, why))
+    own = replace(a_run("a", SAID, 300.0), stages=stages)
+    runs = [own, a_run("b", SAID, 300.0)]
+    made = summary("one", runs, Prices())
+    assert (made.answered, made.stood_in) == (2, 1)
+    text = page([made], [own.sample], runs, tmp_path)
+    assert "<th>by others<td class=n>1</tr>" in text
+    assert "&lt;far&gt; failed: no key" in text
+
+
 def test_the_page_marks_what_is_wrong_and_lets_nothing_of_it_be_markup(tmp_path: Path):
     sample = Sample("<a>", tmp_path / "sounds" / "a b.wav", 1000.0, "a cup of tea")
     sample.path.parent.mkdir()
     runs = [
-        Run("one", sample, "a cap of tea", "<b>Nice!</b>", 300.0, reply_path=tmp_path / "r.wav"),
+        Run(
+            "one",
+            sample,
+            "a cap of tea",
+            "a cap of tea",
+            "<b>Nice!</b>",
+            300.0,
+            reply_path=tmp_path / "r.wav",
+        ),
         Run("two", sample, failure="<i>busy</i>"),
     ]
     text = page([summary("one", runs, Prices())], [sample], runs, tmp_path)
@@ -149,9 +224,79 @@ def test_recordings_go_through_every_engine_and_onto_the_page(
     text = output.read_text()
     assert (output.parent / "compared-audio" / "tea-scripted.wav").is_file()
     assert "compared-audio/tea-scripted.wav" in text
-    plain = parley.run("compare", "--input", str(recording.parent), "--engines", "scripted")
-    assert "words wrong" in plain.out
+    # A pipe and the narrowest terminal have 80 columns, and nothing is cut off there.
+    narrow = ("compare", "--input", str(recording.parent), "--engines", "scripted,full")
+    plain = parley.run(*narrow, env={"COLUMNS": "80"})
+    assert plain.out.splitlines()[0].split() == ["scripted", "full"]
+    assert {"answered", "words wrong", "silence", "100 turns"} <= {
+        line.strip().partition("   ")[0] for line in plain.out.splitlines()
+    }
     assert "Tell me about your holiday" in plain.out
+
+
+def test_a_notice_on_the_way_to_an_answer_is_no_failure(parley: Parley, write_wav: WriteWav):
+    parley.register()
+    folder = write_wav().parent
+    outcome = parley.run("compare", "--engines", "noticing", "--input", str(folder), "--json")
+    assert outcome.code == 0, outcome.err
+    (run, total) = [json.loads(line) for line in outcome.out.splitlines()]
+    assert run["reply"]
+    assert not run["failure"]
+    assert total["summary"]["answered"] == 1
+
+
+def test_a_reply_that_breaks_in_the_middle_is_a_failure(parley: Parley, write_wav: WriteWav):
+    parley.register()
+    folder = write_wav().parent
+    outcome = parley.run("compare", "--engines", "dying", "--input", str(folder), "--json")
+    assert outcome.code == 6
+    (run, total) = [json.loads(line) for line in outcome.out.splitlines()]
+    assert run["failure"]
+    assert total["summary"]["answered"] == 0
+
+
+def test_what_was_heard_a_second_time_is_no_second_utterance(
+    parley: Parley, write_wav: WriteWav, tmp_path: Path
+):
+    parley.register()
+    recording = write_wav("market.wav")
+    recording.with_suffix(".txt").write_text(HEARD_AGAIN)
+    folder, output = recording.parent, tmp_path / "page.html"
+    command = ("compare", "--engines", "scripted,careful", "--input", str(folder))
+    outcome = parley.run(*command, "--json", "--output", str(output))
+    assert outcome.code == 0, outcome.err
+    scripted, careful, *sums = [json.loads(line) for line in outcome.out.splitlines()]
+    assert scripted["heard"] == scripted["stored"] == careful["heard"] == HEARD_UTTERANCE
+    assert careful["stored"] == HEARD_AGAIN
+    first, second = [each["summary"] for each in sums]
+    assert first["word_error_rate"] == second["word_error_rate"] == pytest.approx(1 / 6)
+    assert (first["stored_error_rate"], second["stored_error_rate"]) == (None, 0.0)
+    assert "stored:</span> i went to the market yesterday" in output.read_text()
+    assert "as stored" in parley.run(*command).out
+
+
+def test_what_was_found_outlives_a_comparison_that_is_broken_off(
+    parley: Parley, write_wav: WriteWav, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    parley.register()
+    write_wav("a.wav")
+    folder = write_wav("b.wav").parent
+    output = tmp_path / "out" / "compared.html"
+    once = running.compare_one
+
+    async def break_off(client: Any, engine: str, sample: Sample, *rest: Any) -> Run:
+        if sample.name == "b":
+            raise KeyboardInterrupt
+        return await once(client, engine, sample, *rest)
+
+    monkeypatch.setattr(command, "compare_one", break_off)
+    outcome = parley.run(
+        *("compare", "--engines", "scripted", "--input", str(folder)),
+        *("--output", str(output), "--json"),
+    )
+    assert outcome.code == 130
+    assert [json.loads(line)["recording"] for line in outcome.out.splitlines()] == ["a"]
+    assert "compared-audio/a-scripted.wav" in output.read_text()
 
 
 def test_where_nobody_answers_the_command_fails(parley: Parley, write_wav: WriteWav):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from parley.ai.v1 import ai_pb2
-from parley_cli.audio.files import Recording, read_recording
+from parley_cli.audio.files import Recording
 from parley_cli.audio.recorder import cannot_write
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.compare.page import page
+from parley_cli.compare.recordings import read_samples
 from parley_cli.compare.results import Prices, Run, Sample, Summary, summary
 from parley_cli.compare.running import compare_one
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.state import run, state_of, stderr, stdout
-from parley_cli.talk.options import CAPTURE_RATE_HZ
-
-_SOUNDS = frozenset({".wav", ".flac", ".mp3", ".ogg"})
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,9 +54,12 @@ def compare(
     Every recording is a conversation of one turn with each engine, in real time and one after
     another: ten recordings of five seconds take about two minutes an engine.
 
-    Where NAME.txt lies beside NAME.wav, with what is said in it, the words are compared too: the
-    rate of those wrong, left out or put in. Silence is what a learner hears before the answer, and
-    its parts add up to it (medians). Costs are estimates from the prices in engines.toml.
+    Where NAME.txt lies beside NAME.wav, with what is said in it, or the folder has a
+    transcripts.tsv (columns file and transcript), the words are compared too: the rate of those
+    wrong, left out or put in, in what was answered, and in what is stored where a second hearing
+    changed it. Silence is what a learner hears before the answer, and its parts add
+    up to it (medians). "By others" is how many answers another than the engine's first choice had a
+    part in. Costs are estimates from the prices in engines.toml.
 
     Examples:
       parley compare --engines local,claude --input recordings
@@ -73,53 +74,41 @@ def compare(
             advice="parley compare --engines local,claude --input FOLDER",
             exit_code=ExitCode.USAGE,
         )
-    found = _samples(inputs)
+    found = read_samples(inputs)
+    samples = [sample for sample, _ in found]
     sounds = _folder_for_sound(output)
+    prices: dict[str, Prices] = {}
+    runs: list[Run] = []
 
-    async def work() -> tuple[list[Run], dict[str, Prices]]:
+    def summaries() -> list[Summary]:
+        return [summary(name, runs, prices[name]) for name in names]
+
+    def keep(run: Run) -> None:
+        runs.append(run)
+        if as_json:
+            _print_run(run)
+        # After each of them: what was found outlives a comparison that is broken off.
+        if output is not None:
+            _write(output, page(summaries(), samples, runs, output.parent))
+
+    async def work() -> None:
         async with state.client() as client:
-            prices = await _prices(client, names)
-            return await _run_all(client, names, found, sounds, answer_timeout), prices
+            prices.update(await _prices(client, names))
+            if output is not None:
+                # Before anything is said, since minutes of talk would be for nothing.
+                _write(output, page(summaries(), samples, runs, output.parent))
+            await _run_all(client, names, found, sounds, answer_timeout, keep)
 
-    runs, prices = run(work())
-    summaries = [summary(name, runs, prices[name]) for name in names]
+    run(work())
     if as_json:
-        _print_json(runs, summaries)
+        for each in summaries():
+            typer.echo(json.dumps({"summary": asdict(each)}, ensure_ascii=False))
     else:
-        _print_tables(runs, summaries, [sample for sample, _ in found])
+        _print_tables(runs, summaries(), samples)
     if output is not None:
-        try:
-            text = page(summaries, [sample for sample, _ in found], runs, output.parent)
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(output, error) from error
         stderr().print(f"[green]✓[/] {output}")
-    if not any(each.answered for each in summaries):
+    if not any(each.answered for each in summaries()):
         raise typer.Exit(int(ExitCode.UNANSWERED))
-
-
-def _samples(folder: Path) -> list[tuple[Sample, Recording]]:
-    if not folder.is_dir():
-        raise CliFailure(
-            f"{folder} is no folder.",
-            advice="Name a folder with recordings (WAV, FLAC, MP3 or Ogg Vorbis).",
-            exit_code=ExitCode.USAGE,
-        )
-    found: list[tuple[Sample, Recording]] = []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _SOUNDS:
-            continue
-        recording = read_recording(path, CAPTURE_RATE_HZ)
-        words = path.with_suffix(".txt")
-        said = words.read_text(encoding="utf-8").strip() if words.is_file() else ""
-        found.append((Sample(path.stem, path, recording.duration_ms, said), recording))
-    if not found:
-        raise CliFailure(
-            f"{folder} holds no recordings.",
-            advice="WAV, FLAC, MP3 and Ogg Vorbis are read.",
-            exit_code=ExitCode.USAGE,
-        )
-    return found
 
 
 def _folder_for_sound(output: Path | None) -> Path | None:
@@ -131,6 +120,13 @@ def _folder_for_sound(output: Path | None) -> Path | None:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(output, error) from error
 
 
 async def _prices(client: ParleyClient, names: Sequence[str]) -> dict[str, Prices]:
@@ -160,14 +156,16 @@ async def _run_all(
     found: Sequence[tuple[Sample, Recording]],
     sounds: Path | None,
     answer_timeout_s: float,
-) -> list[Run]:
-    runs: list[Run] = []
+    keep: Callable[[Run], None],
+) -> None:
+    console = stderr()
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=stderr(),
+        console=console,
+        disable=not console.is_terminal,
         transient=True,
     ) as progress:
         bar = progress.add_task("", total=len(names) * len(found))
@@ -175,30 +173,31 @@ async def _run_all(
             for name in names:
                 progress.update(bar, description=f"{sample.name} · {name}")
                 path = sounds / f"{sample.name}-{name}.wav" if sounds is not None else None
-                runs.append(
-                    await compare_one(client, name, sample, recording, path, answer_timeout_s)
-                )
+                keep(await compare_one(client, name, sample, recording, path, answer_timeout_s))
                 progress.advance(bar)
-    return runs
+            if not console.is_terminal:
+                typer.echo(f"{sample.name}: said to {', '.join(names)}", err=True)
 
 
 def _print_tables(
     runs: Sequence[Run], summaries: Sequence[Summary], samples: Sequence[Sample]
 ) -> None:
-    stages = list(dict.fromkeys(name for each in summaries for name in each.stages_ms))
-    table = Table("engine", box=None, header_style="bold")
-    for name in ("answered", "words wrong", "silence", *stages, "100 turns"):
-        table.add_column(name.replace("_", " "), justify="right")
-    for each in summaries:
-        wer = "" if each.word_error_rate is None else f"{100 * each.word_error_rate:.1f} %"
-        table.add_row(
-            each.engine,
-            f"{each.answered}/{each.runs}",
-            wer,
-            _ms(each.silence_ms),
-            *(_ms(each.stages_ms.get(name)) for name in stages),
-            "" if each.cost is None else f"${each.cost:.3f}",
-        )
+    # An engine a column: there are a dozen numbers for each, and seldom as many engines.
+    table = Table("", *(escape(each.engine) for each in summaries), box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("answered", *(f"{each.answered}/{each.runs}" for each in summaries))
+    if any(each.stood_in for each in summaries):
+        # Seldom, and then it changes what every other number means.
+        table.add_row("by others", *(str(each.stood_in) for each in summaries))
+    table.add_row("words wrong", *(_percent(each.word_error_rate) for each in summaries))
+    if any(each.stored_error_rate is not None for each in summaries):
+        table.add_row("  as stored", *(_percent(each.stored_error_rate) for each in summaries))
+    table.add_row("silence", *(_ms(each.silence_ms) for each in summaries))
+    for name in dict.fromkeys(name for each in summaries for name in each.stages_ms):
+        parts = (_ms(each.stages_ms.get(name)) for each in summaries)
+        table.add_row(f"  {name.replace('_', ' ')}", *parts)
+    table.add_row("100 turns", *(_dollars(each.cost) for each in summaries))
     stdout().print(table)
     for sample in samples:
         stdout().print(f"\n[bold]{escape(sample.name)}[/]")
@@ -207,29 +206,40 @@ def _print_tables(
             side.add_row("[dim]said[/]", escape(sample.said))
         for each_run in runs:
             if each_run.sample is sample:
-                heard = each_run.heard or (
-                    f"[red]{each_run.failure}[/]" if each_run.failure else ""
-                )
-                side.add_row(f"[dim]{each_run.engine}[/]", heard)
+                told = [escape(each_run.heard)] if each_run.heard else []
+                if each_run.stored != each_run.heard:
+                    told.append(f"[dim]stored:[/] {escape(each_run.stored)}")
+                if each_run.failure:
+                    told.append(f"[red]{escape(each_run.failure)}[/]")
+                if each_run.stood_in:
+                    told.append(f"[yellow]{escape(each_run.stood_in)}[/]")
+                side.add_row(f"[dim]{each_run.engine}[/]", "\n".join(told))
         stdout().print(side)
 
 
-def _print_json(runs: Sequence[Run], summaries: Sequence[Summary]) -> None:
-    for each in runs:
-        fields = {
-            "engine": each.engine,
-            "recording": each.sample.name,
-            "said": each.sample.said,
-            "heard": each.heard,
-            "reply": each.reply,
-            "silence_ms": each.silence_ms,
-            "stages": {stage.name: round(stage.duration_ms, 1) for stage in each.stages},
-            "failure": each.failure,
-        }
-        typer.echo(json.dumps(fields, ensure_ascii=False))
-    for each_summary in summaries:
-        typer.echo(json.dumps({"summary": asdict(each_summary)}, ensure_ascii=False))
+def _print_run(each: Run) -> None:
+    fields = {
+        "engine": each.engine,
+        "recording": each.sample.name,
+        "said": each.sample.said,
+        "heard": each.heard,
+        "stored": each.stored,
+        "reply": each.reply,
+        "silence_ms": each.silence_ms,
+        "stages": {stage.name: round(stage.duration_ms, 1) for stage in each.stages},
+        "stood_in": each.stood_in,
+        "failure": each.failure,
+    }
+    typer.echo(json.dumps(fields, ensure_ascii=False))
 
 
 def _ms(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} ms"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _dollars(cost: float | None) -> str:
+    return "" if cost is None else f"${cost:.3f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,16 +41,26 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One recording through one engine. ``failure`` is empty where it was answered."""
+    """One recording through one engine. ``failure`` is empty where it was answered.
+
+    ``heard`` is what was answered; ``stored`` what was kept of it, which a second hearing with more
+    care may have changed.
+    """
 
     engine: str
     sample: Sample
     heard: str = ""
+    stored: str = ""
     reply: str = ""
     silence_ms: float | None = None
     stages: tuple[StageView, ...] = ()
     failure: str = ""
     reply_path: Path | None = None
+
+    @property
+    def stood_in(self) -> str:
+        """Why others than the engine's first choices served; empty where none did."""
+        return "; ".join(dict.fromkeys(stage.note for stage in self.stages if stage.note))
 
     def cost(self, prices: Prices) -> float:
         """Return the estimate of what it cost, in US dollars."""
@@ -65,14 +75,19 @@ class Run:
 class Summary:
     """One engine over all recordings.
 
-    ``word_error_rate`` is over those with known words; None where there are none. Times are
-    medians; ``cost`` is US dollars for a hundred such turns, None where no price is known.
+    ``word_error_rate`` is over those with known words; None where there are none. So is
+    ``stored_error_rate``, of what was kept; None also where nothing was heard a second time to
+    another effect. Times are
+    medians; ``cost`` is US dollars for a hundred such turns, None where no price is known. In
+    ``stood_in`` of the answered ones another than a first choice served.
     """
 
     engine: str
     answered: int
     runs: int
+    stood_in: int
     word_error_rate: float | None
+    stored_error_rate: float | None
     silence_ms: float | None
     stages_ms: dict[str, float]
     cost: float | None
@@ -82,8 +97,7 @@ def summary(engine: str, runs: Sequence[Run], prices: Prices) -> Summary:
     """Return the sums of one engine's runs."""
     own = [run for run in runs if run.engine == engine]
     answered = [run for run in own if not run.failure]
-    counts = [error_count(run.sample.said, run.heard) for run in answered if run.sample.said]
-    said = sum(words for _, words in counts)
+    changed = any(run.stored != run.heard for run in answered)
     silences = [run.silence_ms for run in answered if run.silence_ms is not None]
     names = dict.fromkeys(stage.name for run in answered for stage in run.stages)
     stages = {
@@ -99,8 +113,19 @@ def summary(engine: str, runs: Sequence[Run], prices: Prices) -> Summary:
         engine=engine,
         answered=len(answered),
         runs=len(own),
-        word_error_rate=sum(errors for errors, _ in counts) / said if said else None,
+        stood_in=sum(bool(run.stood_in) for run in answered),
+        word_error_rate=_error_rate((run.sample.said, run.heard) for run in answered),
+        stored_error_rate=_error_rate((run.sample.said, run.stored) for run in answered)
+        if changed
+        else None,
         silence_ms=statistics.median(silences) if silences else None,
         stages_ms=stages,
         cost=cost,
     )
+
+
+def _error_rate(pairs: Iterable[tuple[str, str]]) -> float | None:
+    """Return the share of words wrong, left out or put in, where it is known what was said."""
+    counts = [error_count(said, heard) for said, heard in pairs if said]
+    words = sum(words for _, words in counts)
+    return sum(errors for errors, _ in counts) / words if words else None

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from parley.conversation.v1 import conversation_pb2
+from parley.types.v1 import turn_pb2
 from parley_cli.audio.cards import VirtualCard
 from parley_cli.audio.files import Recording
 from parley_cli.client.parley_client import ParleyClient
@@ -23,10 +24,13 @@ class _Listener:
     """Keeps what a talk was, and shows nothing."""
 
     def __init__(self) -> None:
-        self.heard: list[str] = []
+        self.heard: dict[int, str] = {}
+        self.stored: dict[int, str] = {}
         self.replies: list[str] = []
         self.measured: TurnMeasured | None = None
         self.failure = ""
+        self.notice = ""
+        self.reply_failed = False
 
     def on_event(self, event: TalkEvent, view: SessionView, at_ms: float) -> None:
         """Keep what is compared."""
@@ -47,12 +51,24 @@ class _Listener:
     def _on_response(self, response: conversation_pb2.ConverseResponse) -> None:
         kind = response.WhichOneof("message")
         if kind == "transcript" and response.transcript.final:
-            self.heard.append(response.transcript.transcript.verbatim)
+            self._on_words(response.turn, response.transcript.transcript.verbatim)
         elif kind == "reply_text":
             self.replies.append(response.reply_text.text)
+        elif kind == "reply_ended":
+            self.reply_failed = response.reply_ended.reason == turn_pb2.REPLY_END_REASON_FAILED
         elif kind == "notice":
-            refusal = refusal_from_status(response.notice.status)
-            self.failure = self.failure or refusal.message
+            # Where there was an answer all the same, it is no failure.
+            self.notice = self.notice or refusal_from_status(response.notice.status).message
+
+    def _on_words(self, turn: int, words: str) -> None:
+        """Keep what a turn was answered to, and what it was heard as in the end."""
+        if words:
+            self.heard.setdefault(turn, words)
+            self.stored[turn] = words
+        else:
+            # What was shown of it was none.
+            self.heard.pop(turn, None)
+            self.stored.pop(turn, None)
 
 
 async def compare_one(
@@ -84,19 +100,20 @@ async def compare_one(
     )
     try:
         await talk.run()
-    except CliFailure as failure:
-        listener.failure = listener.failure or str(failure)
+    except CliFailure as refused:
+        listener.failure = listener.failure or str(refused)
     measured = listener.measured
-    if measured is None and not listener.failure:
-        listener.failure = "nothing was answered"
-    answered = measured is not None and not listener.failure
+    failure = listener.failure
+    if not failure and (measured is None or listener.reply_failed):
+        failure = listener.notice or "nothing was answered"
     return Run(
         engine=engine,
         sample=sample,
-        heard=" ".join(listener.heard),
+        heard=" ".join(listener.heard.values()),
+        stored=" ".join(listener.stored.values()),
         reply="".join(listener.replies).strip(),
         silence_ms=measured.silence_ms if measured else None,
         stages=measured.stages if measured else (),
-        failure=listener.failure,
-        reply_path=reply_path if answered else None,
+        failure=failure,
+        reply_path=None if failure else reply_path,
     )
