@@ -16,9 +16,10 @@ body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; }
 tr + tr { border-top: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 ins { background: #2a88; text-decoration: none; } del { background: #c448; }
 th:first-child, td:first-child { white-space: nowrap; } .wide { overflow-x: auto; }
+.sums tr:first-child td { font-weight: 600; }
 audio { height: 2rem; max-width: 16rem; } .failed { color: #c33; } .small { opacity: .7; }
 """
 
@@ -67,7 +68,7 @@ def _table(summaries: Sequence[Summary]) -> str:
         for name, cells in rows
     )
     return (
-        f"<div class=wide><table>{lines}</table></div>"
+        f"<div class=wide><table class=sums>{lines}</table></div>"
         "<p class=small>Times are medians in milliseconds, and those below silence are its parts; "
         "costs are estimates.</p>"
     )
