@@ -114,8 +114,7 @@ def on_client_gone(session: SessionState, now: float) -> None:
 def on_client_back(session: SessionState, heard: conversation_pb2.Heard | None, now: float) -> None:
     """The client is connected again: the reply goes on from what was heard."""
     session.gone_at = None
-    # Perhaps another client, with other habits.
-    session.reports_regularly = False
+    presence.is_back(session, reports=heard is not None)
     presence.came(session, now)
     if heard is not None:
         # What it had been sent went on playing.

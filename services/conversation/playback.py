@@ -1,8 +1,8 @@
 """Where the learner's loudspeaker is in a reply. Pure; `now` is in monotonic seconds.
 
 The client reports what it has played. From a report to the next the position goes on with the
-clock, and stands where the next does not come; for clients that never report it goes on with the
-clock up to what was sent.
+clock, and stands where the next does not come, or the first where the client has reported before;
+for clients that never report it goes on with the clock up to what was sent.
 """
 
 from __future__ import annotations
@@ -40,12 +40,15 @@ _ROUNDING_MS = 0.01
 class Playback:
     """The position of one reply's playback.
 
+    reports: the client has reported what it played, of a reply before or of this one: what it does
+        not report was not heard.
     started_at, sent_at: when the first audio was sent, None before; and the last.
     report_due_from: since when there has been something to report that was not; None while there is
         nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, reports: bool = False) -> None:
+        self.reports = reports
         self.sent_ms = 0
         self.held_ms = 0.0
         self.reported_ms: int | None = None
@@ -91,8 +94,8 @@ class Playback:
 
     def give_up(self, now: float) -> None:
         """The reports stopped: what was not reported was not heard."""
-        if self.reported_ms is not None:
-            self._base_ms, self._base_at = float(self.reported_ms), now
+        if self._known_ms is not None:
+            self._base_ms, self._base_at = float(self._known_ms), now
             self.hold("stalled", now)
 
     def hold(self, why: str, now: float) -> None:
@@ -128,10 +131,17 @@ class Playback:
         At most what was sent and, from a client that reports, its last report and the time to the
         next: a loudspeaker that fell silent does not go on with the clock.
         """
-        known_ms = self.sent_ms
-        if self.reported_ms is not None:
-            known_ms = min(known_ms, self.reported_ms + REPORT_EVERY_MS)
-        return int(min(self.running_ms(now), known_ms) + _ROUNDING_MS)
+        most_ms = self.sent_ms
+        if self._known_ms is not None:
+            most_ms = min(most_ms, self._known_ms + REPORT_EVERY_MS)
+        return int(min(self.running_ms(now), most_ms) + _ROUNDING_MS)
+
+    @property
+    def _known_ms(self) -> int | None:
+        """How much was heard by the client's own word; None from one that never reports."""
+        if self.reported_ms is None and self.reports:
+            return 0
+        return self.reported_ms
 
     def running_ms(self, now: float) -> float:
         """Return where playback would be if everything had been sent: for pacing."""
@@ -148,7 +158,7 @@ class Playback:
         if self.reported_ms is not None and self.reported_ms >= audio_ms - _REPORT_SLACK_MS:
             return self._base_at
         late = 0.0
-        if self.reported_ms is not None:
+        if self._known_ms is not None:
             late = _LOST_REPORT_S if self.stalled(audio_ms) else _LATE_REPORT_S
         return self._base_at + max(0.0, audio_ms - self._base_ms) / 1000 + late
 
@@ -160,4 +170,4 @@ class Playback:
 
     def stalled(self, audio_ms: int) -> bool:
         """Whether the client's reports stopped before the last one that the end comes after."""
-        return self.reported_ms is not None and self.reported_ms < audio_ms - REPORT_EVERY_MS
+        return self._known_ms is not None and self._known_ms < audio_ms - REPORT_EVERY_MS

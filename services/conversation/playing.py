@@ -30,14 +30,26 @@ def play(session: SessionState, now: float) -> None:
 def _on_played(session: SessionState, turn: OpenTurn, now: float) -> None:
     if turn.playback.stalled(turn.audio_ms):
         # The loudspeaker stopped, though nobody asked it to: the rest was not heard.
-        turn.playback.give_up(now)
-        replying.end_reply(session, _INTERRUPTED, now, tell_engine=True)
-    elif turn.outcome == turn_pb2.REPLY_END_REASON_COMPLETED:
+        cut_off(session, turn, now)
+        return
+    if turn.outcome == turn_pb2.REPLY_END_REASON_COMPLETED:
         replying.end_reply(session, turn.outcome, now)
         session.engine(reply_heard={"generation": turn.generation})
     else:
         # Words may have been shown that were never voiced: the engine shall not remember them.
         replying.end_reply(session, turn.outcome, now, tell_engine=True)
+    _go_on(session, now)
+
+
+def cut_off(session: SessionState, turn: OpenTurn, now: float) -> None:
+    """Nobody hears the rest, and nobody said so: the reply ends where it is known to be heard."""
+    turn.playback.give_up(now)
+    replying.end_reply(session, _INTERRUPTED, now, tell_engine=True)
+    _go_on(session, now)
+
+
+def _go_on(session: SessionState, now: float) -> None:
+    """The reply is over by itself: the floor is the learner's, and what waited for it is due."""
     # What began over the last words is a turn; what was not allowed to interrupt is one if it
     # goes on now.
     give_floor(session, take=session.listening.counts or session.listening.speaking)

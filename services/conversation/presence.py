@@ -6,12 +6,13 @@ overdue the reply stands still, so that it is not said to nobody, and goes on wi
 
 Who sends nothing by right is never held: a muted microphone, a button that is up, somebody who only
 types, a program that does not report, or only when audio comes. And nobody is for longer than
-somebody may stay away: a client that has merely stopped reporting gets its turn stored. Part of the
-session machine; pure.
+somebody may stay away: then the reply ends where it was last known to be heard, and its turn is
+stored. Part of the session machine; pure.
 """
 
 from __future__ import annotations
 
+from services.conversation import playing
 from services.conversation.floor import State
 from services.conversation.pacing import LEAD_MS
 from services.conversation.quiet_microphone import AWAY_S
@@ -42,7 +43,19 @@ def note_report(session: SessionState, now: float) -> None:
         and now - turn.playback.sent_at >= _BY_ITSELF_S
     ):
         session.reports_regularly = True
+    session.reports = True
     session.reported_at = now
+
+
+def is_back(session: SessionState, *, reports: bool) -> None:
+    """The client is connected again: perhaps another one, with other habits.
+
+    reports: it came back with a report.
+    """
+    session.reports_regularly = False
+    session.reports = reports
+    if session.turn is not None:
+        session.turn.playback.reports = reports
 
 
 def away_at(session: SessionState) -> float | None:
@@ -51,7 +64,7 @@ def away_at(session: SessionState) -> float | None:
     if turn is None or session.state is not State.REPLYING or session.gone_at is not None:
         return None
     playback = turn.playback
-    if playback.started_at is None or playback.is_held(_HOLD) or session.let_go:
+    if playback.started_at is None or playback.is_held(_HOLD):
         return None
     if session.reports_regularly and playback.report_due_from is not None:
         return max(session.client_at, playback.report_due_from) + AWAY_S
@@ -70,25 +83,29 @@ def hold(session: SessionState, now: float) -> None:
 
 
 def let_go_at(session: SessionState) -> float | None:
-    """Return when a reply has been held long enough; None where it is not."""
+    """Return when a reply has been held long enough; None where it is not held.
+
+    Pings free it each time, but where reports are due only those tell that somebody hears it.
+    """
     turn = session.turn
     if turn is None or session.gone_at is not None or not turn.playback.is_held(_HOLD):
         return None
-    return session.client_at + LET_GO_S
+    playback, since = turn.playback, session.client_at
+    if session.reports_regularly and playback.report_due_from is not None:
+        since = min(since, session.reported_at or playback.started_at or since)
+    return since + LET_GO_S
 
 
 def let_go(session: SessionState, now: float) -> None:
-    """Nobody came back: the reply goes on, and ends where it was last known to be heard."""
-    session.let_go = True
+    """Nobody came back: the reply ends where it was last known to be heard."""
     if session.turn is not None:
-        session.turn.playback.release(_HOLD, now)
+        playing.cut_off(session, session.turn, now)
 
 
 def came(session: SessionState, now: float) -> bool:
     """Something came of the client; return whether a reply that was held for it goes on."""
     session.client_at = now
     session.heard_from = True
-    session.let_go = False
     if session.turn is None or not session.turn.playback.is_held(_HOLD):
         return False
     session.turn.playback.release(_HOLD, now)

@@ -12,6 +12,7 @@ from parley.types.v1 import turn_pb2
 from services.common.ids import new_id
 from services.conversation import events, messages
 from services.conversation.floor import Trigger
+from services.conversation.playback import Playback
 from services.conversation.session_state import MAX_TUTOR_CHARACTERS, SessionState, context_turn
 from services.conversation.turn import OpenTurn
 
@@ -48,6 +49,7 @@ def opened_turn(
         rate_hz=session.config.output_rate_hz,
         typical_pause_ms=message.typical_pause_ms,
         awaits_words=message.will_be_revised,
+        playback=Playback(reports=session.reports),
     )
 
 

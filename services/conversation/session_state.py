@@ -42,8 +42,8 @@ class SessionState:
     retrying: the turn under way was asked for again, of another engine.
     untold: what a new engine must be told that its predecessor was not: it came between the two.
     client_at, reported_at: when anything came of the client; its report on the reply under way.
+    reports: it has reported in this connection, or on coming back: what it plays, it reports.
     reports_regularly: such reports have come by themselves, as often as is asked of clients.
-    let_go: it was out of reach for so long that its reply is held no more.
     to_be_heard_again: the engine was lost in the middle of what the learner was saying.
     turn_ended_at: when the client last said that its turn is over.
     wanted: what the tutor was asked to say unasked, while the engine has not taken it up.
@@ -77,8 +77,8 @@ class SessionState:
         self.microphone = QuietMicrophone(now)
         self.client_at = now
         self.reported_at: float | None = None
+        self.reports = False
         self.reports_regularly = False
-        self.let_go = False
         self.gone_at: float | None = None
         # A client that has said anything knows of the session, and may come back to it.
         self.heard_from = config.elapsed_s > 0

@@ -41,6 +41,25 @@ def test_reports_move_it_only_forward_and_never_past_what_was_sent():
     assert playback.position_ms(11.0) == 1_000
 
 
+def test_of_a_client_that_reports_nothing_is_known_to_be_heard_before_it_does():
+    playback = Playback(reports=True)
+    playback.sent(2_000, 10.0)
+    assert playback.position_ms(11.5) <= 200
+    assert playback.stalled(2_000)
+    assert playback.over_at(2_000) == pytest.approx(10.0 + ASSUMED_DELAY_S + 2.0 + 2.5)
+    playback.give_up(15.0)
+    assert playback.position_ms(15.0) == 0
+
+
+def test_the_first_report_of_such_a_client_counts_as_any():
+    playback = Playback(reports=True)
+    playback.sent(2_000, 10.0)
+    playback.report(0, 11.0)
+    assert playback.position_ms(11.15) == 150
+    playback.report(1_000, 12.0)
+    assert playback.position_ms(12.1) == 1_100
+
+
 def test_a_report_that_a_network_lost_is_waited_for_before_a_reply_counts_as_cut():
     """A busy page over batches was 700 ms late with the last words, which were then forgotten."""
     playback = Playback()

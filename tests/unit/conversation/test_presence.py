@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 
+from parley.ai.v1 import ai_pb2
+from parley.conversation.v1 import conversation_pb2
 from parley.types.v1 import learner_pb2, turn_pb2
 from services.conversation import events
 from services.conversation.events import Effect
 from services.conversation.floor import State
+from services.conversation.playback import REPORT_EVERY_MS
 from services.conversation.presence import LET_GO_S
 from tests.unit.conversation.driving import Drive
 
@@ -213,3 +216,77 @@ def test_the_reports_of_one_reply_are_expected_in_the_next():
     drive.advance(25.0)
     assert len(drive.sent("reply_ended")) == 1
     assert drive.session.state is State.REPLYING
+
+
+@pytest.mark.parametrize("how", ["a microphone", "pings"])
+def test_a_reply_that_a_client_did_not_report_was_not_heard_where_it_reported_the_one_before(
+    how: str,
+):
+    """A phone call suspends a page's sound, and nothing else."""
+    drive = Client(known=True)
+    if how == "a microphone":
+        drive.streams(8.0)
+    else:
+        drive.client(settings={"muted": True})
+        for _ in range(16):
+            drive.advance(0.5)
+            drive.client(ping={"nonce": 2})
+    ended = drive.sent("reply_ended")[-1]
+    assert (ended.reason, ended.heard_ms, ended.heard_text) == (INTERRUPTED, 0, "")
+    assert drive.told_engine("interrupt")[-1].heard_text == ""
+    assert drive.recorded_ms <= 600 + REPORT_EVERY_MS
+
+
+@pytest.mark.parametrize(
+    ("heard", "reason"),
+    [(None, COMPLETED), ({"generation": 1, "audio_ms": 600}, INTERRUPTED)],
+)
+def test_a_client_that_comes_back_may_be_another_that_reports_nothing(
+    heard: dict[str, int] | None, reason: int
+):
+    drive = Client(known=True, resume_s=60)
+    drive.give(events.ClientGone())
+    report = conversation_pb2.Heard(**heard) if heard else None
+    drive.give(events.ClientBack(start_seq=5, heard=report))
+    drive.streams(8.0)
+    assert drive.sent("reply_ended")[-1].reason == reason
+
+
+def test_a_reply_held_for_a_silent_line_ends_where_it_stood_once_it_has_been_held_for_long():
+    """All that this client ever sent is its microphone: nobody was there for the rest."""
+    drive = Client()
+    drive.streams(1.2)
+    drive.advance(LET_GO_S + 1.0)
+    [ended] = drive.sent("reply_ended")
+    assert (ended.reason, ended.heard_ms) == (INTERRUPTED, 1_200 - 150 + 600)
+    assert [turn.heard_ms for turn in drive.saved] == [ended.heard_ms]
+    assert drive.told_engine("interrupt")[-1].heard_ms == ended.heard_ms
+    assert drive.told_engine("floor")[-1].floor == ai_pb2.FLOOR_LEARNER
+    assert drive.session.state is State.LISTENING
+
+
+@pytest.mark.parametrize("played_s", [0, 1.0])
+def test_pings_alone_do_not_hold_a_reply_that_is_not_reported_for_ever(played_s: float):
+    """Muted, with the sound suspended, a page is there and plays nothing."""
+    drive = Client(known=True)
+    drive.client(settings={"muted": True})
+    drive.reports(played_s)
+    for _ in range(8):
+        drive.advance(5.0)
+        drive.client(ping={"nonce": 2})
+    ended = drive.sent("reply_ended")[-1]
+    heard_ms = 850 if played_s else 0
+    assert (len(drive.saved), ended.reason, ended.heard_ms) == (2, INTERRUPTED, heard_ms)
+
+
+def test_what_the_tutor_says_after_a_reply_was_let_go_of_is_not_said_to_nobody():
+    """A hint, or the answer to what came last: each reply that nobody came back for ends there."""
+    drive = Client(known=True)
+    drive.reports(1.0)
+    drive.advance(LET_GO_S + 1.0)
+    drive.commit("And then?")
+    drive.speak(TEN)
+    drive.advance(5.0)
+    ended = drive.sent("reply_ended")[-1]
+    assert (ended.reason, ended.heard_text) == (INTERRUPTED, "")
+    assert drive.session.state is State.LISTENING
