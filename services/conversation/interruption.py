@@ -82,13 +82,13 @@ def meaning(
     reply was heard: there a single word takes the floor, but a recognizer's first guess may not.
     """
     words = words_of(text)
+    real = _meant(words, unheard=unheard)
     if _is_within(words, words_of(said)):
-        # Two words in a row may be chance, or the beginning of a longer echo.
         if len(words) >= _ECHO_WORDS:
             return Meaning.BACKCHANNEL
-        if len(words) == _ECHO_WORDS - 1 and not final:
+        # Fewer may be chance, or the beginning of a longer echo: its first caption is one word.
+        if real and not final:
             return Meaning.UNCLEAR
-    real = _meant(words, unheard=unheard)
     if real & STOP_WORDS or (len(real) >= 2 and speech_ms > _TWO_WORDS_MS):
         return Meaning.INTERRUPTION
     if not final:

@@ -56,3 +56,16 @@ def test_an_echo_of_three_words_is_the_tutor_and_two_may_be():
     assert meaning("to eat", said=said) is Meaning.UNCLEAR
     assert meaning("to eat", said=said, final=True, speech_ms=500) is Meaning.INTERRUPTION
     assert meaning("like to drink", said=said, speech_ms=700) is Meaning.INTERRUPTION
+
+
+@pytest.mark.parametrize("word", ["what", "No.", "but", "Wait"])
+def test_one_word_that_the_tutor_has_just_said_may_be_its_echo_until_it_is_final(word: str):
+    said = "No, wait, but so what do you think?"
+    assert meaning(word, said=said, speech_ms=450) is Meaning.UNCLEAR
+    assert meaning(word, said="Tell me more", speech_ms=450) is Meaning.INTERRUPTION
+    assert meaning(word, said=said, final=True, speech_ms=450) is Meaning.INTERRUPTION
+    assert meaning(f"{word} is", said=said, speech_ms=500) is Meaning.INTERRUPTION
+
+
+def test_a_listeners_word_is_one_though_the_tutor_has_just_said_it():
+    assert meaning("right", said="That is right", speech_ms=450) is Meaning.BACKCHANNEL

@@ -243,6 +243,31 @@ class TestBargeIn:
         drive.learner_stops()
         assert drive.session.state is State.REPLYING
 
+    def test_the_first_caption_of_its_echo_is_none(self):
+        """It is one word, and may be one that stops a speaker."""
+        drive = Drive()
+        drive.commit()
+        drive.speak("so what do you think about it")
+        drive.advance(1.3)
+        drive.learner_begins(1_100)
+        drive.words("What", end_ms=1_400)
+        assert drive.session.state is State.PAUSED
+        drive.words("what do you", end_ms=2_000)
+        drive.learner_stops()
+        assert drive.session.state is State.REPLYING
+
+    def test_a_word_of_its_own_stops_it_when_no_more_follow(self):
+        drive = Drive()
+        drive.commit()
+        drive.speak("so what do you think about it")
+        drive.advance(1.3)
+        drive.learner_begins(1_100)
+        drive.words("What", end_ms=1_400)
+        drive.learner_stops()
+        assert drive.session.state is State.PAUSED
+        drive.words("What?", final=True, end_ms=1_400)
+        assert drive.sent("reply_ended")[0].reason == INTERRUPTED
+
     def test_long_speech_without_words_takes_the_floor(self):
         drive = replying()
         drive.learner_begins()
