@@ -38,6 +38,8 @@ from services.ai.settings import AiSettings
 _PER_CONVERSATION = 5
 # Fewer say nothing about the 95th percentile.
 _LEAST_TURNS = 40
+# A wait is only that of the answered: a system that leaves out more than this is not quick.
+_MOST_UNANSWERED = 0.05
 # A single late read on a busy machine is no fault; more turns than these that do not add up are.
 _MOST_UNRECONCILED = 0.1
 
@@ -94,6 +96,21 @@ def waits_of(said: Said) -> list[float]:
     return [answer.silence_ms for _, answer in said if answer.silence_ms is not None]
 
 
+def ratio_p50(measured: Measured) -> float:
+    """Return Parley's median wait over Pipecat's, of the recordings that both answered.
+
+    Raises:
+        ValueError: there is none.
+    """
+    pairs = [
+        (mine.silence_ms, theirs.silence_ms)
+        for (_, mine), (_, theirs) in zip(measured.parley, measured.pipecat, strict=True)
+        if mine.silence_ms is not None and theirs.silence_ms is not None
+    ]
+    parley, pipecat = (Spread.of([pair[side] for pair in pairs]) for side in (0, 1))
+    return parley.p50 / pipecat.p50
+
+
 def summary(said: Said) -> dict[str, Any]:
     """Return one system's numbers as JSON fields."""
     waits = waits_of(said)
@@ -129,8 +146,15 @@ def reconciliation(turns: Sequence[MeasuredTurn]) -> tuple[bool, list[str]]:
 def missed_budgets(result: Mapping[str, Any]) -> list[str]:
     """Return what of the budgets was missed, in words."""
     missed = []
+    parley, pipecat = result["parley"], result.get("pipecat")
     budget_ms = BUDGETS_MS.get(result["preset"], math.inf)
-    if result["parley"]["p50_ms"] > budget_ms:
+    if parley["turns"] < _LEAST_TURNS <= parley["said"]:
+        missed.append(f"fewer than {_LEAST_TURNS} turns were answered")
+    if parley["unanswered"] > _MOST_UNANSWERED * parley["said"]:
+        missed.append(f"more than {_MOST_UNANSWERED:.0%} of what was said went unanswered")
+    if pipecat is not None and parley["cut"] > pipecat["cut"]:
+        missed.append("more turns were cut in two than Pipecat's")
+    if parley["p50_ms"] > budget_ms:
         missed.append(f"the median wait is over {budget_ms:.0f} ms")
     if result.get("ratio_p50", 0.0) > RATIO_BUDGET:
         missed.append(f"the median wait is over {RATIO_BUDGET:g} of Pipecat's")
@@ -152,7 +176,7 @@ def report(preset: str, measured: Measured) -> list[str]:
     if measured.pipecat:
         result["pipecat"] = summary(measured.pipecat)
         spreads["pipecat"] = Spread.of(waits_of(measured.pipecat))
-        result["ratio_p50"] = round(spreads["parley"].p50 / spreads["pipecat"].p50, 3)
+        result["ratio_p50"] = round(ratio_p50(measured), 3)
     _show(f"Voice to voice, preset {preset}", spreads)
     for system in spreads:
         numbers = result[system]
@@ -161,7 +185,7 @@ def report(preset: str, measured: Measured) -> list[str]:
             f"{numbers['unanswered']} not, {numbers['cut']} cut in two"
         )
     if "ratio_p50" in result:
-        print(f"p50 of parley is {result['ratio_p50']:.2f} of pipecat's")
+        print(f"p50 of parley is {result['ratio_p50']:.2f} of pipecat's, where both answered")
     _show("Where Parley's wait goes", stages)
     reconciled, strays = reconciliation(turns)
     if strays:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from bench.latency import (
+    Measured,
     chosen,
     missed_budgets,
+    ratio_p50,
     reconciliation,
     summary,
     turn_fields,
@@ -129,21 +131,60 @@ def test_stages_that_do_not_add_up_are_told_and_more_than_one_in_ten_is_a_failur
     assert reconciliation([good] * 8 + [bad, bad]) == (False, ["bad", "bad"])
 
 
+def test_the_ratio_is_of_the_recordings_that_both_answered():
+    """The slow ones are those that the one system answers and the other does not."""
+    parley = [("a", answer(0.5)), ("b", answer(None)), ("c", answer(3.0)), ("a", answer(0.7))]
+    pipecat = [("a", answer(1.0)), ("b", answer(9.0)), ("c", answer(None)), ("a", answer(1.4))]
+    assert ratio_p50(Measured(parley, pipecat)) == pytest.approx(0.5)
+
+
+def test_without_a_recording_that_both_answered_there_is_no_ratio():
+    with pytest.raises(ValueError, match="no measurements"):
+        ratio_p50(Measured([("a", answer(0.5))], [("a", answer(None))]))
+
+
+def system(
+    p50_ms: float = 900.0, *, said: int = 42, unanswered: int = 0, cut: int = 0
+) -> dict[str, Any]:
+    turns = said - unanswered
+    return {
+        "p50_ms": p50_ms,
+        "said": said,
+        "turns": turns,
+        "unanswered": unanswered,
+        "cut": cut,
+    }
+
+
 def result(**changes: Any) -> dict[str, Any]:
-    kept = {"preset": "default", "parley": {"p50_ms": 900.0}, "ratio_p50": 0.6, "reconciled": True}
+    kept = {
+        "preset": "default",
+        "parley": system(cut=5),
+        "pipecat": system(1500.0, cut=5),
+        "ratio_p50": 0.6,
+        "reconciled": True,
+    }
     return kept | changes
 
 
 def test_budgets_that_are_just_kept_are_kept():
     assert missed_budgets(result()) == []
-    assert missed_budgets(result(preset="light", parley={"p50_ms": 600.0})) == []
+    assert missed_budgets(result(preset="light", parley=system(600.0))) == []
+    assert missed_budgets(result(parley=system(unanswered=2))) == []
+    assert missed_budgets(result(parley=system(said=100, unanswered=5))) == []
+    # So few were asked for.
+    assert missed_budgets(result(parley=system(said=20, unanswered=1))) == []
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"parley": {"p50_ms": 901.0}},
-        {"preset": "light", "parley": {"p50_ms": 601.0}},
+        {"parley": system(901.0)},
+        {"preset": "light", "parley": system(601.0)},
+        {"parley": system(said=40, unanswered=1)},
+        {"parley": system(said=100, unanswered=6)},
+        {"parley": system(said=20, unanswered=2)},
+        {"parley": system(cut=6)},
         {"ratio_p50": 0.601},
         {"reconciled": False},
     ],
@@ -152,8 +193,15 @@ def test_a_missed_budget_is_said(changes: dict[str, Any]):
     assert len(missed_budgets(result(**changes))) == 1
 
 
+def test_a_fast_median_of_the_few_that_were_answered_passes_nothing():
+    few = result(
+        parley=system(500.0, said=40, unanswered=37, cut=3), pipecat=system(1200.0, said=40)
+    )
+    assert len(missed_budgets(few)) == 3
+
+
 def test_models_without_a_budget_are_compared_with_pipecat_alone():
-    mine = result(preset="test", parley={"p50_ms": 5000.0})
+    mine = result(preset="test", parley=system(5000.0))
     assert missed_budgets(mine) == []
-    del mine["ratio_p50"]
+    del mine["ratio_p50"], mine["pipecat"]
     assert missed_budgets(mine) == []
