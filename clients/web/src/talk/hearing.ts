@@ -84,9 +84,12 @@ export class Hearing {
   }
 
   #lost(): void {
-    const { store } = this.shared;
-    if (store.state.phase !== "live" && store.state.phase !== "starting") return;
+    const { store, session } = this.shared;
+    const { phase, holding } = store.state;
+    if (phase !== "live" && phase !== "starting") return;
     store.sound({ learner: 0 });
+    // The button is let go as well: what was said before is a turn.
+    if (holding) session?.endTurn();
     store.change({
       listening: "lost",
       holding: false,

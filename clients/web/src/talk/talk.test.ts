@@ -337,6 +337,17 @@ describe("the microphone", () => {
     expect(sent()).toEqual(["audio", "endTurn"]);
   });
 
+  test("that is lost while the button is held ends the utterance", async () => {
+    prefer({ pushToTalk: true });
+    await begin();
+    talk.hold();
+    speak(0);
+    world.microphone?.onLost();
+    expect(talk.state).toMatchObject({ listening: "lost", holding: false });
+    talk.letGo();
+    expect(sent()).toEqual(["audio", "endTurn"]);
+  });
+
   test("that a call holds silent is told, and is well when it is let go", async () => {
     await begin();
     world.microphone?.onSilenced(true);
@@ -350,6 +361,7 @@ describe("the microphone", () => {
     world.microphone?.onLost();
     expect(talk.state).toMatchObject({ phase: "live", listening: "lost" });
     expect(talk.state.microphoneProblem?.title).toMatch(/unplugged/);
+    expect(sent()).toEqual([]);
     await talk.listenAgain();
     expect(talk.state).toMatchObject({ listening: "on", microphoneProblem: null });
   });

@@ -231,8 +231,10 @@ describe("a session", () => {
     expect([transport.opened.length, ends]).toEqual([3, [BROKEN]]);
   });
 
-  test("does not wait for ever to be let in", () => {
-    clock.pass(60_000);
+  test("waits for engines that are cold, but not for ever, to be let in", () => {
+    clock.pass(19_000);
+    expect([transport.last.state, ends]).toEqual(["open", []]);
+    clock.pass(41_000);
     expect(ends).toHaveLength(1);
     expect(transport.last.state).toBe("aborted");
   });
@@ -293,6 +295,17 @@ describe("a session whose connection broke", () => {
     const change = transport.last.sent.find((each) => each.message.case === "settings");
     expect(change?.message.value).toMatchObject({ muted: true });
     expect(connections).toEqual([]);
+  });
+
+  test("gives up a try that is not answered after five seconds, and makes the next", () => {
+    transport.last.events.onResponse(started(1));
+    transport.last.events.onEnd(BROKEN);
+    clock.pass(300);
+    expect([transport.opened.length, transport.last.state]).toEqual([2, "open"]);
+    clock.pass(6_000);
+    expect([transport.opened[1]?.state, transport.opened.length]).toEqual(["aborted", 3]);
+    transport.last.events.onResponse(started(0, { resumed: true }));
+    expect([connections, ends]).toEqual([[false, true], []]);
   });
 
   test("tries more and more slowly, and gives up after half a minute", () => {

@@ -24,8 +24,10 @@ import { LearnersSide, type Message } from "./learners-side";
 import type { Link, SessionTransport } from "./link";
 import { Retries } from "./retries";
 
-// Opening includes loading a model's session; a gateway answers a dead server at once.
+// Opening includes loading a model's session; a gateway answers a dead server at once. One that goes
+// on is there, or soon loaded: a try that is not answered went where nothing is carried.
 const OPEN_WITHIN_MS = 20_000;
+const RESUME_WITHIN_MS = 5_000;
 
 /** What the session tells. */
 export interface SessionEvents {
@@ -225,7 +227,7 @@ export class LiveSession {
       },
     });
     this.#link = current;
-    this.#cancelTimer = this.world.after(OPEN_WITHIN_MS, () => {
+    this.#cancelTimer = this.world.after(resuming ? RESUME_WITHIN_MS : OPEN_WITHIN_MS, () => {
       this.#retries.unanswered();
       this.#breakOff("no answer");
     });
