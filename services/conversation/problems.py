@@ -34,7 +34,10 @@ def no_first_message() -> ParleyError:
 
 def already_started() -> ParleyError:
     """`start` came again."""
-    return FailedPrecondition("The session has been started.", reason="ALREADY_STARTED")
+    return FailedPrecondition(
+        "The session has been started. Send `start` once; `settings` changes it.",
+        reason="ALREADY_STARTED",
+    )
 
 
 def unknown_scenario(scenario_id: str) -> ParleyError:
@@ -74,7 +77,10 @@ def audio_too_fast() -> ParleyError:
 
 def messages_too_fast() -> ParleyError:
     """More messages than any client needs, for longer than a break explains."""
-    return ResourceExhausted("Messages came faster than is allowed.", reason="MESSAGES_TOO_FAST")
+    return ResourceExhausted(
+        "Messages came faster than is allowed. Start another conversation, and send fewer.",
+        reason="MESSAGES_TOO_FAST",
+    )
 
 
 def too_long() -> ParleyError:
@@ -88,7 +94,8 @@ def too_long() -> ParleyError:
 def idle() -> ParleyError:
     """Nothing came from the client for long."""
     return DeadlineExceeded(
-        "Nothing came from the client for longer than the idle limit.",
+        "Nothing came from the client for longer than the idle limit. What was said is saved; start"
+        " again when you are back.",
         reason="CONVERSATION_IDLE",
         retryable=False,
     )
@@ -192,7 +199,7 @@ def unknown_voice(message: str) -> ParleyError:
 def at_capacity(retry_after: float | None = None) -> ParleyError:
     """No more sessions fit, here or into the engine."""
     return ResourceExhausted(
-        "No more conversations fit at the moment.",
+        "No more conversations fit at the moment. Try again in a few seconds.",
         reason="AT_CAPACITY",
         retry_after=retry_after or 5.0,
     )
@@ -265,4 +272,6 @@ def client_too_slow() -> ParleyError:
 
 def ended() -> ParleyError:
     """The conversation is over."""
-    return FailedPrecondition("The conversation is over.", reason="CONVERSATION_ENDED")
+    return FailedPrecondition(
+        "The conversation is over. Start another.", reason="CONVERSATION_ENDED"
+    )

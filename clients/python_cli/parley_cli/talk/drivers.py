@@ -75,7 +75,6 @@ class TypingDriver:
 
     Args:
         read_line: blocks for the next line; None or an empty string for the end.
-        interactive: whether somebody sits there: then unanswered lines end nothing.
     """
 
     def __init__(self, read_line: Callable[[], str] | None = None) -> None:
