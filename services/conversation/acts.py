@@ -25,6 +25,7 @@ MOST_SETTLED_SEQ = 2**63 - 1
 class _Open:
     seq: int
     text: str | None
+    place_ms: float = 0.0
 
 
 class Acts:
@@ -58,11 +59,11 @@ class Acts:
         self._came = max(self._came, seq)
         return False
 
-    def typed(self, seq: int, text: str) -> None:
-        """A text is to become a turn."""
+    def typed(self, seq: int, text: str, place_ms: float = 0.0) -> None:
+        """A text is to become a turn, typed when the audio had come up to `place_ms`."""
         if self.full:
             self._leave_oldest_text()
-        self._open.append(_Open(seq, text))
+        self._open.append(_Open(seq, text, place_ms))
 
     def turn_ended(self, seq: int) -> None:
         """What is being said is to become a turn now."""
@@ -95,9 +96,15 @@ class Acts:
         """Return the texts that are no turns yet, oldest first."""
         return [each.text for each in self._open if each.text is not None]
 
-    def waiting(self) -> list[str | None]:
-        """Return what is no turn yet, oldest first: texts, and None where a turn was ended."""
-        return [each.text for each in self._open]
+    @property
+    def first_text_ms(self) -> float | None:
+        """Where in the audio the oldest text was typed that is no turn yet; None without one."""
+        return next((each.place_ms for each in self._open if each.text is not None), None)
+
+    @property
+    def ends_a_turn(self) -> bool:
+        """Whether a turn was ended that the engine has not made."""
+        return any(each.text is None for each in self._open)
 
     def spoken_turn(self) -> None:
         """What was said is a turn: nobody has to be told to end it."""

@@ -22,6 +22,7 @@ from services.conversation import problems
 from services.conversation.adapters.engine import Engine, Engines
 from services.conversation.events import (
     EngineBack,
+    EngineCaughtUp,
     EngineDone,
     EngineGivenUp,
     EngineLost,
@@ -61,6 +62,11 @@ class Session(Protocol):
         """Whether the session has ended, so that no engine is needed any more."""
         ...
 
+    @property
+    def waiting_text_ms(self) -> float | None:
+        """Where in the learner's audio the oldest text was typed that is no turn yet, if any."""
+        ...
+
     def start_message(self) -> ai_pb2.StartEngine:
         """Return what an engine that is opened now must know, but for the audio's position."""
         ...
@@ -81,6 +87,8 @@ class EngineLink:
         self._audio = audio
         self._session = session
         self._engine: Engine | None = None
+        # It takes what is posted, and what the learner has said meanwhile before anything newer.
+        self._catching_up: Engine | None = None
         self._receiving: asyncio.Task[bool] | None = None
         self._input_ended = False
         # On the engine's time line: where speech last stopped, and up to where it is decided on.
@@ -112,6 +120,8 @@ class EngineLink:
         self._input_ended = self._input_ended or request.HasField("end_input")
         if self._engine is not None:
             self._engine.post(request)
+        elif self._catching_up is not None and not request.HasField("audio"):
+            self._catching_up.post(request)
 
     def send_audio(self, pieces: tuple[bytes, ...]) -> Awaitable[None] | None:
         """Send audio; return what to await before more of it is sent, if anything.
@@ -220,15 +230,33 @@ class EngineLink:
 
     async def _take_up(self, engine: Engine, position: int) -> None:
         """Give the new engine what it has missed, then let everything go to it again."""
+        typed_ms = self._session.waiting_text_ms
+        if typed_ms is None:
+            position = await self._hear_again(engine, position)
+        else:
+            position = await self._hear_again(engine, position, self._audio.engine_place(typed_ms))
+        self._catching_up = engine
+        try:
+            self._session.handle(EngineBack())
+            await self._hear_again(engine, position)
+        finally:
+            self._catching_up = None
+        self._engine = engine
+        self._session.handle(EngineCaughtUp())
+        _log.info("engine_back")
+
+    async def _hear_again(self, engine: Engine, position: int, until: int | None = None) -> int:
+        """Give an engine what is kept from `position` on; return how far it has heard then."""
         while pieces := self._audio.kept_since(position):
             for piece in pieces:
-                sending = engine.send_audio(piece)
+                most = len(piece) if until is None else max(0, until - position) * 2
+                if most == 0:
+                    return position
+                sending = engine.send_audio(piece[:most])
                 if sending is not None:
                     await sending
-                position += len(piece) // 2
-        self._engine = engine
-        self._session.handle(EngineBack())
-        _log.info("engine_back")
+                position += min(most, len(piece)) // 2
+        return position
 
     def _note_decided(self, message: ai_pb2.ConverseResponse) -> None:
         kind = message.WhichOneof("message")

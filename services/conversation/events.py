@@ -66,7 +66,15 @@ class EngineLost:
 
 @dataclass(frozen=True, slots=True)
 class EngineBack:
-    """A new engine session took the place of the lost one; it knows `Session.context()`."""
+    """A new engine session took the place of the lost one; it knows `Session.context()`.
+
+    It has heard again what came before the first text that waits for it (`waiting_text_ms`).
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCaughtUp:
+    """And now everything else that the learner said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ Event = (
     | ClientDone
     | EngineLost
     | EngineBack
+    | EngineCaughtUp
     | EngineGivenUp
     | EngineDone
     | TurnStored

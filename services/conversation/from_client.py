@@ -53,7 +53,7 @@ def _on_heard(session: SessionState, heard: conversation_pb2.Heard, now: float) 
 def _on_text(session: SessionState, text: str, seq: int, now: float) -> None:
     refused = not session.engine_up and session.acts.full
     if not refused:
-        session.acts.typed(seq, text)
+        session.acts.typed(seq, text, session.time_line.end_ms)
     if session.turn is not None:
         over_reply.interrupt(session, now, take=False)
     session.typed_at = now

@@ -201,14 +201,17 @@ def on_engine_back(session: SessionState, now: float) -> None:
         session.engine(floor={"floor": ai_pb2.FLOOR_TUTOR})
     elif session.wanted is not None:
         session.engine(request_reply={"purpose": session.wanted})
-    for text in session.acts.waiting():
-        if text is not None:
-            session.engine(text={"text": text})
-        elif session.said_it_all:
-            session.engine(end_turn={})
+    for text in session.acts.texts():
+        session.engine(text={"text": text})
+
+
+def on_engine_caught_up(session: SessionState) -> None:
+    """The new engine has heard everything: what the button ended is complete, or all of it."""
     if session.closing_at is not None:
         session.engine(end_turn={})
         session.engine(end_input={})
+    elif session.acts.ends_a_turn and session.said_it_all:
+        session.engine(end_turn={})
 
 
 def _ask_again(session: SessionState, turn: OpenTurn) -> None:

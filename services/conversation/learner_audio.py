@@ -143,6 +143,17 @@ class LearnerAudio:
         at = bisect_right(self._gaps_at, engine_ms * ENGINE_RATE_HZ // 1000) - 1
         return engine_ms + self._gaps_ms[at]
 
+    def engine_place(self, session_ms: float) -> int:
+        """Return which sample of the engine's time line is the session's `session_ms`.
+
+        Where a gap was left out, that is where it begins.
+        """
+        at = len(self._gaps_at) - 1
+        while at > 0 and self.session_ms(self._gaps_at[at] * 1000 // ENGINE_RATE_HZ) > session_ms:
+            at -= 1
+        place = int((session_ms - self._gaps_ms[at]) * ENGINE_RATE_HZ) // 1000
+        return min([max(0, place), *self._gaps_at[at + 1 : at + 2]])
+
     @property
     def engine_position(self) -> int:
         """The place of the next sample on the engine's time line."""

@@ -494,6 +494,11 @@ class LiveSession:
         """Whether the learner is heard speaking."""
         return self.session.learner_speaking
 
+    @property
+    def waiting_text_ms(self) -> float | None:
+        """Where in the learner's audio a text was typed that a new engine must be told."""
+        return self.session.waiting_text_ms
+
     def start_message(self) -> ai_pb2.StartEngine:
         """Return what an engine that is opened now must know. See `engine_link.Session`."""
         plan, session = self.plan, self._session_or_none

@@ -88,6 +88,11 @@ class Session:
         preferences.typical_pause_ms = session.typical_pause_ms
         return preferences
 
+    @property
+    def waiting_text_ms(self) -> float | None:
+        """Where in the learner's audio the oldest text was typed that is no turn yet, if any."""
+        return self._session.acts.first_text_ms
+
     def context(self) -> list[ai_pb2.ContextTurn]:
         """Return the turns as an engine shall remember them, oldest first.
 
@@ -174,6 +179,8 @@ class Session:
                 from_engine.on_engine_lost(session, error, now)
             case events.EngineBack():
                 from_engine.on_engine_back(session, now)
+            case events.EngineCaughtUp():
+                from_engine.on_engine_caught_up(session)
             case events.EngineGivenUp(error):
                 ending.stop(session, error, now)
             case events.EngineDone():

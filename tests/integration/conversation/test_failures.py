@@ -129,6 +129,38 @@ async def test_what_is_decided_on_is_not_heard_again_by_a_new_engine(world: Worl
     talk.call.cancel()
 
 
+async def test_what_was_typed_before_it_was_said_comes_before_it_to_a_new_engine(world: World):
+    """An engine that was away for long heard what was said first, and answered that first."""
+    heard_bytes = []
+
+    async def note(session: EngineSession, _text: str) -> None:
+        heard_bytes.append(len(session.audio))
+
+    talk = world.talk()
+    await talk.start()
+    first = await world.ai.session()
+    await talk.send(audio={"pcm": b"\1\0" * 1600})
+    async with asyncio.timeout(5):
+        await first.audio_came.wait()
+    world.ai.error, world.ai.on_text = Unavailable("Away.", reason="ENGINE_UNAVAILABLE"), note
+    first.kill.set()
+    await talk.until("notice")
+    await talk.send(text={"text": "I typed this"})
+    for _ in range(5):
+        await talk.send(audio={"pcm": b"\2\0" * 1600})
+    await asyncio.sleep(0.2)
+    world.ai.error = None
+    second = await world.ai.session()
+    async with asyncio.timeout(5):
+        while len(second.audio) < 5 * 3200:
+            second.audio_came.clear()
+            await second.audio_came.wait()
+    await second.wait_for("text")
+    assert heard_bytes == [0]
+    assert bytes(second.audio) == b"\2\0" * 8000
+    talk.call.cancel()
+
+
 async def test_an_engine_that_stays_away_ends_the_session_with_a_retryable_error(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):

@@ -151,3 +151,15 @@ def test_silence_at_another_rate_is_as_long():
     audio = LearnerAudio(48_000, 200)
     heard = sum(len(piece) for _ in range(20) for piece in audio.silence(100)) // 2
     assert heard == pytest.approx(32_000, abs=200)
+
+
+def test_a_place_of_the_session_is_found_on_the_engines_time_line_across_gaps():
+    audio = LearnerAudio(16_000, 1_000)
+    audio.take(bytes(32_000), 0)
+    # Ten seconds later: the engine hears two of the nine between.
+    audio.take(bytes(32_000), 10 * 16_000)
+    for ms, place in ((0, 0), (500, 8_000), (1_000, 16_000), (2_500, 40_000), (10_500, 56_000)):
+        assert audio.engine_place(ms) == place
+    assert audio.engine_place(7_000) == 48_000, "left out: where the rest begins"
+    for sample in (0, 5_000, 16_000, 50_000, 60_000):
+        assert audio.engine_place(audio.session_ms(sample // 16)) == sample // 16 * 16

@@ -323,6 +323,7 @@ class SessionPromises(RuleBasedStateMachine):
         self.engine_up = True
         self.drive.generation = max(self.drive.generation, self.drive.session.generation)
         self.drive.give(events.EngineBack())
+        self.drive.give(events.EngineCaughtUp())
 
     @rule()
     @precondition(lambda self: self.unstored)
