@@ -135,6 +135,7 @@ class _Builder:
                 llama_library=settings.llama_library,
                 spare=self._spare() if settings.hear_again else None,
             ),
+            hear_closely=settings.hear_closely,
         )
         self._parts = Parts(self._file, self._local, self._script)
         closing.push_async_callback(self._parts.aclose)

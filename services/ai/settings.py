@@ -66,6 +66,11 @@ class AiSettings(ServiceSettings):
         description="Hear each turn a second time once its reply is complete, where a model for it "
         "is installed: see models.md. What is stored and corrected is the second hearing.",
     )
+    hear_closely: bool = Field(
+        False,
+        description="Hear learners' accents better already for the reply, somewhat later, by the "
+        "model of the second hearing, which has to be installed: see models.md.",
+    )
     daily_audio_seconds: int = Field(
         0,
         ge=0,

@@ -10,6 +10,7 @@ heard enough silence to find its end says the sentence again and again, and each
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -68,13 +69,15 @@ def beam_search(
     width: int,
     limit: int,
     count: int = 1,
+    margin: float = math.inf,
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[Path]:
     """Return what was found, likeliest first; at least one path.
 
     The search ends once ``count`` finished paths are likelier than all that go on: nothing that
     follows makes a path likelier. With ``width`` 1 it is greedy. No path has more than ``limit``
-    tokens, and none is followed further once ``stopped()``.
+    tokens. None is followed further that is by ``margin`` (a log probability) less likely than the
+    likeliest that is, and none once ``stopped()``.
     """
     done: list[Path] = []
     open_ = [Path((), ())]
@@ -87,6 +90,8 @@ def beam_search(
         done.sort(key=lambda path: -path.total)
         if len(done) >= count and done[count - 1].total >= open_[0].total:
             break
+        near = sum(path.total >= open_[0].total - margin for path in open_)
+        open_, parents = open_[:near], parents[:near]
         rows = decoder.extend(parents, [path.tokens[-1] for path in open_])
     if not done or (open_ and stopped()):
         # Cut where it had to stop.
@@ -102,7 +107,9 @@ def _following(rows: npt.NDArray[np.float32], open_: Sequence[Path], count: int)
         log_sum = top + float(np.log(np.exp(row - top).sum()))
         before = path.total
         near = np.flatnonzero(row >= top - _HOPELESS)
-        for token in near[np.argsort(-row[near], kind="stable")[:count]].tolist():
+        if len(near) > count:
+            near = near[np.argpartition(-row[near], count)[:count]]
+        for token in near[np.argsort(-row[near], kind="stable")].tolist():
             log_probability = float(row[token]) - log_sum
             found.append(_Next(parent, token, log_probability, before + log_probability))
     found.sort(key=lambda each: -each.total)

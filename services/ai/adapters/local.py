@@ -42,11 +42,21 @@ class LocalModels:
     knows.
     """
 
-    def __init__(self, store: ModelStore, preset: str, runtime: LocalRuntime) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        preset: str,
+        runtime: LocalRuntime,
+        *,
+        hear_closely: bool = False,
+    ) -> None:
+        """``hear_closely``: the model that hears turns again hears them the first time as well."""
         self._store = store
         self._preset = preset
         self._runtime = runtime
-        self._loaded: dict[str, Any] = {}
+        self._hear_closely = hear_closely
+        # By name, and whether it hears closely.
+        self._loaded: dict[tuple[str, bool], Any] = {}
 
     def require(self) -> None:
         """Raise, with the one command that mends it, unless every model of the preset is there."""
@@ -61,8 +71,12 @@ class LocalModels:
         return self._model(Role.END_OF_TURN, TURN_DETECTORS)
 
     def recognizer(self, name: str = "") -> Named[Recognizer]:
-        """Return the recognizer."""
-        return self._model(Role.RECOGNIZER, RECOGNIZERS, name)
+        """Return the recognizer; the preset's, where it hears closely, is named after the model
+        that does.
+        """
+        closely = self._hear_closely and not name
+        named: Named[Recognizer] = self._model(Role.RECOGNIZER, RECOGNIZERS, name, closely=closely)
+        return Named(self._careful_name, named.provider) if closely else named
 
     def language_model(self, name: str = "") -> Named[LanguageModel]:
         """Return the language model."""
@@ -74,29 +88,43 @@ class LocalModels:
 
     def careful(self) -> Path | None:
         """Return the folder of the model that hears turns again; None where none is installed."""
-        for name, model in self._store.manifest.models.items():
-            if model.role is Role.RECOGNIZER_CAREFUL and not self._store.missing([name]):
-                return self._store.path(name)
-        return None
+        name = self._careful_name
+        return None if self._store.missing([name]) else self._store.path(name)
+
+    @property
+    def _careful_name(self) -> str:
+        models = self._store.manifest.models.items()
+        return next(name for name, model in models if model.role is Role.RECOGNIZER_CAREFUL)
 
     def _model(
-        self, role: Role, known: Mapping[str, Callable[..., Any]], name: str = ""
+        self,
+        role: Role,
+        known: Mapping[str, Callable[..., Any]],
+        name: str = "",
+        *,
+        closely: bool = False,
     ) -> Named[Any]:
         manifest = self._store.manifest
         name = name or manifest.preset(self._preset).roles[role]
-        if name not in self._loaded:
+        if (name, closely) not in self._loaded:
             if name not in known:
                 raise ProviderError(f"no adapter runs the model {name!r}", retryable=False)
             is_library = manifest.model(name).library is not None
             folder = None if is_library else self._store.path(name)
             started = time.monotonic()
             runtime = self._runtime
-            if role is Role.RECOGNIZER and runtime.spare is not None:
+            if closely:
+                runtime = replace(
+                    runtime,
+                    careful=self._store.path(self._careful_name),
+                    pauses=self.voice_activity().provider,
+                )
+            elif role is Role.RECOGNIZER and runtime.spare is not None:
                 runtime = replace(runtime, careful=runtime.careful or self.careful())
-            self._loaded[name] = known[name](folder, runtime)
+            self._loaded[name, closely] = known[name](folder, runtime)
             took_ms = round(1000 * (time.monotonic() - started))
             _log.info("model_loaded", role=role.value, model=name, took_ms=took_ms)
-        return Named(name, self._loaded[name])
+        return Named(name, self._loaded[name, closely])
 
 
 def load_local_models(store: ModelStore, preset: str, runtime: LocalRuntime) -> PipelineModels:

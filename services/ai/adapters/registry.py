@@ -8,16 +8,13 @@ from pathlib import Path
 
 from services.ai.adapters.hibari import HibariSynthesizer
 from services.ai.adapters.llama import LlamaLanguageModel, LlamaSettings
-from services.ai.adapters.moonshine import (
-    BASE_PIECE_S,
-    TINY_PIECE_S,
-    Again,
-    MoonshineRecognizer,
-)
-from services.ai.adapters.moonshine_model import FoldedMoonshine, MergedMoonshine
+from services.ai.adapters.local_recognition import BASE_PIECE_S, Again
+from services.ai.adapters.moonshine import TINY_PIECE_S, MoonshineRecognizer
+from services.ai.adapters.moonshine_model import FoldedMoonshine, MergedMoonshine, MoonshineModel
 from services.ai.adapters.second_hearing import SecondHearing, Weighed
 from services.ai.adapters.silero import SileroVad
 from services.ai.adapters.smart_turn import SmartTurn
+from services.ai.adapters.whisper import WhisperRecognizer
 from services.ai.adapters.whisper_model import WhisperModel
 from services.ai.capabilities import (
     LanguageModel,
@@ -41,7 +38,8 @@ class LocalRuntime:
     """What local providers share: the pool, and the language model's share of the machine.
 
     ``careful`` is the folder of the model that hears turns a second time, in ``spare`` time; None:
-    they are heard once.
+    they are heard once. With ``pauses``, which finds the pauses in what is said, it hears them the
+    first time as well.
     """
 
     pool: ComputePool
@@ -52,6 +50,7 @@ class LocalRuntime:
     llama_library: Path | None = None
     careful: Path | None = None
     spare: SpareTime | None = None
+    pauses: VoiceActivityDetector | None = None
 
 
 def second_hearing(whisper: WhisperModel, moonshine: FoldedMoonshine) -> SecondHearing:
@@ -76,11 +75,34 @@ def _llama(folder: Path, runtime: LocalRuntime) -> LanguageModel:
 
 def _moonshine_base(folder: Path, runtime: LocalRuntime) -> Recognizer:
     model = FoldedMoonshine(folder)
+    if runtime.careful is None:
+        return MoonshineRecognizer(model, runtime.pool, piece_s=BASE_PIECE_S)
+    whisper = WhisperModel(runtime.careful)
     again = None
-    if runtime.careful is not None and runtime.spare is not None:
-        hearing = second_hearing(WhisperModel(runtime.careful), model)
+    if runtime.spare is not None:
+        hearing = second_hearing(whisper, model)
         again = Again(f"{runtime.careful.name}+{folder.name}", hearing, runtime.spare)
-    return MoonshineRecognizer(model, runtime.pool, piece_s=BASE_PIECE_S, again=again)
+    return _recognizer(model, whisper, runtime, BASE_PIECE_S, again)
+
+
+def _moonshine_tiny(folder: Path, runtime: LocalRuntime) -> Recognizer:
+    model = MergedMoonshine(folder)
+    if runtime.careful is None or runtime.pauses is None:
+        return MoonshineRecognizer(model, runtime.pool, piece_s=TINY_PIECE_S)
+    return _recognizer(model, WhisperModel(runtime.careful), runtime, TINY_PIECE_S)
+
+
+def _recognizer(
+    moonshine: MoonshineModel,
+    whisper: WhisperModel,
+    runtime: LocalRuntime,
+    piece_s: float,
+    again: Again | None = None,
+) -> Recognizer:
+    pool, pauses = runtime.pool, runtime.pauses
+    if pauses is None:
+        return MoonshineRecognizer(moonshine, pool, piece_s=piece_s, again=again)
+    return WhisperRecognizer(whisper, moonshine, pauses, pool, segment_s=piece_s, again=again)
 
 
 VOICE_ACTIVITY: Mapping[str, Callable[[Path, LocalRuntime], VoiceActivityDetector]] = {
@@ -93,9 +115,7 @@ TURN_DETECTORS: Mapping[str, Callable[[Path, LocalRuntime], TurnDetector]] = {
 }
 RECOGNIZERS: Mapping[str, Callable[[Path, LocalRuntime], Recognizer]] = {
     "moonshine-base-en-int8": _moonshine_base,
-    "moonshine-tiny-en": lambda folder, runtime: MoonshineRecognizer(
-        MergedMoonshine(folder), runtime.pool, piece_s=TINY_PIECE_S
-    ),
+    "moonshine-tiny-en": _moonshine_tiny,
 }
 LANGUAGE_MODELS: Mapping[str, Callable[[Path, LocalRuntime], LanguageModel]] = {
     "qwen2.5-coder-1.5b-instruct": _llama,

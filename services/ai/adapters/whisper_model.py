@@ -2,7 +2,8 @@
 
 The model was trained on windows of thirty seconds, silence behind what was said. A window as long
 as what was said takes a quarter of the time, and hears single sentences as well; but it loses every
-third word of two with a pause between them (docs/models.md), so it is thirty seconds always.
+third word of two with a pause between them (docs/models.md). So it is thirty seconds unless the
+caller knows better.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _END = 50257
 # A text does not begin with a lone space, nor end before it has begun.
 _NOT_FIRST = (220, _END)
 
-_WINDOW_SAMPLES = 30 * LEARNER_RATE_HZ
+WINDOW_SAMPLES = 30 * LEARNER_RATE_HZ
+"""The longest window."""
 
 # Fast speech has about five words a second, of a little more than a token each.
 _TOKENS_PER_S = 8.0
@@ -56,11 +58,15 @@ class WhisperModel:
             for name in self._past
         }
 
-    def listen(self, samples: Floats) -> WhisperListening:
-        """Encode ``samples`` (16 kHz). What is longer than thirty seconds is cut."""
-        window = np.zeros(_WINDOW_SAMPLES, np.float32)
-        window[: len(samples)] = samples[:_WINDOW_SAMPLES]
-        outputs = self._encoder.run(None, {"mel": log_mel(window)[None]})
+    def listen(self, samples: Floats, window: int = WINDOW_SAMPLES) -> WhisperListening:
+        """Encode ``samples`` (16 kHz), with silence up to ``window``, at most thirty seconds.
+
+        What is longer than that is cut.
+        """
+        window = min(window, WINDOW_SAMPLES)
+        padded = np.zeros(window, np.float32)
+        padded[: len(samples)] = samples[:window]
+        outputs = self._encoder.run(None, {"mel": log_mel(padded)[None]})
         return WhisperListening(self, dict(zip(self._cross, outputs, strict=True)))
 
     def token_limit(self, samples: int) -> int:

@@ -103,8 +103,8 @@ T = TypeVar("T")
 # Captions: the first soon enough to tell words from a cough over the tutor's voice, later ones at
 # a pace that can be read. Each costs about 60 ms on one core; it is the draft of the transcript at
 # the next pause, so the younger the last one is, the sooner that is known.
-_FIRST_CAPTION = samples_of_ms(400)
-_CAPTION_EVERY = samples_of_ms(480)
+FIRST_CAPTION = samples_of_ms(400)
+CAPTION_EVERY = samples_of_ms(480)
 # Above this load of the speech pool a speculation would slow somebody's committed turn.
 _SPECULATION_LOAD = 1.5
 
@@ -293,7 +293,7 @@ class PipelineSession:
         utterance = Utterance(
             self._models.recognizer.open(), start, microphone.before(wanted), microphone.position
         )
-        utterance.next_caption = start + _FIRST_CAPTION
+        utterance.next_caption = start + FIRST_CAPTION
         self._utterance = utterance
         self._outbox.put(SpeechStarted(ms_of_samples(start)))
 
@@ -317,7 +317,7 @@ class PipelineSession:
         position = self._microphone.position
         if position < utterance.next_caption or utterance.transcripts:
             return
-        utterance.next_caption = position + _CAPTION_EVERY
+        utterance.next_caption = position + CAPTION_EVERY
         if self._caption is None or self._caption.done():
             self._caption = self._spawn(self._show_caption(utterance))
 

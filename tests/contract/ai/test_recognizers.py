@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,9 @@ from services.ai.adapters import google_speech, openai_transcription, riva_speec
 from services.ai.adapters.moonshine import TINY_PIECE_S, MoonshineRecognizer
 from services.ai.adapters.moonshine_model import MergedMoonshine
 from services.ai.adapters.scripted import ScriptedRecognizer
+from services.ai.adapters.silero import SileroVad
+from services.ai.adapters.whisper import WhisperRecognizer
+from services.ai.adapters.whisper_model import WhisperModel
 from services.ai.capabilities import (
     Pcm16,
     ProviderBusyError,
@@ -122,27 +126,47 @@ REMOTE: dict[str, Make] = {
 
 
 @pytest.fixture(scope="module")
-def moonshine() -> Iterator[Recognizer | None]:
-    try:
-        folder = ModelStore(default_models_dir()).path("moonshine-tiny-en")
-    except ModelsError:
-        yield None
-        return
+def pool() -> Iterator[ComputePool]:
     pool = ComputePool(1, 8)
     asyncio.run(pool.run(int))  # its thread is the module's, not a test's
-    yield MoonshineRecognizer(MergedMoonshine(folder), pool, piece_s=TINY_PIECE_S)
+    yield pool
     pool.close()
 
 
-@pytest.fixture(params=["scripted", pytest.param("local", marks=pytest.mark.models), *REMOTE])
-def every_recognizer(request: pytest.FixtureRequest, moonshine: Recognizer | None) -> Make:
+@pytest.fixture(scope="module")
+def local_recognizers(pool: ComputePool) -> Callable[[str], Recognizer]:
+    """Return what makes a recognizer of this machine by its name here, each once."""
+    store = ModelStore(default_models_dir())
+
+    @cache
+    def make(name: str) -> Recognizer:
+        moonshine = MergedMoonshine(store.path("moonshine-tiny-en"))
+        if name == "local":
+            return MoonshineRecognizer(moonshine, pool, piece_s=TINY_PIECE_S)
+        careful = WhisperModel(store.path("whisper-base-int8"))
+        pauses = SileroVad(store.path("silero-vad") / "silero_vad_16k_op15.onnx")
+        return WhisperRecognizer(careful, moonshine, pauses, pool, segment_s=TINY_PIECE_S)
+
+    return make
+
+
+LOCAL = ("local", "local, closely")
+
+
+@pytest.fixture(
+    params=["scripted", *(pytest.param(name, marks=pytest.mark.models) for name in LOCAL), *REMOTE]
+)
+def every_recognizer(
+    request: pytest.FixtureRequest, local_recognizers: Callable[[str], Recognizer]
+) -> Make:
     @asynccontextmanager
     async def local() -> AsyncIterator[Subject]:
-        if moonshine is None:
-            pytest.skip("the `test` preset is not installed: parley models fetch --preset test")
-        yield Subject(moonshine)
+        try:
+            yield Subject(local_recognizers(request.param))
+        except ModelsError as error:
+            pytest.skip(str(error))
 
-    return {"scripted": scripted, "local": local, **REMOTE}[request.param]
+    return local if request.param in LOCAL else {"scripted": scripted, **REMOTE}[request.param]
 
 
 @pytest.fixture(params=["scripted", *REMOTE])

@@ -157,3 +157,20 @@ def test_a_sentence_that_is_said_again_and_again_does_not_win():
 
     best = beam_search(Stammering(0), width=3, limit=30)[0]
     assert len(best.tokens) == 3
+
+
+@given(st.integers(0, 200))
+def test_what_is_far_behind_is_not_followed(seed: int):
+    table = Table(seed)
+    rows: list[int] = []
+    extend = table.extend
+
+    def counted(parents: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        rows.append(len(tokens))
+        return extend(parents, tokens)
+
+    table.extend = counted  # type: ignore[method-assign]
+    beam_search(table, width=5, limit=6, margin=0.0)
+    assert set(rows) <= {1}
+    wide = beam_search(Table(seed), width=5, limit=6, margin=1000.0)
+    assert wide == beam_search(Table(seed), width=5, limit=6)

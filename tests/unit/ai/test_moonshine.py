@@ -10,12 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ai.adapters.moonshine import (
-    Again,
-    MoonshineRecognizer,
-    piece_bounds,
-    without_loop,
-)
+from services.ai.adapters.local_recognition import Again, piece_bounds
+from services.ai.adapters.moonshine import MoonshineRecognizer, without_loop
 from services.ai.adapters.moonshine_model import Token, decode_with, text_of, words_of
 from services.ai.compute import ComputePool
 from services.ai.spare_time import SpareTime
