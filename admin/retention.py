@@ -27,7 +27,7 @@ from services.common.outbox import Outbox
 from services.history.adapters.store import SqlStore
 from services.history.adapters.tables import ConversationRow, OutboxRow
 from services.history.application import History
-from services.media.adapters.catalog import SqlCatalog
+from services.media.adapters.catalog import SqlCatalog, older_than
 from services.media.adapters.tables import RecordingRow
 
 MOST_DAYS = 36_500
@@ -66,9 +66,7 @@ def due(installation: Installation, days: int | None = None) -> list[Due]:
     heard = installation.media.retention_days if days is None else days
     return [
         _counted(history, "conversations", talks, ConversationRow.sort_at, _old_talks(now, talks)),
-        _counted(
-            media, "recordings", heard, RecordingRow.started_at, _old_recordings(now, heard, days)
-        ),
+        _counted(media, "recordings", heard, RecordingRow.touched_at, _old_recordings(now, heard)),
         _trails(installation, now),
     ]
 
@@ -95,7 +93,9 @@ async def _apply(installation: Installation, days: int | None) -> int:
     deleted = 0
     if talks:
         deleted += await _delete_talks(installation, now, talks)
-    return deleted + await _delete_recordings(installation, now, heard, days)
+    if heard:
+        deleted += await _delete_recordings(installation, now, heard)
+    return deleted
 
 
 async def _delete_talks(installation: Installation, now: datetime, days: int) -> int:
@@ -120,14 +120,12 @@ async def _delete_talks(installation: Installation, now: datetime, days: int) ->
     return deleted
 
 
-async def _delete_recordings(
-    installation: Installation, now: datetime, days: int, asked: int | None
-) -> int:
+async def _delete_recordings(installation: Installation, now: datetime, days: int) -> int:
     settings, clock = installation.media, SystemClock()
     audit = AuditTrail(settings.audit_dir, clock, settings.audit_days)
     async with Database.open(settings.database_url) as database:
         catalog = SqlCatalog(database, clock)
-        wanted = select(RecordingRow.recording_id).where(*_old_recordings(now, days, asked))
+        wanted = select(RecordingRow.recording_id).where(*_old_recordings(now, days))
         async with database.snapshot() as session:
             found: Sequence[str] = (await session.scalars(wanted)).all()
         for recording_id in found:
@@ -143,12 +141,8 @@ def _old_talks(now: datetime, days: int) -> list[ColumnElement[bool]]:
     return [ConversationRow.deleted_at.is_(None), ConversationRow.sort_at < _before(now, days)]
 
 
-def _old_recordings(now: datetime, days: int, asked: int | None) -> list[ColumnElement[bool]]:
-    """Choose what is past the time it was given when it was made; by age where that is asked."""
-    alive = RecordingRow.deleted_at.is_(None)
-    if asked is None:
-        return [alive, RecordingRow.delete_at <= now]
-    return [alive, RecordingRow.started_at < _before(now, days)]
+def _old_recordings(now: datetime, days: int) -> list[ColumnElement[bool]]:
+    return older_than(_before(now, days))
 
 
 def _before(now: datetime, days: int) -> datetime:

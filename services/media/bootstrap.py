@@ -84,7 +84,6 @@ def open_housekeeper(
         settings.housekeeping_hours * 3600,
         lambda: spool.all_in(folder),
         lambda recording_id: spool.remove(folder / recording_id),
-        timedelta(days=settings.retention_days) if settings.retention_days else None,
     )
 
 
@@ -117,7 +116,7 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
         codecs = CodecPool((settings.spool_dir, settings.cache_dir), metrics)
         metrics.watch_processes(lambda: len(codecs.pids))
         stack.push_async_callback(asyncio.to_thread, codecs.close)
-        catalog = SqlCatalog(database, clock)
+        catalog = SqlCatalog(database, clock, _kept(settings))
         room = SpoolRoom(settings.spool_dir, settings.max_spool_bytes)
         recorder = Recorder(
             catalog,
@@ -147,8 +146,6 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             codecs.make_originals,
             recorder.folder,
             spool.remove,
-            clock,
-            settings.retention_days,
             uploads=live_uploads,
         )
         stack.push_async_callback(finisher.close)
@@ -217,6 +214,10 @@ async def bootstrap(settings: MediaSettings, runtime: Runtime) -> AsyncIterator[
             ),
             background=(sweeper.run, live_uploads.run, housekeeper.run, look_after),
         )
+
+
+def _kept(settings: MediaSettings) -> timedelta | None:
+    return timedelta(days=settings.retention_days) if settings.retention_days else None
 
 
 async def _clear_half_stored(store_url: str, before: datetime) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -44,8 +42,6 @@ class Finisher:
         make_originals: MakeOriginals,
         folder: Callable[[str], Path],
         remove_spool: Callable[[Path], None],
-        clock: Clock,
-        retention_days: int,
         *,
         uploads: LiveUploads,
     ) -> None:
@@ -56,8 +52,6 @@ class Finisher:
         self._make_originals = make_originals
         self._folder = folder
         self._remove_spool = remove_spool
-        self._clock = clock
-        self._retention_days = retention_days
         self._jobs: dict[str, asyncio.Task[Recording]] = {}
 
     async def finish(self, recording_id: str, duration_ms: int = 0) -> Recording:
@@ -90,9 +84,7 @@ class Finisher:
     async def _finish(self, recording_id: str, duration_ms: int) -> Recording:
         known = await self._catalog.process(recording_id, duration_ms)
         if isinstance(known, Recording) and known.state is State.PROCESSING:
-            # What could not be kept goes at its time as well: its spool is somebody's voice.
-            finished = replace(await self._store(known), delete_at=self._delete_at())
-            known = await self._catalog.finish(recording_id, finished)
+            known = await self._catalog.finish(recording_id, await self._store(known))
             if isinstance(known, Recording) and known.state is State.READY:
                 await asyncio.to_thread(self._remove_spool, self._folder(recording_id))
         if isinstance(known, Recording):
@@ -131,11 +123,6 @@ class Finisher:
             "recording_stored", recording_id=recording_id, ms=made.duration_ms, size_bytes=size
         )
         return Finished(made.duration_ms, made.tracks, made.waveform)
-
-    def _delete_at(self) -> datetime | None:
-        if not self._retention_days:
-            return None
-        return self._clock.now() + timedelta(days=self._retention_days)
 
     def _done(self, recording_id: str, job: asyncio.Task[Recording]) -> None:
         del self._jobs[recording_id]
@@ -188,7 +175,8 @@ class Sweeper:
                     _log.info("recording_abandoned", recording_id=recording_id)
                     await self._attempt("finish", recording_id, self._complete)
         for recording_id in await self._catalog.expired():
-            await self._attempt("delete", recording_id, self._delete)
+            if not self._is_live(recording_id):
+                await self._attempt("delete", recording_id, self._delete)
         for recording_id in await self._catalog.unpurged():
             await self._attempt("purge", recording_id, self._purge)
 

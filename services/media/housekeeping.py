@@ -80,14 +80,6 @@ class Inventory(Protocol):
         """Note that it is there again."""
         ...
 
-    async def date(self, kept: timedelta) -> int:
-        """Give recordings that could not be kept, and no time to go, one; return how many.
-
-        It is so long after they ended. Those whose audio is gone have the time of when they were
-        stored, or none: they may come back.
-        """
-        ...
-
 
 @dataclass(slots=True)
 class Findings:
@@ -99,8 +91,6 @@ class Findings:
     uploads: uploads in parts that nobody completes.
     spools: of what is stored or deleted.
     lost: recordings whose audio is gone; recovered: is there again.
-    dated: recordings that could not be kept, and were to stay for ever: a version before this gave
-        them no time to go.
     """
 
     leftovers: int = 0
@@ -110,7 +100,6 @@ class Findings:
     spools: int = 0
     lost: int = 0
     recovered: int = 0
-    dated: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return them by name."""
@@ -122,7 +111,6 @@ class Housekeeper:
 
     spools: the recordings that have a spool on this disk, and when it was last added to.
     remove_spool: removes the spool of a recording. Both block.
-    kept: how long recordings are; None for ever.
     """
 
     def __init__(
@@ -133,7 +121,6 @@ class Housekeeper:
         interval_seconds: float,
         spools: Callable[[], Iterable[tuple[str, datetime]]],
         remove_spool: Callable[[str], None],
-        kept: timedelta | None = None,
     ) -> None:
         self._inventory = inventory
         self._objects = objects
@@ -141,7 +128,6 @@ class Housekeeper:
         self._interval_seconds = interval_seconds
         self._spools = spools
         self._remove_spool = remove_spool
-        self._kept = kept
 
     async def run(self) -> None:
         """Look at an interval, until cancelled."""
@@ -159,8 +145,6 @@ class Housekeeper:
             Unavailable: STORAGE_UNAVAILABLE or DATABASE_UNAVAILABLE.
         """
         found = Findings()
-        if self._kept is not None:
-            found.dated = await self._inventory.date(self._kept)
         there = await self._walk()
         known = await self._strangers(there, found)
         await self._gone(there, known, found)

@@ -32,7 +32,6 @@ class Finished:
     tracks: Mapping[Track, StoredTrack]
     waveform: bytes = field(default=b"", repr=False)
     failure: str = ""
-    delete_at: datetime | None = None
 
 
 class Catalog(Protocol):

@@ -113,8 +113,8 @@ class MediaSettings(ServiceSettings):
         0,
         ge=0,
         le=36_500,
-        description="Recordings are deleted after this many days, those too that could not be "
-        "kept; 0 keeps them.",
+        description="Recordings are deleted this many days after they ended, older ones and those "
+        "too that could not be kept; 0 keeps them.",
     )
     housekeeping_hours: float = Field(
         24.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select, tuple_, update
 from sqlalchemy.orm import aliased
@@ -20,11 +20,15 @@ _BATCH = 100
 
 
 class SqlCatalog:
-    """`Catalog` over a database."""
+    """`Catalog` over a database.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    kept: how long recordings are, from their end; None for ever.
+    """
+
+    def __init__(self, database: Database, clock: Clock, kept: timedelta | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._kept = kept
 
     async def begin(self, recording: Recording, waiting_bytes: int = 0) -> Known:
         """Enter a new recording, or return what is known under its id."""
@@ -34,7 +38,7 @@ class SqlCatalog:
             if row is not None:
                 if row.deleted_at is None and row.state == State.RECORDING:
                     row.touched_at = self._clock.now()
-                return _known(row)
+                return _known(row, self._kept)
             session.add(
                 RecordingRow(
                     recording_id=recording.recording_id,
@@ -72,7 +76,7 @@ class SqlCatalog:
                 row.state = State.PROCESSING
                 row.duration_ms = duration_ms
                 row.touched_at = self._clock.now()
-            return _known(row)
+            return _known(row, self._kept)
 
     async def finish(self, recording_id: str, finished: Finished) -> Known | None:
         """Note what the recording came to."""
@@ -80,12 +84,11 @@ class SqlCatalog:
             await claim(session, recording_id)
             row = await session.get(RecordingRow, recording_id)
             if row is None or row.deleted_at is not None or row.state != State.PROCESSING:
-                return None if row is None else _known(row)
+                return None if row is None else _known(row, self._kept)
             row.state = State.FAILED if finished.failure else State.READY
             row.failure = finished.failure
             row.duration_ms = finished.duration_ms
             row.waveform = finished.waveform
-            row.delete_at = finished.delete_at
             for track in row.tracks:
                 stored = finished.tracks.get(Track(track.track))
                 if stored is not None:
@@ -95,13 +98,13 @@ class SqlCatalog:
                     track.sha256 = stored.sha256
                     track.peak = stored.peak
                     track.loudness_lufs = stored.loudness_lufs
-            return _known(row)
+            return _known(row, self._kept)
 
     async def find(self, recording_id: str) -> Known | None:
         """Return what is known under an id."""
         async with self._database.snapshot() as session:
             row = await session.get(RecordingRow, recording_id)
-            return None if row is None else _known(row)
+            return None if row is None else _known(row, self._kept)
 
     async def of_conversation(self, conversation_id: str, user_id: str) -> Recording | None:
         """Return the user's newest recording of a conversation."""
@@ -116,7 +119,7 @@ class SqlCatalog:
                 .order_by(RecordingRow.started_at.desc(), RecordingRow.recording_id.desc())
                 .limit(1)
             )
-            return None if row is None else _recording(row)
+            return None if row is None else _recording(row, self._kept)
 
     async def recordings_of(self, user_id: str, before: str, most: int) -> Sequence[Recording]:
         """Return recordings of a user, newest first, from behind the one of id `before` on."""
@@ -133,7 +136,7 @@ class SqlCatalog:
             rows = await session.scalars(
                 select(RecordingRow).where(*conditions).order_by(*newest).limit(most)
             )
-            return [_recording(row) for row in rows]
+            return [_recording(row, self._kept) for row in rows]
 
     async def uploaded_bytes(self, user_id: str) -> int:
         """Return what the files that a user sent take, stored or waiting for it."""
@@ -219,9 +222,9 @@ class SqlCatalog:
 
     async def expired(self) -> Sequence[str]:
         """Return recordings that are past their time."""
-        return await self._ids(
-            RecordingRow.deleted_at.is_(None), RecordingRow.delete_at <= self._clock.now()
-        )
+        if self._kept is None:
+            return []
+        return await self._ids(*older_than(self._clock.now() - self._kept))
 
     async def _ids(self, *conditions: ColumnElement[bool]) -> Sequence[str]:
         async with self._database.snapshot() as session:
@@ -234,11 +237,22 @@ class SqlCatalog:
             return found.all()
 
 
-def _known(row: RecordingRow) -> Known:
-    return _recording(row) if row.deleted_at is None else Deleted(row.recording_id, row.user_id)
+def older_than(when: datetime) -> list[ColumnElement[bool]]:
+    """Choose what ended before then, whatever it came to: a spool is somebody's voice as well."""
+    return [RecordingRow.deleted_at.is_(None), RecordingRow.touched_at <= when]
 
 
-def _recording(row: RecordingRow) -> Recording:
+def _known(row: RecordingRow, kept: timedelta | None) -> Known:
+    if row.deleted_at is not None:
+        return Deleted(row.recording_id, row.user_id)
+    return _recording(row, kept)
+
+
+def _recording(row: RecordingRow, kept: timedelta | None) -> Recording:
+    delete_at = None
+    # One that is being recorded has not ended.
+    if kept is not None and row.state != State.RECORDING:
+        delete_at = row.touched_at + kept
     stored = row.tracks if row.state == State.READY else []
     return Recording(
         recording_id=row.recording_id,
@@ -262,5 +276,5 @@ def _recording(row: RecordingRow) -> Recording:
         waveform=row.waveform,
         failure=row.failure,
         file_name=row.file_name,
-        delete_at=row.delete_at,
+        delete_at=delete_at,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, select, update
 
@@ -65,32 +65,6 @@ class SqlInventory:
     async def recover(self, recording_id: str) -> None:
         """Note that it is there again."""
         await self._change(recording_id, State.FAILED, GONE, State.READY, "")
-
-    async def date(self, kept: timedelta) -> int:
-        """Give recordings that could not be kept, and no time to go, one; return how many."""
-        undated = (
-            select(RecordingRow.recording_id, RecordingRow.touched_at)
-            .where(
-                RecordingRow.state == State.FAILED,
-                RecordingRow.failure != GONE,
-                RecordingRow.deleted_at.is_(None),
-                RecordingRow.delete_at.is_(None),
-            )
-            .limit(_BATCH)
-        )
-        dated = 0
-        while True:
-            async with self._database.transaction() as session:
-                found = (await session.execute(undated)).all()
-                for recording_id, ended_at in found:
-                    await session.execute(
-                        update(RecordingRow)
-                        .where(RecordingRow.recording_id == recording_id)
-                        .values(delete_at=ended_at + kept)
-                    )
-            dated += len(found)
-            if len(found) < _BATCH:
-                return dated
 
     async def _change(
         self, recording_id: str, state: State, failure: str, to: State, why: str

@@ -19,7 +19,9 @@ class Base(DeclarativeBase):
 class RecordingRow(Base):
     """A recording. Once deleted it only keeps its id from being recorded under again.
 
-    touched_at: when its stream last began or ended; it says how long it has been abandoned.
+    touched_at: when its stream last began or ended; it says how long it has been abandoned, and
+        how long it has been kept.
+    delete_at: of the version before; nobody reads it.
     purged_at: when the files of a deleted recording were gone.
     """
 
@@ -29,6 +31,7 @@ class RecordingRow(Base):
         Index("ix_recordings_state", "state", "touched_at"),
         Index("ix_recordings_unpurged", "deleted_at", "purged_at"),
         Index("ix_recordings_expiry", "delete_at"),
+        Index("ix_recordings_age", "deleted_at", "touched_at"),
         Index("ix_recordings_user", "user_id", "started_at", "recording_id"),
     )
 

@@ -286,11 +286,11 @@ async def test_what_is_past_its_time_is_gone_from_the_bucket_and_nothing_else(
         assert len(bucket.objects()) == 5
         told = MediaSettings(data_dir=data_dir, **(bucket.settings | database_settings))
         async with Database.open(told.database_url) as database, database.transaction() as session:
-            day_ago = SystemClock().now() - timedelta(seconds=1)
+            day_ago = SystemClock().now() - timedelta(days=1)
             await session.execute(
                 update(RecordingRow)
                 .where(RecordingRow.recording_id == due.recording_id)
-                .values(delete_at=day_ago)
+                .values(touched_at=day_ago)
             )
         async with asyncio.timeout(20):
             while any(due.recording_id in key for key in bucket.objects()):

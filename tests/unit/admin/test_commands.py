@@ -311,8 +311,8 @@ class TestRetention:
         parley.put(
             "history", ConversationRow.__table__, conversation("new", ANNA, datetime.now(UTC))
         )
-        row = {**recording("new", ANNA, "ready"), "started_at": datetime.now(UTC)}
-        parley.put("media", RecordingRow.__table__, row)
+        now = {"started_at": datetime.now(UTC), "touched_at": datetime.now(UTC)}
+        parley.put("media", RecordingRow.__table__, recording("new", ANNA, "ready") | now)
         return parley
 
     def test_where_nothing_is_there_is_nothing(self, typed: Typed):
@@ -351,12 +351,25 @@ class TestRetention:
     ):
         monkeypatch.setenv("PARLEY_HISTORY_RETENTION_DAYS", "30")
         monkeypatch.setenv("PARLEY_MEDIA_RETENTION_DAYS", "30")
+        # What they were when it was made is no matter.
         where = RecordingRow.recording_id == "rec-anna"
-        old.change("media", RecordingRow.__table__, where, delete_at=MORNING)
+        old.change(
+            "media", RecordingRow.__table__, where, delete_at=datetime.now(UTC) + timedelta(days=9)
+        )
         done = typed("retention")
         assert "conversations      kept 30 days       2 older" in done.stdout
-        # By the time that each was given when it was made.
-        assert "recordings         kept 30 days       1 older" in done.stdout
+        assert "recordings         kept 30 days       3 older, since 2026-03-04" in done.stdout
+
+    def test_what_was_kept_too_briefly_is_kept_when_the_settings_say_so(
+        self, typed: Typed, old: Parley
+    ):
+        """A backup was restored, with recordings that were past their time then."""
+        old.change(
+            "media", RecordingRow.__table__, RecordingRow.recording_id != "", delete_at=MORNING
+        )
+        done = typed("retention", "--apply")
+        assert "recordings         kept for ever      0 older" in done.stdout
+        assert "0 deleted" in done.stdout
 
     def test_applied_it_is_gone_and_the_rest_is_not(self, typed: Typed, old: Parley):
         done = typed("retention", "--days", "30", "--apply")

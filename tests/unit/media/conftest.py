@@ -188,7 +188,7 @@ async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
     await migrate(database_url, MIGRATIONS)
     clock, objects, folder = ManualClock(), MemoryObjects(), tmp_path / "spool"
     async with Database.open(database_url) as database, Workers.open("test", 1, 10) as workers:
-        catalog = SqlCatalog(database, clock)
+        catalog = SqlCatalog(database, clock, timedelta(days=30))
         recorder = Recorder(catalog, spool.Spool, folder, 3_600, 1.0, SpoolRoom(folder, 0))
         live_uploads = LiveUploads(
             objects, workers, GrowingFlac, lambda: recorder.live, recorder.folder, clock, 5.0
@@ -200,8 +200,6 @@ async def studio(tmp_path: Path, database_url: str) -> AsyncIterator[Studio]:
             make_originals,
             recorder.folder,
             spool.remove,
-            clock,
-            30,
             uploads=live_uploads,
         )
 

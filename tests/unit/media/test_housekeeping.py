@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
 from services.common.ids import new_id
 from services.media.adapters import spool
 from services.media.adapters.inventory import SqlInventory
-from services.media.adapters.tables import RecordingRow
 from services.media.housekeeping import GONE, Findings, Housekeeper
 from services.media.recorder import LiveRecording
 from services.media.recordings import Recording, State, Track, object_key
@@ -24,7 +22,7 @@ from tests.unit.media.conftest import MemoryParts, Studio
 DAY = 86_400.0
 
 
-def housekeeper(studio: Studio, kept: timedelta | None = None) -> Housekeeper:
+def housekeeper(studio: Studio) -> Housekeeper:
     def spools() -> Iterator[tuple[str, datetime]]:
         return spool.all_in(studio.folder)
 
@@ -32,7 +30,7 @@ def housekeeper(studio: Studio, kept: timedelta | None = None) -> Housekeeper:
         spool.remove(studio.folder / recording_id)
 
     return Housekeeper(
-        SqlInventory(studio.database), studio.objects, studio.clock, DAY, spools, remove, kept
+        SqlInventory(studio.database), studio.objects, studio.clock, DAY, spools, remove
     )
 
 
@@ -180,53 +178,6 @@ class TestSpools:
         folder = old_spool(new_id())
         assert await look(studio) == Findings()
         assert folder.exists()
-
-
-class TestFailuresWithoutATimeToGo:
-    """A version before this gave what could not be kept none."""
-
-    KEPT = timedelta(days=30)
-
-    async def undated(self, studio: Studio, recording_id: str) -> None:
-        async with studio.database.transaction() as session:
-            await session.execute(
-                update(RecordingRow)
-                .where(RecordingRow.recording_id == recording_id)
-                .values(delete_at=None)
-            )
-
-    async def failed(self, studio: Studio) -> Recording:
-        recording = studio.recording()
-        async with studio.recorder.open(recording):
-            pass
-        await studio.finisher.finish(recording.recording_id)
-        await self.undated(studio, recording.recording_id)
-        return recording
-
-    async def test_they_go_by_their_age(self, studio: Studio) -> None:
-        recording = await self.failed(studio)
-        await studio.clock.advance(29 * DAY)
-        assert await housekeeper(studio, self.KEPT).look() == Findings(dated=1)
-        assert await housekeeper(studio, self.KEPT).look() == Findings()
-        await studio.sweeper.sweep()
-        assert await studio.state(recording.recording_id) is State.FAILED
-        await studio.clock.advance(DAY)
-        await studio.sweeper.sweep()
-        assert await studio.state(recording.recording_id) is None
-        assert studio.spools() == []
-
-    async def test_where_recordings_are_kept_for_ever_they_stay(self, studio: Studio) -> None:
-        await self.failed(studio)
-        assert await look(studio) == Findings()
-
-    async def test_what_is_gone_from_the_store_may_still_come_back(self, studio: Studio) -> None:
-        """It was stored when recordings were kept for ever."""
-        await stored(studio)
-        recording = await stored(studio)
-        await self.undated(studio, recording.recording_id)
-        del studio.objects.stored[object_key(recording.recording_id, Track.TUTOR)]
-        assert await housekeeper(studio, self.KEPT).look() == Findings(lost=1)
-        assert await housekeeper(studio, self.KEPT).look() == Findings()
 
 
 async def test_it_looks_at_its_interval_and_outlives_failures(studio: Studio) -> None:
