@@ -89,27 +89,45 @@ def put_recordings(
 async def _put_originals(
     installation: Installation, source: Source, staging: Path, stages: Stages
 ) -> None:
-    """Put every original into the store, some at once.
+    """Put every original into the store, those of some recordings at once.
+
+    What the store has of a recording goes first: its key there may be damaged, or wrapped by one
+    that the host has lost, and would be used for the new ones.
 
     Raises:
         AdminError: the store does not answer; what is there of the backup stays.
         DamagedBackupError: see `copy_entry`.
     """
     objects = store_of(installation.media)
-    waiting = iter(source.manifest.below(ORIGINALS))
+    by_recording: dict[str, list[Entry]] = {}
+    for entry in source.manifest.below(ORIGINALS):
+        by_recording.setdefault(_prefix(entry), []).append(entry)
+    waiting = iter(by_recording.items())
     failed: list[Exception] = []
+
+    async def put_one(prefix: str, entries: list[Entry], file: Path) -> None:
+        try:
+            for number, entry in enumerate(entries):
+                # Reading is one after the other; it is the store that is waited for.
+                copy_entry(source, entry, file)
+                if number == 0:
+                    await objects.delete_below(prefix)
+                await objects.put(entry.name.removeprefix(f"{ORIGINALS}/"), file)
+                stages.advance(entry.size)
+        except ParleyError as error:
+            raise AdminError(
+                f"The recording {_recording_id(prefix)} cannot be put into its store: {error}",
+                "See to the store, and give the same command again: it begins anew.",
+            ) from error
 
     async def put_some(worker: int) -> None:
         file = staging / f"original-{worker}"
         try:
-            for entry in waiting:
-                # Reading is one after the other; it is the store that is waited for.
-                copy_entry(source, entry, file)
-                await objects.put(entry.name.removeprefix(f"{ORIGINALS}/"), file)
-                stages.advance(entry.size)
+            for prefix, entries in waiting:
+                await put_one(prefix, entries, file)
                 if failed:
                     return
-        except (AdminError, ParleyError, OSError) as error:
+        except (AdminError, OSError) as error:
             # Raised below: out of the group it would come wrapped.
             failed.append(error)
 
@@ -117,12 +135,16 @@ async def _put_originals(
         for worker in range(_UPLOADS):
             group.create_task(put_some(worker))
     for error in failed:
-        if isinstance(error, ParleyError):
-            raise AdminError(
-                f"A recording cannot be put into its store: {error}",
-                "The same command again begins anew.",
-            ) from error
         raise error
+
+
+def _prefix(entry: Entry) -> str:
+    """Return what the keys of all originals of an entry's recording begin with."""
+    return f"{entry.name.removeprefix(f'{ORIGINALS}/').rpartition('/')[0]}/"
+
+
+def _recording_id(prefix: str) -> str:
+    return prefix.rstrip("/").rpartition("/")[2]
 
 
 def put_in_place(

@@ -213,6 +213,55 @@ def test_recordings_sealed_in_their_store_are_sealed_anew_where_they_go(
     assert back.original("rec-anna").read_bytes() == SAID
 
 
+@pytest.fixture
+def bucket(installation: Any, parley: Parley, stages: Any, tmp_path: Path) -> Any:
+    """Return a store elsewhere with sealed recordings, a backup of them, and what restores it."""
+    store, key = tmp_path / "bucket", new_key("host")
+    make(parley.installation, tmp_path / "first", stages)
+
+    def named(name: str, key: str = key) -> Installation:
+        settings = {"PARLEY_MEDIA_STORE_URL": store.as_uri(), "PARLEY_MEDIA_SEALING_KEYS": key}
+        return installation(name, settings)
+
+    restore(named("there"), tmp_path / "first", stages, Wanted())
+    make(named("there"), tmp_path / "second", stages)
+    return store / "recordings/rec-anna", tmp_path / "second", named
+
+
+def test_a_restore_mends_a_damaged_key_in_the_store(bucket: Any, stages: Any, tmp_path: Path):
+    folder, place, named = bucket
+    (folder / "key.json").write_bytes(b"{")
+    (folder / "tutor.flac").write_bytes(b"of another state")
+    there = named("there")
+    restore(there, place, stages, Wanted(replace=True))
+    assert not there.folder.restoring.exists()
+    assert sorted(each.name for each in folder.iterdir()) == ["key.json", "learner.flac"]
+    assert make(there, tmp_path / "third", stages).damaged == []
+
+
+def test_a_restore_mends_a_store_whose_key_the_host_has_lost(
+    bucket: Any, stages: Any, tmp_path: Path
+):
+    """On a new machine, as after a disaster: the bucket alone is left."""
+    _, place, named = bucket
+    there = named("new machine", new_key("new"))
+    restore(there, place, stages, Wanted())
+    assert not there.folder.restoring.exists()
+    assert make(there, tmp_path / "third", stages).damaged == []
+
+
+def test_a_recording_that_cannot_be_put_back_is_named(bucket: Any, stages: Any):
+    folder, place, named = bucket
+    shutil.rmtree(folder)
+    folder.write_bytes(b"no folder")
+    with pytest.raises(AdminError, match="recording rec-anna cannot be put") as caught:
+        restore(named("there"), place, stages, Wanted(replace=True))
+    assert "same command again" in caught.value.advice
+    folder.unlink()
+    restore(named("there"), place, stages, Wanted(replace=True))
+    assert (folder / "learner.flac").exists()
+
+
 def test_a_store_whose_key_is_not_there_leaves_no_backup(
     installation: Any, parley: Parley, stages: Any, tmp_path: Path
 ):
