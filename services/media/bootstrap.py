@@ -27,6 +27,7 @@ from services.media.adapters.objects import Objects
 from services.media.adapters.sandbox import BARRIERS
 from services.media.adapters.sealed_objects import SealedObjects
 from services.media.adapters.sealing_keys import SealingKeys
+from services.media.adapters.unknown_since import UnknownSince
 from services.media.adapters.upload_decoder import UploadDecoder, lacking_barriers
 from services.media.barriers import tell_barriers
 from services.media.cache import Cache
@@ -84,6 +85,7 @@ def open_housekeeper(
         settings.housekeeping_hours * 3600,
         lambda: spool.all_in(folder),
         lambda recording_id: spool.remove(folder / recording_id),
+        UnknownSince(settings.media_dir / "unknown.json"),
     )
 
 

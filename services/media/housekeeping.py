@@ -37,7 +37,8 @@ _SETTLED = timedelta(days=1)
 """What is younger may still be on its way: no talk and no upload takes as long."""
 
 _ORPHAN = timedelta(days=7)
-"""For so long what no table knows is left alone: a database may be restored to an older state."""
+"""For so long, since it was first seen so, what no table knows is left alone: a database may have
+been restored to an older state."""
 
 _FIRST_SECONDS = 600.0
 """After a start, until it has found its feet."""
@@ -81,6 +82,18 @@ class Inventory(Protocol):
         ...
 
 
+class Unknown(Protocol):
+    """When what no table knows was first seen so; outlives the process. Both methods block."""
+
+    def load(self) -> Mapping[str, datetime]:
+        """Return when each was first seen, by its recording's id."""
+        ...
+
+    def save(self, seen: Mapping[str, datetime]) -> None:
+        """Keep when each was first seen, in place of what was kept."""
+        ...
+
+
 @dataclass(slots=True)
 class Findings:
     """How many of each were found, and mended but for `unknown`.
@@ -111,6 +124,7 @@ class Housekeeper:
 
     spools: the recordings that have a spool on this disk, and when it was last added to.
     remove_spool: removes the spool of a recording. Both block.
+    unknown: since when what no table knows is there.
     """
 
     def __init__(
@@ -121,6 +135,7 @@ class Housekeeper:
         interval_seconds: float,
         spools: Callable[[], Iterable[tuple[str, datetime]]],
         remove_spool: Callable[[str], None],
+        unknown: Unknown,
     ) -> None:
         self._inventory = inventory
         self._objects = objects
@@ -128,6 +143,7 @@ class Housekeeper:
         self._interval_seconds = interval_seconds
         self._spools = spools
         self._remove_spool = remove_spool
+        self._unknown = unknown
 
     async def run(self) -> None:
         """Look at an interval, until cancelled."""
@@ -170,24 +186,33 @@ class Housekeeper:
         """Remove what belongs to no recording; return whether any belongs to one."""
         now, oldest = self._clock.now(), await self._inventory.oldest()
         any_known = False
+        seen = await asyncio.to_thread(self._unknown.load)
+        since: dict[str, datetime] = {}
+        leftovers: list[str] = []
         for ids in _some(there, _AT_ONCE):
             standings = await self._inventory.standings(ids)
             for recording_id in ids:
                 stored_at = there[recording_id].newest
                 match standings.get(recording_id):
                     case Standing.PURGED:
-                        await self._objects.delete_below(object_prefix(recording_id))
-                        found.leftovers += 1
+                        leftovers.append(recording_id)
                     case None:
+                        found.unknown += 1
                         # A list that is younger than an object is not the one it was in.
-                        if oldest is None or stored_at < oldest or now - stored_at < _ORPHAN:
-                            found.unknown += 1
-                            continue
-                        _log.warning("orphan_removed", recording_id=recording_id)
-                        await self._objects.delete_below(object_prefix(recording_id))
-                        found.orphans += 1
+                        if oldest is not None and stored_at >= oldest:
+                            since[recording_id] = max(stored_at, seen.get(recording_id, now))
                     case _:
                         any_known = True
+        if since != seen:
+            await asyncio.to_thread(self._unknown.save, since)
+        for recording_id in leftovers:
+            await self._objects.delete_below(object_prefix(recording_id))
+            found.leftovers += 1
+        for recording_id in (each for each, at in since.items() if now - at >= _ORPHAN):
+            _log.warning("orphan_removed", recording_id=recording_id)
+            await self._objects.delete_below(object_prefix(recording_id))
+            found.unknown -= 1
+            found.orphans += 1
         return any_known
 
     async def _gone(self, there: Mapping[str, _There], any_known: bool, found: Findings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from services.common.ids import new_id
 from services.media.adapters import spool
 from services.media.adapters.inventory import SqlInventory
+from services.media.adapters.tables import RecordingRow
+from services.media.adapters.unknown_since import UnknownSince
 from services.media.housekeeping import GONE, Findings, Housekeeper
 from services.media.recorder import LiveRecording
 from services.media.recordings import Recording, State, Track, object_key
@@ -30,8 +33,18 @@ def housekeeper(studio: Studio) -> Housekeeper:
         spool.remove(studio.folder / recording_id)
 
     return Housekeeper(
-        SqlInventory(studio.database), studio.objects, studio.clock, DAY, spools, remove
+        SqlInventory(studio.database),
+        studio.objects,
+        studio.clock,
+        DAY,
+        spools,
+        remove,
+        UnknownSince(notes(studio)),
     )
+
+
+def notes(studio: Studio) -> Path:
+    return studio.folder.parent / "unknown.json"
 
 
 async def stored(studio: Studio) -> Recording:
@@ -71,13 +84,67 @@ async def test_what_came_after_a_deletion_goes(studio: Studio) -> None:
 
 
 class TestObjectsThatNoTableKnows:
-    async def test_one_goes_after_a_week(self, studio: Studio) -> None:
+    async def test_one_goes_a_week_after_it_was_first_seen(self, studio: Studio) -> None:
+        """However old it is: the list may be that of a backup, restored a moment ago."""
         await stored(studio)
         await studio.clock.advance(30 * DAY)
-        old, young = put(studio, new_id(), 8), put(studio, new_id(), 6)
+        old = put(studio, new_id(), 29)
+        assert await look(studio) == Findings(unknown=1)
+        await studio.clock.advance(6 * DAY)
+        young = put(studio, new_id(), 0)
+        # Every look is another process's: what was seen outlives a restart.
+        assert await look(studio) == Findings(unknown=2)
+        await studio.clock.advance(DAY)
         assert await look(studio) == Findings(orphans=1, unknown=1)
         assert old not in studio.objects.stored
         assert young in studio.objects.stored
+        await studio.clock.advance(6 * DAY)
+        assert await look(studio) == Findings(orphans=1)
+        assert await look(studio) == Findings()
+        assert notes(studio).read_text() == "{}"
+
+    async def test_one_that_was_known_meanwhile_gets_its_week_anew(self, studio: Studio) -> None:
+        await stored(studio)
+        await studio.clock.advance(10 * DAY)
+        recording = studio.recording()
+        key = put(studio, recording.recording_id, 1)
+        assert await look(studio) == Findings(unknown=1)
+        # The newer backup is restored, and then the older one again.
+        await studio.catalog.begin(recording)
+        assert await look(studio) == Findings()
+        async with studio.database.transaction() as session:
+            row = await session.get(RecordingRow, recording.recording_id)
+            await session.delete(row)
+        await studio.clock.advance(7 * DAY)
+        assert await look(studio) == Findings(unknown=1)
+        assert key in studio.objects.stored
+
+    async def test_while_the_list_is_younger_no_week_passes(self, studio: Studio) -> None:
+        """Parley was started on an empty database, and the right one restored later."""
+        recording = studio.recording()
+        key = put(studio, new_id(), 1)
+        for _ in range(2):
+            assert await look(studio) == Findings(unknown=1)
+            await studio.clock.advance(8 * DAY)
+        await studio.catalog.begin(
+            replace(recording, started_at=studio.clock.now() - timedelta(days=90))
+        )
+        assert await look(studio) == Findings(unknown=1)
+        assert key in studio.objects.stored
+
+    @pytest.mark.parametrize("kept", [b"", b"[1]", b'{"a": 1}', b'{"a": "x"}', b"\xff", None])
+    async def test_notes_that_cannot_be_read_or_kept_are_none(
+        self, studio: Studio, kept: bytes | None
+    ) -> None:
+        await stored(studio)
+        await studio.clock.advance(30 * DAY)
+        key = put(studio, new_id(), 20)
+        if kept is None:
+            notes(studio).mkdir()
+        else:
+            notes(studio).write_bytes(kept)
+        assert await look(studio) == Findings(unknown=1)
+        assert key in studio.objects.stored
 
     async def test_one_that_is_older_than_the_list_stays(self, studio: Studio) -> None:
         """A database made anew must not empty the bucket of the one before."""

@@ -50,21 +50,6 @@ async def test_what_the_settings_said_when_it_was_stored_counts_no_more(
     assert await shown(kept(studio, 400), recording) == ended + 400 * DAY
 
 
-async def test_what_could_not_be_kept_goes_as_well(studio: Studio) -> None:
-    recording = studio.recording()
-    async with studio.recorder.open(recording):
-        pass
-    failed = await studio.finisher.finish(recording.recording_id)
-    assert (failed.state, failed.delete_at) == (State.FAILED, studio.clock.now() + 30 * DAY)
-    await studio.clock.advance(30 * 86_400 - 1)
-    await studio.sweeper.sweep()
-    assert await studio.state(recording.recording_id) is State.FAILED
-    await studio.clock.advance(1)
-    await studio.sweeper.sweep()
-    assert await studio.state(recording.recording_id) is None
-    assert studio.spools() == []
-
-
 async def test_what_is_being_recorded_has_no_time_to_go(studio: Studio) -> None:
     recording = studio.recording()
     async with studio.recorder.open(recording):
