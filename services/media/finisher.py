@@ -160,9 +160,12 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            with suppress(ParleyError):
-                # The database is away: the next sweep finds the same.
-                await self.sweep()
+            try:
+                with suppress(ParleyError):
+                    # The database is away: the next sweep finds the same.
+                    await self.sweep()
+            except Exception:  # noqa: BLE001 - whatever it is, the service goes on
+                _log.error("sweep_failed", exc_info=True)
             await self._clock.sleep(self._sweep_seconds)
 
     async def sweep(self) -> None:
@@ -190,3 +193,5 @@ class Sweeper:
             await work(recording_id)
         except ParleyError as error:
             _log.warning("sweep_failed", what=what, recording_id=recording_id, reason=error.reason)
+        except Exception:  # noqa: BLE001 - whatever it is, the others have their turn
+            _log.error("sweep_failed", what=what, recording_id=recording_id, exc_info=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum
@@ -149,9 +148,13 @@ class Housekeeper:
         """Look at an interval, until cancelled."""
         await self._clock.sleep(min(_FIRST_SECONDS, self._interval_seconds))
         while True:
-            with suppress(ParleyError):
-                # The store or the database is away: there is time.
+            try:
                 await self.look()
+            except ParleyError as error:
+                # The store or the database is away: there is time.
+                _log.warning("housekeeping_postponed", reason=error.reason)
+            except Exception:  # noqa: BLE001 - whatever it is, the service goes on
+                _log.error("housekeeping_failed", exc_info=True)
             await self._clock.sleep(self._interval_seconds)
 
     async def look(self) -> Findings:

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from services.common.clock import Clock
-from services.common.errors import FailedPrecondition, ParleyError
+from services.common.errors import FailedPrecondition, ParleyError, Unavailable
 from services.media.ports import (
     GrowingOriginal,
     ObjectStore,
@@ -114,9 +114,12 @@ class LiveUploads:
             await asyncio.Event().wait()
         while True:
             await self._clock.sleep(self._round_seconds)
-            # The store is away: the next round goes on where this one ended.
-            with suppress(ParleyError):
-                await self.advance()
+            try:
+                with suppress(ParleyError):
+                    # The store is away: the next round goes on where this one ended.
+                    await self.advance()
+            except Exception:  # noqa: BLE001 - whatever it is, the service goes on
+                _log.error("live_uploads_failed", exc_info=True)
 
     async def advance(self) -> None:
         """Send every whole part that there is now.
@@ -169,8 +172,19 @@ class LiveUploads:
         """Store a track's original, which is complete, with the parts that are in the store.
 
         Raises:
-            Unavailable: STORAGE_UNAVAILABLE. Call it again: what was sent is not sent again.
+            Unavailable: STORAGE_UNAVAILABLE, also where the disk takes no note of what was sent.
+                Call it again: what was sent is not sent again.
         """
+        try:
+            await self._store(recording_id, track, file)
+        except OSError as error:
+            raise Unavailable(
+                "The recording cannot be stored: the disk takes no more, or lost it.",
+                reason="STORAGE_UNAVAILABLE",
+                retry_after=5.0,
+            ) from error
+
+    async def _store(self, recording_id: str, track: Track, file: Path) -> None:
         key = object_key(recording_id, track)
         note = self._note(recording_id, track)
         parts = self._objects.parts

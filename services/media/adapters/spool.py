@@ -109,10 +109,13 @@ def read(folder: Path, track: Track) -> Iterator[Samples]:
 
 
 def all_in(folder: Path) -> Iterator[tuple[str, datetime]]:
-    """Yield every spool below `folder`: its recording's id, and when it was last added to."""
+    """Yield every spool below `folder`: its recording's id, and when it was last added to.
+
+    What cannot be looked into is none, such as a file, or a disk's `lost+found`.
+    """
     for each in folder.iterdir() if folder.is_dir() else ():
-        # One that goes meanwhile is none.
-        with suppress(FileNotFoundError):
+        # One may go meanwhile.
+        with suppress(OSError):
             times = [each.stat().st_mtime, *(file.stat().st_mtime for file in each.iterdir())]
             yield each.name, datetime.fromtimestamp(max(times), UTC)
 

@@ -141,6 +141,11 @@ class MemoryParts:
         return self.uploads[upload_id][1]
 
 
+async def unforeseen(*_: object) -> None:
+    """Fail in a way that nobody thought of."""
+    raise RuntimeError("unforeseen")
+
+
 RESUME_SECONDS = 300.0
 
 

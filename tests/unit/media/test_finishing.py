@@ -10,8 +10,8 @@ from services.common.migrations import migrate, schema_drift
 from services.media.adapters.tables import Base
 from services.media.bootstrap import MIGRATIONS
 from services.media.recorder import LiveRecording
-from services.media.recordings import State, Track
-from tests.unit.media.conftest import RESUME_SECONDS, Studio
+from services.media.recordings import Recording, State, Track
+from tests.unit.media.conftest import RESUME_SECONDS, Studio, unforeseen
 
 DAY = 86_400.0
 
@@ -172,6 +172,48 @@ async def test_the_sweeper_sweeps_at_its_interval_and_outlives_failures(studio: 
             await asyncio.sleep(0.001)
         assert await studio.state(recording.recording_id) is State.PROCESSING
         studio.objects.away = False
+        await studio.clock.advance(30)
+        while await studio.state(recording.recording_id) is not State.READY:
+            await asyncio.sleep(0.001)
+    finally:
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
+
+
+async def test_a_failure_that_nobody_foresaw_costs_its_recording_time_and_no_other(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the sweeper, and the service with it."""
+    first, second = studio.recording(), studio.recording()
+    for each in (first, second):
+        await studio.taped(each)
+        await studio.catalog.process(each.recording_id, 0)
+        await studio.clock.advance(1)
+    finish = studio.finisher.finish
+
+    async def failing(recording_id: str) -> Recording:
+        if recording_id == first.recording_id:
+            await unforeseen()
+        return await finish(recording_id)
+
+    monkeypatch.setattr(studio.finisher, "finish", failing)
+    await studio.sweeper.sweep()
+    assert await studio.state(first.recording_id) is State.PROCESSING
+    assert await studio.state(second.recording_id) is State.READY
+
+
+async def test_the_sweeper_outlives_what_nobody_foresaw(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = studio.recording()
+    await studio.taped(recording)
+    await studio.catalog.process(recording.recording_id, 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(studio.catalog, "unprocessed", unforeseen)
+        sweeping = asyncio.create_task(studio.sweeper.run())
+        while studio.clock.sleeping == 0:
+            await asyncio.sleep(0.001)
+    try:
         await studio.clock.advance(30)
         while await studio.state(recording.recording_id) is not State.READY:
             await asyncio.sleep(0.001)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.common.errors import NotFound, Unavailable
+from services.media import live_uploads
 from services.media.adapters import codec, spool
 from services.media.adapters.growing_flac import GrowingFlac
 from services.media.live_uploads import LiveUploads
@@ -16,7 +18,7 @@ from services.media.recorder import LiveRecording
 from services.media.recordings import Recording, State, Track, object_key
 from services.media.renditions import Encoding
 from services.media.workers import Workers
-from tests.unit.media.conftest import MemoryParts, Studio
+from tests.unit.media.conftest import MemoryParts, Studio, unforeseen
 
 PART = 10_000
 SECOND = 16_000
@@ -249,7 +251,31 @@ async def test_a_deleted_recordings_parts_go_also_where_the_store_tells_of_none(
     assert kept == [object_key(beside.recording_id, Track.LEARNER)]
 
 
-async def test_rounds_come_at_their_interval_and_outlive_failures(parted: Studio) -> None:
+async def test_where_the_disk_takes_no_note_of_what_was_sent_it_waits(
+    parted: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = parted.recording()
+    async with parted.recorder.open(recording) as live:
+        await say(live, 0, noise(1))
+        await parted.live_uploads.advance()
+    await parted.catalog.process(recording.recording_id, 0)
+    with monkeypatch.context() as broken:
+
+        def full(*_: object) -> None:
+            raise OSError(ENOSPC, "No space left on device")
+
+        broken.setattr(live_uploads._Sent, "save", full)
+        with pytest.raises(Unavailable, match="STORAGE_UNAVAILABLE"):
+            await parted.finisher.finish(recording.recording_id)
+        await parted.sweeper.sweep()
+        assert await parted.state(recording.recording_id) is State.PROCESSING
+    await parted.sweeper.sweep()
+    assert await parted.state(recording.recording_id) is State.READY
+
+
+async def test_rounds_come_at_their_interval_and_outlive_failures(
+    parted: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recording = parted.recording()
     sending = asyncio.create_task(parted.live_uploads.run())
     try:
@@ -260,6 +286,11 @@ async def test_rounds_come_at_their_interval_and_outlive_failures(parted: Studio
             while parted.clock.sleeping == 0:
                 await asyncio.sleep(0.001)
             parted.objects.away = False
+            with monkeypatch.context() as broken:
+                broken.setattr(LiveUploads, "advance", unforeseen)
+                await parted.clock.advance(5)
+                while parted.clock.sleeping == 0:
+                    await asyncio.sleep(0.001)
             await parted.clock.advance(5)
             while not parts_of(parted).given:
                 await asyncio.sleep(0.001)

@@ -1,5 +1,6 @@
 """Spool files: any chunks, overlaps, gaps and cuts give exactly the samples that were meant."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,6 +77,23 @@ def test_any_stretches_give_exactly_the_samples_meant(
 
 def test_a_spool_that_was_never_written_has_no_samples(tmp_path: Path) -> None:
     assert spool.spooled(tmp_path / "nothing", Track.LEARNER) == 0
+
+
+def test_what_is_no_spool_is_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that somebody laid there, or a disk's folder that is root's."""
+    assert list(spool.all_in(tmp_path / "none")) == []
+    (tmp_path / "a file").write_bytes(b"x")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "recording").mkdir()
+    listed = Path.iterdir
+
+    def refused(folder: Path) -> Iterator[Path]:
+        if folder.name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert [name for name, _ in spool.all_in(tmp_path)] == ["recording"]
 
 
 def test_resizing_adds_silence_at_the_end(tmp_path: Path) -> None:
