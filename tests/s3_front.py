@@ -7,6 +7,7 @@ front of the host's would need a name server: as a proxy this takes whatever hos
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+NOTHING = r"(?!)"
+"""Matches no request."""
+
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 
 
@@ -24,8 +28,9 @@ class _Front(ThreadingHTTPServer):
     # As many come at once as tests have threads.
     request_queue_size = 64
 
-    def __init__(self, port: int, behind: int) -> None:
+    def __init__(self, port: int, behind: int, refused: str) -> None:
         self.behind = behind
+        self.refused = refused
         super().__init__(("127.0.0.1", port), _Handler)
 
 
@@ -40,6 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
         connection = HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
         try:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if re.match(self.server.refused, f"{self.command} {self.path}"):
+                self.send_error(HTTPStatus.FORBIDDEN)
+                return
             self._ask(connection, body)
             self._answer(connection.getresponse())
         except (OSError, HTTPException):
@@ -79,9 +87,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def front(port: int, behind: int) -> Iterator[None]:
-    """Stand at `port`, before the server at `behind`, for the block."""
-    with _Front(port, behind) as server:
+def front(port: int, behind: int, refused: str = NOTHING) -> Iterator[None]:
+    """Stand at `port`, before the server at `behind`, for the block.
+
+    refused: an expression for the beginning of requests that are forbidden, method and path.
+    """
+    with _Front(port, behind, refused) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="s3-front")
         thread.start()
         try:

@@ -19,6 +19,10 @@ from services.user.adapters.tables import ACCOUNTS, ERASURES
 LAG_SECONDS = 60.0
 """An event that waits for longer tells of a receiver that is away, or cannot keep up."""
 
+PURGE_SECONDS = 3600.0
+"""Files of a deleted recording that are there for longer tell of a store that does not let them go;
+a running media service tries every half a minute or so."""
+
 _TABLES_TO_ASK = (Standing.CURRENT, Standing.DRIFTED)
 
 
@@ -147,14 +151,25 @@ def _recordings(keeper: Keeper) -> Finding:
         .where(alive)
     )
     states = select(RecordingRow.state, func.count()).where(alive).group_by(RecordingRow.state)
+    left = select(func.count(), func.min(RecordingRow.deleted_at)).where(
+        RecordingRow.deleted_at.is_not(None), RecordingRow.purged_at.is_(None)
+    )
     with failures_of(keeper), connected(keeper.url) as connection:
         size = int(connection.scalar(sizes) or 0)
+        unpurged, oldest = connection.execute(left).one()
         counted = {str(state): int(count) for state, count in connection.execute(states)}
     total = sum(counted.values())
     rest = ", ".join(f"{count:,} {state}" for state, count in counted.items() if state != "ready")
     found = f"{total:,}, {in_bytes(size)}" + (f" ({rest})" if rest else "")
-    figures: Figures = {"recordings": total, "bytes": size, **counted}
-    return Finding("recordings", None, found, figures=figures)
+    figures: Figures = {"recordings": total, "bytes": size, **counted, "unpurged": unpurged}
+    if oldest is None:
+        return Finding("recordings", None, found, figures=figures)
+    since = max(0.0, (datetime.now(UTC) - _utc(oldest)).total_seconds())
+    found += f"; {unpurged:,} deleted with files still there, the first for {lasting(since)}"
+    if since <= PURGE_SECONDS:
+        return Finding("recordings", None, found, figures=figures)
+    advice = "Is Parley stopped, or does the store not let it delete? The media log says."
+    return Finding("recordings", False, found, advice, figures)
 
 
 _COUNTS = {"user": _accounts, "history": _transcripts, "media": _recordings}

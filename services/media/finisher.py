@@ -90,7 +90,9 @@ class Finisher:
         if isinstance(known, Recording):
             return known
         if isinstance(known, Deleted):
-            # It was deleted while it was being encoded or stored.
+            # It was deleted while it was being encoded or stored. What was sent is noted in its
+            # spool.
+            await self._uploads.abandon(recording_id)
             await asyncio.to_thread(self._remove_spool, self._folder(recording_id))
             await self._objects.delete_below(object_prefix(recording_id))
         raise NotFound("The recording was deleted.", reason="RECORDING_NOT_FOUND")

@@ -19,7 +19,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import ParleyError
-from services.media.ports import ObjectStore
+from services.media.ports import ObjectStore, StoreRefusedError
 from services.media.recordings import Track, object_key, object_prefix
 
 _log = structlog.get_logger(__name__)
@@ -256,7 +256,12 @@ class Housekeeper:
         if parts is None:
             return
         now = self._clock.now()
-        old = [each for each in await parts.unfinished(_ROOT) if now - each.begun_at >= _SETTLED]
+        try:
+            uploads = await parts.unfinished(_ROOT)
+        except StoreRefusedError:
+            _log.warning("uploads_not_listed", prefix=_ROOT)
+            return
+        old = [each for each in uploads if now - each.begun_at >= _SETTLED]
         for some in _some(old, _AT_ONCE):
             ids = [each.key.removeprefix(_ROOT).partition("/")[0] for each in some]
             standings = await self._inventory.standings(ids)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from services.common.errors import FailedPrecondition
+from services.common.errors import FailedPrecondition, Unavailable
 from services.media.recordings import Recording, StoredTrack, Track
 from services.media.renditions import Rendition
 
@@ -158,6 +158,17 @@ class LostError(FailedPrecondition):
     That says nothing of others. Where the settings lack the key that opens it, the error is a
     `FailedPrecondition` alone.
     """
+
+
+class StoreRefusedError(Unavailable):
+    """The store answers, and does not let Parley do this: its credentials, or their rights."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The store of recordings refuses access: see to what Parley may do there.",
+            reason="STORAGE_UNAVAILABLE",
+            retry_after=5.0,
+        )
 
 
 MakeOriginals = Callable[[Path, Mapping[Track, int], int], Originals]

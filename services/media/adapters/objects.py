@@ -13,23 +13,24 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
+import structlog
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore, from_url
 
 from services.common.durable import sync_path
 from services.common.errors import FailedPrecondition, Unavailable
-from services.media.adapters.s3_multipart import Bucket, S3Multipart, region_of
-from services.media.ports import Stored
+from services.media.adapters.s3_multipart import SMALL_SECONDS, Bucket, S3Multipart, region_of
+from services.media.ports import Stored, StoreRefusedError
+
+_log = structlog.get_logger(__name__)
 
 # What fails is tried again by whoever asked, with what is known by then: a store that is away must
 # be noticed within seconds, and a large file over a slow line must still pass.
 _CONNECT_SECONDS = 5.0
 _LARGE_SECONDS = 120.0
 
-SMALL_SECONDS = 10.0
-"""Of a request that carries no more than `_SMALL_BYTES`, which pass at a megabit a second."""
-
 _SMALL_BYTES = 1024 * 1024
+"""A request that carries no more has `SMALL_SECONDS`: they pass at a megabit a second."""
 
 
 Version = tuple[str | None, datetime, int]
@@ -50,7 +51,8 @@ class Versioned:
 class Objects:
     """Where originals are kept. Keys are relative paths with slashes.
 
-    Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer.
+    Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer, and a
+    `StoreRefusedError` where it refuses.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class Objects:
             region=region,
             encryption=_encryption_headers(encryption, key),
         )
-        return cls(store, S3Multipart.of_environment(bucket), for_large)
+        return cls(store, S3Multipart.of_environment(bucket, small_seconds), for_large)
 
     @property
     def parts(self) -> S3Multipart | None:
@@ -252,11 +254,8 @@ class Objects:
     async def delete_below(self, prefix: str) -> None:
         """Delete every object whose key begins with `prefix` (which ends in a slash).
 
-        Uploads that were begun there are thrown away.
+        Uploads that were begun there are thrown away, where the store lets Parley ask for them.
         """
-        if self._multipart is not None:
-            for upload in await self._multipart.unfinished(prefix):
-                await self._multipart.abandon(upload.key, upload.upload_id)
         with _typed_failures():
             async for batch in obstore.list(self._store, prefix):
                 for entry in batch:
@@ -264,6 +263,16 @@ class Objects:
                         await obstore.delete_async(self._store, entry["path"])
                     except FileNotFoundError:
                         continue
+        if self._multipart is None:
+            return
+        try:
+            uploads = await self._multipart.unfinished(prefix)
+        except StoreRefusedError:
+            # Those that Parley began it has noted, and thrown away by that.
+            _log.warning("uploads_not_listed", prefix=prefix)
+            return
+        for upload in uploads:
+            await self._multipart.abandon(upload.key, upload.upload_id)
 
     async def link(self, key: str, lifetime: timedelta) -> str:
         """Return a URL that reads an object without credentials for a while.
@@ -324,6 +333,8 @@ def _typed_failures() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise StoreRefusedError from error
     except (BaseError, OSError, ValueError, OverflowError) as error:
         # obstore refuses a range that cannot be with the last two.
         raise _unavailable() from error

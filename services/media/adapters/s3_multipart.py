@@ -10,6 +10,7 @@ import asyncio
 import os
 import urllib.request
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -27,17 +28,26 @@ from services.media.adapters.s3_signature import (
     encoded_query,
     signed,
 )
-from services.media.ports import Unfinished, UploadGoneError
+from services.media.ports import StoreRefusedError, Unfinished, UploadGoneError
 
 _log = structlog.get_logger(__name__)
 
-_TIMEOUT_SECONDS = 20.0
-"""Of every single read and write of a socket. A service that stops waits for the one under way."""
+_BODY_SECONDS = 20.0
+"""Of every single read and write of a socket where something is sent, at least. A service that
+stops waits for the one under way."""
+
+SMALL_SECONDS = 10.0
+"""The same where nothing is sent: a store that says nothing is away."""
+
+_AT_ONCE = 8
+"""Calls to the store that wait for it. Full policy: further ones wait for those."""
 
 PART_BYTES = 5 * 1024 * 1024
 """The least that S3 takes for every part but the last. All have the same: some stores want that."""
 
 _BYTES = "application/octet-stream"
+
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +73,37 @@ def region_of(environment: Mapping[str, str]) -> str:
 class S3Multipart:
     """The multipart uploads of a bucket. Keys are without the bucket's prefix.
 
-    Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer, or
-    refuses.
+    Every method raises `Unavailable` (STORAGE_UNAVAILABLE) when the store does not answer, and a
+    `StoreRefusedError` where it refuses.
     """
 
     part_bytes = PART_BYTES
 
     def __init__(
-        self, bucket: Bucket, credentials: Credentials, clock: Clock | None = None
+        self,
+        bucket: Bucket,
+        credentials: Credentials,
+        clock: Clock | None = None,
+        small_seconds: float = SMALL_SECONDS,
     ) -> None:
         self.bucket = bucket
         self._credentials = credentials
         self._clock = clock or SystemClock()
+        self._small_seconds = small_seconds
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     @classmethod
-    def of_environment(cls, bucket: Bucket) -> S3Multipart | None:
+    def of_environment(
+        cls, bucket: Bucket, small_seconds: float = SMALL_SECONDS
+    ) -> S3Multipart | None:
         """Return the uploads of `bucket`; None where no variables hold the credentials.
 
         Those that a machine's role gives change by the hour, and only obstore knows them.
         """
         credentials = Credentials.of(os.environ)
-        return None if credentials is None else cls(bucket, credentials)
+        if credentials is None:
+            return None
+        return cls(bucket, credentials, small_seconds=small_seconds)
 
     async def begin(self, key: str) -> str:
         """Begin an upload of an object; return its id."""
@@ -186,8 +206,9 @@ class S3Multipart:
         request = urllib.request.Request(  # noqa: S310 - settings take http and https alone
             target, body or None, sent, method=method
         )
+        seconds = max(self._small_seconds, _BODY_SECONDS) if body else self._small_seconds
         try:
-            answer = await asyncio.to_thread(_exchange, request)
+            answer = await self._exchanged(request, seconds)
         except (OSError, ValueError, HTTPException) as error:
             raise _unavailable() from error
         if answer.status == HTTPStatus.NOT_FOUND and b"NoSuchUpload" in answer.body:
@@ -197,8 +218,19 @@ class S3Multipart:
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
             code = _text(answer.body, "Code")
             _log.warning("store_refused", method=method, status=answer.status, code=code)
-            raise _unavailable()
+            raise StoreRefusedError() if answer.status in _REFUSED else _unavailable()
         return answer
+
+    async def _exchanged(self, request: urllib.request.Request, seconds: float) -> _Answer:
+        async with self._places:
+            # A thread of its own: where the store says nothing, what writes recordings to the disk
+            # must not wait for one of the loop's.
+            thread = ThreadPoolExecutor(1, "s3")
+            try:
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(thread, _exchange, request, seconds)
+            finally:
+                thread.shutdown(wait=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +251,10 @@ class _AsItComes(urllib.request.HTTPErrorProcessor):
     https_response = http_response
 
 
-def _exchange(request: urllib.request.Request) -> _Answer:
+def _exchange(request: urllib.request.Request, seconds: float) -> _Answer:
     # Goes by the proxy that the environment names, as obstore does.
     opener = urllib.request.build_opener(_AsItComes)
-    with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+    with opener.open(request, timeout=seconds) as response:
         return _Answer(response.status, response.headers.get("ETag", ""), response.read())
 
 

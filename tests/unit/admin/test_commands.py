@@ -117,6 +117,22 @@ class TestStatus:
         assert done.exit_code == ExitCode.WRONG
         assert "2 wait, the oldest for 3 h" in done.stdout
 
+    def test_files_of_deleted_recordings_are_a_fault_when_they_do_not_go(
+        self, typed: Typed, parley: Parley
+    ):
+        where = RecordingRow.recording_id == "rec-anna"
+        table, now = RecordingRow.__table__, datetime.now(UTC)
+        parley.change("media", table, where, deleted_at=now)
+        done = typed("status")
+        assert done.exit_code == 0
+        assert "1 deleted with files still there, the first for" in done.stdout
+        parley.change("media", table, where, deleted_at=now - timedelta(hours=3))
+        done = typed("status")
+        assert done.exit_code == ExitCode.WRONG
+        assert "1 deleted with files still there, the first for 3 h" in done.stdout
+        parley.change("media", table, where, purged_at=now)
+        assert typed("status").exit_code == 0
+
     def test_dead_letters_are_a_fault(self, typed: Typed, parley: Parley):
         refuse(parley, "history", HistoryOutbox, "refused")
         done = typed("status")

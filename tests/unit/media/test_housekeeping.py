@@ -18,9 +18,10 @@ from services.media.adapters.inventory import SqlInventory
 from services.media.adapters.tables import RecordingRow
 from services.media.adapters.unknown_since import UnknownSince
 from services.media.housekeeping import GONE, Findings, Housekeeper
+from services.media.ports import StoreRefusedError
 from services.media.recorder import LiveRecording
 from services.media.recordings import Recording, State, Track, object_key
-from tests.unit.media.conftest import MemoryParts, Studio
+from tests.unit.media.conftest import MemoryParts, Studio, unforeseen
 
 DAY = 86_400.0
 
@@ -206,6 +207,24 @@ class TestUploadsThatNobodyCompletes:
             parts.begun_at -= timedelta(days=6)
             assert await look(studio) == Findings(uploads=1)
 
+    async def test_where_they_may_not_be_listed_the_rest_is_looked_at(
+        self, studio: Studio, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        studio.objects.parts = MemoryParts(studio.objects, 4_096)
+        looked: list[Path] = []
+
+        def all_in(folder: Path) -> Iterator[tuple[str, datetime]]:
+            looked.append(folder)
+            return iter(())
+
+        async def refused(*_: object) -> None:
+            raise StoreRefusedError
+
+        monkeypatch.setattr(MemoryParts, "unfinished", refused)
+        monkeypatch.setattr(spool, "all_in", all_in)
+        assert await look(studio) == Findings()
+        assert looked == [studio.folder]
+
     async def test_a_young_one_stays(self, studio: Studio) -> None:
         parts = studio.objects.parts = MemoryParts(studio.objects, 4_096)
         parts.begun_at = studio.clock.now() - timedelta(hours=23)
@@ -247,7 +266,9 @@ class TestSpools:
         assert folder.exists()
 
 
-async def test_it_looks_at_its_interval_and_outlives_failures(studio: Studio) -> None:
+async def test_it_looks_at_its_interval_and_outlives_failures(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recording = await stored(studio)
     await studio.library.delete_any(recording.recording_id)
     key = put(studio, recording.recording_id, 0)
@@ -261,6 +282,12 @@ async def test_it_looks_at_its_interval_and_outlives_failures(studio: Studio) ->
                 await asyncio.sleep(0.001)
         assert key in studio.objects.stored
         studio.objects.away = False
+        with monkeypatch.context() as broken:
+            broken.setattr(SqlInventory, "oldest", unforeseen)
+            await advance()
+            while studio.clock.sleeping == 0:
+                await asyncio.sleep(0.001)
+        assert key in studio.objects.stored
         await advance()
         while key in studio.objects.stored:
             await asyncio.sleep(0.001)

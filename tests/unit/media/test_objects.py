@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,10 +16,12 @@ from obstore.store import S3Store
 from services.common.errors import FailedPrecondition, Unavailable
 from services.media.adapters.objects import Objects
 from services.media.adapters.s3_multipart import S3Multipart
-from services.media.ports import UploadGoneError
+from services.media.ports import StoreRefusedError, UploadGoneError
 from tests import s3
 from tests.fault.line import line
+from tests.ports import free_ports
 from tests.s3 import client
+from tests.s3_front import front
 
 
 @pytest.fixture
@@ -192,6 +195,30 @@ class TestS3:
             cable.mend()
             assert await objects.read("a/1", 0, 2) == b"\0\1"
 
+    async def test_where_uploads_may_not_be_listed_objects_are_deleted_all_the_same(
+        self, s3_endpoint: str, s3_bucket: str, file: Path
+    ) -> None:
+        port, behind = free_ports(1)[0], urlsplit(s3_endpoint).port
+        assert behind is not None
+        with front(port, behind, refused="GET .*[?&]uploads="):
+            objects = Objects.at(f"s3://{s3_bucket}", endpoint=f"http://127.0.0.1:{port}")
+            assert objects.parts is not None
+            with pytest.raises(StoreRefusedError):
+                await objects.parts.unfinished("recordings/")
+            await objects.put("recordings/a/1", file)
+            await objects.delete_below("recordings/a/")
+            assert [each async for each in objects.below("recordings/")] == []
+
+    async def test_a_refusal_is_told_apart_from_silence(
+        self, s3_endpoint: str, s3_bucket: str, file: Path
+    ) -> None:
+        port, behind = free_ports(1)[0], urlsplit(s3_endpoint).port
+        assert behind is not None
+        with front(port, behind, refused="PUT"):
+            objects = Objects.at(f"s3://{s3_bucket}", endpoint=f"http://127.0.0.1:{port}")
+            with pytest.raises(StoreRefusedError, match="refuses access"):
+                await objects.put("recordings/a/1", file)
+
 
 class TestEncryptedByTheServer:
     """What the store is asked for, on one that tells how it encrypts."""
@@ -304,6 +331,31 @@ class TestParts:
             await parts.abandon(each.key, each.upload_id)
         assert await parts.unfinished("a/") == []
         assert [each.upload_id for each in await parts.unfinished("ab/")] == [beside]
+
+    async def test_a_silent_store_holds_up_nothing_but_what_asks_it(
+        self, s3_endpoint: str, s3_bucket: str
+    ) -> None:
+        """A line that is half open: the threads that write recordings must not wait for it."""
+        port = urlsplit(s3_endpoint).port
+        assert port is not None
+        async with line(port) as (cable, behind):
+            objects = Objects.at(
+                f"s3://{s3_bucket}", endpoint=f"http://127.0.0.1:{behind}", small_seconds=2.0
+            )
+            parts = objects.parts
+            assert parts is not None
+            upload = await parts.begin("a/1")
+            cable.vanish()
+            loop = asyncio.get_running_loop()
+            loop.set_default_executor(ThreadPoolExecutor(2, "asyncio_"))
+            waiting = [asyncio.create_task(parts.abandon("a/1", upload)) for _ in range(10)]
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(lambda: None)
+            assert not any(each.done() for each in waiting)
+            ended = await asyncio.gather(*waiting, return_exceptions=True)
+            assert {type(each) for each in ended} == {Unavailable}
+            cable.mend()
+            await parts.abandon("a/1", upload)
 
     async def test_an_upload_that_is_gone_is_told_apart(self, parts: S3Multipart) -> None:
         upload = await parts.begin("a/1")
