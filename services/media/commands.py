@@ -1,7 +1,7 @@
 """What a host does with recordings from a shell, with the environment of the running Parley.
 
 python -m services.media keys new NAME      # print a new key for PARLEY_MEDIA_SEALING_KEYS
-python -m services.media keys list          # how many recordings each key opens
+python -m services.media keys list          # how many recordings each key opens, and in all
 python -m services.media keys rewrap        # let the first key of the settings open all
 python -m services.media housekeeping       # hold the store against the list of recordings now
 """
@@ -13,12 +13,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, urlsplit
 
 from services.common.clock import SystemClock
 from services.common.database import Database
 from services.common.errors import ParleyError
 from services.common.settings import SettingsError
+from services.media.adapters.inventory import SqlInventory
 from services.media.adapters.rewrapping import count_by_key, rewrap
 from services.media.adapters.sealing_keys import SealingKeys, new_key
 from services.media.bootstrap import open_housekeeper, open_store, sealing_keys
@@ -46,12 +49,13 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.command == "keys" and chosen.action == "new":
             return _new(chosen.name)
         settings = MediaSettings.load()
+        _check_there_is_data(settings, listed=chosen.command == "housekeeping")
         if chosen.command == "housekeeping":
             return asyncio.run(_look(settings))
         return asyncio.run(_list(settings) if chosen.action == "list" else _rewrap(settings))
     except KeyboardInterrupt:
         return EXIT_STOPPED
-    except (SettingsError, ParleyError, ValueError) as error:
+    except (SettingsError, ParleyError, ValueError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_WRONG
 
@@ -67,6 +71,18 @@ def end(exit_code: int) -> NoReturn:
     os._exit(exit_code)
 
 
+def _check_there_is_data(settings: MediaSettings, *, listed: bool) -> None:
+    """Refuse a folder that is not the running Parley's: opening what is missing would make it."""
+    store, wanted = urlsplit(settings.effective_store_url), []
+    if store.scheme == "file":
+        wanted.append(Path(unquote(store.path)))
+    if listed and settings.postgresql_url is None:
+        wanted.append(Path(settings.database_url.partition(":///")[2]))
+    for each in wanted:
+        if not each.exists():
+            raise FileNotFoundError(f"No data in {each}: is PARLEY_DATA_DIR the running Parley's?")
+
+
 def _new(name: str) -> int:
     key = new_key(name)
     SealingKeys.parse(key)
@@ -78,6 +94,8 @@ async def _list(settings: MediaSettings) -> int:
     counted = await count_by_key(open_store(settings), sealing_keys(settings))
     for name, count in sorted(counted.opened.items()):
         print(f"{name}  {count}")  # noqa: T201
+    total = sum(counted.opened.values()) + len(counted.closed)
+    print(f"{total} encrypted by Parley in {settings.effective_store_url}")  # noqa: T201
     return _tell_closed(counted.closed)
 
 
@@ -99,6 +117,8 @@ async def _look(settings: MediaSettings) -> int:
     async with Database.open(settings.database_url) as database:
         housekeeper = open_housekeeper(settings, database, open_store(settings), SystemClock())
         found = await housekeeper.look()
+        listed = await SqlInventory(database).count()
+    print(f"recordings  {listed}")  # noqa: T201
     for name, count in found.counts().items():
         print(f"{name}  {count}")  # noqa: T201
     return 0

@@ -50,6 +50,12 @@ class SqlInventory:
             found: datetime | None = await session.scalar(select(func.min(RecordingRow.started_at)))
             return found
 
+    async def count(self) -> int:
+        """Return how many recordings there are that are not deleted."""
+        wanted = select(func.count()).where(RecordingRow.deleted_at.is_(None))
+        async with self._database.snapshot() as session:
+            return int(await session.scalar(wanted) or 0)
+
     def ready(self) -> AsyncIterator[tuple[str, Sequence[Track]]]:
         """Yield every recording that is ready, with its tracks."""
         return self._walk(RecordingRow.state == State.READY)

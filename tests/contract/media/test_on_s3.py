@@ -496,11 +496,14 @@ class TestEncryptedByParley:
         assert await asyncio.to_thread(commands.main, ["keys", "rewrap"]) == 0
         assert await asyncio.to_thread(commands.main, ["keys", "rewrap"]) == 0
         assert await asyncio.to_thread(commands.main, ["keys", "list"]) == 0
+        total = f"2 encrypted by Parley in {bucket.settings['store_url']}"
         assert capsys.readouterr().out.splitlines() == [
             "2025  2",
+            total,
             "2 wrapped anew, 0 already were",
             "0 wrapped anew, 2 already were",
             "2026  2",
+            total,
         ]
         after = bucket.objects()
         changed = {name for name, data in after.items() if before[name] != data}
@@ -548,5 +551,7 @@ async def test_housekeeping_by_hand_tells_what_it_did(
     for name, value in bucket.environment.items():
         monkeypatch.setenv(f"PARLEY_{name.upper()}", value)
     assert await asyncio.to_thread(commands.main, ["housekeeping"]) == 0
-    assert "leftovers  1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "recordings  0" in said
+    assert "leftovers  1" in said
     assert bucket.objects() == {}

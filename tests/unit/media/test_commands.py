@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from services.media import commands
 from services.media.adapters.objects import Objects
 from services.media.adapters.sealed_objects import SealedObjects
 from services.media.adapters.sealing_keys import SealingKeys, new_key
@@ -36,4 +39,28 @@ def test_a_command_ends_before_its_interpreter_is_taken_apart(
         stdout=subprocess.PIPE,
         check=False,
     )
-    assert (command.returncode, command.stdout) == (0, b"host  1\n")
+    said = f"host  1\n1 encrypted by Parley in {store}\n"
+    assert (command.returncode, command.stdout.decode()) == (0, said)
+
+
+@pytest.mark.parametrize("words", [["keys", "list"], ["keys", "rewrap"], ["housekeeping"]])
+@pytest.mark.parametrize("there", ["nothing", "the list alone", "the store alone"])
+def test_in_a_folder_that_is_not_parleys_nothing_is_made(
+    data_dir: Path,
+    words: list[str],
+    there: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PARLEY_MEDIA_SEALING_KEYS", new_key("host"))
+    if there == "the list alone":
+        (data_dir / "db").mkdir()
+        (data_dir / "db/media.sqlite3").touch()
+    elif there == "the store alone":
+        (data_dir / "media/objects").mkdir(parents=True)
+        if words[0] == "keys":
+            return
+    before = sorted(data_dir.rglob("*"))
+    assert commands.main(words) == commands.EXIT_WRONG
+    assert "is PARLEY_DATA_DIR the running Parley's?" in capsys.readouterr().err
+    assert sorted(data_dir.rglob("*")) == before
