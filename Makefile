@@ -76,7 +76,7 @@ test-postgresql: dev ## run the services' contract tests with their data in Post
 # The hundred kills take some twenty minutes.
 .PHONY: test-fault
 test-fault: dev ## kill services, PostgreSQL and Redis under live talks, keep S3 away (FAULTS=100, FAULT_SEED=1)
-	@FAULTS=$(or $(FAULTS),100) FAULT_SEED=$(or $(FAULT_SEED),1) $(BIN)/pytest -s tests/fault tests/integration/admin/round_trip.py $(ARGS)
+	@FAULTS=$(or $(FAULTS),100) FAULT_SEED=$(or $(FAULT_SEED),1) $(BIN)/pytest -s tests/fault tests/contract/media/test_hostile.py tests/integration/admin/round_trip.py $(ARGS)
 
 .PHONY: test-soak
 test-soak: dev ## mixed load, a third broken off: memory, files and tasks stay flat (ARGS="--seconds 7200" for two hours)
