@@ -251,6 +251,27 @@ async def test_a_deleted_recordings_parts_go_also_where_the_store_tells_of_none(
     assert kept == [object_key(beside.recording_id, Track.LEARNER)]
 
 
+async def test_those_of_one_deleted_before_it_was_stored_go_before_its_notes(
+    parted: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store tells of no uploads, nobody else would ever find them."""
+    recording = parted.recording()
+    async with parted.recorder.open(recording) as live:
+        await say(live, 0, noise(1))
+        await parted.live_uploads.advance()
+    monkeypatch.setattr(MemoryParts, "unfinished", lambda *_: asyncio.sleep(0, []))
+    parted.objects.away = True
+    await parted.library.delete_any(recording.recording_id)
+    with pytest.raises(Unavailable):
+        await parted.finisher.finish(recording.recording_id)
+    assert parted.spools() == [recording.recording_id]
+    parted.objects.away = False
+    with pytest.raises(NotFound):
+        await parted.finisher.finish(recording.recording_id)
+    assert parts_of(parted).uploads == {}
+    assert parted.spools() == []
+
+
 async def test_where_the_disk_takes_no_note_of_what_was_sent_it_waits(
     parted: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
