@@ -71,9 +71,7 @@ class LocalModels:
         return self._model(Role.END_OF_TURN, TURN_DETECTORS)
 
     def recognizer(self, name: str = "") -> Named[Recognizer]:
-        """Return the recognizer; the preset's, where it hears closely, is named after the model
-        that does.
-        """
+        """Return the recognizer; the one of the preset is named after what hears closely in it."""
         closely = self._hear_closely and not name
         named: Named[Recognizer] = self._model(Role.RECOGNIZER, RECOGNIZERS, name, closely=closely)
         return Named(self._careful_name, named.provider) if closely else named
