@@ -53,7 +53,7 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class BackgroundEndedError(Exception):
-    """A background task returned, though it is meant to run as long as the service."""
+    """A background task ended without an error, though it is to run as long as the service."""
 
 
 class Running:
@@ -297,7 +297,14 @@ async def _metrics(metrics: Metrics, settings: ServiceSettings) -> AsyncIterator
 
 
 async def _forever(background: Background) -> None:
-    await background()
+    task = asyncio.current_task()
+    try:
+        await background()
+    except asyncio.CancelledError as error:
+        if task is None or task.cancelling():
+            raise
+        # To the group a task that was cancelled has done what it was to do.
+        raise BackgroundEndedError(f"{background!r} was cancelled, by nobody here") from error
     raise BackgroundEndedError(f"{background!r} returned while the service was running")
 
 

@@ -118,14 +118,17 @@ async def bootstrap(settings: ConversationSettings, runtime: Runtime) -> AsyncIt
             writing = asyncio.create_task(journal.run())
             sending = asyncio.create_task(relay.run())
             try:
-                await asyncio.wait({writing, sending}, return_when=asyncio.FIRST_EXCEPTION)
+                ended, _ = await asyncio.wait(
+                    {writing, sending}, return_when=asyncio.FIRST_COMPLETED
+                )
             finally:
                 # The journal writes its last entries while the relay is still whole: cancelled
                 # in the middle of a transaction it could leave SQLite locked.
                 for task in (writing, sending):
                     task.cancel()
                     await asyncio.wait({task})
-            for task in (writing, sending):
+            # Not of the one that was cancelled for it.
+            for task in ended:
                 task.result()
 
         async def drain() -> None:
