@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from uuid import uuid4
 
 import psutil
@@ -158,6 +158,25 @@ def empty_database(server_url: str, *, like: str = "template1") -> Iterator[str]
     finally:
         with psycopg.connect(server_url, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def set_read_only(url: str, how: Literal["on", "off"]) -> None:
+    """Have a database take no changes, as a full one does, or take them again.
+
+    url: as SQLAlchemy takes it. Whoever is connected is cut off, as by a failover.
+    """
+    address = make_url(url).set(drivername="postgresql")
+    with psycopg.connect(
+        address.render_as_string(hide_password=False),
+        autocommit=True,
+        options="-c default_transaction_read_only=off",
+    ) as connection:
+        name = connection.info.dbname
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {how}')
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
 
 
 def _programs(folder: Path) -> Path:

@@ -19,6 +19,7 @@ import structlog
 from services.ai.engine import Usage
 from services.common.clock import Clock
 from services.common.errors import ResourceExhausted, Unavailable
+from services.common.going_on import going_on
 
 _log = structlog.get_logger(__name__)
 
@@ -108,7 +109,8 @@ class Budgets:
         """Tell the common count what was served here, until cancelled."""
         while True:
             await self._clock.sleep(_TELL_EVERY_S)
-            await self.tell()
+            with going_on("budget_not_told"):
+                await self.tell()
 
     async def tell(self) -> None:
         """Tell it once. What it does not take is counted here alone."""

@@ -63,6 +63,23 @@ _STOPPED_WITHIN_S = 1.0
 
 _BEGIN_OPTION = "parley_begin"
 
+# What a database says of itself when it cannot do now what it is there for: PostgreSQL's SQLSTATE,
+# SQLite's name for it. What is not here, and is no fault of a statement's, "does not answer".
+_NOT_NOW = {
+    # Its disk was filled and its operator locked it, or it is the standby of a failover.
+    "25006": "The database takes no changes: it is read-only.",
+    "SQLITE_READONLY": "The database takes no changes: it is read-only.",
+    "53100": "The database has no room left on its disk.",
+    "SQLITE_FULL": "The database has no room left on its disk.",
+    "53300": "The database takes no more connections.",
+    "57P01": "The database is being stopped.",
+    "57P02": "The database is being stopped.",
+    "57P03": "The database is starting or being stopped.",
+    # It has ended a transaction that took too long, as its settings say.
+    "25P03": "The database has ended the transaction.",
+    "25P04": "The database has ended the transaction.",
+}
+
 T = TypeVar("T")
 
 Work = Callable[[Session], T]
@@ -407,12 +424,22 @@ class _typed_failures:  # noqa: N801 - used as a context manager, like contextli
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        said = _NOT_NOW.get(_state(error))
         lost = isinstance(error, DBAPIError) and error.connection_invalidated
-        if lost or isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        # Drivers put some of these among the errors that are ours.
+        if said or lost or isinstance(error, OperationalError | InterfaceError | PoolTimeout):
             raise Unavailable(
-                "The database does not answer.", reason="DATABASE_UNAVAILABLE", retry_after=1.0
+                said or "The database does not answer.",
+                reason="DATABASE_UNAVAILABLE",
+                retry_after=1.0,
             ) from error
         if isinstance(error, DataError):
             raise InvalidArgument(
                 "The request holds something that cannot be stored.", reason="INVALID_REQUEST"
             ) from error
+
+
+def _state(error: BaseException | None) -> str:
+    """Return what a driver calls the failure; empty where it has no name for it."""
+    cause: object = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from services.common.clock import Clock
 from services.common.database import Database
 from services.common.errors import ParleyError
+from services.common.going_on import going_on
 from services.common.outbox import OutboxMixin
 
 # One query over an index; scrapes come every 15 s or so.
@@ -51,7 +52,7 @@ class OutboxFigures:
         """Look until cancelled. While the database is away the figures stay what they were."""
         while True:
             # It has told of itself where something was to be stored.
-            with suppress(ParleyError):
+            with going_on("outbox_not_measured"), suppress(ParleyError):
                 await self.look()
             await self._clock.sleep(_EVERY_SECONDS)
 

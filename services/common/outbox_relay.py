@@ -20,6 +20,7 @@ from services.common.clock import Clock
 from services.common.database import Database
 from services.common.doubts import Doubts, Fault, fault_of
 from services.common.errors import ParleyError
+from services.common.going_on import log_failure
 from services.common.outbox import Outbox, OutboxEvent, OutboxMixin, Row
 from services.common.outbox_backlog import Backlog
 from services.common.refusals import EventsRefusedError
@@ -102,7 +103,7 @@ class OutboxRelay(Generic[Row]):
         self._wake.set()
 
     async def run(self) -> None:
-        """Send events until cancelled. A database that is away is waited for."""
+        """Send events until cancelled, whatever fails. A database that is away is waited for."""
         failures = 0
         pruned_at = float("-inf")
         while True:
@@ -118,10 +119,10 @@ class OutboxRelay(Generic[Row]):
                 # What came meanwhile is looked for at once, and so is what one round left.
                 again = sent and (self._wake.is_set() or sent >= self._policy.batch)
                 wait = 0.0 if again else await self._until_next()
-            except ParleyError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the events are kept
                 failures += 1
                 wait = self._backoff(failures)
-                _log.warning("outbox_unreadable", reason=error.reason, retry_in_s=round(wait, 3))
+                log_failure("outbox_unreadable", error, retry_in_s=round(wait, 3))
             if wait > 0:
                 await until_woken(self._wake, self._clock, wait)
 
@@ -154,14 +155,14 @@ class OutboxRelay(Generic[Row]):
                 return together
         places = asyncio.Semaphore(self._policy.concurrency)
 
-        failures: list[ParleyError] = []
+        failures: list[Exception] = []
 
         async def one(rows: Sequence[Row]) -> int:
             async with places:
                 try:
                     return await self._send(rows)
-                except ParleyError as error:
-                    # Raised below, out of the group: `run` waits for a database that is away.
+                except Exception as error:  # noqa: BLE001 - raised below
+                    # Out of the group, which would cancel the others in their transactions.
                     failures.append(error)
                     return 0
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import structlog
-
 from services.common.clock import Clock
-from services.common.errors import ParleyError
+from services.common.going_on import going_on
 from services.common.outbox_relay import OutboxRelay
 from services.conversation.adapters.store import SqlStore
 from services.conversation.journal import ConversationOver, Journal
 from services.conversation.plan import SessionLimits
-
-_log = structlog.get_logger(__name__)
 
 # Nothing waits for it; what a learner deleted elsewhere must not lie about here for long.
 _EVERY_S = 300.0
@@ -40,10 +36,8 @@ class Housekeeping:
     async def run(self) -> None:
         """Do it, again and again, until cancelled."""
         while True:
-            try:
+            with going_on("housekeeping_failed"):
                 await self.once()
-            except ParleyError as error:
-                _log.warning("housekeeping_failed", reason=error.reason)
             await self._clock.sleep(_EVERY_S)
 
     async def once(self) -> None:

@@ -315,7 +315,7 @@ class Journal:
         try:
             await self._store.write([each.entry for each in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, the entries are kept
-            reason = error.reason if isinstance(error, ParleyError) else type(error).__name__
+            reason = str(error) if isinstance(error, ParleyError) else type(error).__name__
             _log.warning("turns_not_stored", waiting=len(self._queue), error=reason)
             for each in batch:
                 if isinstance(each.entry, TurnKept):

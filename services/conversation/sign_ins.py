@@ -12,18 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-import structlog
-
 from services.common.clock import Clock
-from services.common.errors import ParleyError
+from services.common.going_on import going_on
 from services.conversation.live import LiveSession
 
 # With the time to ask and to end, a conversation outlives its sign-in by less than 5 s.
 _EVERY_S = 2.0
 # The contract's bound of one call.
 _ASKED_AT_ONCE = 1000
-
-_log = structlog.get_logger(__name__)
 
 
 class SignIns(Protocol):
@@ -50,10 +46,8 @@ class SignOuts:
         """Look again and again, until cancelled."""
         while True:
             await self._clock.sleep(_EVERY_S)
-            try:
+            with going_on("sign_ins_not_known"):
                 await self.look()
-            except ParleyError as error:
-                _log.warning("sign_ins_not_known", reason=error.reason)
 
     async def look(self) -> None:
         """Ask once, and end what is to be ended.

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from services.common.clock import Clock
-from services.common.errors import ParleyError
+from services.common.going_on import going_on
 from services.history.application import History
 from services.history.ports import Store
 
@@ -32,13 +32,8 @@ class Retention:
     async def run(self) -> None:
         """Do it again and again, until cancelled."""
         while True:
-            try:
+            with going_on("retention_failed"):
                 deleted = await self.once()
-            except ParleyError as error:
-                _log.warning("retention_failed", reason=error.reason)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the service goes on
-                _log.error("retention_failed", reason=type(error).__name__)
-            else:
                 if deleted:
                     _log.info("conversations_expired", conversations=deleted)
             await self._clock.sleep(_EVERY_SECONDS)

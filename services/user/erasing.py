@@ -16,6 +16,7 @@ from services.common.audit import AuditTrail
 from services.common.call_context import Caller
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unauthenticated
+from services.common.going_on import going_on
 from services.common.retrying import doubled, jittered, until_woken
 from services.user.admission import locked
 from services.user.proving import Proofs
@@ -166,10 +167,8 @@ class ErasureWorker:
         """Erase until cancelled. A database that is away is waited for."""
         while True:
             self._wake.clear()
-            try:
+            with going_on("erasures_unreadable"):
                 await self.run_once()
-            except ParleyError as error:
-                _log.warning("erasures_unreadable", reason=error.reason)
             await until_woken(self._wake, self._clock, _POLL_S)
 
     async def run_once(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from services.common.clock import Clock
-from services.common.errors import ParleyError
+from services.common.going_on import going_on
 from services.user.store import Store
 
 # Nothing waits for it. An account signed in at one place leaves 144 used tokens a day.
@@ -24,10 +24,8 @@ class Housekeeping:
     async def run(self) -> None:
         """Do it again and again, until cancelled."""
         while True:
-            try:
+            with going_on("housekeeping_failed"):
                 await self.once()
-            except ParleyError as error:
-                _log.warning("housekeeping_failed", reason=error.reason)
             await self._clock.sleep(_EVERY_SECONDS)
 
     async def once(self) -> None:

@@ -9,14 +9,14 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
-from launcher.supervision import ask
+from launcher.supervision import ask, statuses_now
 from parley.ai.v1 import ai_pb2
 from parley.conversation.v1 import conversation_pb2
 from parley.history.v1 import history_pb2
@@ -28,6 +28,7 @@ from tests.e2e.caller import Caller, RawTalk, caller
 from tests.e2e.steady_learner import SteadyLearner
 from tests.fault.keeping import is_admitted, played_ms, recording_of
 from tests.fault.world import FLUSH, World
+from tests.postgres import set_read_only
 
 LONG = int(os.environ.get("FAULTS", "0")) >= 50
 DATABASE_AWAY_S = 30.0 if LONG else 4.0
@@ -73,14 +74,47 @@ async def say(talk: RawTalk, text: str) -> None:
 async def test_while_postgresql_is_away_talks_go_on_unsaved_and_are_saved_when_it_is_back(
     whole: World,
 ) -> None:
+    await talk_goes_on_unsaved(whole, whole.postgres.kill, whole.postgres.up)
+
+
+async def test_while_postgresql_takes_no_changes_talks_go_on_unsaved_and_are_saved_when_it_does(
+    whole: World,
+) -> None:
+    """A managed server whose disk is full, the standby of a failover."""
+    before = statuses_now(whole.stack.folder)
+
+    def goes() -> None:
+        set_read_only(whole.database, "on")
+        # One that starts meanwhile runs as well.
+        whole.break_one("history")
+
+    def comes_back() -> None:
+        running = statuses_now(whole.stack.folder)
+        for name in ("user", "conversation", "media"):
+            assert running[name].pid == before[name].pid, f"{name} has ended"
+        set_read_only(whole.database, "off")
+
+    await talk_goes_on_unsaved(whole, goes, comes_back, readable=True)
+
+
+async def talk_goes_on_unsaved(
+    whole: World,
+    goes: Callable[[], None],
+    comes_back: Callable[[], None],
+    *,
+    readable: bool = False,
+) -> None:
     async with caller(whole.stack.address) as one:
         talk = RawTalk(one)
         await talk.start()
         await say(talk, "Before")
         while not talk.saved:
             await talk.until("turn_saved")
-        await asyncio.to_thread(whole.postgres.kill)
+        await history_has(one, talk)
+        await asyncio.to_thread(goes)
         gone_at, said = time.monotonic(), 1
+        if readable:
+            await history_has(one, talk)
         while said < 3 or time.monotonic() - gone_at < DATABASE_AWAY_S:
             await say(talk, "While it is away")
             said += 1
@@ -91,7 +125,7 @@ async def test_while_postgresql_is_away_talks_go_on_unsaved_and_are_saved_when_i
         assert told.count("STORAGE_UNAVAILABLE") == 1
         # Media keeps its list of recordings in PostgreSQL as well.
         assert set(told) <= {"STORAGE_UNAVAILABLE", "RECORDING_UNAVAILABLE"}
-        await asyncio.to_thread(whole.postgres.up)
+        await asyncio.to_thread(comes_back)
         back_at = time.monotonic()
         while len(talk.saved) < said:
             await talk.until("turn_saved")

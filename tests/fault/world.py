@@ -18,7 +18,7 @@ from uuid import uuid4
 from launcher.supervision import State, statuses_now
 from tests import s3
 from tests.fault.line import LineBeside, line_beside
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresServer, set_read_only
 from tests.redis import RedisServer, empty
 from tests.stack import Stack
 
@@ -29,10 +29,14 @@ FLUSH = "flush"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What runs, and what can be done to it. Every method blocks."""
+    """What runs, and what can be done to it. Every method blocks.
+
+    database: the URL of the services' database, as SQLAlchemy takes it.
+    """
 
     stack: Stack
     postgres: PostgresServer
+    database: str
     redis: RedisServer
     storage: s3.S3Server
     store: LineBeside
@@ -61,6 +65,7 @@ class World:
         """Have everything back and well."""
         if not self.postgres.running:
             self.postgres.up()
+        set_read_only(self.database, "off")
         if not self.redis.pid:
             self.redis.up()
         if not self.storage.running:
@@ -108,7 +113,7 @@ def world(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[W
             **(settings or {}),
         }
         with Stack(folder / "d", settings=settings) as stack:
-            one = World(stack, postgres, redis, storage, cable)
+            one = World(stack, postgres, database, redis, storage, cable)
             yield one
             if not postgres.running:
                 # The block's end drops the database.

@@ -17,6 +17,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import Unavailable
+from services.common.going_on import going_on
 from services.common.ids import new_id
 from services.common.redis.connection import PREFIX, Redis, answered
 
@@ -99,7 +100,8 @@ class Holders:
         """Renew what is held, until cancelled."""
         while True:
             await self._clock.sleep(_RENEWED_EVERY_SECONDS)
-            await self.renew()
+            with going_on("claims_not_renewed"):
+                await self.renew()
 
     async def renew(self) -> None:
         """Renew what is held, once; what Redis has lost is told again."""

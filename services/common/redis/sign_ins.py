@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from services.common.clock import Clock
 from services.common.errors import ParleyError, Unavailable
+from services.common.going_on import going_on
 from services.common.redis.connection import PREFIX, Redis, answered
 from services.common.revocation import Ended, SignInsUnknownError
 
@@ -115,7 +116,7 @@ class NothingLostSince:
     async def run(self) -> None:
         """Put the marker where it is missing, until cancelled. A Redis away is waited for."""
         while True:
-            with suppress(Unavailable):
+            with going_on("marker_not_put"), suppress(Unavailable):
                 await self.mark()
             await self._clock.sleep(_MARKED_EVERY_SECONDS)
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.common.clock import Clock
 from services.common.errors import Unavailable
+from services.common.going_on import going_on
 from services.common.redis.connection import Redis, answered
 from services.common.redis.streams import dead_letters_of, stream_of
 
@@ -39,7 +40,7 @@ class StreamFigures:
         """Look until cancelled. While Redis is away the figures stay what they were."""
         while True:
             # Who reads the stream says that it cannot.
-            with suppress(Unavailable):
+            with going_on("stream_not_measured"), suppress(Unavailable):
                 await self.look()
             await self._clock.sleep(_EVERY_SECONDS)
 

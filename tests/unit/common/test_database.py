@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from services.common.database import Database, Work
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.timestamps import UtcDateTime, from_timestamp, to_timestamp
-from tests.postgres import empty_database
+from tests.postgres import empty_database, set_read_only
 
 
 class Base(DeclarativeBase):
@@ -253,10 +253,41 @@ async def test_a_full_disk_fails_as_unavailable_and_writing_goes_on_when_there_i
     with pytest.raises(Unavailable) as raised:
         await database.write(put(50, 5))
     assert raised.value.reason == "DATABASE_UNAVAILABLE"
-    assert "full" in str(raised.value.__cause__)
+    assert "no room" in raised.value.message
     assert await count(database) == 0
     await database.write(put(50, 1_000_000))
     assert await count(database) == 50
+
+
+async def test_a_postgresql_that_turns_read_only_is_unavailable_to_who_writes(postgres_url: str):
+    """A managed server whose disk is full, the standby of a failover."""
+    with empty_database(postgres_url) as url:
+        async with Database.open(url) as database:
+            async with database.engine.begin() as connection:
+                await connection.run_sync(Base.metadata.create_all)
+            set_read_only(url, "on")
+            with pytest.raises(Unavailable) as raised:
+                await database.write(lambda session: session.add(Thing(name="a", at=NOW)))
+            assert raised.value.reason == "DATABASE_UNAVAILABLE"
+            assert "read-only" in raised.value.message
+            assert await count(database) == 0
+            set_read_only(url, "off")
+            await database.write(lambda session: session.add(Thing(name="a", at=NOW)))
+            assert await count(database) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("53100", "no room"), ("57P03", "starting"), ("25P03", "ended the transaction")],
+)
+async def test_what_else_is_the_servers_own_says_what_it_is(postgres_url: str, state, said):
+    raising = f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"
+    with empty_database(postgres_url) as url:
+        async with Database.open(url) as database:
+            with pytest.raises(Unavailable) as raised:
+                await database.write(lambda session: session.execute(text(raising)))
+    assert raised.value.reason == "DATABASE_UNAVAILABLE"
+    assert said in raised.value.message
 
 
 async def test_what_postgresql_cannot_hold_is_the_senders_fault(postgres_url: str):

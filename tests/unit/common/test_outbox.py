@@ -15,6 +15,7 @@ from services.common.clock import ManualClock
 from services.common.database import Database
 from services.common.errors import Internal, ParleyError, Unavailable
 from services.common.outbox import Outbox, OutboxEvent, OutboxMixin
+from services.common.outbox_backlog import Backlog
 from services.common.outbox_relay import OutboxRelay, RelayPolicy
 from services.common.status import from_rpc_error
 
@@ -302,6 +303,36 @@ def lost() -> ParleyError:
     error = from_rpc_error(cause, "history")
     error.__cause__ = cause
     return error
+
+
+async def test_what_nobody_foresaw_in_reading_or_noting_ends_no_relay(
+    database, outbox, receiver, clock, monkeypatch
+):
+    """It would take its service down, with every talk in it."""
+    relay = OutboxRelay(database, outbox, receiver.publish, clock, POLICY, jitter=lambda: 1.0)
+    await write(database, outbox, ("a", b"1"), ("b", b"2"))
+    for what in ("due", "note_sent"):
+        real, failed = getattr(Backlog, what), asyncio.Event()
+
+        async def fails(*_args: Any, failed: asyncio.Event = failed) -> None:
+            failed.set()
+            raise ValueError("a bug")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Backlog, what, fails)
+            running = asyncio.create_task(relay.run())
+            await asyncio.wait_for(failed.wait(), 10)
+            await asyncio.sleep(0.05)
+            assert not running.done()
+            patched.setattr(Backlog, what, real)
+            async with asyncio.timeout(10):
+                while await relay.pending():
+                    await clock.advance(1.0)
+                    await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait({running})
+        await write(database, outbox, ("a", b"3"))
+    assert receiver.got[:2] == [("a", b"1"), ("b", b"2")]
 
 
 def away() -> ParleyError:
