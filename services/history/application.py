@@ -151,7 +151,7 @@ class History:
         self._watch = watch
 
     async def ingest(self, events: Sequence[Event]) -> Ingested:
-        """Store events, all or none; known ones and those of deleted conversations are passed by.
+        """Store events, all or none; known ones and those of what was deleted are passed by.
 
         Raises:
             AlreadyExists: EVENT_CONFLICT, when an id was used for another event.
@@ -273,8 +273,12 @@ class History:
     async def erase_user(self, user_id: str) -> int:
         """Delete every conversation of a user and have the recordings deleted; return how many.
 
-        Some at a time: others write meanwhile.
+        Events of theirs that come later change nothing. Some at a time: others write meanwhile.
         """
+
+        def mark(work: Writing) -> None:
+            work.claim([user_id])
+            work.note_erased(user_id)
 
         def some(work: Writing) -> int:
             found = work.some_of(user_id, CONVERSATIONS_PER_PAGE)
@@ -283,6 +287,9 @@ class History:
                 _erase(work, conversation_id)
             return len(found)
 
+        # Before it is looked what there is: whatever is stored at the same time comes before or
+        # after this as a whole.
+        await self._store.write(mark)
         erased = 0
         while found := await self._store.write(some):
             erased += found
@@ -400,6 +407,7 @@ def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
     told_of = (event.envelope for event in events)
     work.claim({each for told in told_of for each in (told.conversation_id, told.user_id)})
     known = work.known({event.envelope.event_id for event in events})
+    erased = work.erased({event.envelope.user_id for event in events})
     _refuse_conflicts(events, known)
     violations: list[FieldViolation] = []
     times: list[datetime] = []
@@ -413,7 +421,10 @@ def _ingest(work: Writing, events: Sequence[Event]) -> Ingested:
             violations.append(violation)
             continue
         known[envelope.event_id] = envelope
-        if _deleted(work, event):
+        if envelope.user_id in erased or _deleted(work, event):
+            # A recording that was stored only then is not kept either.
+            if isinstance(event, RecordingStored):
+                work.request_recording_deletion(event.recording_id)
             continue
         work.apply(event)
         if isinstance(event, TurnFinished | Assessed):
@@ -451,16 +462,9 @@ def _unfit(work: Writing, index: int, event: Event) -> FieldViolation | None:
 
 
 def _deleted(work: Writing, event: Event) -> bool:
-    """Tell whether the event comes after its conversation was deleted.
-
-    A recording that was stored only then is not kept either.
-    """
+    """Tell whether the event comes after its conversation was deleted."""
     owner = work.owner(event.envelope.conversation_id)
-    if owner is None or not owner.deleted:
-        return False
-    if isinstance(event, RecordingStored):
-        work.request_recording_deletion(event.recording_id)
-    return True
+    return owner is not None and owner.deleted
 
 
 def _refuse_conflicts(events: Sequence[Event], known: dict[str, Envelope]) -> None:

@@ -145,6 +145,14 @@ class Writing(Protocol):
         """Return the ids of some of the user's conversations that are not deleted."""
         ...
 
+    def erased(self, user_ids: Collection[str]) -> set[str]:
+        """Return those of the users whose accounts were deleted."""
+        ...
+
+    def note_erased(self, user_id: str) -> None:
+        """Note that a user's account was deleted. Idempotent."""
+        ...
+
     def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
         """Return those of the events that are stored already."""
         ...

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, 
 from sqlalchemy.orm import Session
 
 from parley.conversation.v1 import conversation_pb2
+from parley.history.v1 import history_pb2
 from parley.types.v1 import turn_pb2
 from services.common.clock import Clock
 from services.common.database import Database
@@ -49,6 +50,9 @@ _KEEP_PACE = timedelta(days=365)
 
 # SQLite takes so many parameters in one statement on every build.
 _AT_ONCE = 500
+
+# Whole events, of which one may be large.
+_READ_AT_ONCE = 100
 
 # The contract's bound.
 MAX_TYPICAL_PAUSE_MS = 10_000
@@ -181,9 +185,11 @@ class SqlStore:
     async def erase_user(self, user_id: str, held: Collection[str]) -> tuple[int, int]:
         """Delete a user's conversations but those in `held` and the open ones of other processes.
 
-        What waits to be told to history goes with them. Returns how many were deleted, and how many
-        are left.
+        What waits to be told to history goes with them, and what history refused; also of those
+        whose sessions were over for so long that nothing else is left of them. Returns how many
+        conversations were deleted, and how many are left.
         """
+        forgotten = await self._told_of(user_id)
         # One that nobody ended is another process's, or a killed one's, which nobody goes on with
         # after the longest session.
         open_since = self._clock.now() - _KEEP_OPEN
@@ -199,7 +205,8 @@ class SqlStore:
                     )
                 )
             ).all()
-            for some in (ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE)):
+            gone = sorted(forgotten.union(ids))
+            for some in (gone[i : i + _AT_ONCE] for i in range(0, len(gone), _AT_ONCE)):
                 await session.execute(delete(OutboxRow).where(OutboxRow.aggregate_id.in_(some)))
                 await session.execute(
                     delete(ConversationRow).where(ConversationRow.conversation_id.in_(some))
@@ -209,7 +216,35 @@ class SqlStore:
                 select(func.count()).select_from(ConversationRow).where(mine)
             )
         await self._database.scrub()
-        return len(ids), left or 0
+        return len(gone), left or 0
+
+    async def _told_of(self, user_id: str) -> set[str]:
+        """Return the user's conversations that wait in the outbox, and are nowhere else any more.
+
+        Only the events themselves say whose those are. That many wait is rare.
+        """
+        sessions = select(ConversationRow.conversation_id)
+        waiting = (
+            select(OutboxRow.position, OutboxRow.aggregate_id, OutboxRow.payload)
+            .where(OutboxRow.published_at.is_(None), OutboxRow.aggregate_id.not_in(sessions))
+            .order_by(OutboxRow.position)
+            .limit(_READ_AT_ONCE)
+        )
+        found: set[str] = set()
+        after = 0
+
+        def read(session: Session) -> Sequence[tuple[int, str, bytes]]:
+            some = session.execute(waiting.where(OutboxRow.position > after))
+            return [(row.position, row.aggregate_id, row.payload) for row in some]
+
+        while True:
+            rows = await self._database.read(read)
+            if not rows:
+                return found
+            for position, conversation_id, payload in rows:
+                after = position
+                if history_pb2.ConversationEvent.FromString(payload).user_id == user_id:
+                    found.add(conversation_id)
 
     async def prune(self) -> None:
         """Delete what nobody can resume any more."""

@@ -19,6 +19,7 @@ from services.history.adapters import practice_rows, search_index, search_segmen
 from services.history.adapters.reader import SqlReader
 from services.history.adapters.tables import (
     ConversationRow,
+    ErasedUserRow,
     EventRow,
     FeedbackRow,
     MistakeRow,
@@ -103,6 +104,15 @@ class SqlWriter:
             .where(row.user_id == user_id, row.deleted_at.is_(None))
             .limit(limit)
         ).all()
+
+    def erased(self, user_ids: Collection[str]) -> set[str]:
+        """Return those of the users whose accounts were deleted."""
+        return set(self._session.connection().scalars(_ERASED, {"user_ids": list(user_ids)}))
+
+    def note_erased(self, user_id: str) -> None:
+        """Note that a user's account was deleted. Idempotent."""
+        if not self.erased([user_id]):
+            self._session.add(ErasedUserRow(user_id=user_id, erased_at=self._clock.now()))
 
     def known(self, event_ids: Collection[str]) -> dict[str, Envelope]:
         """Return those of the events that are stored already."""
@@ -345,6 +355,9 @@ _KNOWN = select(
     _EVENTS.c.occurred_at,
     _EVENTS.c.kind,
 ).where(_EVENTS.c.event_id.in_(bindparam("event_ids", expanding=True)))
+_ERASED = select(ErasedUserRow.user_id).where(
+    ErasedUserRow.user_id.in_(bindparam("user_ids", expanding=True))
+)
 _PLACES = select(_TURNS.c.turn_id, _TURNS.c.conversation_id, _TURNS.c.number).where(
     or_(
         _TURNS.c.turn_id == bindparam("that"),

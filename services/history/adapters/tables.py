@@ -74,6 +74,15 @@ class ConversationRow(Base):
     preview: Mapped[str] = mapped_column(Text, default="")
 
 
+class ErasedUserRow(Base):
+    """A user whose account was deleted: what comes late of theirs is stored no more."""
+
+    __tablename__ = "erased_users"
+
+    user_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class TurnRow(Base):
     """A finished turn. `occurred_at`, `event_id`: the event it is from; the latest one wins."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -223,6 +224,28 @@ async def test_of_the_turn_under_way_the_newest_is_kept(store: SqlStore, clock: 
     assert stored is not None
     assert stored.kept == KeepTurn(turns[1], 7, 8, 9)
     assert stored.accounted_seq == 2**40
+
+
+async def test_a_deleted_users_events_go_when_nothing_else_is_left_of_their_sessions(
+    store: SqlStore, clock: ManualClock, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """History was away, or refused them, for longer than an ended session is kept."""
+    monkeypatch.setattr("services.conversation.adapters.store._READ_AT_ONCE", 2)
+    other = new_id()
+    talks = [replace(begun(clock), user_id=user) for user in (USER, other, USER, USER)]
+    for talk in talks[:3]:
+        there, user = talk.conversation_id, talk.user_id
+        turn = replace(finished(there, 1, clock), user_id=user)
+        await store.write([talk, turn, ConversationOver(there, user, 1_000, clock.now())])
+    await clock.advance(20 * 60)
+    await store.prune()
+    await store.write([talks[3]])
+    # One of the two left is open, and another process may hold it.
+    assert await store.erase_user(USER, ()) == (2, 1)
+    async with database.snapshot() as session:
+        left = set(await session.scalars(select(OutboxRow.aggregate_id)))
+    assert left == {talks[1].conversation_id, talks[3].conversation_id}
+    assert await store.erase_user(USER, ()) == (0, 1)
 
 
 async def test_feedback_on_a_conversation_that_was_erased_leaves_no_trace(
