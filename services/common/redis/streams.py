@@ -13,6 +13,7 @@ may come twice, and a receiver knows it by its id.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import ParleyError, Unavailable
+from services.common.going_on import log_failure
 from services.common.ids import new_id
 from services.common.outbox import OutboxEvent
 from services.common.outbox_relay import Publish
@@ -36,6 +38,8 @@ _MOST_ENTRIES = 20_000
 _MOST_DEAD = 1_000
 # A consumer that was not heard of for so long, and holds nothing, was killed.
 _DEAD_CONSUMER_MS = 3_600_000
+# Letters, digits and what stands between them: in a log, and before the first space of a reply.
+_AN_ID = re.compile(rb"[!-~]{1,64}")
 # Replies to a sender that died are nobody's.
 _REPLIES_KEPT_MS = 60_000
 
@@ -177,7 +181,7 @@ A `ParleyError` with a reason of `services.common.refusals.FOR_GOOD` refuses the
 @dataclass(frozen=True, slots=True)
 class _Entry:
     place: bytes
-    event_id: bytes
+    event_id: str
     payload: bytes
     reply: bytes
 
@@ -203,7 +207,10 @@ class StreamConsumer:
         self._policy = policy
 
     async def run(self) -> None:
-        """Take events until cancelled, which is safe at any point. A Redis away is waited for."""
+        """Take events until cancelled, which is safe at any point, whatever fails.
+
+        A Redis that is away is waited for.
+        """
         failures = 0
         with suppress(Unavailable):
             await self._forget_the_dead()
@@ -211,11 +218,15 @@ class StreamConsumer:
             try:
                 await self.run_once()
                 failures = 0
+                continue
             except Unavailable as error:
                 failures += 1
                 if failures == 1:
                     _log.warning("events_not_read", error=type(error.__cause__).__name__)
-                await self._clock.sleep(self._policy.backoff(failures))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the service goes on
+                failures += 1
+                log_failure("events_not_read", error)
+            await self._clock.sleep(self._policy.backoff(failures))
 
     async def run_once(self) -> int:
         """Take what there is, waiting for it a moment; return how many entries that was.
@@ -291,9 +302,14 @@ class StreamConsumer:
     async def _understood(self, place: bytes, fields: dict[bytes, bytes]) -> _Entry | None:
         """Return what an entry says; None where it is no event: then it is laid aside."""
         missing = {EVENT, PAYLOAD, REPLY} - fields.keys()
-        if not missing:
-            return _Entry(place, fields[EVENT], fields[PAYLOAD], fields[REPLY])
-        why = f"it has no {', '.join(sorted(each.decode() for each in missing))}"
+        if missing:
+            why = f"it has no {', '.join(sorted(each.decode() for each in missing))}"
+        elif not _AN_ID.fullmatch(fields[EVENT]):
+            # A reply begins with it: nobody could be told.
+            why = "its event's id is none"
+        else:
+            event_id = fields[EVENT].decode()
+            return _Entry(place, event_id, fields[PAYLOAD], fields[REPLY])
         _log.warning("entry_laid_aside", place=place.decode(), why=why)
         async with self._redis.pipeline(transaction=True) as pipe:
             aside: Any = {**fields, WHY: why}
@@ -347,8 +363,8 @@ class StreamConsumer:
         async with self._redis.pipeline(transaction=True) as pipe:
             for entry, why in entries:
                 if why:
-                    _log.warning("event_refused", event_id=entry.event_id.decode(), why=why)
-                pipe.rpush(entry.reply, entry.event_id + b" " + why.encode())
+                    _log.warning("event_refused", event_id=entry.event_id, why=why)
+                pipe.rpush(entry.reply, f"{entry.event_id} {why}")
                 pipe.pexpire(entry.reply, _REPLIES_KEPT_MS)
             places: Any = [entry.place for entry, _ in entries]
             pipe.xack(self._stream, self._group, *places)

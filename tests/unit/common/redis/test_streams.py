@@ -110,6 +110,41 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize("event_id", [b"\xff\xfe", b"", b"two words", b"x" * 65], ids=repr)
+async def test_an_entry_whose_id_is_none_is_laid_aside_and_the_one_beside_it_is_stored(
+    redis, receiver, event_id
+):
+    """It ended the service that read it, each time that it started."""
+    receiver.refused = {b"bad"}
+    for its_id, payload in ((event_id, b"bad"), (b"e2", b"good")):
+        entry: Any = {"event": its_id, "payload": payload, "reply": "parley:replies:s"}
+        await redis.xadd(STREAM, entry)
+    reader = consumer(redis, receiver)
+    while await redis.xlen(STREAM):
+        await reader.run_once()
+    assert receiver.stored == [b"good"]
+    ((_, aside),) = await redis.xrange(DEAD)
+    assert (aside[b"event"], aside[b"why"]) == (event_id, b"its event's id is none")
+
+
+async def test_what_nobody_foresaw_does_not_end_who_reads(redis, receiver, monkeypatch):
+    reader = consumer(redis, receiver)
+    real, failed = reader.run_once, asyncio.Event()
+
+    async def fails() -> int:
+        if failed.is_set():
+            return await real()
+        failed.set()
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(reader, "run_once", fails)
+    sender = publisher(redis)
+    async with beside(sender.run, reader.run):
+        await sender.publish(events(b"1"))
+    assert failed.is_set()
+    assert receiver.stored == [b"1"]
+
+
 async def test_an_event_is_stored_before_its_sender_goes_on_and_leaves_no_copy(redis, receiver):
     sender = publisher(redis)
     async with beside(sender.run, consumer(redis, receiver).run):
