@@ -239,6 +239,8 @@ def list_letters(as_json: AsJson = False) -> None:
         typer.echo(f"{len(found.shown):,} {said}")
     for name in found.cut_short:
         warn(f"Of {name} there are more than {MOST_SHOWN:,}; the first are shown.", ())
+    if found.unseen:
+        warn("Redis does not answer: what came through it is not shown, of", found.unseen)
 
 
 @app.command("replay")
@@ -251,9 +253,11 @@ def replay_letters(
     if bool(ids) == every:
         raise typer.BadParameter("name those to send again, or say --all")
     with told():
-        again = dead_letters.replay(Installation.load(), None if every else ids)
-    typer.echo(f"{again} will be sent again")
-    if not again and not every:
+        done = dead_letters.replay(Installation.load(), None if every else ids)
+    typer.echo(f"{done.again} will be sent again")
+    if done.unseen:
+        warn("Redis does not answer: what came through it is not sent again, of", done.unseen)
+    if not done.again and not every:
         raise typer.Exit(ExitCode.WRONG)
 
 

@@ -12,7 +12,13 @@ from admin.errors import AdminError, NothingThereError
 from admin.installation import Installation, Keeper
 from services.common.clock import SystemClock
 from services.common.database import Database
-from services.common.dead_letters import MOST_SHOWN, DeadLetter, DeadLetters
+from services.common.dead_letters import (
+    MOST_SHOWN,
+    DeadLetter,
+    DeadLetters,
+    entries_of,
+    replay_entries,
+)
 from services.common.errors import ParleyError
 
 
@@ -26,10 +32,23 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """What is shown of the dead letters. cut_short: the services that have more of them."""
+    """What is shown of the dead letters.
+
+    cut_short: the services that have more of them. unseen: those of which what came through Redis
+    is not shown, for that does not answer.
+    """
 
     shown: Sequence[Letter]
     cut_short: Sequence[str]
+    unseen: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many are sent again. unseen: the services of which nothing is that came through Redis."""
+
+    again: int
+    unseen: Sequence[str]
 
 
 def listed(installation: Installation) -> Letters:
@@ -37,25 +56,34 @@ def listed(installation: Installation) -> Letters:
 
     Raises:
         NothingThereError: there is no Parley where the settings say.
-        AdminError: a database, or Redis, does not answer.
+        AdminError: a database does not answer.
     """
     shown: list[Letter] = []
-    cut_short = []
+    cut_short, unseen = [], []
     for keeper in _senders(installation):
-        found = _run(keeper, _list(keeper))
+        found, in_redis = _run(keeper, _list(keeper))
+        if in_redis is None:
+            unseen.append(keeper.name)
+        found += in_redis or []
         shown += [Letter(keeper.name, each) for each in found[:MOST_SHOWN]]
         if len(found) > MOST_SHOWN:
             cut_short.append(keeper.name)
-    return Letters(shown, cut_short)
+    return Letters(shown, cut_short, unseen)
 
 
-def replay(installation: Installation, ids: Sequence[str] | None) -> int:
-    """Have the named ones sent again, all where None; return how many that are.
+def replay(installation: Installation, ids: Sequence[str] | None) -> Replayed:
+    """Have the named ones sent again, all where None.
 
     Raises:
         NothingThereError, AdminError: as for `listed`.
     """
-    return sum(_run(keeper, _replay(keeper, ids)) for keeper in _senders(installation))
+    total, unseen = 0, []
+    for keeper in _senders(installation):
+        again, in_redis = _run(keeper, _replay(keeper, ids))
+        total += again + (in_redis or 0)
+        if in_redis is None:
+            unseen.append(keeper.name)
+    return Replayed(total, unseen)
 
 
 def _senders(installation: Installation) -> list[Keeper]:
@@ -85,24 +113,11 @@ async def _opened(keeper: Keeper) -> AsyncIterator[DeadLetters[Any]]:
         yield DeadLetters(database, keeper.outbox, SystemClock())
 
 
-async def _list(keeper: Keeper) -> list[DeadLetter]:
+async def _list(keeper: Keeper) -> tuple[list[DeadLetter], list[DeadLetter] | None]:
     async with _opened(keeper) as letters:
-        found = await letters.refused()
-    url = keeper.settings.redis_url
-    if url is not None:
-        # Only where there is one: the package is no part of every installation.
-        from services.common.redis.laid_aside import laid_aside  # noqa: PLC0415
-
-        found += await laid_aside(url.get_secret_value(), keeper.name)
-    return found
+        return await letters.refused(), await entries_of(keeper.settings)
 
 
-async def _replay(keeper: Keeper, ids: Sequence[str] | None) -> int:
+async def _replay(keeper: Keeper, ids: Sequence[str] | None) -> tuple[int, int | None]:
     async with _opened(keeper) as letters:
-        again = await letters.replay(ids)
-    url = keeper.settings.redis_url
-    if url is not None:
-        from services.common.redis.laid_aside import replay as replay_entries  # noqa: PLC0415
-
-        again += await replay_entries(url.get_secret_value(), keeper.name, ids)
-    return again
+        return await letters.replay(ids), await replay_entries(keeper.settings, ids)

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from services.common.clock import Clock, SystemClock
 from services.common.database import Database
-from services.common.errors import ParleyError
+from services.common.errors import ParleyError, Unavailable
 from services.common.outbox import OutboxMixin
 from services.common.settings import ServiceSettings, SettingsError
 
@@ -154,7 +154,8 @@ async def _opened(settings: ServiceSettings, table: type[Row]) -> AsyncIterator[
 async def _list(settings: ServiceSettings, table: type[OutboxMixin]) -> int:
     async with _opened(settings, table) as letters:
         found = await letters.refused()
-    found += await _entries(settings)
+    entries = await entries_of(settings)
+    found += entries or []
     for each in found[:MOST_SHOWN]:
         at = each.refused_at.isoformat(timespec="seconds") if each.refused_at else "-"
         print(  # noqa: T201
@@ -165,6 +166,8 @@ async def _list(settings: ServiceSettings, table: type[OutboxMixin]) -> int:
         print(f"the first {MOST_SHOWN:,} are shown; there are more")  # noqa: T201
     else:
         print(f"{len(found)} refused")  # noqa: T201
+    if entries is None:
+        _warn("shown")
     return 0
 
 
@@ -173,23 +176,44 @@ async def _replay(
 ) -> int:
     async with _opened(settings, table) as letters:
         again = await letters.replay(ids)
-    again += await _replay_entries(settings, ids)
+    entries = await replay_entries(settings, ids)
+    again += entries or 0
     print(f"{again} will be sent again")  # noqa: T201
+    if entries is None:
+        _warn("sent again")
     return 0 if again or ids is None else EXIT_NONE
 
 
-async def _entries(settings: ServiceSettings) -> list[DeadLetter]:
+def _warn(what: str) -> None:
+    print(f"Redis does not answer: what came through it is not {what}.", file=sys.stderr)  # noqa: T201
+
+
+async def entries_of(settings: ServiceSettings) -> list[DeadLetter] | None:
+    """Return what came to a service through Redis and was laid aside, as `refused` does.
+
+    None: Redis does not answer. What the service sent itself is in its database all the same.
+    """
     if settings.redis_url is None:
         return []
     # Only where there is one: the package is no part of every installation.
     from services.common.redis.laid_aside import laid_aside  # noqa: PLC0415
 
-    return await laid_aside(settings.redis_url.get_secret_value(), settings.service)
+    try:
+        return await laid_aside(settings.redis_url.get_secret_value(), settings.service)
+    except Unavailable:
+        return None
 
 
-async def _replay_entries(settings: ServiceSettings, ids: Sequence[str] | None) -> int:
+async def replay_entries(settings: ServiceSettings, ids: Sequence[str] | None) -> int | None:
+    """Have the named ones of those sent again, all where None; return how many that are.
+
+    None: Redis does not answer.
+    """
     if settings.redis_url is None:
         return 0
     from services.common.redis.laid_aside import replay  # noqa: PLC0415
 
-    return await replay(settings.redis_url.get_secret_value(), settings.service, ids)
+    try:
+        return await replay(settings.redis_url.get_secret_value(), settings.service, ids)
+    except Unavailable:
+        return None

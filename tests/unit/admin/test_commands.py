@@ -25,6 +25,7 @@ from services.history.adapters.tables import OutboxRow as HistoryOutbox
 from services.media.adapters.sealing_keys import new_key
 from services.media.adapters.tables import RecordingRow
 from services.user.adapters.tables import ACCOUNTS
+from tests.ports import free_ports
 from tests.unit.admin.parleys import ANNA, MORNING, Parley, conversation, filled, recording
 from tests.unit.admin.test_databases import set_revision
 from tests.unit.admin.test_schema import change
@@ -277,6 +278,21 @@ class TestDeadLetters:
         assert typed("dead-letters", "replay", "nothing").exit_code == ExitCode.WRONG
         assert "1 will be sent" in typed("replay", "--all").stdout
         assert "0 refused" in typed("dead-letters", "list").stdout
+
+    def test_without_redis_those_in_the_databases_are_shown_and_sent_again(
+        self, typed: Typed, parley: Parley, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setenv("PARLEY_REDIS_URL", f"redis://127.0.0.1:{free_ports(1)[0]}/0")
+        refuse(parley, "conversation", OutboxRow, "one")
+        done = typed("dead-letters", "list")
+        assert done.exit_code == 0
+        assert "one  conversation" in done.stdout
+        assert "Redis does not answer: what came through it is not shown" in done.stderr
+        done = typed("dead-letters", "replay", "one")
+        assert done.exit_code == 0
+        assert "1 will be sent again" in done.stdout
+        assert "Redis does not answer" in done.stderr
+        assert typed("dead-letters", "replay", "one").exit_code == ExitCode.WRONG
 
     def test_of_more_than_a_thousand_the_first_are_shown_and_it_is_said(
         self, typed: Typed, parley: Parley

@@ -18,6 +18,7 @@ from services.common.outbox_figures import OutboxFigures
 from services.common.outbox_relay import OutboxRelay, RelayPolicy
 from services.common.refusals import EventsRefusedError, send_each
 from services.common.settings import ServiceSettings
+from tests.ports import free_ports
 
 
 class Base(DeclarativeBase):
@@ -178,9 +179,16 @@ def test_in_a_folder_that_nobody_uses_the_command_says_so_and_makes_nothing(
     assert list(data_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("redis_away", [False, True], ids=["alone", "its Redis away"])
 def test_the_command_shows_them_without_what_they_hold_and_replays_them(
-    data_dir: Path, capsys: pytest.CaptureFixture[str]
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    redis_away: bool,
 ):
+    if redis_away:
+        monkeypatch.setenv("PARLEY_REDIS_URL", f"redis://127.0.0.1:{free_ports(1)[0]}/0")
+
     import asyncio
 
     async def refused_once() -> None:
@@ -194,7 +202,8 @@ def test_the_command_shows_them_without_what_they_hold_and_replays_them(
 
     asyncio.run(refused_once())
     assert main(["list"], Settings, Row) == 0
-    shown = capsys.readouterr().out
+    shown, warned = capsys.readouterr()
+    assert ("Redis does not answer" in warned) == redis_away
     assert "EVENT_INVALID: No such turn." in shown
     assert "8 bytes" in shown
     assert shown.endswith("1 refused\n")
