@@ -44,6 +44,11 @@ class Circuit:
         self._until = now + _TRIAL_S
         return True
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the provider's last call went well, so that it is asked without a trial."""
+        return not self._failures
+
     def succeeded(self) -> None:
         """Ask the provider from now on."""
         self._failures = 0

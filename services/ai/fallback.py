@@ -256,8 +256,15 @@ class FallbackRecognition:
             session.provider.feed(audio)
 
     async def partial(self) -> str | None:
-        """Ask the first choice: a caption is not worth a second try."""
-        return await self._sessions[0].provider.partial()
+        """Ask the first that is not being left alone; None where all are.
+
+        A caption is not worth a second try, and no trial either: whether a provider is back, the
+        final transcript finds out.
+        """
+        for session in self._sessions:
+            if session.circuit.is_closed:
+                return await session.provider.partial()
+        return None
 
     async def final(self) -> Transcript:
         """Return the transcript of the first that can."""

@@ -5,6 +5,7 @@ import pytest
 
 from services.ai.adapters.scripted import (
     ScriptedLanguageModel,
+    ScriptedRecognition,
     ScriptedRecognizer,
     ScriptedSynthesizer,
 )
@@ -13,7 +14,9 @@ from services.ai.capabilities import (
     LanguageModelSession,
     ProviderBusyError,
     ProviderError,
+    Transcript,
 )
+from services.ai.circuit import Circuit
 from services.ai.fallback import (
     Capability,
     FallbackLanguageModel,
@@ -118,3 +121,67 @@ async def test_a_recognizer_that_fails_is_replaced_by_one_that_heard_everything(
     session.close()
     assert transcript.verbatim == "Hello, my name is Ana."
     assert transcript.audio_ms == 1000
+
+
+class Refusing(ScriptedRecognizer):
+    """Counts the captions that it is asked for; refuses the words while it is ``busy``."""
+
+    def __init__(self) -> None:
+        super().__init__(Script())
+        self.captions = 0
+        self.busy = True
+
+    def open(self) -> ScriptedRecognition:
+        recognizer, session = self, super().open()
+
+        class Session:
+            feed, close = session.feed, session.close
+
+            async def partial(self) -> str | None:
+                recognizer.captions += 1
+                return "of the first"
+
+            async def final(self) -> Transcript:
+                if recognizer.busy:
+                    raise ProviderBusyError("429", retry_after_s=30.0)
+                return await session.final()
+
+        return Session()  # type: ignore[return-value]
+
+
+async def heard_by(recognizer: FallbackRecognizer) -> tuple[str | None, str]:
+    """Return the caption and the words of one utterance."""
+    session = recognizer.open()
+    session.feed(np.zeros(16_000, np.int16))
+    caption = await session.partial()
+    transcript = await session.final()
+    session.close()
+    return caption, transcript.verbatim
+
+
+async def test_captions_are_of_the_first_that_is_not_left_alone_and_are_no_trial():
+    now = [0.0]
+    first, second = Refusing(), ScriptedRecognizer(Script())
+    recognizer = FallbackRecognizer(
+        [Named("first", first, Circuit(lambda: now[0])), Named("second", second)]
+    )
+    assert (await heard_by(recognizer))[0] == "of the first"
+    for _ in range(3):
+        caption, words = await heard_by(recognizer)
+        assert caption
+        assert words.startswith(caption)
+    assert first.captions == 1
+    # The time is over: the final words are the trial, and captions come back with them.
+    now[0], first.busy = 31.0, False
+    assert (await heard_by(recognizer))[0] != "of the first"
+    assert (await heard_by(recognizer))[0] == "of the first"
+    assert first.captions == 2
+
+
+async def test_there_are_no_captions_while_all_are_left_alone():
+    first, second = Refusing(), Refusing()
+    session = FallbackRecognizer([Named("first", first), Named("second", second)]).open()
+    with pytest.raises(ProviderBusyError):
+        await session.final()
+    assert await session.partial() is None
+    assert (first.captions, second.captions) == (0, 0)
