@@ -206,6 +206,8 @@ class _Builder:
         voice_activity, turn_detector = parts.turn_taking(part.turn_taking)
         # In the order in which somebody would miss them.
         synthesizers = self._chain(entry, part.synthesizer, parts.synthesizer)
+        # Before anything that has to be closed: a chain of several rates is refused.
+        synthesizer = _one(synthesizers, FallbackSynthesizer)
         recognizers = self._chain(entry, part.recognizer, parts.recognizer)
         language_models = self._chain(entry, part.language_model, parts.language_model)
         names = StageNames(
@@ -223,7 +225,7 @@ class _Builder:
             turn_detector=turn_detector.provider,
             recognizer=_one(recognizers, FallbackRecognizer),
             language_model=language_model,
-            synthesizer=_one(synthesizers, FallbackSynthesizer),
+            synthesizer=synthesizer,
             pool=self._pool,
             names=names,
         )

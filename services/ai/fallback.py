@@ -78,6 +78,17 @@ class Switch:
         return f"{self.failed} failed: {self.why}"
 
 
+def check_one_rate(rates: Sequence[tuple[str, int]]) -> None:
+    """Raise ``ProviderError`` unless the providers of a chain, each with its Hz, have one rate."""
+    if len({rate_hz for _, rate_hz in rates}) > 1:
+        told = ", ".join(f"{name!r} at {rate_hz} Hz" for name, rate_hz in rates)
+        raise ProviderError(
+            f"a conversation has one sample rate, and these speak at several: {told}; name only "
+            "those of one rate, or set one sample_rate_hz where they have that setting",
+            retryable=False,
+        )
+
+
 _switches: ContextVar[list[Switch] | None] = ContextVar("switches", default=None)
 
 
@@ -202,9 +213,10 @@ class FallbackSynthesizer:
     """A synthesizer made of several of one sample rate, the first choice first."""
 
     def __init__(self, synthesizers: Sequence[Named[Synthesizer]]) -> None:
-        rates = {each.provider.capabilities.sample_rate_hz for each in synthesizers}
-        if len(rates) != 1:
-            raise ValueError(f"a session has one output rate, these have {sorted(rates)}")
+        """Raises ``ProviderError`` where they differ in their sample rate."""
+        check_one_rate(
+            [(each.name, each.provider.capabilities.sample_rate_hz) for each in synthesizers]
+        )
         self._synthesizers = tuple(synthesizers)
 
     @property

@@ -61,7 +61,7 @@ from services.ai.engines.speech_reply import Credit, SpeechReply
 from services.ai.engines.speech_talk import SpeechTalk
 from services.ai.engines.stages import Marks, StageNames
 from services.ai.engines.utterance import Microphone, Utterance
-from services.ai.fallback import Named
+from services.ai.fallback import Named, check_one_rate
 from services.ai.outbox import Outbox
 from services.ai.speech_model import (
     Ask,
@@ -120,15 +120,18 @@ class MultimodalEngine:
     """Opens sessions of one chain of models."""
 
     def __init__(self, name: str, title: str, models: MultimodalModels) -> None:
-        """Raises ``ValueError`` where the models of the chain differ in their output rate."""
+        """Raises ``ProviderError`` where the models of the chain differ in their output rate."""
         self._name = name
         self._title = title
         self._models = models
         self._open = 0
         capabilities = [each.provider.capabilities for each in models.speech_models]
-        rates = {each.output_rate_hz for each in capabilities}
-        if len(rates) != 1:
-            raise ValueError(f"a session has one output rate, these have {sorted(rates)}")
+        check_one_rate(
+            [
+                (model.name, each.output_rate_hz)
+                for model, each in zip(models.speech_models, capabilities, strict=True)
+            ]
+        )
         self._capabilities = capabilities[0]
 
     @property

@@ -214,6 +214,25 @@ def test_a_wrong_file_or_an_unknown_engine_is_refused_with_the_other_settings(tm
         AiSettings(data_dir=tmp_path / "else", engines=("nosuch",))
 
 
+async def test_a_chain_of_different_rates_is_listed_with_the_reason_and_the_others_serve(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", KEY)
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        "[synthesizers.slow]\nadapter = 'openai'\nbase_url = 'http://127.0.0.1:9/v1'\n"
+        "api_key_env = 'STAND_IN_KEY'\nsample_rate_hz = 16000\n"
+        "[engines.mixed]\nturn_taking = 'scripted'\nrecognizer = 'scripted'\n"
+        "language_model = 'scripted'\nsynthesizer = ['slow', 'scripted']\n"
+    )
+    async with ai(engines_file=path, engines=("mixed", "scripted-pipeline")) as stub:
+        info = (await listed(stub))["mixed"]
+        responses = await one_turn(stub, "scripted-pipeline")
+    assert not info.available
+    assert "'slow' at 16000 Hz, 'scripted' at 24000 Hz" in info.unavailable_reason
+    assert responses[-1].HasField("reply_ended")
+
+
 # --- budgets and prices -----------------------------------------------------------------------
 
 METERED = """

@@ -1,5 +1,7 @@
 """When one provider fails, the next is asked, if nothing was said yet."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from services.ai.capabilities import (
     LanguageModelSession,
     ProviderBusyError,
     ProviderError,
+    SynthesizerCapabilities,
     Transcript,
 )
 from services.ai.circuit import Circuit
@@ -185,3 +188,17 @@ async def test_there_are_no_captions_while_all_are_left_alone():
         await session.final()
     assert await session.partial() is None
     assert (first.captions, second.captions) == (0, 0)
+
+
+def test_synthesizers_of_different_rates_are_told_by_name_with_what_to_do():
+    class Slow(ScriptedSynthesizer):
+        @property
+        def capabilities(self) -> SynthesizerCapabilities:
+            return replace(super().capabilities, sample_rate_hz=16_000)
+
+    with pytest.raises(ProviderError) as caught:
+        FallbackSynthesizer(
+            [Named("slow", Slow(Script())), Named("fast", ScriptedSynthesizer(Script()))]
+        )
+    assert "'slow' at 16000 Hz, 'fast' at 24000 Hz" in str(caught.value)
+    assert "sample_rate_hz" in str(caught.value)
