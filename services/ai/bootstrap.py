@@ -233,7 +233,7 @@ class _Builder:
         entry.recognizer = names.recognizer
         entry.language_model = names.language_model
         entry.synthesizer = names.synthesizer
-        entry.corrector = self._corrector(language_models[0])
+        self._correct_with(entry, language_models[0])
         self._to_warm.setdefault(id(language_models[0].provider), engine)
         if entry.metered:
             chains = (recognizers, language_models, synthesizers)
@@ -259,7 +259,9 @@ class _Builder:
         entry.language_model = speech_models[0].name
         if part.corrector:
             correctors = self._chain(entry, part.corrector, self._parts.language_model)
-            entry.corrector = self._corrector(correctors[0])
+            self._correct_with(entry, correctors[0])
+            if entry.metered and self._is_elsewhere(correctors[0].name):
+                self._catalogue.metered.add(correctors[0].name)
             for each in correctors:
                 self._close_at_the_end(each.provider)
 
@@ -280,23 +282,24 @@ class _Builder:
         entry = EngineEntry(SCRIPTED, "A script instead of models")
         entry.engine = ScriptedEngine(SCRIPTED, self._script)
         entry.recognizer = entry.language_model = entry.synthesizer = SCRIPTED
-        entry.corrector = self._corrector(self._parts.language_model(SCRIPTED))
+        self._correct_with(entry, self._parts.language_model(SCRIPTED))
         _offer(self._catalogue.recognizers, [self._parts.recognizer(SCRIPTED)])
         _offer(self._catalogue.language_models, [self._parts.language_model(SCRIPTED)])
         _offer(self._catalogue.synthesizers, [self._parts.synthesizer(SCRIPTED)])
         return entry
 
-    def _corrector(self, model: Named[LanguageModel]) -> Corrector | None:
-        """Return what looks for mistakes with this model, the same for all its engines."""
+    def _correct_with(self, entry: EngineEntry, model: Named[LanguageModel]) -> None:
+        """Have mistakes looked for with this model, by the same corrector for all its engines."""
         if not self._settings.corrections:
-            return None
+            return
         if model.name not in self._correctors:
             self._correctors[model.name] = (
                 ScriptedCorrector(self._script.corrector)
                 if model.name == SCRIPTED
                 else RewritingCorrector(model.provider, model.name)
             )
-        return self._correctors[model.name]
+        entry.corrector = self._correctors[model.name]
+        entry.corrector_model = model.name
 
     def _title(self, name: str, part: EnginePart) -> str:
         title = part.title or name

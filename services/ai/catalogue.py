@@ -30,7 +30,8 @@ class EngineEntry:
 
     ``capacity`` is how many live sessions its models and this machine carry; 0: unbounded.
     ``metered``: learners' daily budgets pay for it. ``price`` is what its first choices cost in US
-    dollars: an hour heard, a million tokens made, a million characters spoken.
+    dollars: an hour heard, a million tokens made, a million characters spoken. ``corrector_model``
+    is the language model that the ``corrector`` asks.
     """
 
     name: str
@@ -43,6 +44,7 @@ class EngineEntry:
     language_model: str = ""
     synthesizer: str = ""
     corrector: Corrector | None = None
+    corrector_model: str = ""
     metered: bool = False
     price: tuple[float, float, float] = (0.0, 0.0, 0.0)
 

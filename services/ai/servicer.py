@@ -130,13 +130,14 @@ class AiServicer(AiServiceServicer):
                         )
                     )
 
-    async def _payer(self, provider: str) -> str:
+    async def _payer(self, provider: str, named: str = "") -> str:
         """Return the learner whose budget pays for ``provider``; empty where nobody's does.
 
+        ``named`` is whom a service names that calls on its own; no learner pays with another's.
         Raises ``ResourceExhausted`` (DAILY_BUDGET_SPENT) where nothing is left of it.
         """
         learner = caller_or_none()
-        user = learner.user_id if learner is not None else ""
+        user = learner.user_id if learner is not None else named
         if provider not in self._catalogue.metered:
             return ""
         await self._budgets.admit(user)
@@ -145,7 +146,7 @@ class AiServicer(AiServiceServicer):
     async def Assess(self, request_iterator: object, context: _Context) -> ai_pb2.AssessResponse:
         """Find what to correct in an utterance."""
         with _provider_errors(FailureReason.LANGUAGE_MODEL):
-            return await assess(self._catalogue, context)
+            return await assess(self._catalogue, self._payer, self._budgets, context)
 
     async def ListEngines(
         self, request: ai_pb2.ListEnginesRequest, context: _Context

@@ -34,8 +34,9 @@ class Assessor(Protocol):
         engine: str,
         utterance: speech_pb2.Transcript,
         profile: learner_pb2.LearnerProfile,
+        user_id: str,
     ) -> feedback_pb2.Feedback:
-        """Return what there is to say of `utterance`; mostly nothing.
+        """Return what there is to say of `utterance`; mostly nothing. `user_id`: who pays for it.
 
         Raises:
             ParleyError: nobody can, or has the time.
@@ -59,23 +60,25 @@ class Assessments:
         engine: str,
         utterance: speech_pb2.Transcript,
         profile: learner_pb2.LearnerProfile,
+        user_id: str,
         found: Callable[[feedback_pb2.Feedback], None],
     ) -> None:
         """Have `utterance` looked at; `found` is called with what there is to say, if anything."""
         if self._under_way >= MAX_UNDER_WAY:
             return
         self._under_way += 1
-        self._later(self._assess(engine, utterance, profile, found))
+        self._later(self._assess(engine, utterance, profile, user_id, found))
 
     async def _assess(
         self,
         engine: str,
         utterance: speech_pb2.Transcript,
         profile: learner_pb2.LearnerProfile,
+        user_id: str,
         found: Callable[[feedback_pb2.Feedback], None],
     ) -> None:
         try:
-            feedback = await self._assessor.assess(engine, utterance, profile)
+            feedback = await self._assessor.assess(engine, utterance, profile, user_id)
         except ParleyError as error:
             # Nobody is told: a turn without feedback is the usual thing.
             _log.info("turn_not_assessed", reason=error.reason)
@@ -93,6 +96,7 @@ class TurnFeedback:
         assessments: where it is asked for.
         engine: whose models look at it.
         profile: the learner.
+        user_id: the learner's id, whose daily budget pays for it.
         tell: called once for a turn that is stored and of which there is something to say.
     """
 
@@ -101,11 +105,13 @@ class TurnFeedback:
         assessments: Assessments,
         engine: str,
         profile: learner_pb2.LearnerProfile,
+        user_id: str,
         tell: Callable[[turn_pb2.Turn, feedback_pb2.Feedback], None],
     ) -> None:
         self._assessments = assessments
         self._engine = engine
         self._profile = profile
+        self._user_id = user_id
         self._tell = tell
         self._asked = ""
         # By turn id: what was found before the turn was stored, or None once it is.
@@ -121,6 +127,7 @@ class TurnFeedback:
             self._engine,
             turn.utterance,
             self._profile,
+            self._user_id,
             lambda feedback: self._found(asked, feedback),
         )
 

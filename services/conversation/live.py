@@ -291,7 +291,11 @@ class LiveSession:
             self._clock.monotonic(),
         )
         self._feedback = TurnFeedback(
-            self._around.assessments, ready.engine, plan.profile, self._feedback_teller()
+            self._around.assessments,
+            ready.engine,
+            plan.profile,
+            plan.user_id,
+            self._feedback_teller(),
         )
         if plan.stored:
             return

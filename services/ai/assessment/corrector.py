@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
 
@@ -38,6 +38,10 @@ _TOKENS_MORE = 12
 _CONFIDENCE = 0.8
 
 
+def uncounted() -> None:
+    """Count nothing."""
+
+
 class Corrector(Protocol):
     """Finds mistakes."""
 
@@ -45,11 +49,14 @@ class Corrector(Protocol):
         """Do what can be done before there is an utterance. May take long, at nobody's cost."""
         ...
 
-    async def correct(self, words: Sequence[HeardWord]) -> list[FoundCorrection]:
+    async def correct(
+        self, words: Sequence[HeardWord], on_token: Callable[[], None] = uncounted
+    ) -> list[FoundCorrection]:
         """Return the corrections of an utterance, at most `MAX_CORRECTIONS`, in its order.
 
-        Cancelling it stops the work at once. Raises ``ProviderError``; ``ProviderBusyError`` when
-        too many utterances wait.
+        ``on_token`` is called for each token that a language model writes for it. Cancelling it
+        stops the work at once. Raises ``ProviderError``; ``ProviderBusyError`` when too many
+        utterances wait.
         """
         ...
 
@@ -74,7 +81,9 @@ class RewritingCorrector:
             with suppress(ProviderError):  # a hint
                 await self._model.warm_spare(instructions())
 
-    async def correct(self, words: Sequence[HeardWord]) -> list[FoundCorrection]:
+    async def correct(
+        self, words: Sequence[HeardWord], on_token: Callable[[], None] = uncounted
+    ) -> list[FoundCorrection]:
         """Return the corrections. See `Corrector`."""
         texts = [word.text for word in words]
         spans = list(sentences(texts))[:_MAX_SENTENCES]
@@ -87,7 +96,7 @@ class RewritingCorrector:
             async with self._one_at_a_time:
                 session = self._open()
                 try:
-                    found = await self._correct(session, texts, spans)
+                    found = await self._correct(session, texts, spans, on_token)
                 finally:
                     session.close()
         finally:
@@ -104,11 +113,12 @@ class RewritingCorrector:
         session: LanguageModelSession,
         words: Sequence[str],
         spans: Sequence[tuple[int, int]],
+        on_token: Callable[[], None],
     ) -> list[FoundCorrection]:
         found: list[FoundCorrection] = []
         for first, end in spans:
             sentence = words[first:end]
-            rewritten = await _written(session, sentence)
+            rewritten = await _written(session, sentence, on_token)
             found += corrections(
                 words, first, end, rewritten, confidence=_CONFIDENCE, scorer=self._scorer
             )
@@ -117,7 +127,9 @@ class RewritingCorrector:
         return found
 
 
-async def _written(session: LanguageModelSession, sentence: Sequence[str]) -> str:
+async def _written(
+    session: LanguageModelSession, sentence: Sequence[str], on_token: Callable[[], None]
+) -> str:
     options = GenerationOptions(
         temperature=0,
         max_tokens=_TOKENS_A_WORD * len(sentence) + _TOKENS_MORE,
@@ -125,4 +137,8 @@ async def _written(session: LanguageModelSession, sentence: Sequence[str]) -> st
     )
     messages = rewriting_messages(" ".join(sentence))
     async with aclosing(session.stream(messages, options)) as stream:  # type: ignore[type-var]
-        return "".join([piece async for piece in stream]).strip()
+        written = ""
+        async for piece in stream:
+            on_token()
+            written += piece
+        return written.strip()

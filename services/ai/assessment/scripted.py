@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from services.ai.assessment.corrector import MAX_CORRECTIONS
+from services.ai.assessment.corrector import MAX_CORRECTIONS, uncounted
 from services.ai.assessment.edits import bare, quoted
 from services.ai.learner import CorrectionKind, FoundCorrection, HeardWord
 from services.ai.script import CorrectorScript, Mistake
@@ -25,8 +25,10 @@ class ScriptedCorrector:
     async def warm(self) -> None:
         """Do nothing."""
 
-    async def correct(self, words: Sequence[HeardWord]) -> list[FoundCorrection]:
-        """Return the scripted corrections of what is said in ``words``."""
+    async def correct(
+        self, words: Sequence[HeardWord], on_token: Callable[[], None] = uncounted
+    ) -> list[FoundCorrection]:
+        """Return the scripted corrections of what is said in ``words``; nothing is written."""
         if self._script.delay_ms:
             await self._sleep(self._script.delay_ms / 1000)
         texts = [word.text for word in words]

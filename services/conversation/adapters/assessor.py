@@ -27,9 +27,12 @@ class GrpcAssessor:
         engine: str,
         utterance: speech_pb2.Transcript,
         profile: learner_pb2.LearnerProfile,
+        user_id: str,
     ) -> feedback_pb2.Feedback:
         """Return what there is to say of an utterance. See `feedback.Assessor`."""
-        config = ai_pb2.AssessConfig(transcript=utterance, profile=profile, engine=engine)
+        config = ai_pb2.AssessConfig(
+            transcript=utterance, profile=profile, engine=engine, user_id=user_id
+        )
         with rpc_errors("ai"):
             response = await self._stub.Assess(
                 iter([ai_pb2.AssessRequest(config=config)]), timeout=_TIMEOUT_S

@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 
 from parley.ai.v1 import ai_pb2
+from parley.types.v1 import speech_pb2
 from parley_cli.audio.files import read_recording
 from parley_models import ModelStore, default_models_dir
 from services.ai.settings import AiSettings
@@ -287,6 +288,31 @@ async def test_a_learner_whose_budget_is_used_up_is_told_and_the_next_talk_is_re
             await call.write(other)
             assert await typed_turn(call)
             call.cancel()
+
+
+async def test_corrections_by_a_paid_model_are_paid_for_and_end_with_the_budget(
+    ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("STAND_IN_KEY", KEY)
+
+    async def assess(stub, engine: str, user: str) -> None:
+        said = speech_pb2.Transcript(verbatim="Yesterday I go to the market.")
+        config = ai_pb2.AssessConfig(transcript=said, engine=engine, user_id=user)
+        await stub.Assess(iter([ai_pb2.AssessRequest(config=config)]))
+
+    async with anthropic_server() as vendor:
+        path = engine_file(tmp_path, vendor.base_url)
+        async with ai(engines_file=path, engines=("mixed", "scripted"), daily_tokens=1) as stub:
+            await assess(stub, "mixed", ANA)
+            asked = len(vendor.http.requests)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await assess(stub, "mixed", ANA)
+            assert len(vendor.http.requests) == asked == 1
+            error = from_rpc_error(caught.value)
+            assert error.reason == "DAILY_BUDGET_SPENT"
+            assert error.metadata["budget"] == "tokens"
+            for engine, user in (("mixed", BEN), ("mixed", ""), ("scripted", ANA)):
+                await assess(stub, engine, user)
 
 
 async def test_prices_and_the_silence_that_was_seen_are_listed(

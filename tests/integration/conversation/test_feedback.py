@@ -6,7 +6,7 @@ import asyncio
 
 from parley.types.v1 import feedback_pb2
 from services.common.errors import ResourceExhausted
-from tests.integration.conversation.conftest import World
+from tests.integration.conversation.conftest import USER_ID, World
 
 GOED = feedback_pb2.Correction(
     correction_id="01900000-0000-7000-8000-0000000000c1",
@@ -32,6 +32,7 @@ async def test_a_correction_comes_with_its_turn_and_is_kept(world: World):
     assert list(told.feedback.feedback.corrections) == [GOED]
     (asked,) = world.ai.assessed
     assert (asked.engine, asked.transcript.verbatim) == ("scripted", "I goed home")
+    assert asked.user_id == USER_ID
     await world.history.wait_for(started.conversation_id, "assessed")
     (event,) = world.history.of(started.conversation_id, "assessed")
     assert (event.turn_id, list(event.feedback.corrections)) == (saved.turn_id, [GOED])

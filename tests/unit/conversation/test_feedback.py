@@ -36,8 +36,9 @@ class Assessor:
         engine: str,
         utterance: speech_pb2.Transcript,
         profile: learner_pb2.LearnerProfile,
+        user_id: str,
     ) -> feedback_pb2.Feedback:
-        self.asked.append((engine, utterance.verbatim, profile.display_name))
+        self.asked.append((engine, utterance.verbatim, user_id))
         await self.gate.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -60,6 +61,7 @@ class Bench:
             self.assessments,
             ENGINE,
             profile,
+            "ana",
             lambda turn, feedback: self.told.append((turn.number, feedback)),
         )
 
@@ -81,7 +83,7 @@ async def test_it_is_told_when_the_turn_is_stored_and_not_before(bench: Bench):
     assert bench.told == []
     bench.feedback.stored(turn(1))
     assert bench.told == [(1, FOUND)]
-    assert bench.assessor.asked == [(ENGINE, "I goed home.", "Ana")]
+    assert bench.assessor.asked == [(ENGINE, "I goed home.", "ana")]
 
 
 async def test_it_is_told_at_once_when_it_comes_after_the_turn_was_stored(bench: Bench):

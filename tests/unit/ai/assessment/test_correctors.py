@@ -103,6 +103,26 @@ async def test_each_sentence_is_looked_at_by_itself():
     assert model.options[0].temperature == 0
 
 
+async def test_every_token_is_counted_also_of_what_broke_or_was_cancelled():
+    class Breaking(Model):
+        async def stream(
+            self, messages: Sequence[Message], options: GenerationOptions
+        ) -> AsyncIterator[str]:
+            yield "I "
+            yield "like "
+            raise ProviderError("it broke", retryable=True)
+
+    counted: list[None] = []
+    corrector = RewritingCorrector(Model(), "m")
+    await corrector.correct(heard("I like it here."), lambda: counted.append(None))
+    assert len(counted) == 4
+    with pytest.raises(ProviderError):
+        await RewritingCorrector(Breaking(), "m").correct(
+            heard("I like it here."), lambda: counted.append(None)
+        )
+    assert len(counted) == 6
+
+
 async def test_few_are_told_and_then_nothing_more_is_looked_at():
     wrong, right = "She go and he go there.", "She goes and he goes there."
     model = Model({wrong: right})

@@ -1403,10 +1403,13 @@ class AssessConfig(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """What should have been said, in reading exercises; empty in talk."""
     engine: _builtins.str
     """The engine whose models look at it, a name of ListEngines; empty means the default."""
+    user_id: _builtins.str
+    """The learner, whose daily budget is used where a service calls on its own; empty: nobody's is."""
     @_builtins.property
     def transcript(self) -> _speech_pb2.Transcript:
         """The words; without them the audio is recognised first."""
@@ -1427,10 +1430,11 @@ class AssessConfig(_message.Message):
         profile: _learner_pb2.LearnerProfile | None = ...,
         reference: _builtins.str = ...,
         engine: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "profile", b"profile", "transcript", b"transcript"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "profile", b"profile", "reference", b"reference", "transcript", b"transcript"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "format", b"format", "profile", b"profile", "reference", b"reference", "transcript", b"transcript", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
