@@ -1,22 +1,22 @@
 """What each learner may use of paid engines in a day, and what they have used.
 
-Days are UTC's. What was used is kept in a file a day, a line a turn, so that a restart forgets
-nothing. Each process counts what it served itself; where there is a common count, it tells what it
-served there several times a second, and asks it whenever a learner comes.
+Days are UTC's. What was used is kept in a file a day, a line for each payment, so that a restart
+forgets nothing. Each process counts what it served itself; where there is a common count, it tells
+what it served there several times a second, and asks it whenever a learner comes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from services.ai.engine import Usage
+from services.ai.engine import Used
 from services.common.clock import Clock
 from services.common.errors import ResourceExhausted, Unavailable
 from services.common.going_on import going_on
@@ -195,14 +195,24 @@ class Purse:
     def __init__(self, budgets: Budgets, user: str) -> None:
         self._budgets = budgets
         self._user = user
+        self._paid = Used()
         self.refusal: ResourceExhausted | None = None
         """Why nothing more can be had; None while something can."""
 
-    def pay(self, usage: Usage) -> bool:
-        """Count a reply; return whether it was the one that used the budget up."""
+    def pay(self, used: Used) -> None:
+        """Count what the session has used since it paid last."""
+        paid, self._paid = self._paid, replace(used)
         self._budgets.add(
-            self._user, Spent(usage.audio_in_ms / 1000, usage.output_tokens, usage.characters)
+            self._user,
+            Spent(
+                (used.audio_in_ms - paid.audio_in_ms) / 1000,
+                used.output_tokens - paid.output_tokens,
+                used.characters - paid.characters,
+            ),
         )
+
+    def runs_out(self) -> bool:
+        """Return whether the budget is found to be used up now; True once."""
         if self.refusal is not None:
             return False
         try:

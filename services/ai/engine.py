@@ -207,6 +207,18 @@ class Usage:
     speculations_discarded: int = 0
 
 
+@dataclass(slots=True)
+class Used:
+    """What a session has used so far: audio of turns, tokens and characters of all replies.
+
+    Also of those that were interrupted, thrown away, or cut off by the end of the session.
+    """
+
+    audio_in_ms: int = 0
+    output_tokens: int = 0
+    characters: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
     """Speech began."""
@@ -375,8 +387,11 @@ class EngineSession(Protocol):
     """One live session.
 
     ``handle`` never waits, so that a burst of audio cannot hold back an interruption behind it.
-    ``run`` must be running meanwhile; it owns every task of the session.
+    ``run`` must be running meanwhile; it owns every task of the session. ``used`` only grows, and
+    is complete once ``run`` is over.
     """
+
+    used: Used
 
     def handle(self, event: EngineInput) -> None:
         """Take one input, in the order in which it came."""

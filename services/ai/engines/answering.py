@@ -15,7 +15,7 @@ from services.ai.capabilities import (
     Synthesizer,
     Transcript,
 )
-from services.ai.engine import ChangeSettings, ReplyPurpose, SessionConfig, Usage
+from services.ai.engine import ChangeSettings, ReplyPurpose, SessionConfig, Usage, Used
 from services.ai.engines.reply import ReplyAttempt, Speaker
 from services.ai.engines.stages import Marks, StageNames
 from services.ai.floor_words import asks_for_time
@@ -65,6 +65,7 @@ class Answering:
         synthesizer: Synthesizer,
         names: StageNames,
         outbox: Outbox,
+        used: Used,
         spawn: Spawn[None],
         on_sentence_end: Callable[[int, float], None],
     ) -> None:
@@ -72,6 +73,7 @@ class Answering:
         self._language_model = language_model
         self._names = names
         self._outbox = outbox
+        self._used = used
         self._spawn = spawn
         self._context = PromptContext(config.profile, config.scenario, config.recent_corrections)
         self._opening_line = config.scenario.opening_line.strip()
@@ -256,6 +258,7 @@ class Answering:
             speaker=self._speaker,
             outbox=self._outbox,
             names=self._names,
+            used=self._used,
             on_text=lambda text: self._memory.add_reply(generation, text),
         )
 

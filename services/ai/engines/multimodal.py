@@ -53,6 +53,7 @@ from services.ai.engine import (
     TurnCommitted,
     TypedText,
     Usage,
+    Used,
     UtteranceDropped,
     UtteranceSource,
 )
@@ -187,6 +188,7 @@ class MultimodalSession:
         self, models: MultimodalModels, config: SessionConfig, on_close: Callable[[], None]
     ) -> None:
         self._models = models
+        self.used = Used()
         self._outbox = Outbox()
         self._turns = TurnTaking(config.turn_taking, config.first_sample)
         frame = models.voice_activity.capabilities.frame_samples
@@ -232,6 +234,8 @@ class MultimodalSession:
     def close(self) -> None:
         """Give back what the session holds. Idempotent; ``run`` does it at its end."""
         self._utterance = self._awaited = None
+        if self._reply is not None:
+            self._reply.abandon()
         self._outbox.close()
         if self._on_close is not None:
             self._on_close()
@@ -509,6 +513,7 @@ class MultimodalSession:
             speed=self._talk.speed,
             aloud=aloud,
             outbox=self._outbox,
+            used=self.used,
             on_text=lambda said: self._talk.said(generation, said),
         )
         self._saying = self._spawn(reply.run())
@@ -524,6 +529,7 @@ class MultimodalSession:
         end_ms: int,
     ) -> None:
         self._talk.begin_turn(transcript.clean, reply.generation)
+        self.used.audio_in_ms += transcript.audio_ms
         self._outbox.put(
             TurnCommitted(
                 turn=self._next_turn,
@@ -561,6 +567,7 @@ class MultimodalSession:
             self._saying = None
         if self._reply is not None:
             self._outbox.drop_reply(self._reply.generation)
+            self._reply.abandon()
             self._reply = None
 
     def _on_change(self, change: ChangeSettings) -> None:

@@ -63,6 +63,7 @@ from services.ai.engine import (
     TurnCommitted,
     TypedText,
     Usage,
+    Used,
     UtteranceDropped,
     UtteranceSource,
 )
@@ -163,6 +164,7 @@ class PipelineSession:
 
     def __init__(self, models: PipelineModels, config: SessionConfig) -> None:
         self._models = models
+        self.used = Used()
         self._outbox = Outbox()
         self._turns = TurnTaking(config.turn_taking, config.first_sample)
         frame = models.voice_activity.capabilities.frame_samples
@@ -174,6 +176,7 @@ class PipelineSession:
             synthesizer=models.synthesizer,
             names=models.names,
             outbox=self._outbox,
+            used=self.used,
             spawn=self._spawn,
             on_sentence_end=lambda pause, likely: self._tell(SentenceEnd(pause, likely)),
         )
@@ -488,6 +491,7 @@ class PipelineSession:
         *,
         will_be_revised: bool = False,
     ) -> None:
+        self.used.audio_in_ms += transcript.audio_ms
         self._outbox.put(
             TurnCommitted(
                 turn=self._next_turn,

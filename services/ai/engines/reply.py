@@ -31,6 +31,7 @@ from services.ai.engine import (
     ReplyEndReason,
     ReplyText,
     Usage,
+    Used,
 )
 from services.ai.engines.stages import Marks, StageNames, describe_stages
 from services.ai.fallback import record_switches
@@ -91,13 +92,16 @@ class ReplyAttempt:
         speaker: Speaker,
         outbox: Outbox,
         names: StageNames,
+        used: Used,
         on_text: Callable[[str], None],
     ) -> None:
+        """What it takes is added to ``used``, whether anybody hears it or not."""
         self.generation = generation
         self.marks = marks
         self._speaker = speaker
         self._outbox = outbox
         self._names = names
+        self._used = used
         self._on_text = on_text
         self._released = asyncio.Event()
         self._turn = 0
@@ -158,6 +162,7 @@ class ReplyAttempt:
                     self.marks.first_token = time.monotonic()
                     first_token.reschedule(None)
                 self._progress.pieces += 1
+                self._used.output_tokens += 1
                 written += piece
                 if before_next_speaker(written) != written:
                     # The model has begun to speak for the learner.
@@ -215,8 +220,10 @@ class ReplyAttempt:
         text = f" {clause}" if self._progress.texts else clause
         if self._speaker.captions_only:
             await self._released.wait()
+            self._used.characters += len(text)
             self._say_text(text, ())
             return
+        self._used.characters += len(text)
         if self._voice_failed:
             # A voice that came back after a gap would leave a hole in what was heard.
             self._show_text(text)

@@ -51,6 +51,7 @@ from services.ai.engine import (
     TurnCommitted,
     TypedText,
     Usage,
+    Used,
     UtteranceDropped,
     UtteranceSource,
 )
@@ -116,6 +117,7 @@ class ScriptedSession:
     def __init__(self, script: Script, config: SessionConfig) -> None:
         self._script = script
         self._turns = TurnTaking(config.turn_taking, config.first_sample)
+        self.used = Used()
         self._outbox = Outbox()
         self._position = config.first_sample
         self._voice = config.voice
@@ -249,6 +251,7 @@ class ScriptedSession:
         self._tell(FloorChanged(Floor.TUTOR))
         self._generation += 1
         turn, self._turn = self._turn, self._turn + 1
+        self.used.audio_in_ms += transcript.audio_ms
         self._outbox.put(
             TurnCommitted(
                 turn=turn,
@@ -324,6 +327,8 @@ class ScriptedSession:
             yield failure
         reason = ReplyEndReason.FAILED if failure is not None else ReplyEndReason.COMPLETED
         usage = Usage(output_tokens=len(text.split()), characters=len(text))
+        self.used.output_tokens += usage.output_tokens
+        self.used.characters += usage.characters
         yield ReplyEnded(turn, generation, reason, text, audio_ms, usage)
 
     def _silence(self) -> None:

@@ -24,6 +24,7 @@ from services.ai.engine import (
     ReplyText,
     Stage,
     Usage,
+    Used,
 )
 from services.ai.engines.speech_text import SpokenText
 from services.ai.engines.stages import Marks, StageNames, describe_stages
@@ -34,6 +35,10 @@ from services.ai.speech_model import TutorAudio, TutorWords
 _AUDIO_MESSAGE_MS = 200
 Credit: TypeAlias = tuple[StageNames, tuple[Switch, ...]]
 """Who served, and who did not before them."""
+
+# A token of what a model says, and of what it writes: about what OpenAI counts.
+_TOKEN_MS = 50
+_TOKEN_CHARACTERS = 4
 
 # The rules ask for two short sentences. Full-policy: what a model says beyond this is not said.
 MAX_REPLY_MS = 120_000
@@ -51,15 +56,17 @@ class SpeechReply:
         speed: float,
         aloud: bool,
         outbox: Outbox,
+        used: Used,
         on_text: Callable[[str], None],
     ) -> None:
-        """``on_text`` gets the words as they are said."""
+        """``on_text`` gets the words as they are said; what it takes is added to ``used``."""
         self.generation = generation
         self.marks = marks
         self.complete = False
         self._rate_hz = rate_hz
         self._aloud = aloud
         self._outbox = outbox
+        self._used = used
         self._on_text = on_text
         self._words = SpokenText(speed)
         self._said: list[str] = []
@@ -112,6 +119,7 @@ class SpeechReply:
     def finish(self, output_tokens: int) -> None:
         """Nothing more will come."""
         self._cut(last=True)
+        self._count(output_tokens)
         text = "".join(self._said)
         usage = self._with_output(output_tokens, len(text))
         self._end(ReplyEndReason.COMPLETED, usage)
@@ -119,9 +127,16 @@ class SpeechReply:
     def fail(self, error: ProviderError) -> None:
         """Nothing more will come, since the provider failed."""
         self._cut(last=True)
+        self._count(0)
         notice = Notice(FailureReason.LANGUAGE_MODEL, str(error), self._turn, self.generation)
         self._put(notice)
         self._end(ReplyEndReason.FAILED, self._with_output(0, 0))
+
+    def abandon(self) -> None:
+        """No more of it is wanted. Idempotent; nothing where it is complete."""
+        if not self.complete:
+            self.complete = True
+            self._count(0)
 
     async def run(self) -> None:
         """Say it, as fast as it is read."""
@@ -167,6 +182,14 @@ class SpeechReply:
         text = "".join(self._said)
         ended = ReplyEnded(self._turn, self.generation, reason, text, self.audio_ms, usage)
         self._put(ended)
+
+    def _count(self, output_tokens: int) -> None:
+        """Count what it took; what the provider does not tell is estimated by what came."""
+        characters = sum(map(len, self._said))
+        self._used.characters += characters
+        self._used.output_tokens += (
+            output_tokens or self.audio_ms // _TOKEN_MS + characters // _TOKEN_CHARACTERS
+        )
 
     def _with_output(self, tokens: int, characters: int) -> Usage:
         return Usage(

@@ -17,10 +17,12 @@ from services.ai.engine import (
     Audio,
     EndInput,
     EndTurn,
+    EngineOutput,
     EngineSession,
     Notice,
     ReplyEnded,
     RequestReply,
+    TurnCommitted,
     TypedText,
 )
 from services.ai.metrics import EngineMetrics
@@ -83,12 +85,16 @@ class _Live:
         self._context = context
 
     async def serve(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._run())
-            reading = tasks.create_task(self._read())
-            await self._write()
-            # The session has ended; the client may still have its sending side open.
-            reading.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._run())
+                reading = tasks.create_task(self._read())
+                await self._write()
+                # The session has ended; the client may still have its sending side open.
+                reading.cancel()
+        finally:
+            # Whoever hangs up in the middle of a reply has used what was made of it.
+            self._purse.pay(self._session.used)
 
     async def _run(self) -> None:
         try:
@@ -116,12 +122,23 @@ class _Live:
     async def _write(self) -> None:
         while (output := await self._session.output()) is not None:
             self._metrics.saw(self._engine, output)
+            spent = self._settle(output)
             message = translate.engine_output(output, self._recognizer)
             if isinstance(output, Notice):
                 message.notice.status.CopyFrom(notice_status(output))
             await self._context.write(message)
-            if isinstance(output, ReplyEnded) and self._purse.pay(output.usage):
+            if spent:
                 await self._context.write(self._told_spent())
+
+    def _settle(self, output: EngineOutput) -> bool:
+        """Pay for what was used up to ``output``; return whether the budget has run out.
+
+        A turn that uses it up is answered, and its reply can still be interrupted.
+        """
+        spent = isinstance(output, TurnCommitted) and self._purse.runs_out()
+        if isinstance(output, TurnCommitted | ReplyEnded):
+            self._purse.pay(self._session.used)
+        return spent or (isinstance(output, ReplyEnded) and self._purse.runs_out())
 
     def _told_spent(self) -> ai_pb2.ConverseResponse:
         assert self._purse.refusal is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import json
 from pathlib import Path
 
 import grpc.aio
@@ -288,6 +290,78 @@ async def test_a_learner_whose_budget_is_used_up_is_told_and_the_next_talk_is_re
             await call.write(other)
             assert await typed_turn(call)
             call.cancel()
+
+
+async def hung_up_at(stub, kind: str, engine: str = "paid") -> None:
+    """Say something as Ana and hang up as soon as ``kind`` comes."""
+    call = stub.Converse()
+    await call.write(start(engine=engine, user_id=ANA))
+    await call.read()
+    for frame in frames(speech(0.8) + silence(2.0)):
+        await call.write(frame)
+    while (response := await call.read()).WhichOneof("message") != kind:
+        assert response.WhichOneof("message") != "reply_ended"
+    call.cancel()
+
+
+async def refused(stub, engine: str = "paid") -> str:
+    """Return which budget of Ana's is told to be spent; waits until one is."""
+    async with asyncio.timeout(10):
+        while True:
+            call = stub.Converse()
+            await call.write(start(engine=engine, user_id=ANA))
+            try:
+                await call.read()
+            except grpc.aio.AioRpcError as refusal:
+                error = from_rpc_error(refusal)
+                assert error.reason == "DAILY_BUDGET_SPENT"
+                return error.metadata["budget"]
+            call.cancel()
+            # The service notices a moment later that somebody hung up.
+            await asyncio.sleep(0.02)
+
+
+async def test_what_was_heard_is_paid_for_though_the_learner_hangs_up_at_once(
+    ai: Start, tmp_path: Path
+):
+    path = tmp_path / "ours.toml"
+    path.write_text(METERED)
+    async with ai(engines_file=path, daily_audio_seconds=2) as stub:
+        for _ in range(2):
+            await hung_up_at(stub, "turn_committed")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            for _ in range(4):
+                await hung_up_at(stub, "turn_committed")
+        assert from_rpc_error(caught.value).reason == "DAILY_BUDGET_SPENT"
+        assert await refused(stub) == "audio_s"
+
+
+@pytest.mark.parametrize(
+    ("daily", "kind"), [("daily_tokens", "tokens"), ("daily_characters", "characters")]
+)
+async def test_what_was_written_and_spoken_is_paid_for_though_the_learner_hangs_up(
+    ai: Start, tmp_path: Path, daily: str, kind: str
+):
+    path = tmp_path / "ours.toml"
+    path.write_text(METERED)
+    async with ai(engines_file=path, **{daily: 3}) as stub:
+        await hung_up_at(stub, "reply_audio")
+        assert await refused(stub) == kind
+
+
+async def test_a_reply_that_is_complete_is_paid_for_once(ai: Start, tmp_path: Path):
+    path = tmp_path / "ours.toml"
+    path.write_text(METERED)
+    async with ai(engines_file=path) as stub:
+        call = stub.Converse()
+        await call.write(start(engine="paid", user_id=ANA))
+        used = [(await typed_turn(call))[-1].reply_ended.usage for _ in range(2)]
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    (file,) = (tmp_path / "budgets").iterdir()
+    paid = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sum(each[2] for each in paid) == sum(each.output_tokens for each in used)
+    assert sum(each[3] for each in paid) == sum(each.characters for each in used)
 
 
 async def test_corrections_by_a_paid_model_are_paid_for_and_end_with_the_budget(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.ai.budgets import Budgets, Purse, Spent
-from services.ai.engine import Usage
+from services.ai.engine import Used
 from services.common.errors import ResourceExhausted
 
 ANA, BEN = "ana", "ben"
@@ -89,9 +89,16 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_talk(tmp_path: Path):
         kept.check(ANA)
 
 
-def test_a_purse_says_once_that_it_is_empty(tmp_path: Path):
-    purse = Purse(budgets(tmp_path, Clock(), characters=10), ANA)
-    assert not purse.pay(Usage(characters=9))
-    assert purse.pay(Usage(characters=9))
-    assert not purse.pay(Usage(characters=9))
+def test_a_purse_pays_for_what_is_new_and_says_once_that_it_is_empty(tmp_path: Path):
+    kept = budgets(tmp_path, Clock(), characters=10)
+    purse, used = Purse(kept, ANA), Used(audio_in_ms=1500, output_tokens=3, characters=9)
+    for _ in range(2):
+        purse.pay(used)
+        assert kept.spent(ANA) == Spent(1.5, 3, 9)
+        assert not purse.runs_out()
+    used.characters += 2
+    purse.pay(used)
+    assert kept.spent(ANA) == Spent(1.5, 3, 11)
+    assert purse.runs_out()
+    assert not purse.runs_out()
     assert purse.refusal is not None
