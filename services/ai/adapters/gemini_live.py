@@ -8,18 +8,23 @@ an utterance; a new connection is told instead.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
 from google import genai
 from google.genai import errors, live, types
 from pydantic import SecretStr, ValidationError
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from services.ai.adapters.http_failures import status_failure, unreachable, unreadable
+from services.ai.adapters.http_failures import (
+    keep_quiet,
+    status_failure,
+    unreachable,
+    unreadable,
+)
 from services.ai.adapters.speech import chosen, speech_model_capabilities
 from services.ai.capabilities import (
     LEARNER_RATE_HZ,
@@ -47,6 +52,8 @@ from services.ai.speech_model import (
 _RATE_HZ = 24_000
 _MICROPHONE = f"audio/pcm;rate={LEARNER_RATE_HZ}"
 _NO_KEY = "none"
+# How long the server may take to say goodbye. Nobody is asked in its place meanwhile.
+_HANG_UP_S = 1.0
 # Words of both sides come apart from the sound, and nothing says which are the last: this long
 # after a reply began no more of the utterance's are waited for, and this long after its end none
 # of its own.
@@ -56,8 +63,7 @@ _INVALID = 1007
 _POLICY = 1008
 _INTERNAL = 1011
 
-# At DEBUG it logs what was said.
-logging.getLogger("google_genai").setLevel(logging.WARNING)
+keep_quiet("google_genai")
 
 
 def speech_model(name: str, part: GeminiLive, key: SecretStr | None) -> GeminiLiveModel:
@@ -71,11 +77,20 @@ class GeminiLiveModel:
     def __init__(self, name: str, part: GeminiLive, key: SecretStr | None) -> None:
         self._name = name
         self._part = part
+        # What its WebSockets are opened with comes as arguments of its HTTP clients, which know
+        # none of them: so those are given, though nothing is asked over them.
+        self._http = httpx2.Client(), httpx2.AsyncClient()
         # Every address and key is given, so that nothing of the environment sends it elsewhere.
         self._client = genai.Client(
             vertexai=False,
             api_key=key.get_secret_value() if key else _NO_KEY,
-            http_options=types.HttpOptions(base_url=part.base_url, api_version="v1beta"),
+            http_options=types.HttpOptions(
+                base_url=part.base_url,
+                api_version="v1beta",
+                async_client_args={"close_timeout": _HANG_UP_S},
+                httpx_client=self._http[0],
+                httpx_async_client=self._http[1],
+            ),
         )
         self._capabilities = speech_model_capabilities(name, part, _RATE_HZ, partials=True)
 
@@ -109,6 +124,8 @@ class GeminiLiveModel:
     async def aclose(self) -> None:
         """Close what the client holds; connections are their sessions'."""
         await self._client.aio.aclose()
+        self._http[0].close()
+        await self._http[1].aclose()
 
     def _config(self, briefing: Briefing) -> types.LiveConnectConfig:
         voice = chosen(briefing.voice, self._capabilities.voices, self._name)

@@ -43,9 +43,9 @@ _STATUS_OF = {
 def keep_quiet(*loggers: str) -> None:
     """Keep vendors' clients from logging requests, whatever their own variables say.
 
-    At DEBUG they log what was said.
+    At DEBUG they log what was said, and WebSockets the key as well.
     """
-    for name in (*loggers, "httpx2", "httpcore2"):
+    for name in (*loggers, "httpx2", "httpcore2", "websockets.client"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

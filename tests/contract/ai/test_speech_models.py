@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -43,6 +44,7 @@ from tests.contract.ai.live_engines import (
     realtime,
     talk,
 )
+from tests.contract.vendors import gemini_live_server, realtime_server
 from tests.contract.vendors.faults import Break, Broken, Refusal
 
 BRIEFING = Briefing(
@@ -86,6 +88,24 @@ async def test_a_refusal_is_told_by_its_kind(
     assert isinstance(error, kind)
     assert error.retryable is retryable
     assert error.elsewhere
+
+
+async def test_no_log_has_what_was_said_or_the_key(
+    every_model: Make, caplog: pytest.LogCaptureFixture
+):
+    # The stand-in is no part of Parley.
+    caplog.set_level(logging.WARNING, "websockets.server")
+    with caplog.at_level(logging.DEBUG):
+        async with every_model() as subject:
+            async with talk(subject.engine) as t:
+                assert (await t.turn()).text == REPLY
+                t.session.handle(TypedText("SECRET-PROMPT"))
+                await t.reply(2)
+            subject.vendor.fault, subject.vendor.at = Refusal(500), "setup"
+            await failure(subject)
+    keys = (realtime_server.KEY, gemini_live_server.KEY)
+    for secret in ("SECRET-PROMPT", "Be kind", "my name is", "to meet", *keys):
+        assert secret not in caplog.text
 
 
 async def test_an_account_without_credit_is_not_asked_again():

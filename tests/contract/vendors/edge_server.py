@@ -53,7 +53,7 @@ class EdgeServer:
 
     def connector(self) -> KeptConnector:
         """Return a connector that finds the service here."""
-        return KeptConnector(resolver=_Here(self.port))
+        return connector(self.port)
 
     async def until_connected(self, count: int) -> None:
         """Wait until so many connections are open. Raises ``TimeoutError``."""
@@ -179,6 +179,11 @@ class _Here(AbstractResolver):
 
     async def close(self) -> None:
         return
+
+
+def connector(port: int) -> KeptConnector:
+    """Return a connector that finds the service at a port of the loopback."""
+    return KeptConnector(resolver=_Here(port))
 
 
 @asynccontextmanager
