@@ -16,6 +16,7 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import SecretStr
 
 from services.ai.adapters.chat import Delta, Ending, RemoteLanguageModel
+from services.ai.adapters.http_client import begun, note_connecting, without
 from services.ai.adapters.http_failures import (
     keep_quiet,
     status_failure,
@@ -74,19 +75,28 @@ class AnthropicWire:
         self._part = part
         # Every address and key is given, so that nothing of the environment sends it elsewhere. The
         # client's own retries wait for seconds; a chain of providers does better.
-        self._client = anthropic.AsyncAnthropic(
-            api_key=key.get_secret_value() if key else _NO_KEY,
-            base_url=part.base_url or _OWN_ADDRESS,
-            timeout=httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s),
-            max_retries=0,
-        )
+        timeout = httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s)
+        with without("ANTHROPIC_CUSTOM_HEADERS"):
+            self._client = anthropic.AsyncAnthropic(
+                api_key=key.get_secret_value() if key else _NO_KEY,
+                base_url=part.base_url or _OWN_ADDRESS,
+                timeout=timeout,
+                max_retries=0,
+                http_client=anthropic.DefaultAsyncHttpxClient(
+                    timeout=timeout, event_hooks={"request": [note_connecting]}
+                ),
+            )
 
     async def deltas(
         self, system: str, messages: Sequence[Message], options: GenerationOptions
     ) -> AsyncGenerator[Delta, None]:
         """Yield the reply."""
         with failures(self._name):
-            async with await self._begin(self._request(system, messages, options)) as stream:
+            request = self._request(system, messages, options)
+            create = self._client.messages.create
+            stream: anthropic.AsyncStream[RawMessageStreamEvent]
+            stream = await begun(lambda: create(**request, stream=True))
+            async with stream:
                 async for event in stream:
                     delta = _read(event)
                     if delta.text or delta.ending:
@@ -116,18 +126,6 @@ class AnthropicWire:
             # One of the two: the models that take them refuse both together.
             request["temperature"] = min(options.temperature, 1.0)
         return request
-
-    async def _begin(self, request: dict[str, Any]) -> anthropic.AsyncStream[RawMessageStreamEvent]:
-        create = self._client.messages.create
-        stream: anthropic.AsyncStream[RawMessageStreamEvent]
-        try:
-            stream = await create(**request, stream=True)
-        except anthropic.APITimeoutError:
-            raise
-        except anthropic.APIConnectionError:
-            # A kept connection that the server closed meanwhile: nothing was begun, so once more.
-            stream = await create(**request, stream=True)
-        return stream
 
 
 def _read(event: RawMessageStreamEvent) -> Delta:

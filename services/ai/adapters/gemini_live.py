@@ -51,6 +51,7 @@ from services.ai.speech_model import (
 
 _RATE_HZ = 24_000
 _MICROPHONE = f"audio/pcm;rate={LEARNER_RATE_HZ}"
+_OWN_ADDRESS = "https://generativelanguage.googleapis.com"
 _NO_KEY = "none"
 # How long the server may take to say goodbye. Nobody is asked in its place meanwhile.
 _HANG_UP_S = 1.0
@@ -85,7 +86,7 @@ class GeminiLiveModel:
             vertexai=False,
             api_key=key.get_secret_value() if key else _NO_KEY,
             http_options=types.HttpOptions(
-                base_url=part.base_url,
+                base_url=part.base_url or _OWN_ADDRESS,
                 api_version="v1beta",
                 async_client_args={"close_timeout": _HANG_UP_S},
                 httpx_client=self._http[0],

@@ -10,7 +10,8 @@ from openai.types.chat import ChatCompletionChunk
 from pydantic import SecretStr
 
 from services.ai.adapters.chat import Delta, Ending, RemoteLanguageModel
-from services.ai.adapters.openai_client import begun, client_for, failures
+from services.ai.adapters.http_client import begun
+from services.ai.adapters.openai_client import client_for, failures
 from services.ai.capabilities import GenerationOptions, Message
 from services.ai.engine_file import OpenAiChat
 

@@ -7,14 +7,14 @@ they wait up to eight seconds; a chain of providers does better.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import httpx2
 import openai
 from pydantic import SecretStr
 
+from services.ai.adapters.http_client import note_connecting, without
 from services.ai.adapters.http_failures import (
     keep_quiet,
     status_failure,
@@ -23,8 +23,6 @@ from services.ai.adapters.http_failures import (
 )
 from services.ai.capabilities import ProviderTimeoutError
 from services.ai.engine_file import RemotePart
-
-T = TypeVar("T")
 
 _OWN_ADDRESS = "https://api.openai.com/v1"
 # The client insists on a key; servers of one's own that want none ignore it.
@@ -38,14 +36,19 @@ def client_for(part: RemotePart, key: SecretStr | None) -> openai.AsyncOpenAI:
 
     Every address and key is given, so that nothing of the environment sends it elsewhere.
     """
-    return openai.AsyncOpenAI(
-        api_key=key.get_secret_value() if key else _NO_KEY,
-        base_url=part.base_url or _OWN_ADDRESS,
-        organization="",
-        project="",
-        timeout=httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s),
-        max_retries=0,
-    )
+    timeout = httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s)
+    with without("OPENAI_CUSTOM_HEADERS"):
+        return openai.AsyncOpenAI(
+            api_key=key.get_secret_value() if key else _NO_KEY,
+            base_url=part.base_url or _OWN_ADDRESS,
+            organization="",
+            project="",
+            timeout=timeout,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=timeout, event_hooks={"request": [note_connecting]}
+            ),
+        )
 
 
 @contextmanager
@@ -66,16 +69,3 @@ def failures(who: str) -> Iterator[None]:
     except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError) as error:
         # The client builds its objects without checking them: wrong forms show where they are used.
         raise unreadable(who) from error
-
-
-async def begun(request: Callable[[], Awaitable[T]]) -> T:
-    """Make a request, once more where a kept connection turns out to be closed.
-
-    Nothing was begun then. Raises what the client raises.
-    """
-    try:
-        return await request()
-    except openai.APITimeoutError:
-        raise
-    except openai.APIConnectionError:
-        return await request()

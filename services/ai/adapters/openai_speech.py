@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 
 from pydantic import SecretStr
 
-from services.ai.adapters.openai_client import begun, client_for, failures
+from services.ai.adapters.http_client import begun
+from services.ai.adapters.openai_client import client_for, failures
 from services.ai.adapters.streamed_speech import StreamedSynthesizer
 from services.ai.capabilities import ProviderRefusedError
 from services.ai.engine_file import OpenAiSpeech

@@ -15,7 +15,8 @@ import numpy as np
 from openai.types.audio import Transcription, TranscriptionVerbose
 from pydantic import SecretStr
 
-from services.ai.adapters.openai_client import begun, client_for, failures
+from services.ai.adapters.http_client import begun
+from services.ai.adapters.openai_client import client_for, failures
 from services.ai.audio import ms_of_samples
 from services.ai.capabilities import (
     EMPTY_TRANSCRIPT,

@@ -359,7 +359,28 @@ async def test_a_kept_connection_that_the_server_closed_costs_no_reply(remote_mo
         # The next request on the kept connection is cut before an answer; a new one is served.
         subject.vendor.http.cut_next = True
         assert await said(session, subject.options) == subject.says
+        assert len(subject.vendor.http.requests) == 3
         session.close()
+
+
+async def test_a_request_that_a_new_connection_carried_is_not_sent_twice(remote_model: Make):
+    async with remote_model() as subject:
+        subject.vendor.http.cut_next = True
+        error = await failure(subject)
+        assert error.retryable
+        # It may have been carried out, and has to be paid then.
+        assert len(subject.vendor.http.requests) == 1
+
+
+async def test_a_request_that_was_answered_with_anything_is_not_sent_twice(remote_model: Make):
+    async with remote_model() as subject:
+        session = subject.model.open()
+        assert await said(session, subject.options) == subject.says
+        session.close()
+        subject.vendor.http.garble_next = True
+        error = await failure(subject)
+        assert error.retryable
+        assert len(subject.vendor.http.requests) == 2
 
 
 async def test_a_reply_that_is_declined_is_an_error_that_another_may_not_have(remote_model: Make):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -413,3 +414,27 @@ async def test_an_answer_that_breaks_is_an_error_and_never_a_short_transcript(
 async def test_nobody_there_is_told_at_once(remote_recognizer: Make):
     async with remote_recognizer(base_url="http://127.0.0.1:1/v1") as subject:
         assert "connection" in str(await failure(subject))
+
+
+@pytest.mark.parametrize("make", [openai_compatible, whisper])
+async def test_a_recording_that_a_new_connection_carried_is_not_sent_twice(make: Make):
+    async with make() as subject:
+        subject.vendor.http.cut_next = True
+        error = await failure(subject)
+        assert error.retryable
+        assert len(subject.vendor.http.requests) == 1
+
+
+async def test_no_log_has_what_was_said_or_the_key(
+    remote_recognizer: Make, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.DEBUG):
+        async with remote_recognizer() as subject:
+            session = subject.recognizer.open()
+            session.feed(tone(0.5))
+            assert (await session.final()).verbatim == HEARD
+            session.close()
+            subject.vendor.fault = Refusal(500)
+            await failure(subject)
+    for secret in ("SECRET-PROMPT", "yesterday", KEY, google_vendor.KEY, riva_vendor.KEY):
+        assert secret not in caplog.text

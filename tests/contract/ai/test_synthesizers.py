@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -353,3 +354,25 @@ async def test_a_wrong_clock_costs_edge_a_second_request_and_no_words(edge: Make
 async def test_a_voice_with_nobody_there_is_told_at_once():
     async with openai_compatible(base_url="http://127.0.0.1:1/v1") as subject:
         assert "connection" in str(await failure(subject))
+
+
+async def test_a_text_that_a_new_connection_carried_is_not_sent_twice():
+    async with openai_compatible() as subject:
+        subject.vendor.http.cut_next = True
+        error = await failure(subject)
+        assert error.retryable
+        assert len(subject.vendor.http.requests) == 1
+
+
+async def test_no_log_has_what_is_said_or_the_key(
+    remote_synthesizer: Make, caplog: pytest.LogCaptureFixture
+):
+    # Edge's stand-in is no part of Parley.
+    caplog.set_level(logging.WARNING, "websockets.server")
+    with caplog.at_level(logging.DEBUG):
+        async with remote_synthesizer() as subject:
+            assert await spoken(subject.synthesizer)
+            subject.vendor.fault = Refusal(500)
+            await failure(subject)
+    for secret in ("SECRET-PROMPT", "meet you", KEY, google_vendor.KEY, riva_vendor.KEY):
+        assert secret not in caplog.text

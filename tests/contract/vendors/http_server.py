@@ -88,7 +88,9 @@ class HttpServer:
     requests: list[Request] = field(default_factory=list)
     connected: int = 0
     cut_next: bool = False
-    """Cut the next request's connection before anything is answered."""
+    """Read the next request and cut its connection before anything is answered."""
+    garble_next: bool = False
+    """Answer the next request with what is no HTTP."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until_connected(self, count: int) -> None:
@@ -117,12 +119,17 @@ async def http_server(handler: Handler) -> AsyncIterator[HttpServer]:
         served.changed.set()
         try:
             while (request := await _read(reader)) is not None:
+                served.requests.append(request)
+                served.changed.set()
                 if served.cut_next:
                     served.cut_next = False
                     writer.transport.abort()
                     return
-                served.requests.append(request)
-                served.changed.set()
+                if served.garble_next:
+                    served.garble_next = False
+                    writer.write(b"what is this?\r\n\r\n")
+                    await writer.drain()
+                    return
                 work = asyncio.create_task(handler(request, Reply(writer)))
                 gone = asyncio.create_task(reader.read(1))
                 # Whoever hangs up while it waits for an answer is seen at once.
