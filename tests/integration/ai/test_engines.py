@@ -292,6 +292,13 @@ async def test_a_learner_whose_budget_is_used_up_is_told_and_the_next_talk_is_re
             call.cancel()
 
 
+def slow_reply(tmp_path: Path) -> Path:
+    """Return a script whose replies take seconds, so that a learner can hang up within one."""
+    path = tmp_path / "slow.toml"
+    path.write_text("[language_model]\nfirst_token_ms = 300\ntoken_ms = 200\n")
+    return path
+
+
 async def hung_up_at(stub, kind: str, engine: str = "paid") -> None:
     """Say something as Ana and hang up as soon as ``kind`` comes."""
     call = stub.Converse()
@@ -326,7 +333,8 @@ async def test_what_was_heard_is_paid_for_though_the_learner_hangs_up_at_once(
 ):
     path = tmp_path / "ours.toml"
     path.write_text(METERED)
-    async with ai(engines_file=path, daily_audio_seconds=2) as stub:
+    slow = slow_reply(tmp_path)
+    async with ai(engines_file=path, script=slow, daily_audio_seconds=2) as stub:
         for _ in range(2):
             await hung_up_at(stub, "turn_committed")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -344,7 +352,8 @@ async def test_what_was_written_and_spoken_is_paid_for_though_the_learner_hangs_
 ):
     path = tmp_path / "ours.toml"
     path.write_text(METERED)
-    async with ai(engines_file=path, **{daily: 3}) as stub:
+    slow = slow_reply(tmp_path)
+    async with ai(engines_file=path, script=slow, **{daily: 3}) as stub:
         await hung_up_at(stub, "reply_audio")
         assert await refused(stub) == kind
 
