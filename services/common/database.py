@@ -358,9 +358,19 @@ def create_engine(
     prepare_sqlite_folder(parsed)
     pool: dict[str, Any] = {} if in_memory(parsed) else dict(_SQLITE_POOL)
     engine = create_async_engine(parsed, hide_parameters=True, **pool)
+    engine.sync_engine.dialect.do_terminate = _stop_sqlite  # type: ignore[method-assign]
     event.listen(engine.sync_engine, "connect", configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _stop_sqlite(dbapi_connection: Any) -> None:
+    """Give up a connection without waiting for it.
+
+    SQLAlchemy closes it politely at first. Cut off there it stops it too, after which the polite
+    task waits for ever for a thread that has ended.
+    """
+    dbapi_connection.driver_connection.stop()
 
 
 def _connecting(answers_within_s: float | None) -> dict[str, Any]:
