@@ -60,13 +60,14 @@ class ClauseSplitter:
 
 
 def _sentence_end(text: str) -> int | None:
-    newline = text.find("\n")
+    # One before the first word, left from the line above, ends nothing.
+    newline = text.find("\n", len(text) - len(text.lstrip()))
     for match in _SENTENCE_END.finditer(text):
         if newline != -1 and newline < match.start():
             break
         if _ends_sentence(text, match):
             return match.end()
-    return newline + 1 if newline != -1 and text[:newline].strip() else None
+    return newline + 1 if newline != -1 else None
 
 
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:

@@ -46,6 +46,8 @@ _CLAUSES_AHEAD = 4
 _AUDIO_MESSAGE_MS = 200
 # The rules ask for two sentences after a short reaction; a model that does not stop is stopped.
 _MAX_SENTENCES = 3
+# Fewer words said twice may be emphasis.
+_REPEATED_WORDS = 3
 # A local model that has not begun by then never will; a learner has given up long before.
 _FIRST_TOKEN_TIMEOUT_S = 20.0
 # What a person says who has nothing to answer.
@@ -79,6 +81,7 @@ class _Progress:
     audio_samples: int = 0
     pieces: int = 0
     sentences: int = 0
+    written: set[str] = field(default_factory=set)
 
 
 class ReplyAttempt:
@@ -168,13 +171,16 @@ class ReplyAttempt:
                     # The model has begun to speak for the learner.
                     break
                 for clause in splitter.feed(piece):
+                    if self._is_said(clause):
+                        # A small model that has begun to say itself again does not stop.
+                        return
                     await self._add_clause(clause)
-                if self._progress.sentences >= _MAX_SENTENCES:
-                    return
+                    if self._progress.sentences >= _MAX_SENTENCES:
+                        return
         rest = before_next_speaker(splitter.flush())
         cut_off = self._progress.pieces >= TUTOR_OPTIONS.max_tokens
         # Half a sentence is better than silence, and worse than the sentences before it.
-        if rest and not (cut_off and self._progress.sentences):
+        if rest and not (cut_off and self._progress.sentences) and not self._is_said(rest):
             await self._add_clause(rest)
         if self.marks.first_clause is None:
             # The model wrote nothing that can be said: silence would leave the learner waiting.
@@ -193,7 +199,13 @@ class ReplyAttempt:
         if self.marks.first_clause is None:
             self.marks.first_clause = time.monotonic()
         self._progress.sentences += text[-1] in ".!?"
+        self._progress.written.add(text)
         await self._clauses.put(text)
+
+    def _is_said(self, clause: str) -> bool:
+        """Tell whether this reply has the whole clause already, which "Yes, yes." is not."""
+        text = speakable(clause)
+        return text in self._progress.written and len(text.split()) >= _REPEATED_WORDS
 
     # --- speaking ---------------------------------------------------------------------------
 

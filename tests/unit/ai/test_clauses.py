@@ -31,6 +31,7 @@ def split(text: str, size: int = 1) -> list[str]:
         ("At 9 a.m. we met.", ["At 9 a.m. we met."]),
         ("No end", ["No end"]),
         ("First line\nSecond line", ["First line", "Second line"]),
+        ("One is here.\nTwo is.\n\nThree", ["One is here.", "Two is.", "Three"]),
         ("Really?! Yes.", ["Really?!", "Yes."]),
     ],
 )
@@ -47,6 +48,13 @@ def test_the_first_sentence_comes_out_as_soon_as_its_mark_is_there():
     splitter = ClauseSplitter()
     assert splitter.feed("How nice") == []
     assert splitter.feed("!") == ["How nice!"]
+
+
+def test_a_sentence_on_a_line_of_its_own_comes_out_as_soon():
+    splitter = ClauseSplitter()
+    assert splitter.feed("How nice!") == ["How nice!"]
+    assert splitter.feed("\nAnd why") == []
+    assert splitter.feed("?") == ["\nAnd why?"]
 
 
 def test_an_interjection_is_said_while_the_words_after_it_are_written():

@@ -446,6 +446,14 @@ async def test_a_model_that_does_not_stop_is_stopped_after_three_sentences():
     assert t.of(ReplyEnded)[0].text == "Yes. Yes. Yes."
 
 
+@pytest.mark.parametrize("sentence", ["It was very nice. ", "It was very nice.\n"])
+async def test_a_model_that_says_itself_again_is_stopped(sentence: str):
+    async with talk({"language_model": {"replies": ["What was it? " + sentence * 9]}}) as t:
+        t.session.handle(TypedText("Hello"))
+        await settle()
+    assert t.of(ReplyEnded)[0].text == "What was it? It was very nice."
+
+
 async def test_words_and_audio_of_a_reply_stand_on_one_time_line():
     async with talk() as t:
         t.session.handle(TypedText("Hello"))
