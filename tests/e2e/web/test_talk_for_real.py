@@ -54,6 +54,9 @@ GREETING_S = 8.0
 
 MOST_WRONG = 0.25
 
+PLAYED_AT_MOST = 3
+"""A browser on a busy machine stutters; a listener would play it again."""
+
 ALL_IS_SAID = """(words) => {
   const all = (what) => [...document.querySelectorAll(`.transcript ${what}`)];
   const said = all(".line-learner p").map((each) => each.innerText);
@@ -155,14 +158,21 @@ async def is_kept(
     page = learner.page
     await page.get_by_role("link", name="Read and listen again").click()
     player = page.get_by_role("region", name="Recording")
-    await page.get_by_role("button", name="Play from here: Tutor").last.click()
-    await expect(player.get_by_role("button", name="Pause")).to_be_visible()
-    await expect(player.get_by_role("button", name="Play the recording")).to_be_visible(
-        timeout=60_000
-    )
-    played = (await tapped(page, "loudspeaker"))[-1].write(folder / "played.wav")
-    heard = await asyncio.to_thread(write_down, played)
-    assert word_error_rate(last_answer, heard) <= MOST_WRONG, heard
+    before = None
+    for _ in range(PLAYED_AT_MOST):
+        await page.get_by_role("button", name="Play from here: Tutor").last.click()
+        await expect(player.get_by_role("button", name="Pause")).to_be_visible()
+        await expect(player.get_by_role("button", name="Play the recording")).to_be_visible(
+            timeout=60_000
+        )
+        whole = (await tapped(page, "loudspeaker"))[-1]
+        played = whole if before is None else whole.after(before)
+        heard = await asyncio.to_thread(write_down, played.write(folder / "played.wav"))
+        if word_error_rate(last_answer, heard) <= MOST_WRONG:
+            break
+        before = whole
+    else:
+        pytest.fail(f"{last_answer!r} was played as {heard!r}")
 
     await page.get_by_role("button", name="Download").click()
     dialog = page.get_by_role("dialog")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,13 @@ from admin.installation import Installation
 from admin.progress import Stages, showing
 from tests.postgres import empty_database
 from tests.unit.admin.parleys import Parley, filled
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Return a folder with a short path: the sockets of a data folder in it have to fit in 100."""
+    with TemporaryDirectory(prefix="parley-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -244,7 +244,7 @@ def test_a_restore_mends_a_store_whose_key_the_host_has_lost(
 ):
     """On a new machine, as after a disaster: the bucket alone is left."""
     _, place, named = bucket
-    there = named("new machine", new_key("new"))
+    there = named("new", new_key("new"))
     restore(there, place, stages, Wanted())
     assert not there.folder.restoring.exists()
     assert make(there, tmp_path / "third", stages).damaged == []

@@ -245,5 +245,5 @@ async def test_what_was_broken_off_goes_on_where_it_was(database_url: str) -> No
         assert run("SELECT sum(texts) FROM search_segments").scalar() == 2 * 1_503
 
     await asyncio.to_thread(revise, database_url, "0002", tell)
-    await asyncio.to_thread(revise, database_url, "head", undo_a_part)
+    await asyncio.to_thread(revise, database_url, "0005", undo_a_part)
     await asyncio.to_thread(revise, database_url, "head", look)
