@@ -22,7 +22,7 @@ from services.ai.assessment.corrector import Corrector, RewritingCorrector
 from services.ai.assessment.scripted import ScriptedCorrector
 from services.ai.budgets import Budgets, Spent
 from services.ai.capabilities import LanguageModel, ProviderError
-from services.ai.catalogue import Catalogue, EngineEntry
+from services.ai.catalogue import Catalogue, EngineEntry, Price
 from services.ai.compute import ComputePool
 from services.ai.engine_file import (
     LOCAL,
@@ -177,10 +177,12 @@ class _Builder:
         entry = EngineEntry(name, self._title(name, part), capacity=self._capacity(part))
         elsewhere = self._first_elsewhere(part)
         entry.metered = bool(elsewhere) if part.metered is None else part.metered
-        entry.price = (
+        # A part has the prices of its kind: the others are 0.
+        entry.price = Price(
             max((each.usd_per_audio_hour for each in elsewhere), default=0.0),
             max((each.usd_per_million_tokens for each in elsewhere), default=0.0),
             max((each.usd_per_million_characters for each in elsewhere), default=0.0),
+            max((each.usd_per_million_tokens_read for each in elsewhere), default=0.0),
         )
         # What it would be made of, where it cannot be made.
         if part.speech_model:

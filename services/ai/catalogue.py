@@ -24,14 +24,23 @@ P = TypeVar("P")
 _RETRY_AFTER_S = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars: an hour heard, a million tokens made or read, a million characters spoken."""
+
+    audio_hour: float = 0.0
+    million_tokens: float = 0.0
+    million_characters: float = 0.0
+    million_tokens_read: float = 0.0
+
+
 @dataclass(slots=True)
 class EngineEntry:
     """An engine on offer. ``engine`` is None while it cannot serve; ``problem`` says why.
 
     ``capacity`` is how many live sessions its models and this machine carry; 0: unbounded.
-    ``metered``: learners' daily budgets pay for it. ``price`` is what its first choices cost in US
-    dollars: an hour heard, a million tokens made, a million characters spoken. ``corrector_model``
-    is the language model that the ``corrector`` asks.
+    ``metered``: learners' daily budgets pay for it. ``price`` is what its first choices cost.
+    ``corrector_model`` is the language model that the ``corrector`` asks.
     """
 
     name: str
@@ -46,7 +55,7 @@ class EngineEntry:
     corrector: Corrector | None = None
     corrector_model: str = ""
     metered: bool = False
-    price: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    price: Price = Price()
 
     @property
     def description(self) -> EngineDescription | None:

@@ -198,8 +198,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a reply took."""
+    """What a reply took; ``prompt_tokens`` are those that were read, in a cache or not."""
 
+    prompt_tokens: int = 0
     output_tokens: int = 0
     characters: int = 0
     audio_in_ms: int = 0

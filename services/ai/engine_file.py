@@ -145,8 +145,8 @@ class Elsewhere(_Part):
     """What every provider elsewhere can be told.
 
     ``first_timeout_s`` is how long an answer may take to begin, ``next_timeout_s`` how long it may
-    stand still then. ``max_sessions`` bounds conversations at once. ``price`` is a note; the three
-    prices are what a comparison estimates costs with.
+    stand still then. ``max_sessions`` bounds conversations at once. ``price`` is a note; those in
+    US dollars are what a comparison estimates costs with.
     """
 
     connect_timeout_s: float = Field(3.0, gt=0, le=60)
@@ -156,6 +156,7 @@ class Elsewhere(_Part):
     price: str = Field("", max_length=200)
     usd_per_audio_hour: float = Field(0.0, ge=0, le=10_000)
     usd_per_million_tokens: float = Field(0.0, ge=0, le=100_000)
+    usd_per_million_tokens_read: float = Field(0.0, ge=0, le=100_000)
     usd_per_million_characters: float = Field(0.0, ge=0, le=100_000)
 
 

@@ -11,13 +11,28 @@ from services.ai.engine import (
     EngineOutput,
     Notice,
     ReplyAudio,
+    ReplyEnded,
     TurnCommitted,
     UtteranceDropped,
 )
 
-# From speculation's zero to a loaded machine's ten seconds.
 _REMEMBERED = 50
+# From speculation's zero to a loaded machine's ten seconds.
 _STAGE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
+
+
+class _LastOnes:
+    """The last values of each engine."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, deque[float]] = {}
+
+    def add(self, engine: str, value: float) -> None:
+        self._values.setdefault(engine, deque(maxlen=_REMEMBERED)).append(value)
+
+    def median(self, engine: str) -> int:
+        values = self._values.get(engine)
+        return round(statistics.median(values)) if values else 0
 
 
 class EngineMetrics:
@@ -51,15 +66,16 @@ class EngineMetrics:
         )
 
         # What `parley engines` shows: the last turns of each engine.
-        self._silences: dict[str, deque[float]] = {}
+        self._silences = _LastOnes()
+        self._prompts = _LastOnes()
 
-    def seen_latency_ms(self, engine: str) -> int:
+    def latency_ms(self, engine: str) -> int:
         """Return the median silence before a reply of the last turns; 0 where there was none."""
-        seen = self._silences.get(engine)
-        return round(statistics.median(seen)) if seen else 0
+        return self._silences.median(engine)
 
-    def _note_silence(self, engine: str, silence_ms: float) -> None:
-        self._silences.setdefault(engine, deque(maxlen=_REMEMBERED)).append(silence_ms)
+    def prompt_tokens(self, engine: str) -> int:
+        """Return the median of what the last replies read; 0 where there was none."""
+        return self._prompts.median(engine)
 
     def session_opened(self, engine: str) -> None:
         """Count a session that begins."""
@@ -74,7 +90,7 @@ class EngineMetrics:
         match output:
             case ReplyAudio(stages=stages):
                 if stages:
-                    self._note_silence(engine, sum(stage.duration_ms for stage in stages))
+                    self._silences.add(engine, sum(stage.duration_ms for stage in stages))
                 for stage in stages:
                     self._stages.labels(engine, stage.kind.value).observe(stage.duration_ms / 1000)
             case TurnCommitted(source=source, speculations=made, speculations_discarded=discarded):
@@ -84,6 +100,9 @@ class EngineMetrics:
                 self._speculations.labels(engine, "discarded").inc(discarded)
             case UtteranceDropped(speculations=made):
                 self._speculations.labels(engine, "discarded").inc(made)
+            case ReplyEnded(usage=usage):
+                if usage.prompt_tokens:
+                    self._prompts.add(engine, usage.prompt_tokens)
             case Notice(reason=reason):
                 self._failures.labels(engine, reason.value).inc()
             case _:

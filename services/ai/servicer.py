@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import grpc.aio
@@ -21,9 +22,10 @@ from services.ai.capabilities import (
     Role,
     WordTiming,
 )
-from services.ai.catalogue import Catalogue, EngineEntry
+from services.ai.catalogue import Catalogue, EngineEntry, Price
 from services.ai.engine import FailureReason
 from services.ai.metrics import EngineMetrics
+from services.ai.prompts.builder import count_message_tokens
 from services.ai.servicers.assessing import assess
 from services.ai.servicers.live import converse
 from services.ai.servicers.transcribing import transcribe
@@ -99,7 +101,8 @@ class AiServicer(AiServiceServicer):
             finally:
                 session.close()
                 self._budgets.add(user, Spent(tokens=pieces))
-        usage = ai_pb2.Usage(output_tokens=pieces)
+        read = count_message_tokens(messages, model.count_tokens)
+        usage = ai_pb2.Usage(prompt_tokens=read, output_tokens=pieces)
         await context.write(ai_pb2.GenerateResponse(usage=usage, final=True))
 
     async def Synthesize(self, request: ai_pb2.SynthesizeRequest, context: _Context) -> None:
@@ -153,7 +156,7 @@ class AiServicer(AiServiceServicer):
     ) -> ai_pb2.ListEnginesResponse:
         """List the engines, the default first."""
         engines = [
-            _engine_info(entry, self._metrics.seen_latency_ms(entry.name), default=index == 0)
+            _engine_info(entry, self._metrics, default=index == 0)
             for index, entry in enumerate(self._catalogue.engines.values())
         ]
         return ai_pb2.ListEnginesResponse(engines=engines)
@@ -184,7 +187,7 @@ class AiServicer(AiServiceServicer):
         return ai_pb2.ListVoicesResponse(voices=voices.values())
 
 
-def _engine_info(entry: EngineEntry, seen_latency_ms: int, *, default: bool) -> ai_pb2.EngineInfo:
+def _engine_info(entry: EngineEntry, seen: EngineMetrics, *, default: bool) -> ai_pb2.EngineInfo:
     info = ai_pb2.EngineInfo(
         name=entry.name,
         description=entry.title,
@@ -196,12 +199,11 @@ def _engine_info(entry: EngineEntry, seen_latency_ms: int, *, default: bool) -> 
         synthesizer=entry.synthesizer,
         capacity=entry.capacity,
         sessions=entry.sessions,
-        seen_latency_ms=seen_latency_ms,
+        seen_latency_ms=seen.latency_ms(entry.name),
+        seen_prompt_tokens=seen.prompt_tokens(entry.name),
     )
-    if any(entry.price):
-        info.price.audio_hour, info.price.million_tokens, info.price.million_characters = (
-            entry.price
-        )
+    if entry.price != Price():
+        info.price.CopyFrom(ai_pb2.EnginePrice(**asdict(entry.price)))
     description = entry.description
     if description is not None:
         info.capabilities.CopyFrom(translate.capabilities(description.capabilities))

@@ -110,9 +110,10 @@ class TutorAudio:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
-    """The reply is complete; ``output_tokens`` is what it took, 0 where that is not told."""
+    """The reply is complete. The tokens are 0 where they are not told."""
 
     output_tokens: int = 0
+    input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

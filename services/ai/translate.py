@@ -369,6 +369,7 @@ def _reply_ended(output: e.ReplyEnded) -> ai_pb2.ConverseResponse:
             text=output.text,
             audio_ms=output.audio_ms,
             usage=ai_pb2.Usage(
+                prompt_tokens=usage.prompt_tokens,
                 output_tokens=usage.output_tokens,
                 characters=usage.characters,
                 audio_in_ms=usage.audio_in_ms,

@@ -155,6 +155,7 @@ class _Reply:
     generated: bool = False
     over: bool = False
     tokens: int = 0
+    tokens_read: int = 0
 
 
 @dataclass(slots=True)
@@ -272,6 +273,7 @@ class GeminiLink:
         usage = message.usage_metadata
         if reply is not None and usage is not None:
             reply.tokens = usage.response_token_count or reply.tokens
+            reply.tokens_read = usage.prompt_token_count or reply.tokens_read
         content = message.server_content
         if content is None:
             return
@@ -333,7 +335,7 @@ class GeminiLink:
             return
         reply.over = True
         yield from self._settle()
-        yield ReplyDone(reply.tokens)
+        yield ReplyDone(reply.tokens, reply.tokens_read)
 
     def _sound(self, turn: types.Content | None) -> Iterator[bytes]:
         for part in (turn.parts or ()) if turn is not None else ():

@@ -398,8 +398,8 @@ class RealtimeLink:
                 )
         elif status == "cancelled":
             raise ProviderError(f"{self._name} broke off in the middle", retryable=True)
-        tokens = getattr(getattr(response, "usage", None), "output_tokens", 0)
-        return [ReplyDone(tokens if isinstance(tokens, int) else 0)]
+        usage = getattr(response, "usage", None)
+        return [ReplyDone(_number(usage, "output_tokens"), _number(usage, "input_tokens"))]
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -440,6 +440,12 @@ def _text(event: object, name: str) -> str:
     """Return a field that should be text; the client builds its events without checking them."""
     value = getattr(event, name, None)
     return value if isinstance(value, str) else ""
+
+
+def _number(event: object, name: str) -> int:
+    """Return a field that should be a number, 0 where it is none: see ``_text``."""
+    value = getattr(event, name, None)
+    return value if isinstance(value, int) else 0
 
 
 @contextmanager

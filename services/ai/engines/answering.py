@@ -259,6 +259,7 @@ class Answering:
             outbox=self._outbox,
             names=self._names,
             used=self._used,
+            count_tokens=self._language_model.count_tokens,
             on_text=lambda text: self._memory.add_reply(generation, text),
         )
 

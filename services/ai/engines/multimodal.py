@@ -384,9 +384,9 @@ class MultimodalSession:
                     spoken.settled.set()
             case TutorWords() | TutorAudio():
                 self._on_piece(event)
-            case ReplyDone(output_tokens):
+            case ReplyDone():
                 if self._reply is not None:
-                    self._reply.finish(output_tokens)
+                    self._reply.finish(event)
 
     def _on_words(self, words: LearnerWords) -> None:
         spoken = self._awaited if words.over or self._utterance is None else self._utterance
@@ -412,7 +412,7 @@ class MultimodalSession:
         reply.add(piece)
         if reply.is_full:
             self._line.stop(reply.generation, reply.audio_ms)
-            reply.finish(0)
+            reply.finish(ReplyDone())
 
     def _on_failure(self, error: ProviderError) -> None:
         reply = self._reply

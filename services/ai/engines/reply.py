@@ -37,6 +37,7 @@ from services.ai.engines.stages import Marks, StageNames, describe_stages
 from services.ai.fallback import record_switches
 from services.ai.openings import worn_reactions
 from services.ai.outbox import Outbox
+from services.ai.prompts.builder import count_message_tokens
 from services.ai.speakable import before_next_speaker, speakable
 from services.ai.streams import closable
 
@@ -96,6 +97,7 @@ class ReplyAttempt:
         outbox: Outbox,
         names: StageNames,
         used: Used,
+        count_tokens: Callable[[str], int],
         on_text: Callable[[str], None],
     ) -> None:
         """What it takes is added to ``used``, whether anybody hears it or not."""
@@ -105,7 +107,9 @@ class ReplyAttempt:
         self._outbox = outbox
         self._names = names
         self._used = used
+        self._count_tokens = count_tokens
         self._on_text = on_text
+        self._prompt: Sequence[Message] = ()
         self._released = asyncio.Event()
         self._turn = 0
         self._usage = Usage()
@@ -132,6 +136,7 @@ class ReplyAttempt:
         Failures of providers become a notice and a failed end, not an exception.
         """
         record_switches(self.marks.switches)
+        self._prompt = messages
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write(model, messages))
             await self._speak_clauses()
@@ -224,7 +229,12 @@ class ReplyAttempt:
                 reason=ReplyEndReason.FAILED if self._failure else ReplyEndReason.COMPLETED,
                 text=text,
                 audio_ms=self._offset_ms,
-                usage=replace(self._usage, output_tokens=progress.pieces, characters=len(text)),
+                usage=replace(
+                    self._usage,
+                    prompt_tokens=count_message_tokens(self._prompt, self._count_tokens),
+                    output_tokens=progress.pieces,
+                    characters=len(text),
+                ),
             )
         )
 

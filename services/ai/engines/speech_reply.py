@@ -30,7 +30,7 @@ from services.ai.engines.speech_text import SpokenText
 from services.ai.engines.stages import Marks, StageNames, describe_stages
 from services.ai.fallback import Switch
 from services.ai.outbox import Outbox
-from services.ai.speech_model import TutorAudio, TutorWords
+from services.ai.speech_model import ReplyDone, TutorAudio, TutorWords
 
 _AUDIO_MESSAGE_MS = 200
 Credit: TypeAlias = tuple[StageNames, tuple[Switch, ...]]
@@ -116,12 +116,11 @@ class SpeechReply:
             self._received += len(piece.pcm)
         self._cut()
 
-    def finish(self, output_tokens: int) -> None:
+    def finish(self, done: ReplyDone) -> None:
         """Nothing more will come."""
         self._cut(last=True)
-        self._count(output_tokens)
-        text = "".join(self._said)
-        usage = self._with_output(output_tokens, len(text))
+        self._count(done.output_tokens)
+        usage = self._with_output(done, sum(map(len, self._said)))
         self._end(ReplyEndReason.COMPLETED, usage)
 
     def fail(self, error: ProviderError) -> None:
@@ -130,7 +129,7 @@ class SpeechReply:
         self._count(0)
         notice = Notice(FailureReason.LANGUAGE_MODEL, str(error), self._turn, self.generation)
         self._put(notice)
-        self._end(ReplyEndReason.FAILED, self._with_output(0, 0))
+        self._end(ReplyEndReason.FAILED, self._with_output(ReplyDone(), 0))
 
     def abandon(self) -> None:
         """No more of it is wanted. Idempotent; nothing where it is complete."""
@@ -191,9 +190,12 @@ class SpeechReply:
             output_tokens or self.audio_ms // _TOKEN_MS + characters // _TOKEN_CHARACTERS
         )
 
-    def _with_output(self, tokens: int, characters: int) -> Usage:
+    def _with_output(self, done: ReplyDone, characters: int) -> Usage:
         return Usage(
-            output_tokens=tokens, characters=characters, audio_in_ms=self._usage.audio_in_ms
+            prompt_tokens=done.input_tokens,
+            output_tokens=done.output_tokens,
+            characters=characters,
+            audio_in_ms=self._usage.audio_in_ms,
         )
 
     def _put(self, item: EngineOutput) -> None:

@@ -398,11 +398,13 @@ async def test_corrections_by_a_paid_model_are_paid_for_and_end_with_the_budget(
                 await assess(stub, engine, user)
 
 
-async def test_prices_and_the_silence_that_was_seen_are_listed(
+async def test_prices_and_what_was_seen_of_the_last_turns_are_listed(
     ai: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("STAND_IN_KEY", KEY)
-    text = ENGINE.replace("price =", "usd_per_million_tokens = 2.5\nprice =")
+    text = ENGINE.replace(
+        "price =", "usd_per_million_tokens = 2.5\nusd_per_million_tokens_read = 0.5\nprice ="
+    )
     async with anthropic_server() as vendor:
         path = tmp_path / "ours.toml"
         path.write_text(text.format(url=vendor.base_url))
@@ -410,9 +412,11 @@ async def test_prices_and_the_silence_that_was_seen_are_listed(
             before = (await listed(stub))["mixed"]
             await one_turn(stub, "mixed")
             after = (await listed(stub))["mixed"]
-    assert before.price.million_tokens == 2.5
-    assert before.seen_latency_ms == 0
+    assert (before.price.million_tokens, before.price.million_tokens_read) == (2.5, 0.5)
+    assert (before.seen_latency_ms, before.seen_prompt_tokens) == (0, 0)
     assert after.seen_latency_ms > 0
+    # The rules of the tutor are in it.
+    assert after.seen_prompt_tokens > 100
 
 
 async def test_a_second_model_is_asked_where_the_first_is_slow_and_the_stages_say_so(

@@ -82,6 +82,7 @@ async def test_generate_streams_pieces_and_ends_with_usage(ai: Start):
     assert text == "Nice to meet you! What do you like to do?"
     assert responses[-1].final
     assert responses[-1].usage.output_tokens == len(responses) - 1
+    assert responses[-1].usage.prompt_tokens > 0
 
 
 async def test_generate_refuses_to_go_on_for_the_tutor(ai: Start):

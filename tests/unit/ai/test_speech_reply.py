@@ -9,7 +9,7 @@ from services.ai.engine import Used
 from services.ai.engines.speech_reply import SpeechReply
 from services.ai.engines.stages import Marks
 from services.ai.outbox import Outbox
-from services.ai.speech_model import TutorAudio, TutorWords
+from services.ai.speech_model import ReplyDone, TutorAudio, TutorWords
 
 RATE_HZ = 24_000
 WORDS = "Nice to meet you."
@@ -35,7 +35,7 @@ def begun() -> tuple[SpeechReply, Used]:
 
 def test_a_complete_reply_is_what_the_provider_says():
     reply, used = begun()
-    reply.finish(70)
+    reply.finish(ReplyDone(70, 900))
     reply.abandon()
     assert used == Used(output_tokens=70, characters=len(WORDS))
 
@@ -54,5 +54,5 @@ def test_one_that_fails_or_is_not_told_of_is_estimated_too():
     reply.fail(ProviderError("it broke", retryable=True))
     assert used.output_tokens == 24
     reply, used = begun()
-    reply.finish(0)
+    reply.finish(ReplyDone())
     assert used == Used(output_tokens=24, characters=len(WORDS))

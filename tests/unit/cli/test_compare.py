@@ -162,6 +162,8 @@ def test_sums_are_over_all_words_medians_of_times_and_estimates_of_costs():
     assert made.stages_ms == {"endpoint": 200.0, "first_token": 500.0}
     assert made.cost == pytest.approx(100 * (0.001 + 0.001 + 0.002))
     assert summary("one", runs, Prices()).cost is None
+    read = summary("one", runs, Prices(million_tokens_read=2.0), prompt_tokens=500)
+    assert read.cost == pytest.approx(100 * 0.001)
 
 
 def test_answers_that_another_had_a_part_in_are_counted_and_told(tmp_path: Path):

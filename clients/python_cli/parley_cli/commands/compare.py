@@ -77,11 +77,14 @@ def compare(
     found = read_samples(inputs)
     samples = [sample for sample, _ in found]
     sounds = _folder_for_sound(output)
-    prices: dict[str, Prices] = {}
+    listed: dict[str, ai_pb2.EngineInfo] = {}
     runs: list[Run] = []
 
     def summaries() -> list[Summary]:
-        return [summary(name, runs, prices[name]) for name in names]
+        return [
+            summary(name, runs, _prices(listed[name]), listed[name].seen_prompt_tokens)
+            for name in names
+        ]
 
     def keep(run: Run) -> None:
         runs.append(run)
@@ -93,11 +96,15 @@ def compare(
 
     async def work() -> None:
         async with state.client() as client:
-            prices.update(await _prices(client, names))
+            listed.update(await _listed(client, names))
             if output is not None:
                 # Before anything is said, since minutes of talk would be for nothing.
                 _write(output, page(summaries(), samples, runs, output.parent))
             await _run_all(client, names, found, sounds, answer_timeout, keep)
+            # What replies read is known since they were given.
+            listed.update(await _listed(client, names))
+            if output is not None:
+                _write(output, page(summaries(), samples, runs, output.parent))
 
     run(work())
     if as_json:
@@ -129,10 +136,10 @@ def _write(output: Path, text: str) -> None:
         raise cannot_write(output, error) from error
 
 
-async def _prices(client: ParleyClient, names: Sequence[str]) -> dict[str, Prices]:
-    """Return each engine's prices. Raises ``CliFailure`` for an engine that is not there."""
-    listed = await client.call(client.ai.ListEngines, ai_pb2.ListEnginesRequest())
-    known = {engine.name: engine for engine in listed.engines}
+async def _listed(client: ParleyClient, names: Sequence[str]) -> dict[str, ai_pb2.EngineInfo]:
+    """Return what is told of each engine. Raises ``CliFailure`` for one that is not there."""
+    answer = await client.call(client.ai.ListEngines, ai_pb2.ListEnginesRequest())
+    known = {engine.name: engine for engine in answer.engines}
     for name in names:
         if name not in known:
             raise CliFailure(
@@ -140,14 +147,16 @@ async def _prices(client: ParleyClient, names: Sequence[str]) -> dict[str, Price
                 advice=f"There are: {', '.join(known)}.",
                 exit_code=ExitCode.USAGE,
             )
-    return {
-        name: Prices(
-            known[name].price.audio_hour,
-            known[name].price.million_tokens,
-            known[name].price.million_characters,
-        )
-        for name in names
-    }
+    return {name: known[name] for name in names}
+
+
+def _prices(engine: ai_pb2.EngineInfo) -> Prices:
+    return Prices(
+        engine.price.audio_hour,
+        engine.price.million_tokens,
+        engine.price.million_characters,
+        engine.price.million_tokens_read,
+    )
 
 
 async def _run_all(

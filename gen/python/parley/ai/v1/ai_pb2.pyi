@@ -989,16 +989,15 @@ class Usage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
-    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CHARACTERS_FIELD_NUMBER: _builtins.int
     AUDIO_IN_MS_FIELD_NUMBER: _builtins.int
     SPECULATIONS_FIELD_NUMBER: _builtins.int
     SPECULATIONS_DISCARDED_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
-    """Tokens read by the language model that were not in its cache."""
-    cached_tokens: _builtins.int
-    """Tokens read that were in its cache."""
+    """Tokens read, those in a cache too. As the provider tells, or counted where it does not: by the
+    model's own tokenizer on the server's machine, by the length of the texts elsewhere.
+    """
     output_tokens: _builtins.int
     """Tokens made."""
     characters: _builtins.int
@@ -1013,7 +1012,6 @@ class Usage(_message.Message):
         self,
         *,
         prompt_tokens: _builtins.int = ...,
-        cached_tokens: _builtins.int = ...,
         output_tokens: _builtins.int = ...,
         characters: _builtins.int = ...,
         audio_in_ms: _builtins.int = ...,
@@ -1022,7 +1020,7 @@ class Usage(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_in_ms", b"audio_in_ms", "cached_tokens", b"cached_tokens", "characters", b"characters", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "speculations", b"speculations", "speculations_discarded", b"speculations_discarded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_in_ms", b"audio_in_ms", "characters", b"characters", "output_tokens", b"output_tokens", "prompt_tokens", b"prompt_tokens", "speculations", b"speculations", "speculations_discarded", b"speculations_discarded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1501,6 +1499,7 @@ class EngineInfo(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     SEEN_LATENCY_MS_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
+    SEEN_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, for `start`."""
     description: _builtins.str
@@ -1525,6 +1524,8 @@ class EngineInfo(_message.Message):
     """Live sessions now."""
     seen_latency_ms: _builtins.int
     """The median silence before a reply of the last turns, in milliseconds; 0: none was seen yet."""
+    seen_prompt_tokens: _builtins.int
+    """The median of the tokens that the last replies read; 0: none was seen yet."""
     @_builtins.property
     def capabilities(self) -> Global___EngineCapabilities:
         """What it can do."""
@@ -1550,10 +1551,11 @@ class EngineInfo(_message.Message):
         sessions: _builtins.int = ...,
         seen_latency_ms: _builtins.int = ...,
         price: Global___EnginePrice | None = ...,
+        seen_prompt_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capabilities", b"capabilities", "capacity", b"capacity", "default", b"default", "default_voice", b"default_voice", "description", b"description", "language_model", b"language_model", "name", b"name", "price", b"price", "recognizer", b"recognizer", "seen_latency_ms", b"seen_latency_ms", "sessions", b"sessions", "synthesizer", b"synthesizer", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "capabilities", b"capabilities", "capacity", b"capacity", "default", b"default", "default_voice", b"default_voice", "description", b"description", "language_model", b"language_model", "name", b"name", "price", b"price", "recognizer", b"recognizer", "seen_latency_ms", b"seen_latency_ms", "seen_prompt_tokens", b"seen_prompt_tokens", "sessions", b"sessions", "synthesizer", b"synthesizer", "unavailable_reason", b"unavailable_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1568,22 +1570,26 @@ class EnginePrice(_message.Message):
     AUDIO_HOUR_FIELD_NUMBER: _builtins.int
     MILLION_TOKENS_FIELD_NUMBER: _builtins.int
     MILLION_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MILLION_TOKENS_READ_FIELD_NUMBER: _builtins.int
     audio_hour: _builtins.float
     """An hour of the learner's speech."""
     million_tokens: _builtins.float
     """A million tokens that are made."""
     million_characters: _builtins.float
     """A million characters that are spoken."""
+    million_tokens_read: _builtins.float
+    """A million tokens that are read."""
     def __init__(
         self,
         *,
         audio_hour: _builtins.float = ...,
         million_tokens: _builtins.float = ...,
         million_characters: _builtins.float = ...,
+        million_tokens_read: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_hour", b"audio_hour", "million_characters", b"million_characters", "million_tokens", b"million_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audio_hour", b"audio_hour", "million_characters", b"million_characters", "million_tokens", b"million_tokens", "million_tokens_read", b"million_tokens_read"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
