@@ -6,23 +6,22 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from parley_cli.audio.files import read_recording
 from parley_models import ModelsError, ModelStore, default_models_dir
 from services.ai.adapters import google_speech, openai_transcription, riva_speech
-from services.ai.adapters.moonshine import TINY_PIECE_S, MoonshineRecognizer
-from services.ai.adapters.moonshine_model import MergedMoonshine
+from services.ai.adapters.registry import RECOGNIZERS, VOICE_ACTIVITY, LocalRuntime
 from services.ai.adapters.scripted import ScriptedRecognizer
-from services.ai.adapters.silero import SileroVad
-from services.ai.adapters.whisper import WhisperRecognizer
-from services.ai.adapters.whisper_model import WhisperModel
 from services.ai.capabilities import (
+    LEARNER_RATE_HZ,
     Pcm16,
     ProviderBusyError,
     ProviderError,
@@ -34,11 +33,13 @@ from services.ai.capabilities import (
 from services.ai.compute import ComputePool
 from services.ai.engine_file import GoogleSpeech, OpenAiTranscription, RivaRecognition
 from services.ai.script import Script
+from services.ai.transcripts import bare
 from tests.contract.vendors import google_server as google_vendor
 from tests.contract.vendors import riva_server as riva_vendor
 from tests.contract.vendors.faults import Break, Broken, Refusal
 from tests.contract.vendors.openai_server import KEY, MODEL, openai_server
 
+SPEECH = Path(__file__).parents[2] / "data" / "speech"
 HEARD = "Um, yesterday I goed to the café, 日本語!"
 
 
@@ -138,20 +139,34 @@ def pool() -> Iterator[ComputePool]:
 def local_recognizers(pool: ComputePool) -> Callable[[str], Recognizer]:
     """Return what makes a recognizer of this machine by its name here, each once."""
     store = ModelStore(default_models_dir())
+    runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
 
     @cache
     def make(name: str) -> Recognizer:
-        moonshine = MergedMoonshine(store.path("moonshine-tiny-en"))
-        if name == "local":
-            return MoonshineRecognizer(moonshine, pool, piece_s=TINY_PIECE_S)
-        careful = WhisperModel(store.path("whisper-base-int8"))
-        pauses = SileroVad(store.path("silero-vad") / "silero_vad_16k_op15.onnx")
-        return WhisperRecognizer(careful, moonshine, pauses, pool, segment_s=TINY_PIECE_S)
+        model, _, closely = name.partition(", ")
+        if not closely:
+            return RECOGNIZERS[model](store.path(model), runtime)
+        pauses = VOICE_ACTIVITY["silero-vad"](store.path("silero-vad"), runtime)
+        careful = store.path("whisper-base-int8")
+        return RECOGNIZERS[model](
+            store.path(model), replace(runtime, careful=careful, pauses=pauses)
+        )
 
     return make
 
 
-LOCAL = ("local", "local, closely")
+LOCAL = ("moonshine-tiny-en", "moonshine-base-en-int8", "moonshine-tiny-en, closely")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.models) for name in LOCAL])
+def local_recognizer(
+    request: pytest.FixtureRequest, local_recognizers: Callable[[str], Recognizer]
+) -> Recognizer:
+    """Those of this machine."""
+    try:
+        return local_recognizers(request.param)
+    except ModelsError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(
@@ -172,7 +187,7 @@ def every_recognizer(
 
 @pytest.fixture(params=["scripted", *REMOTE])
 def quick_recognizer(request: pytest.FixtureRequest) -> Make:
-    """Those that five minutes of sound cost no minutes of work."""
+    """Those that hear a tone as words: the local ones hear none in it."""
     return {"scripted": scripted, **REMOTE}[request.param]
 
 
@@ -224,6 +239,26 @@ async def test_five_minutes_are_taken_and_no_more(quick_recognizer: Make):
             most = min(360, subject.recognizer.capabilities.max_audio_s)
             assert sum(subject.vendor.heard_s) == most
             assert max(subject.vendor.heard_s) <= 300
+
+
+@pytest.mark.timeout(240)
+async def test_of_five_minutes_of_speech_every_sentence_is_heard_that_is_taken(
+    local_recognizer: Recognizer,
+):
+    """No turn is longer than what is taken: the pipeline ends it there."""
+    said = read_recording(SPEECH / "014070080.wav", LEARNER_RATE_HZ).samples
+    sentence = np.concatenate([said, np.zeros(LEARNER_RATE_HZ, np.int16)])
+    session = local_recognizer.open()
+    for _ in range(360 * LEARNER_RATE_HZ // len(sentence)):
+        session.feed(sentence)
+    transcript = await session.final()
+    session.close()
+    taken_s = local_recognizer.capabilities.max_audio_s
+    friendly = [word for word in transcript.words if bare(word.text) == "friendly"]
+    times = int(taken_s * LEARNER_RATE_HZ // len(sentence))
+    assert times - 2 <= len(friendly) <= times + 1
+    assert friendly[-1].end_ms > 1000 * taken_s - 10_000
+    assert transcript.audio_ms == 1000 * taken_s
 
 
 # --- transcripts ------------------------------------------------------------------------------
