@@ -83,7 +83,9 @@ class AnthropicWire:
                 timeout=timeout,
                 max_retries=0,
                 http_client=anthropic.DefaultAsyncHttpxClient(
-                    timeout=timeout, event_hooks={"request": [note_connecting]}
+                    timeout=timeout,
+                    follow_redirects=False,
+                    event_hooks={"request": [note_connecting]},
                 ),
             )
 

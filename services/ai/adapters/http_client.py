@@ -1,6 +1,7 @@
 """How the vendors' clients that speak HTTP are used.
 
-They ask twice only what nobody can have begun, and read no headers from the environment.
+They ask twice only what nobody can have begun, follow nobody elsewhere, where key and speech would
+go along, and read no headers from the environment.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ def status_failure(
     if 200 <= status < 300:
         status = _STATUS_OF.get(code, 500)
     told = f"{status} {code}".strip()
+    if 300 <= status < 400:
+        return ProviderRefusedError(f"{who} has another address now: set its base_url ({told})")
     if status == 402 or code in _NO_CREDIT:
         return ProviderRefusedError(f"the account at {who} has no credit ({told})")
     if status in (401, 403):

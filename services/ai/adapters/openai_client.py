@@ -46,7 +46,9 @@ def client_for(part: RemotePart, key: SecretStr | None) -> openai.AsyncOpenAI:
             timeout=timeout,
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(
-                timeout=timeout, event_hooks={"request": [note_connecting]}
+                timeout=timeout,
+                follow_redirects=False,
+                event_hooks={"request": [note_connecting]},
             ),
         )
 

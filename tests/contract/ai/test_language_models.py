@@ -241,6 +241,13 @@ async def test_a_key_that_is_refused_is_for_a_person_to_mend(remote_model: Make,
         assert error.elsewhere
 
 
+async def test_nobody_sends_words_and_key_elsewhere(remote_model: Make):
+    async with remote_model() as subject:
+        subject.vendor.fault = Refusal(307, headers={"location": subject.vendor.base_url})
+        assert "base_url" in str(await failure(subject))
+        assert len(subject.vendor.http.requests) == 1
+
+
 async def test_no_log_has_what_was_said_or_the_key(
     remote_model: Make, caplog: pytest.LogCaptureFixture
 ):

@@ -446,6 +446,13 @@ async def test_an_answer_that_breaks_is_an_error_and_never_a_short_transcript(
         assert error.retryable
 
 
+async def test_nobody_sends_speech_and_key_elsewhere():
+    async with openai_compatible() as subject:
+        subject.vendor.fault = Refusal(307, headers={"location": subject.vendor.base_url})
+        assert "base_url" in str(await failure(subject))
+        assert len(subject.vendor.http.requests) == 1
+
+
 async def test_nobody_there_is_told_at_once(remote_recognizer: Make):
     async with remote_recognizer(base_url="http://127.0.0.1:1/v1") as subject:
         assert "connection" in str(await failure(subject))

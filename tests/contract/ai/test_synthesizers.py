@@ -364,6 +364,13 @@ async def test_a_text_that_a_new_connection_carried_is_not_sent_twice():
         assert len(subject.vendor.http.requests) == 1
 
 
+async def test_nobody_sends_text_and_key_elsewhere():
+    async with openai_compatible() as subject:
+        subject.vendor.fault = Refusal(307, headers={"location": subject.vendor.base_url})
+        assert "base_url" in str(await failure(subject))
+        assert len(subject.vendor.http.requests) == 1
+
+
 async def test_no_log_has_what_is_said_or_the_key(
     remote_synthesizer: Make, caplog: pytest.LogCaptureFixture
 ):
