@@ -24,6 +24,9 @@ from services.ai.spare_time import SpareTime
 CAREFUL = "whisper-base-int8"
 """The model of the second hearing, and of the side that Parley is compared with."""
 
+WHISPER = "Whisper base, five beams"
+"""How that side is named."""
+
 _BEAMS = 5
 _PAUSE_MS = 300
 
@@ -74,8 +77,7 @@ async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> li
         sides = [await _side("first hearing", utterances, lambda pcm: _first(recognizer, pcm))]
         if careful is not None:
             sides.append(await _side("stored", utterances, lambda pcm: _again(recognizer, pcm)))
-            whisper = _whisper(careful)
-            sides.append(await _side("Whisper base, five beams", utterances, whisper))
+            sides.append(await _side(WHISPER, utterances, whisper(careful)))
         return sides
     finally:
         pool.close()
@@ -104,7 +106,8 @@ async def _again(recognizer: Recognizer, pcm: Pcm16) -> str:
     return "" if heard is None else heard.verbatim
 
 
-def _whisper(folder: Path) -> Hear:
+def whisper(folder: Path) -> Hear:
+    """Return Whisper with five beams over a whole recording, compared by their means."""
     model = WhisperModel(folder)
 
     async def hear(pcm: Pcm16) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.recognition_direct import CAREFUL
+from bench.recognition_direct import CAREFUL, WHISPER, Hear, whisper
 from bench.speech import Utterance
 from parley_models import ModelStore, Role, default_models_dir
 from services.ai.adapters.registry import RECOGNIZERS, VOICE_ACTIVITY, LocalRuntime
@@ -64,9 +64,10 @@ async def recognize_in_talks(
 ) -> dict[str, tuple[Talk, ...]]:
     """Have each recognizer hear each recording as one turn, begun in turn at ``BEGINS_MS``.
 
-    Returns by recognizer what it made of them from each beginning: that of ``preset``, and the one
-    that hears closely where its model is installed. They take turns at each recording, so that what
-    else the machine does slows all. Nothing else may run in this process.
+    Returns by recognizer what it made of them from each beginning: that of ``preset``, and where
+    their model is installed the one that hears closely and Whisper, which hears nothing before the
+    end. They take turns at each recording, so that what else the machine does slows all. Nothing
+    else may run in this process.
 
     Raises:
         parley_models.ModelMissingError: its text names the command that installs the models.
@@ -77,17 +78,24 @@ async def recognize_in_talks(
     runtime = LocalRuntime(pool, sessions=1, context_tokens=1024, language_model_threads=1)
     detector = VOICE_ACTIVITY[names[Role.VAD]](store.path(names[Role.VAD]), runtime)
     ears = {"first hearing": runtime}
+    at_the_end: dict[str, Hear] = {}
     if not store.missing([CAREFUL]):
+        at_the_end[WHISPER] = whisper(store.path(CAREFUL))
         ears[CLOSELY] = replace(runtime, careful=store.path(CAREFUL), pauses=detector)
     words = names[Role.RECOGNIZER]
     recognizers = {ear: RECOGNIZERS[words](store.path(words), each) for ear, each in ears.items()}
-    talks = {ear: tuple(Talk() for _ in BEGINS_MS) for ear in ears}
+    talks = {ear: tuple(Talk() for _ in BEGINS_MS) for ear in (*ears, *at_the_end)}
     try:
         for utterance in utterances:
-            for ear, recognizer in recognizers.items():
-                for begin_ms, talk in zip(BEGINS_MS, talks[ear], strict=True):
+            for ear, of_ear in talks.items():
+                for begin_ms, talk in zip(BEGINS_MS, of_ear, strict=True):
                     pcm = np.asarray(utterance.samples, np.int16)[samples_of_ms(begin_ms) :]
-                    text, took_s = await _hear(recognizer, detector, pool, pcm)
+                    if ear in at_the_end:
+                        begun = time.process_time()
+                        text = await at_the_end[ear](pcm)
+                        took_s = time.process_time() - begun
+                    else:
+                        text, took_s = await _hear(recognizers[ear], detector, pool, pcm)
                     talk.heard[utterance.name] = text
                     talk.after_end_s[utterance.name] = took_s
     finally:
