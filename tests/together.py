@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,3 +65,15 @@ class Grouped(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Remove a worker; return the test that it crashed in.
+
+        All its groups come back to the queue. A worker that was given one of which nothing is left
+        to do would wait for more for ever, and the others with it.
+        """
+        groups = self.assigned_work[node]
+        for done in [name for name, tests in groups.items() if all(tests.values())]:
+            del groups[done]
+        crashed: str | None = super().remove_node(node)
+        return crashed
