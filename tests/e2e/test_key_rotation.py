@@ -150,6 +150,7 @@ async def under(load: Load) -> Any:
             await running
 
 
+@pytest.mark.timeout(180)
 async def test_two_rotations_under_load_fail_no_call(stack: Stack):
     one = Caller(stack.address)
     request = user_pb2.RegisterRequest(username="rotated", password="three odd words")
