@@ -17,6 +17,7 @@ happens many times a second is written like that.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -269,7 +270,8 @@ class _Opened:
 def _is_open(connection: Any) -> bool:
     try:
         return connection.in_transaction is not None
-    except ValueError:
+    except (ValueError, sqlite3.ProgrammingError):
+        # Its thread has closed it, perhaps at this moment.
         return False
 
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 from sqlalchemy import String, func, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from services.common.database import Database, Work
+from services.common.database import Database, Work, _is_open
 from services.common.errors import InvalidArgument, Unavailable
 from services.common.timestamps import UtcDateTime, from_timestamp, to_timestamp
 from tests.postgres import empty_database, set_read_only
@@ -364,3 +365,13 @@ async def test_a_server_is_given_no_more_connections_than_allowed(postgres_url: 
                     return (await session.execute(there)).scalar_one()
 
             assert max(await asyncio.gather(*(work() for _ in range(8)))) == 2
+
+
+async def test_one_that_its_thread_has_just_closed_is_not_closed_again():
+    connection = await aiosqlite.connect(":memory:")
+    raw = connection._conn
+    await connection._execute(raw.close)
+    try:
+        assert not _is_open(connection)
+    finally:
+        await connection.close()
