@@ -27,6 +27,9 @@ CAREFUL = "whisper-base-int8"
 WHISPER = "Whisper base, five beams"
 """How that side is named."""
 
+STORED = "stored"
+"""The side that is heard a second time."""
+
 _BEAMS = 5
 _PAUSE_MS = 300
 
@@ -45,10 +48,11 @@ class Side:
     cpu_s: float
 
 
-class _AtOnce(SpareTime):
+class AtOnce(SpareTime):
     """Spare time of a process that does nothing else."""
 
     async def run(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """Make the call."""
         return call(*args, **kwargs)
 
 
@@ -63,7 +67,7 @@ async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> li
     store = ModelStore(default_models_dir())
     name = store.require(preset).roles[Role.RECOGNIZER]
     careful = None if store.missing([CAREFUL]) else store.path(CAREFUL)
-    pool, spare = ComputePool(1, len(utterances)), _AtOnce()
+    pool, spare = ComputePool(1, len(utterances)), AtOnce()
     try:
         runtime = LocalRuntime(
             pool,
@@ -76,7 +80,7 @@ async def recognize_directly(preset: str, utterances: Sequence[Utterance]) -> li
         recognizer = RECOGNIZERS[name](store.path(name), runtime)
         sides = [await _side("first hearing", utterances, lambda pcm: _first(recognizer, pcm))]
         if careful is not None:
-            sides.append(await _side("stored", utterances, lambda pcm: _again(recognizer, pcm)))
+            sides.append(await _side(STORED, utterances, lambda pcm: hear_again(recognizer, pcm)))
             sides.append(await _side(WHISPER, utterances, whisper(careful)))
         return sides
     finally:
@@ -98,7 +102,8 @@ async def _first(recognizer: Recognizer, pcm: Pcm16) -> str:
     return heard
 
 
-async def _again(recognizer: Recognizer, pcm: Pcm16) -> str:
+async def hear_again(recognizer: Recognizer, pcm: Pcm16) -> str:
+    """Return what ``recognizer`` makes of a whole recording when it hears it a second time."""
     session = recognizer.open()
     session.feed(pcm)
     heard = await session.again(()) if isinstance(session, HearsAgain) else None

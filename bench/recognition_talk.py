@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench.recognition_direct import CAREFUL, WHISPER, Hear, whisper
+from bench.recognition_direct import CAREFUL, STORED, WHISPER, AtOnce, Hear, hear_again, whisper
 from bench.speech import Utterance
 from parley_models import ModelStore, Role, default_models_dir
 from services.ai.adapters.registry import RECOGNIZERS, VOICE_ACTIVITY, LocalRuntime
@@ -65,9 +65,9 @@ async def recognize_in_talks(
     """Have each recognizer hear each recording as one turn, begun in turn at ``BEGINS_MS``.
 
     Returns by recognizer what it made of them from each beginning: that of ``preset``, and where
-    their model is installed the one that hears closely and Whisper, which hears nothing before the
-    end. They take turns at each recording, so that what else the machine does slows all. Nothing
-    else may run in this process.
+    their model is installed the one that hears closely, and what hears nothing before the end: the
+    second hearing, and Whisper. They take turns at each recording, so that what else the machine
+    does slows all. Nothing else may run in this process.
 
     Raises:
         parley_models.ModelMissingError: its text names the command that installs the models.
@@ -79,10 +79,15 @@ async def recognize_in_talks(
     detector = VOICE_ACTIVITY[names[Role.VAD]](store.path(names[Role.VAD]), runtime)
     ears = {"first hearing": runtime}
     at_the_end: dict[str, Hear] = {}
+    words, spare = names[Role.RECOGNIZER], AtOnce()
     if not store.missing([CAREFUL]):
-        at_the_end[WHISPER] = whisper(store.path(CAREFUL))
-        ears[CLOSELY] = replace(runtime, careful=store.path(CAREFUL), pauses=detector)
-    words = names[Role.RECOGNIZER]
+        careful = store.path(CAREFUL)
+        ears[CLOSELY] = replace(runtime, careful=careful, pauses=detector)
+        again = RECOGNIZERS[words](
+            store.path(words), replace(runtime, careful=careful, spare=spare)
+        )
+        at_the_end[STORED] = lambda pcm: hear_again(again, pcm)
+        at_the_end[WHISPER] = whisper(careful)
     recognizers = {ear: RECOGNIZERS[words](store.path(words), each) for ear, each in ears.items()}
     talks = {ear: tuple(Talk() for _ in BEGINS_MS) for ear in (*ears, *at_the_end)}
     try:
@@ -100,6 +105,7 @@ async def recognize_in_talks(
                     talk.after_end_s[utterance.name] = took_s
     finally:
         pool.close()
+        spare.close()
     return talks
 
 
