@@ -16,11 +16,10 @@ from parley.ai.v1.ai_pb2_grpc import add_AiServiceServicer_to_server
 from parley_models import ModelsError, ModelStore
 from services.ai.adapters.local import LocalModels
 from services.ai.adapters.parts import Parts
-from services.ai.adapters.redis_spending import RedisSpending
 from services.ai.adapters.registry import LocalRuntime
 from services.ai.assessment.corrector import Corrector, RewritingCorrector
 from services.ai.assessment.scripted import ScriptedCorrector
-from services.ai.budgets import Budgets, Spent
+from services.ai.budgets import Budgets, CommonSpending, Spent
 from services.ai.capabilities import LanguageModel, ProviderError
 from services.ai.catalogue import Catalogue, EngineEntry, Price
 from services.ai.compute import ComputePool
@@ -84,7 +83,7 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
         daily = Spent(
             settings.daily_audio_seconds, settings.daily_tokens, settings.daily_characters
         )
-        common = RedisSpending(runtime.redis) if runtime.redis is not None else None
+        common = _common_spending(runtime)
         budgets = Budgets(daily, settings.data_dir / "budgets", runtime.clock, common)
         servicer = AiServicer(catalogue, EngineMetrics(runtime.metrics.registry), budgets)
         yield Application(
@@ -100,6 +99,15 @@ async def bootstrap(settings: AiSettings, runtime: Runtime) -> AsyncIterator[App
             warm_up=warm_up,
             background=(budgets.run,) if common is not None else (),
         )
+
+
+def _common_spending(runtime: Runtime) -> CommonSpending | None:
+    if runtime.redis is None:
+        return None
+    # Only where there is one: the package is no part of every installation.
+    from services.ai.adapters.redis_spending import RedisSpending  # noqa: PLC0415
+
+    return RedisSpending(runtime.redis)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
