@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.setup import LOCKS
+
 ROOT = Path(__file__).parents[3]
 
 STARTED = (
@@ -51,7 +53,8 @@ importlib.import_module(sys.argv[2])
 
 def installed() -> set[str]:
     """Return the names of the packages that `make run` installs."""
-    text = (ROOT / "requirements" / "server.txt").read_text("utf-8")
+    locks = (ROOT / "requirements" / f"{name}.txt" for name in LOCKS["run"])
+    text = "\n".join(lock.read_text("utf-8") for lock in locks)
     names = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==", text, re.MULTILINE)
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
