@@ -16,6 +16,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import NotFound, ParleyError, Unavailable
+from services.common.going_on import going_on, log_failure
 from services.media.live_uploads import LiveUploads
 from services.media.ports import (
     Catalog,
@@ -162,12 +163,9 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            try:
-                with suppress(ParleyError):
-                    # The database is away: the next sweep finds the same.
-                    await self.sweep()
-            except Exception:  # noqa: BLE001 - whatever it is, the service goes on
-                _log.error("sweep_failed", exc_info=True)
+            with going_on("sweep_failed"), suppress(ParleyError):
+                # The database is away: the next sweep finds the same.
+                await self.sweep()
             await self._clock.sleep(self._sweep_seconds)
 
     async def sweep(self) -> None:
@@ -193,7 +191,5 @@ class Sweeper:
     ) -> None:
         try:
             await work(recording_id)
-        except ParleyError as error:
-            _log.warning("sweep_failed", what=what, recording_id=recording_id, reason=error.reason)
-        except Exception:  # noqa: BLE001 - whatever it is, the others have their turn
-            _log.error("sweep_failed", what=what, recording_id=recording_id, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others have their turn
+            log_failure("sweep_failed", error, what=what, recording_id=recording_id)

@@ -19,6 +19,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import ParleyError
+from services.common.going_on import going_on
 from services.media.ports import ObjectStore, StoreRefusedError
 from services.media.recordings import Track, object_key, object_prefix
 
@@ -148,13 +149,12 @@ class Housekeeper:
         """Look at an interval, until cancelled."""
         await self._clock.sleep(min(_FIRST_SECONDS, self._interval_seconds))
         while True:
-            try:
-                await self.look()
-            except ParleyError as error:
-                # The store or the database is away: there is time.
-                _log.warning("housekeeping_postponed", reason=error.reason)
-            except Exception:  # noqa: BLE001 - whatever it is, the service goes on
-                _log.error("housekeeping_failed", exc_info=True)
+            with going_on("housekeeping_failed"):
+                try:
+                    await self.look()
+                except ParleyError as error:
+                    # The store or the database is away: there is time.
+                    _log.warning("housekeeping_postponed", reason=error.reason)
             await self._clock.sleep(self._interval_seconds)
 
     async def look(self) -> Findings:

@@ -26,6 +26,7 @@ import structlog
 
 from services.common.clock import Clock
 from services.common.errors import FailedPrecondition, ParleyError, Unavailable
+from services.common.going_on import going_on
 from services.media.ports import (
     GrowingOriginal,
     ObjectStore,
@@ -114,12 +115,9 @@ class LiveUploads:
             await asyncio.Event().wait()
         while True:
             await self._clock.sleep(self._round_seconds)
-            try:
-                with suppress(ParleyError):
-                    # The store is away: the next round goes on where this one ended.
-                    await self.advance()
-            except Exception:  # noqa: BLE001 - whatever it is, the service goes on
-                _log.error("live_uploads_failed", exc_info=True)
+            with going_on("live_uploads_failed"), suppress(ParleyError):
+                # The store is away: the next round goes on where this one ended.
+                await self.advance()
 
     async def advance(self) -> None:
         """Send every whole part that there is now.
