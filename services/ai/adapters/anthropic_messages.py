@@ -16,7 +16,7 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import SecretStr
 
 from services.ai.adapters.chat import Delta, Ending, RemoteLanguageModel
-from services.ai.adapters.http_client import begun, note_connecting, without
+from services.ai.adapters.http_client import begun, http_arguments, without
 from services.ai.adapters.http_failures import (
     keep_quiet,
     status_failure,
@@ -75,18 +75,14 @@ class AnthropicWire:
         self._part = part
         # Every address and key is given, so that nothing of the environment sends it elsewhere. The
         # client's own retries wait for seconds; a chain of providers does better.
-        timeout = httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s)
+        http = http_arguments(part)
         with without("ANTHROPIC_CUSTOM_HEADERS"):
             self._client = anthropic.AsyncAnthropic(
                 api_key=key.get_secret_value() if key else _NO_KEY,
                 base_url=part.base_url or _OWN_ADDRESS,
-                timeout=timeout,
+                timeout=http["timeout"],
                 max_retries=0,
-                http_client=anthropic.DefaultAsyncHttpxClient(
-                    timeout=timeout,
-                    follow_redirects=False,
-                    event_hooks={"request": [note_connecting]},
-                ),
+                http_client=anthropic.DefaultAsyncHttpxClient(**http),
             )
 
     async def deltas(

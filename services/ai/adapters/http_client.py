@@ -10,9 +10,11 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
+
+from services.ai.engine_file import RemotePart
 
 T = TypeVar("T")
 
@@ -39,8 +41,17 @@ def without(variable: str) -> Iterator[None]:
                 os.environ[variable] = value
 
 
-async def note_connecting(request: httpx2.Request) -> None:
-    """Have the request know whether a connection was made for it: a hook of a client's requests."""
+def http_arguments(part: RemotePart) -> dict[str, Any]:
+    """Return what a vendor's own HTTP client is made with, for ``begun`` among others."""
+    return {
+        "timeout": httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s),
+        "follow_redirects": False,
+        "event_hooks": {"request": [_note_connecting]},
+    }
+
+
+async def _note_connecting(request: httpx2.Request) -> None:
+    """Have the request know whether a connection was made for it."""
 
     async def trace(event: str, _: object) -> None:
         if event.endswith("connect_tcp.started"):
@@ -57,7 +68,7 @@ async def begun(request: Callable[[], Awaitable[T]]) -> T:
     What was sent on a new connection is not sent again, since it may have been carried out, and
     nor is what was answered with anything, or not in time.
 
-    The client must have ``note_connecting`` as a hook. Raises what the client raises.
+    The client must be made with ``http_arguments``. Raises what the client raises.
     """
     try:
         return await request()

@@ -17,7 +17,14 @@ import numpy.typing as npt
 
 from services.ai.adapters.moonshine_model import MIN_SAMPLES
 from services.ai.audio import frame_energies, ms_of_samples, samples_of_ms, to_float
-from services.ai.capabilities import LEARNER_RATE_HZ, Pcm16, Transcript, Word
+from services.ai.capabilities import (
+    LEARNER_RATE_HZ,
+    Pcm16,
+    RecognizerCapabilities,
+    Transcript,
+    Word,
+    WordTiming,
+)
 from services.ai.compute import ComputePool
 from services.ai.spare_time import SpareTime
 from services.ai.transcripts import time_words, transcript_of
@@ -33,6 +40,15 @@ _CUT_FROM = 0.6
 _QUIET_SAMPLES = LEARNER_RATE_HZ // 10
 # Below this root mean square nothing is said: the models would make words up.
 _SILENCE_RMS = 0.0008
+
+CAPABILITIES = RecognizerCapabilities(
+    partials=True,
+    word_timing=WordTiming.ESTIMATED,
+    word_confidence=True,
+    languages=("en",),
+    max_audio_s=MAX_AUDIO_S,
+)
+"""English, with partials, confidences, and word times that are estimates."""
 
 R = TypeVar("R")
 

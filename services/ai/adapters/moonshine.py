@@ -16,7 +16,7 @@ import numpy as np
 
 from services.ai.adapters.local_recognition import (
     BASE_PIECE_S,
-    MAX_AUDIO_S,
+    CAPABILITIES,
     Again,
     LocalRecognition,
     is_silent,
@@ -30,7 +30,6 @@ from services.ai.capabilities import (
     RecognizerCapabilities,
     Transcript,
     Word,
-    WordTiming,
 )
 from services.ai.compute import ComputePool
 from services.ai.transcripts import time_words, transcript_of
@@ -118,14 +117,8 @@ class MoonshineRecognizer:
 
     @property
     def capabilities(self) -> RecognizerCapabilities:
-        """English, with partials, confidences, and word times that are estimates."""
-        return RecognizerCapabilities(
-            partials=True,
-            word_timing=WordTiming.ESTIMATED,
-            word_confidence=True,
-            languages=("en",),
-            max_audio_s=MAX_AUDIO_S,
-        )
+        """What all on this machine have."""
+        return CAPABILITIES
 
     def open(self) -> MoonshineSession:
         """Start recognising one utterance."""

@@ -14,7 +14,7 @@ import httpx2
 import openai
 from pydantic import SecretStr
 
-from services.ai.adapters.http_client import note_connecting, without
+from services.ai.adapters.http_client import http_arguments, without
 from services.ai.adapters.http_failures import (
     keep_quiet,
     status_failure,
@@ -36,20 +36,16 @@ def client_for(part: RemotePart, key: SecretStr | None) -> openai.AsyncOpenAI:
 
     Every address and key is given, so that nothing of the environment sends it elsewhere.
     """
-    timeout = httpx2.Timeout(part.first_timeout_s, connect=part.connect_timeout_s)
+    http = http_arguments(part)
     with without("OPENAI_CUSTOM_HEADERS"):
         return openai.AsyncOpenAI(
             api_key=key.get_secret_value() if key else _NO_KEY,
             base_url=part.base_url or _OWN_ADDRESS,
             organization="",
             project="",
-            timeout=timeout,
+            timeout=http["timeout"],
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=timeout,
-                follow_redirects=False,
-                event_hooks={"request": [note_connecting]},
-            ),
+            http_client=openai.DefaultAsyncHttpxClient(**http),
         )
 
 

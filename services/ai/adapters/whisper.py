@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from services.ai.adapters.beam_search import Decoder, beam_search
 from services.ai.adapters.local_recognition import (
-    MAX_AUDIO_S,
+    CAPABILITIES,
     Again,
     LocalRecognition,
     is_silent,
@@ -33,7 +33,6 @@ from services.ai.capabilities import (
     Transcript,
     VoiceActivityDetector,
     Word,
-    WordTiming,
 )
 from services.ai.compute import ComputePool
 from services.ai.transcripts import bare, time_words, transcript_of
@@ -203,14 +202,8 @@ class WhisperRecognizer:
 
     @property
     def capabilities(self) -> RecognizerCapabilities:
-        """English, with partials, confidences, and word times that are estimates."""
-        return RecognizerCapabilities(
-            partials=True,
-            word_timing=WordTiming.ESTIMATED,
-            word_confidence=True,
-            languages=("en",),
-            max_audio_s=MAX_AUDIO_S,
-        )
+        """What all on this machine have."""
+        return CAPABILITIES
 
     def open(self) -> WhisperSession:
         """Start recognising one utterance."""
