@@ -175,14 +175,14 @@ class ReplyAttempt:
                 if before_next_speaker(written) != written:
                     # The model has begun to speak for the learner.
                     break
-                for clause in splitter.feed(piece):
+                for clause in map(speakable, splitter.feed(piece)):
                     if self._is_said(clause):
                         # A small model that has begun to say itself again does not stop.
                         return
                     await self._add_clause(clause)
                     if self._progress.sentences >= _MAX_SENTENCES:
                         return
-        rest = before_next_speaker(splitter.flush())
+        rest = speakable(splitter.flush())
         cut_off = self._progress.pieces >= TUTOR_OPTIONS.max_tokens
         # Half a sentence is better than silence, and worse than the sentences before it.
         if rest and not (cut_off and self._progress.sentences) and not self._is_said(rest):
@@ -194,11 +194,10 @@ class ReplyAttempt:
     async def _recite(self, text: str) -> None:
         splitter = ClauseSplitter()
         for clause in [*splitter.feed(text), splitter.flush()]:
-            await self._add_clause(clause)
+            await self._add_clause(speakable(clause))
         await self._clauses.put(None)
 
-    async def _add_clause(self, clause: str) -> None:
-        text = speakable(clause)
+    async def _add_clause(self, text: str) -> None:
         if not text:
             return
         if self.marks.first_clause is None:
@@ -207,9 +206,8 @@ class ReplyAttempt:
         self._progress.written.add(text)
         await self._clauses.put(text)
 
-    def _is_said(self, clause: str) -> bool:
+    def _is_said(self, text: str) -> bool:
         """Tell whether this reply has the whole clause already, which "Yes, yes." is not."""
-        text = speakable(clause)
         return text in self._progress.written and len(text.split()) >= _REPEATED_WORDS
 
     # --- speaking ---------------------------------------------------------------------------
