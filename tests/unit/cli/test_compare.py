@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from parley.ai.v1 import ai_pb2
+from parley.ai.v1.ai_pb2 import EnginePrice
 from parley_cli.commands import compare as command
 from parley_cli.compare import running
 from parley_cli.compare.page import page
 from parley_cli.compare.recordings import read_samples
-from parley_cli.compare.results import Prices, Run, Sample, summary
+from parley_cli.compare.results import Run, Sample, summary
 from parley_cli.compare.words import Pair, aligned, error_count, words_of
 from parley_cli.stages import StageView
 from tests.unit.cli.conftest import Parley, WriteWav
@@ -155,14 +156,16 @@ def test_sums_are_over_all_words_medians_of_times_and_estimates_of_costs():
         a_run("c", SAID, 900.0),
         a_run("d", "", None, failure="no answer within 30 s"),
     ]
-    made = summary("one", runs, Prices(audio_hour=1.0, million_tokens=10.0, million_characters=5.0))
+    made = summary(
+        "one", runs, EnginePrice(audio_hour=1.0, million_tokens=10.0, million_characters=5.0)
+    )
     assert (made.answered, made.runs) == (3, 4)
     assert made.word_error_rate == pytest.approx(4 / 21)
     assert made.silence_ms == 500.0
     assert made.stages_ms == {"endpoint": 200.0, "first_token": 500.0}
     assert made.cost == pytest.approx(100 * (0.001 + 0.001 + 0.002))
-    assert summary("one", runs, Prices()).cost is None
-    read = summary("one", runs, Prices(million_tokens_read=2.0), prompt_tokens=500)
+    assert summary("one", runs, EnginePrice()).cost is None
+    read = summary("one", runs, EnginePrice(million_tokens_read=2.0), prompt_tokens=500)
     assert read.cost == pytest.approx(100 * 0.001)
 
 
@@ -171,7 +174,7 @@ def test_answers_that_another_had_a_part_in_are_counted_and_told(tmp_path: Path)
     stages = (StageView("transcript", 20.0), StageView("first_token", 90.0, why))
     own = replace(a_run("a", SAID, 300.0), stages=stages)
     runs = [own, a_run("b", SAID, 300.0)]
-    made = summary("one", runs, Prices())
+    made = summary("one", runs, EnginePrice())
     assert (made.answered, made.stood_in) == (2, 1)
     text = page([made], [own.sample], runs, tmp_path)
     assert "<th>by others<td class=n>1</tr>" in text
@@ -193,7 +196,7 @@ def test_the_page_marks_what_is_wrong_and_lets_nothing_of_it_be_markup(tmp_path:
         ),
         Run("two", sample, failure="<i>busy</i>"),
     ]
-    text = page([summary("one", runs, Prices())], [sample], runs, tmp_path)
+    text = page([summary("one", runs, EnginePrice())], [sample], runs, tmp_path)
     assert "<del>cup</del> <ins>cap</ins>" in text
     assert "&lt;b&gt;Nice!&lt;/b&gt;" in text
     assert "&lt;i&gt;busy&lt;/i&gt;" in text

@@ -19,7 +19,7 @@ from parley_cli.audio.recorder import cannot_write
 from parley_cli.client.parley_client import ParleyClient
 from parley_cli.compare.page import page
 from parley_cli.compare.recordings import read_samples
-from parley_cli.compare.results import Prices, Run, Sample, Summary, summary
+from parley_cli.compare.results import Run, Sample, Summary, summary
 from parley_cli.compare.running import compare_one
 from parley_cli.failures import CliFailure, ExitCode
 from parley_cli.state import run, state_of, stderr, stdout
@@ -82,7 +82,7 @@ def compare(
 
     def summaries() -> list[Summary]:
         return [
-            summary(name, runs, _prices(listed[name]), listed[name].seen_prompt_tokens)
+            summary(name, runs, listed[name].price, listed[name].seen_prompt_tokens)
             for name in names
         ]
 
@@ -148,15 +148,6 @@ async def _listed(client: ParleyClient, names: Sequence[str]) -> dict[str, ai_pb
                 exit_code=ExitCode.USAGE,
             )
     return {name: known[name] for name in names}
-
-
-def _prices(engine: ai_pb2.EngineInfo) -> Prices:
-    return Prices(
-        engine.price.audio_hour,
-        engine.price.million_tokens,
-        engine.price.million_characters,
-        engine.price.million_tokens_read,
-    )
 
 
 async def _run_all(

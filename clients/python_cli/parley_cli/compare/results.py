@@ -7,26 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parley.ai.v1.ai_pb2 import EnginePrice
 from parley_cli.compare.words import error_count
 from parley_cli.stages import StageView
 
 # What a tokenizer makes of English, roughly.
 _CHARACTERS_PER_TOKEN = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """US dollars: an hour heard, a million tokens made or read, a million characters spoken."""
-
-    audio_hour: float = 0.0
-    million_tokens: float = 0.0
-    million_characters: float = 0.0
-    million_tokens_read: float = 0.0
-
-    @property
-    def known(self) -> bool:
-        """Whether the host wrote any of them down."""
-        return self != Prices()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +48,13 @@ class Run:
         """Why others than the engine's first choices served; empty where none did."""
         return "; ".join(dict.fromkeys(stage.note for stage in self.stages if stage.note))
 
-    def cost(self, prices: Prices, prompt_tokens: int) -> float:
+    def cost(self, price: EnginePrice, prompt_tokens: int) -> float:
         """Return the estimate of what it cost, in US dollars, where so many tokens were read."""
         return (
-            self.sample.duration_ms / 3_600_000 * prices.audio_hour
-            + prompt_tokens / 1e6 * prices.million_tokens_read
-            + len(self.reply) / _CHARACTERS_PER_TOKEN / 1e6 * prices.million_tokens
-            + len(self.reply) / 1e6 * prices.million_characters
+            self.sample.duration_ms / 3_600_000 * price.audio_hour
+            + prompt_tokens / 1e6 * price.million_tokens_read
+            + len(self.reply) / _CHARACTERS_PER_TOKEN / 1e6 * price.million_tokens
+            + len(self.reply) / 1e6 * price.million_characters
         )
 
 
@@ -94,7 +80,9 @@ class Summary:
     cost: float | None
 
 
-def summary(engine: str, runs: Sequence[Run], prices: Prices, prompt_tokens: int = 0) -> Summary:
+def summary(
+    engine: str, runs: Sequence[Run], price: EnginePrice, prompt_tokens: int = 0
+) -> Summary:
     """Return the sums of one engine's runs, of which each read about ``prompt_tokens``."""
     own = [run for run in runs if run.engine == engine]
     answered = [run for run in own if not run.failure]
@@ -108,8 +96,8 @@ def summary(engine: str, runs: Sequence[Run], prices: Prices, prompt_tokens: int
         for name in names
     }
     cost = None
-    if prices.known and answered:
-        cost = 100 * statistics.mean(run.cost(prices, prompt_tokens) for run in answered)
+    if price != EnginePrice() and answered:
+        cost = 100 * statistics.mean(run.cost(price, prompt_tokens) for run in answered)
     return Summary(
         engine=engine,
         answered=len(answered),
